@@ -1,0 +1,87 @@
+"""The command line's entry: one parser, and one place where errors become a sentence and an exit code."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from bleep.errors import BleepError
+
+COMMANDS = {
+    "data": "look at tissue, or make some up",
+    "index": "build and inspect the index of training spots",
+    "query": "predict expression for tiles",
+    "evaluate": "compare predictors on held-out tissue",
+    "config": "show settings and what they mean",
+    "doctor": "say what is installed and what is not",
+    "demo": "run everything on toy tissue",
+}
+"""Each is a module of this folder with `add(parser)`, which sets `run`."""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; with `only`, that command alone is filled in, so that the others cost no imports."""
+    parser = argparse.ArgumentParser(
+        prog="bleep", description="Predict spatially resolved gene expression from H&E histology.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        child = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        if only in (name, None):
+            importlib.import_module(f"bleep.cli.{name}").add(child)
+    parser.epilog = "Training: accelerate launch bleep/train.py --config configs/NAME.yaml (or -m bleep.train)"
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 findings, 2 bad input."""
+    only = next((word for word in argv if not word.startswith("-")), "none")
+    parser = build_parser(only)
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(version("bleep-st"))
+        return 0
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    if getattr(arguments, "run_command", None) is None:
+        parser.parse_args([arguments.command, "--help"])
+    return guarded(lambda: int(arguments.run_command(arguments)))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do the work; print a BleepError as one sentence and return 2; an interrupt returns 130."""
+    say()
+    try:
+        return work()
+    except BleepError as error:
+        print(f"bleep: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bleep: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def say() -> None:
+    """Let the package's notes through to standard error, bare, once a process."""
+    logger = logging.getLogger("bleep")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if int(os.environ.get("RANK", "0")) == 0 else logging.ERROR)
+        logger.propagate = False
+
+
+def entry() -> None:
+    """Run the `bleep` script."""
+    sys.exit(main(sys.argv[1:]))

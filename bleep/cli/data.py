@@ -1,0 +1,27 @@
+"""`bleep data`: toy tissue as files."""
+
+import argparse
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    toy = actions.add_parser("toy", help="write toy tissue in the folder and st2k forms", allow_abbrev=False)
+    toy.add_argument("out", type=Path, help="a new folder; it gets folder/ and st2k/")
+    toy.add_argument("--seed", type=int, default=0, help="seed of the tissue")
+    toy.set_defaults(run_command=_toy)
+
+
+def _toy(arguments: argparse.Namespace) -> int:
+    from bleep.tissue.toy import toy_sections, write_folder, write_st2k
+
+    sections = toy_sections(seed=arguments.seed)
+    write_folder(sections, arguments.out / "folder")
+    write_st2k(sections, arguments.out / "st2k")
+    print(f"{arguments.out}/folder: train.csv, test.csv and their tiles; {arguments.out}/st2k: slides and spots")
+    print(
+        f"next: accelerate launch bleep/train.py --config configs/toy.yaml --data.root {arguments.out}/folder/train.csv "
+        "--data.source folder --out runs/toy"
+    )
+    return 0

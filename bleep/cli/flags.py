@@ -1,0 +1,61 @@
+"""Settings as flags: `--config A.yaml B.yaml --section.field value`, checked where YAML is checked."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bleep.errors import ConfigError
+from bleep.settings import Config, describe_fields
+
+LISTS = ("list of names", "list of numbers")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add `--config` and a flag for every setting."""
+    parser.add_argument("--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes; the later wins")
+    sections: dict[str, Any] = {}
+    for name, kind, default, text in describe_fields():
+        head = name.split(".")[0] if "." in name else "run"
+        group = sections.setdefault(head, parser.add_argument_group(f"{head} settings") if head not in sections else None)
+        help_text = f"{text} [{kind}; {default}]".replace("%", "%%")
+        arity: dict[str, Any] = {"nargs": "*"} if kind in LISTS else {}
+        group.add_argument(f"--{name}", dest=f"set:{name}", metavar="X", help=help_text, default=None, **arity)
+
+
+def load_settings(arguments: argparse.Namespace) -> Config:
+    """Merge the recipes and the flags.
+
+    Raises:
+        ConfigError: a recipe or a flag is wrong.
+
+    """
+    return Config.load(*arguments.config, overrides(arguments))
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the flags given, as a tree."""
+    tree: dict[str, Any] = {}
+    for key, value in vars(arguments).items():
+        if not key.startswith("set:") or value is None:
+            continue
+        *path, last = key.removeprefix("set:").split(".")
+        place = tree
+        for step in path:
+            place = place.setdefault(step, {})
+        place[last] = _plain(key.removeprefix("set:"), value)
+    return tree
+
+
+def _plain(name: str, value: str | list[str]) -> Any:
+    if value == "none":
+        return "none" if _takes_none_as_a_word(name) else None
+    if name == "data.patients":
+        pairs = [pair.partition("=") for pair in str(value).split(",")]
+        if not all(middle for _, middle, _ in pairs):
+            raise ConfigError(f"--data.patients: found {value!r}; expected SECTION=PATIENT,SECTION=PATIENT")
+        return {section: patient for section, _, patient in pairs}
+    return value
+
+
+def _takes_none_as_a_word(name: str) -> bool:
+    return any(field == name and "none" in kind for field, kind, _, _ in describe_fields())

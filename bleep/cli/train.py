@@ -1,0 +1,39 @@
+"""What `bleep/train.py` does."""
+
+import argparse
+from collections.abc import Sequence
+
+from bleep.cli.app import guarded
+from bleep.cli.flags import add_settings, load_settings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the training command."""
+    parser = argparse.ArgumentParser(
+        prog="bleep/train.py",
+        description="Train an image and an expression encoder together, or a regression head. Devices, processes and "
+        "precision are accelerate's: accelerate launch [its options] bleep/train.py [these].",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the training in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
+    add_settings(parser)
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Train and return the exit code."""
+    arguments = build_parser().parse_args(argv)
+    return guarded(lambda: _train(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    config = load_settings(arguments)
+    from bleep import pipeline
+
+    run = pipeline.fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
+    if pipeline.is_main_process():
+        print(f"{config.out}: trained on {sum(s.spots for s in run.facts.train)} spots, kept epoch {run.facts.epoch}")
+        step = "bleep index build" if config.loss.task == "contrastive" else "bleep query --images FOLDER"
+        print(f"next: {step} --run {config.out}")
+    return 0

@@ -1,0 +1,48 @@
+"""What stands on the encoders."""
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@final
+class ProjectionHead(nn.Module):
+    """BLEEP's head (Xie et al., NeurIPS 2023): linear, then GELU, linear and dropout with a residual, then LayerNorm."""
+
+    def __init__(self, width: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, dim)
+        self.refine = nn.Sequential(nn.GELU(), nn.Linear(dim, dim), nn.Dropout(dropout))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
+        projected = self.project(features)
+        return self.norm(projected + self.refine(projected))
+
+
+@final
+class Standardizer(nn.Module):
+    """Subtract the training tiles' mean and divide by their spread; until `fit`, nothing changes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def fit(self, features: Float[Tensor, "spots width"]) -> None:
+        """Measure mean and spread; a feature that does not vary keeps spread 1."""
+        spread = features.std(dim=0, correction=0)
+        self.mean.copy_(features.mean(dim=0))
+        self.spread.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+    def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        return (features - self.mean) / self.spread
+
+
+def regression_head(width: int, genes: int, hidden: int, dropout: float) -> nn.Module:
+    """Return a linear layer, or with `hidden` a layer of that width with SiLU and dropout before it."""
+    if hidden == 0:
+        return nn.Linear(width, genes)
+    return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout), nn.Linear(hidden, genes))

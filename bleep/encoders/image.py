@@ -1,0 +1,163 @@
+"""The image encoder: any timm trunk, with its own normalisation inside, cut at any depth."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+import timm
+import torch
+from jaxtyping import Float, UInt8
+from timm.data import resolve_data_config
+from timm.models import group_parameters, load_checkpoint
+from torch import Tensor, nn
+
+from bleep.errors import ConfigError, WeightsError
+from bleep.settings import ImageConfig
+
+
+@final
+class ImageTrunk(nn.Module):
+    """Tiles in, features out: mean and spread of the colours are handled here, so no caller can forget or double it.
+
+    Every window of a tile passes through the same trunk; their features stand side by side. BatchNorm layers keep their
+    pretrained statistics, so that results do not depend on how a batch is spread over processes.
+    """
+
+    def __init__(self, model: nn.Module, config: ImageConfig, pixels: int) -> None:
+        super().__init__()
+        self.model, self.layer = model, config.layer
+        cfg = resolve_data_config({}, model=model)
+        self.register_buffer("mean", torch.tensor(cfg["mean"]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(cfg["std"]).view(1, 3, 1, 1))
+        learning = _learning_parameters(model, config)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in learning)
+        self.learns = bool(learning)
+        self.eval()
+        with torch.no_grad():
+            self.width = int(self(torch.zeros(1, 1, 3, pixels, pixels, dtype=torch.uint8)).shape[1])
+
+    def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
+        batch, windows = images.shape[:2]
+        pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
+        features = self._features(pixels.contiguous(memory_format=torch.channels_last))
+        return features.reshape(batch, windows * features.shape[-1])
+
+    def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch width"]:
+        if self.layer is None:
+            return self.model(pixels)
+        maps = self.model.forward_intermediates(
+            pixels, indices=[self.layer], stop_early=True, norm=False, output_fmt="NCHW", intermediates_only=True
+        )
+        return maps[0].mean(dim=(2, 3))
+
+    def train(self, mode: bool = True) -> "ImageTrunk":
+        """Set the mode; a frozen trunk and every BatchNorm stay as in evaluation."""
+        super().train(mode and self.learns)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+def build_trunk(config: ImageConfig, pixels: int) -> tuple[ImageTrunk, str]:
+    """Build the trunk a configuration asks for; return it with its name as timm resolves it.
+
+    Raises:
+        ConfigError: timm knows no such model, it cannot take tiles of that size, or it has no such layer.
+        WeightsError: the weights cannot be fetched, or do not fit the trunk in every name and shape.
+
+    """
+    options = _options(config.trunk, pixels)
+    with _clear_errors(config, pixels):
+        model = timm.create_model(config.trunk, pretrained=config.weights == "hub", num_classes=0, **options)
+    if config.weights not in ("hub", "random"):
+        _load_file(model, Path(config.weights))
+    if config.layer is not None:
+        _cut(model, config)
+    cfg = model.pretrained_cfg
+    name = cfg["architecture"] + (f".{cfg['tag']}" if cfg.get("tag") else "")
+    with _clear_errors(config, pixels):
+        return ImageTrunk(model, config, pixels), name
+
+
+def _options(name: str, pixels: int) -> dict[str, Any]:
+    bare = name.partition(":")[2] or name
+    try:
+        known = timm.get_pretrained_cfg(bare)
+    except RuntimeError:
+        known = None
+    if known is None or not timm.is_model(bare):
+        near = timm.list_models(f"*{bare.split('.')[0].split('_')[0]}*")[:4]
+        raise ConfigError(f"image.trunk: timm knows no model {name!r}; near it: {', '.join(near) or 'nothing'}")
+    return {"img_size": pixels} if known.fixed_input_size else {}
+
+
+@contextlib.contextmanager
+def _clear_errors(config: ImageConfig, pixels: int) -> Iterator[None]:
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (AssertionError, ValueError, TypeError) as error:
+        raise ConfigError(f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels: {_line(error)}") from None
+    except (OSError, RuntimeError) as error:
+        if config.weights != "hub":
+            raise ConfigError(f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels: {_line(error)}") from None
+        raise WeightsError(
+            f"the weights of {config.trunk} could not be fetched from the model hub ({type(error).__name__}): with no network, "
+            "set image.weights to a local .safetensors or .pth file, or to random"
+        ) from None
+    finally:
+        logger.setLevel(level)
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _load_file(model: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(f"image.weights: {path}: no such file; give a local .safetensors or .pth file, hub or random")
+    family = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+
+    def fitted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        if family is not None:
+            state = family(state, model)
+        return {key: value for key, value in state.items() if key.rpartition(".")[0] not in heads}
+
+    try:
+        load_checkpoint(model, str(path), strict=True, filter_fn=fitted)
+    except RuntimeError as error:
+        details = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise WeightsError(
+            f"{path}: does not fit the trunk {model.pretrained_cfg['architecture']}: {' '.join(details)[:300]}"
+        ) from None
+    except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+        raise WeightsError(f"{path}: cannot be read as weights ({type(error).__name__}); is the file whole?") from None
+
+
+def _cut(model: nn.Module, config: ImageConfig) -> None:
+    """Drop the layers above the one that is read, so that they cost neither time nor memory."""
+    try:
+        model.prune_intermediate_layers([config.layer], prune_norm=True, prune_head=True)
+    except (AssertionError, AttributeError, IndexError) as error:
+        raise ConfigError(f"image.layer: {config.trunk} has no layer {config.layer} to read ({_line(error)})") from None
+
+
+def _learning_parameters(model: nn.Module, config: ImageConfig) -> set[str]:
+    names = {name for name, _ in model.named_parameters()}
+    if config.train == "full":
+        return names
+    if config.train == "frozen":
+        return set()
+    groups = group_parameters(model, model.group_matcher(coarse=False))
+    last = sorted(groups)[-config.unfreeze :]
+    return {name for key in last for name in groups[key]} & names

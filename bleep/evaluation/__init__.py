@@ -1,0 +1,1 @@
+"""Agreement with what was measured, and the tables made of it."""

@@ -1,0 +1,130 @@
+"""What a trunk says of tiles: computed once, kept on disk by weights, tile spec and picture.
+
+A file holds the features of one slide under one trunk and spec, with the positions they were cut at; any subset of its
+spots is answered from it, and new positions are added.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from bleep.encoders.image import ImageTrunk
+from bleep.files import write_tensors
+from bleep.settings import Config
+from bleep.tissue.section import Section
+from bleep.tissue.tiles import Tiles, TileSpec, cut
+
+log = logging.getLogger(__name__)
+
+Features = Float32[np.ndarray, "tiles features"]
+
+
+def trunk_digest(trunk: ImageTrunk) -> str:
+    """Return a sha256 of the trunk's weights, their names, and the layer read."""
+    joined = hashlib.sha256(str(trunk.layer).encode())
+    for name, value in sorted(trunk.state_dict().items()):
+        joined.update(name.encode())
+        joined.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return joined.hexdigest()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FeatureReader:
+    """Gives the features of tiles under one trunk, from the cache where they are known."""
+
+    trunk: ImageTrunk
+    cache: Path | None
+    """Folder of the cache; none: everything is computed."""
+    batch: int = 64
+    """Tiles passed through the trunk at a time."""
+    workers: int = 0
+    """Processes that cut tiles."""
+    per_section: bool = False
+    """Bring each section's features to mean 0 and spread 1 over its own tiles."""
+
+    @classmethod
+    def of(cls, trunk: ImageTrunk, config: Config) -> "FeatureReader":
+        """Return the reader a configuration asks for; only a frozen trunk's features are kept."""
+        return cls(
+            trunk,
+            cache=None if trunk.learns else config.cache / "features",
+            batch=config.query.batch,
+            workers=config.optim.workers,
+            per_section=config.image.standardize == "section",
+        )
+
+    def read(self, tiles: Tiles) -> Features:
+        """Return one row of features a tile, sections one after another."""
+        tables = [self._section(section, tiles.spec) for section in tiles.sections]
+        if self.per_section:
+            tables = [(table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-6) for table in tables]
+        return np.concatenate(tables)
+
+    def _section(self, section: Section, spec: TileSpec) -> Features:
+        if self.cache is None:
+            return self._compute(section, spec)
+        path = self.cache / f"{self._key(section, spec)}.safetensors"
+        known_xy, known = _load(path)
+        places = {tuple(place): row for row, place in enumerate(known_xy.tolist())}
+        new = [row for row, place in enumerate(section.xy.tolist()) if tuple(place) not in places]
+        if new:
+            fresh = self._compute(section.subset(np.array(new)), spec)
+            places |= {tuple(place): len(known) + row for row, place in enumerate(section.xy[new].tolist())}
+            known = np.concatenate([known.reshape(-1, fresh.shape[1]), fresh])
+            write_tensors(path, {"xy": np.concatenate([known_xy, section.xy[new]]), "features": known})
+        return known[[places[tuple(place)] for place in section.xy.tolist()]]
+
+    def _key(self, section: Section, spec: TileSpec) -> str:
+        parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def _compute(self, section: Section, spec: TileSpec) -> Features:
+        device = next(self.trunk.parameters()).device
+        self.trunk.eval()
+        out = []
+        with tqdm(total=len(section), desc=f"features of {section.name}", unit="tile", leave=False) as bar:
+            for images in self._batches(section, spec):
+                with torch.no_grad():
+                    out.append(self.trunk(images.to(device, non_blocking=True)).float().cpu().numpy())
+                bar.update(len(images))
+        return np.concatenate(out)
+
+    def _batches(self, section: Section, spec: TileSpec) -> Iterator[UInt8[Tensor, "batch windows 3 height width"]]:
+        cuts = _Cuts(section, spec)
+        yield from DataLoader(cuts, batch_size=self.batch, num_workers=self.workers)
+
+
+@final
+class _Cuts(Dataset[UInt8[Tensor, "windows 3 height width"]]):
+    def __init__(self, section: Section, spec: TileSpec) -> None:
+        self.section, self.spec = section, spec
+
+    def __len__(self) -> int:
+        return len(self.section)
+
+    def __getitem__(self, row: int) -> UInt8[Tensor, "windows 3 height width"]:
+        return torch.from_numpy(cut(self.section, row, self.spec))
+
+
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if path.exists():
+        try:
+            kept = load_file(path)
+            return kept["xy"], kept["features"]
+        except (SafetensorError, KeyError, OSError):
+            log.warning("%s: is damaged; its features are computed again", path)
+    return np.empty((0, 2)), np.empty((0, 0), np.float32)

@@ -1,0 +1,87 @@
+"""Writing so that a file or folder is there whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bleep.errors import DataError
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success it takes the place of `path`, on failure it is removed.
+
+    Raises:
+        DataError: the place cannot be written to.
+
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if temporary.is_dir():
+            _replace_folder(temporary, path)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place or free some space"
+        ) from None
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(tree, indent=1) + "\n")
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON mapping.
+
+    Raises:
+        DataError: the file is missing or damaged.
+
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected {what} there") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); expected {what}") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{path}: holds a {type(tree).__name__}; expected {what}")
+    return tree
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, str] | None = None) -> None:
+    """Write arrays as safetensors with text facts in the header, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with whole(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, dict(facts or {}))
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    if path.exists():
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        os.replace(path, old)
+        os.replace(temporary, path)
+        shutil.rmtree(old)
+    else:
+        os.replace(temporary, path)

@@ -1,0 +1,65 @@
+"""CLIP losses between tiles and spots, as functions of tensors; the softness of the targets is the only difference."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from bleep.settings import TargetsName
+
+Square = Float[Tensor, "batch batch"]
+
+
+class Sides(NamedTuple):
+    """All spots of a step, over all processes: both embeddings and both inputs before projection."""
+
+    image: Float[Tensor, "batch dim"]
+    expression: Float[Tensor, "batch dim"]
+    features: Float[Tensor, "batch features"]
+    values: Float[Tensor, "batch genes"]
+
+
+def clip_loss(sides: Sides, scale: Float[Tensor, ""], targets: Square) -> Float[Tensor, ""]:
+    """Return the mean cross entropy of tile to spots and spot to tiles.
+
+    Row i of `targets` says how much of each tile belongs to spot i and sums to 1; the other direction takes the
+    transpose, as BLEEP does (Xie et al., NeurIPS 2023, and its released code). With `hard_targets` this is CLIP
+    (Radford et al., ICML 2021).
+    """
+    logits = scale * sides.expression @ sides.image.T
+    return (cross_entropy(logits, targets) + cross_entropy(logits.T, targets.T)) / 2
+
+
+def hard_targets(sides: Sides, scale: Float[Tensor, ""], temperature: float) -> Square:
+    """Return the identity: a spot belongs to its own tile alone."""
+    return torch.eye(len(sides.image), device=sides.image.device, dtype=sides.image.dtype)
+
+
+def projected_targets(sides: Sides, scale: Float[Tensor, ""], temperature: float) -> Square:
+    """Return BLEEP's soft targets: the mean of the similarities within both sides' embeddings, over the temperature.
+
+    BLEEP's published form multiplies by a temperature of 1; with a learning one the inverse temperature of the logits is
+    used. Gradients flow through, as in the released code.
+    """
+    within = (sides.image @ sides.image.T + sides.expression @ sides.expression.T) / 2
+    return (within * scale).softmax(dim=1)
+
+
+def input_targets(sides: Sides, scale: Float[Tensor, ""], temperature: float) -> Square:
+    """Return soft targets from what was there before projection: cosine similarities of features and of expression.
+
+    They cannot collapse with the embeddings, which soft targets from projections can.
+    """
+    with torch.no_grad():
+        features, values = normalize(sides.features, dim=1), normalize(sides.values, dim=1)
+        return ((features @ features.T + values @ values.T) / (2 * temperature)).softmax(dim=1)
+
+
+TARGETS: Mapping[TargetsName, Callable[[Sides, Float[Tensor, ""], float], Square]] = {
+    "hard": hard_targets,
+    "projected": projected_targets,
+    "inputs": input_targets,
+}

@@ -1,0 +1,1 @@
+"""Predictors: each takes tiles and returns a prediction."""

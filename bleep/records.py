@@ -1,0 +1,158 @@
+"""What one stage hands to the next: small frozen records, checked when they are made."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32, Int, Int64, Shaped
+from torch import Tensor
+
+from bleep.errors import MismatchError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+class Spot(NamedTuple):
+    """One training example."""
+
+    inputs: Shaped[Tensor, "*what"]
+    """UInt8[windows 3 pixels pixels], or the cached Float[features] of a frozen trunk."""
+    expression: Float[Tensor, " genes"]
+    """Scaled panel values."""
+    row: Int[Tensor, ""]
+    """Row among the training spots."""
+
+
+class Batch(NamedTuple):
+    """Training examples side by side; Accelerate moves it between devices."""
+
+    inputs: Shaped[Tensor, "batch *what"]
+    """UInt8[batch windows 3 pixels pixels], or Float[batch features] of a frozen trunk."""
+    expression: Float[Tensor, "batch genes"]
+    """Scaled panel values."""
+    rows: Int[Tensor, " batch"]
+    """Rows among the training spots."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors and the spots they stand for."""
+
+    vectors: Float32[np.ndarray, "spots dim"]
+    """One row a spot; of unit length when the run's norm is l2."""
+    ids: tuple[str, ...]
+    """`section/spot` for each row."""
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.vectors):
+            raise MismatchError(f"{len(self.vectors)} embeddings came with {len(self.ids)} ids: expected one id a row")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """What a search returns: for each query its nearest reference rows, best first."""
+
+    similarity: Float32[np.ndarray, "queries k"]
+    """Inner product of query and reference row."""
+    rows: Int64[np.ndarray, "queries k"]
+    """Row numbers in the reference."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Expression predicted for each tile, on the panel's normalised scale."""
+
+    expression: Float32[np.ndarray, "tiles genes"]
+    """Predicted values."""
+    spots: pd.DataFrame
+    """One row a tile, indexed by `section/spot`: section, spot, patient, x and y in level-0 pixels."""
+    genes: tuple[str, ...]
+    """Gene of each column."""
+    scale: str
+    """What the values are, in words: normalisation, target and denominator."""
+    predictor: str
+    """Name of what made them."""
+    spread: Float32[np.ndarray, "tiles genes"] | None = None
+    """Weighted standard deviation over the neighbours used, where there are any: not yet a calibrated error."""
+    neighbors: Neighbors | None = None
+    """The reference rows used, where there are any."""
+    weights: Float32[np.ndarray, "tiles k"] | None = None
+    """The weight of each, rows summing to 1."""
+
+    def __post_init__(self) -> None:
+        if self.expression.shape != (len(self.spots), len(self.genes)):
+            raise MismatchError(
+                f"a prediction of shape {self.expression.shape} came with {len(self.spots)} tiles and {len(self.genes)} genes"
+            )
+
+    def to_anndata(self) -> "AnnData":
+        """Return the prediction as AnnData: tiles in rows, pixel positions in `obsm["spatial"]`, words in `uns["bleep"]`."""
+        from anndata import AnnData
+
+        data = AnnData(
+            X=self.expression,
+            obs=self.spots.drop(columns=["x", "y"]),
+            var=pd.DataFrame(index=pd.Index(self.genes)),
+            obsm={"spatial": self.spots[["x", "y"]].to_numpy(np.float64)},
+            uns={"bleep": {"scale": self.scale, "predictor": self.predictor}},
+        )
+        if self.spread is not None:
+            data.layers["spread"] = self.spread
+        return data
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a tile: section, spot, x, y, then a column a gene."""
+        values = pd.DataFrame(self.expression, index=self.spots.index, columns=list(self.genes))
+        return pd.concat([self.spots.drop(columns=["patient"]), values], axis=1)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """Agreement of one predictor with what was measured on one test section."""
+
+    predictor: str
+    """Name of what predicted."""
+    section: str
+    """Test section scored."""
+    seed: int
+    """Seed of the run that predicted."""
+    genes: pd.DataFrame
+    """One row a gene: `pearson` (not a number where the measured values are constant), `mse`, `variance_ratio`."""
+    summary: dict[str, float]
+    """The scores by name, each a mean: see `bleep.evaluation.scorecard.SCORES`."""
+    skipped: int = 0
+    """Genes left out of the correlation, because their measured values do not vary in this section."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Whether training could have seen something of the test tissue."""
+
+    status: Literal["none", "same patient", "neighbouring tissue", "random spots"]
+    """What the two sides share; `none` when they share no patient."""
+    detail: str
+    """The same in a sentence."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A comparison: one line a predictor, means over test sections, with everything needed to repeat it."""
+
+    protocol: str
+    """Its name."""
+    leak: Leak
+    """What training shared with the test tissue."""
+    facts: dict[str, str]
+    """Split, genes, normalisation, trunk, seeds: in words."""
+    rows: pd.DataFrame
+    """One row a predictor; columns are scores and their spread over sections."""
+    cards: tuple[Scorecard, ...] = field(default=())
+    """The scorecards it was made from."""

@@ -1,0 +1,212 @@
+"""A run: a trained model with everything needed to use it, in a folder."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from bleep.encoders.dual import DualEncoder
+from bleep.encoders.image import build_trunk
+from bleep.encoders.regressor import Regressor
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.files import read_json, whole, write_json, write_text
+from bleep.records import Leak
+from bleep.settings import Config
+from bleep.tissue.panel import GenePanel
+from bleep.tissue.section import Section
+from bleep.tissue.slides import MosaicSlide
+from bleep.tissue.splits import Split
+from bleep.tissue.tiles import TileSpec
+
+Model = DualEncoder | Regressor
+
+CONFIG, PANEL, FACTS, MODEL, LOG, STATE, REFERENCE = (
+    "config.yaml", "panel.json", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
+)  # fmt: skip
+"""Names inside a run's folder."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SectionFacts:
+    """What a run remembers of a section."""
+
+    name: str
+    patient: str
+    spots: int
+    digest: str
+    """sha256 of its picture, positions and counts."""
+    mpp: float
+    tile_side: int
+    """Pixels of its ready-cut tiles; 0 for a slide."""
+
+    @classmethod
+    def of(cls, section: Section) -> "SectionFacts":
+        """Note a section down."""
+        side = section.slide.side if isinstance(section.slide, MosaicSlide) else 0
+        return cls(section.name, section.patient, len(section), section.digest(), section.mpp, side)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Where a run comes from."""
+
+    version: str
+    """Version of bleep that trained it."""
+    trunk: str
+    """The trunk's name as timm resolved it."""
+    train: tuple[SectionFacts, ...]
+    val: tuple[SectionFacts, ...]
+    test: tuple[str, ...]
+    """Names of the sections held out."""
+    by: str
+    """What was held out together."""
+    leak: Leak
+    """What training shares with the test tissue."""
+    epoch: int = -1
+    """Epoch whose weights were kept, from 0; -1 before training."""
+
+    @classmethod
+    def of(cls, split: Split, trunk: str) -> "Facts":
+        """Note down a split and a trunk."""
+        return cls(
+            version=version("bleep-st"),
+            trunk=trunk,
+            train=tuple(SectionFacts.of(section) for section in split.train),
+            val=tuple(SectionFacts.of(section) for section in split.val),
+            test=tuple(section.name for section in split.test),
+            by=split.by,
+            leak=split.leak,
+        )
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Facts":
+        """Rebuild from JSON.
+
+        Raises:
+            DataError: a part is missing.
+
+        """
+        try:
+            sections = {side: tuple(SectionFacts(**facts) for facts in plain[side]) for side in ("train", "val")}
+            rest = {key: plain[key] for key in ("version", "trunk", "by", "epoch")}
+            return cls(**rest, **sections, test=tuple(plain["test"]), leak=Leak(**plain["leak"]))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{FACTS}: lacks or garbles {error}; the run is damaged: train again") from None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A model, its panel, its settings and where it comes from."""
+
+    config: Config
+    model: Model
+    panel: GenePanel
+    facts: Facts
+
+    @classmethod
+    def new(cls, config: Config, panel: GenePanel, split: Split) -> "Run":
+        """Build an untrained run; the seed decides the weights of its heads.
+
+        Raises:
+            ConfigError: the trunk is unknown or cannot take such tiles.
+            WeightsError: the trunk's weights cannot be had.
+
+        """
+        torch.manual_seed(config.seed)
+        trunk, name = build_trunk(config.image, config.tiles.pixels)
+        torch.manual_seed(config.seed)
+        kind = DualEncoder if config.loss.task == "contrastive" else Regressor
+        return cls(config, kind(trunk, len(panel.genes), config), panel, Facts.of(split, name))
+
+    @property
+    def spec(self) -> TileSpec:
+        """How its tiles are cut."""
+        return TileSpec.of(self.config.tiles)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.model.parameters()).device
+
+    def finished(self, epoch: int) -> "Run":
+        """Return the run with the epoch whose weights it now holds."""
+        return replace(self, facts=replace(self.facts, epoch=epoch))
+
+    def weights_digest(self) -> str:
+        """Return a sha256 of all weights and their names."""
+        joined = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            joined.update(name.encode())
+            joined.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return joined.hexdigest()
+
+    def save_plan(self, folder: Path) -> None:
+        """Write everything but the weights."""
+        write_text(folder / CONFIG, yaml.safe_dump(self.config.dump(), sort_keys=False))
+        write_json(folder / PANEL, self.panel.to_dict())
+        write_json(folder / FACTS, asdict(self.facts))
+
+    def save(self, folder: Path) -> None:
+        """Write the run; its weights come last, so a folder with weights is whole."""
+        self.save_plan(folder)
+        with whole(folder / MODEL) as temporary:
+            state = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+            save_file(state, temporary)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Read a run; nothing is fetched from a hub.
+
+        Raises:
+            DataError: the folder is no finished run, or a file in it is damaged.
+            MismatchError: its weights do not fit its settings.
+
+        """
+        folder = Path(folder)
+        if not (folder / MODEL).is_file():
+            state = (
+                "training there has not finished: add --resume to its training command" if folder.is_dir() else "no such folder"
+            )
+            raise DataError(f"{folder}: is not a trained run ({state})")
+        try:
+            config = Config.load(folder / CONFIG)
+        except ConfigError as error:
+            raise DataError(f"{folder}: its settings cannot be read: {error}") from None
+        panel = GenePanel.from_dict(read_json(folder / PANEL, "the run's panel"))
+        facts = Facts.from_dict(read_json(folder / FACTS, "the run's facts"))
+        image = config.image.model_copy(update={"trunk": facts.trunk, "weights": "random"})
+        trunk, _ = build_trunk(image, config.tiles.pixels)
+        kind = DualEncoder if config.loss.task == "contrastive" else Regressor
+        model = kind(trunk, len(panel.genes), config)
+        try:
+            model.load_state_dict(load_file(folder / MODEL))
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{folder / MODEL}: is damaged ({error}); train again") from None
+        except RuntimeError as error:
+            detail = str(error).splitlines()[1].strip()[:200]
+            raise MismatchError(f"{folder / MODEL}: does not fit {folder / CONFIG}: {detail}") from None
+        model.eval()
+        return cls(config, model, panel, facts)
+
+
+def newest_run(root: Path = Path("runs")) -> Path:
+    """Return the finished run below `root` whose weights were written last.
+
+    Raises:
+        DataError: there is none.
+
+    """
+    found: Sequence[Path] = sorted(root.rglob(MODEL), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise DataError(f"{root}/: holds no trained run; train one, or name it with --run or $BLEEP_RUN")
+    return found[-1].parent

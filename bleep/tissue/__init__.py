@@ -1,0 +1,1 @@
+"""From files to checked sections, tiles, panels and splits."""

@@ -1,0 +1,87 @@
+"""The contest form: a CSV with `ID, path, GENE...` and a folder of tiles; or a bare folder of tiles, to be predicted.
+
+`path` is relative to the CSV. Columns `section` and `patient`, where there are any, say where a tile is from; without
+them a CSV is one section. A CSV with no further column has nothing measured and can only be queried.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from bleep.errors import DataError
+from bleep.settings import DataConfig
+from bleep.tissue.section import Section
+from bleep.tissue.slides import MosaicSlide
+from bleep.tissue.sources import chosen_names
+from bleep.tissue.sources.tables import numeric, read_table
+
+WORDS = ("ID", "path", "section", "patient")
+"""Columns that are not genes."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Files of a bare folder that are taken for tiles."""
+
+log = logging.getLogger(__name__)
+
+
+def read(data: DataConfig) -> tuple[Section, ...]:
+    """Read one CSV, every CSV of a folder, or a folder of tiles; without `data.mpp` a pixel counts as one micron."""
+    if data.root.is_dir():
+        tables = sorted(data.root.glob("*.csv"))
+        found = [part for path in tables for part in _read_csv(path, data)] if tables else [_read_bare(data.root, data)]
+    else:
+        found = _read_csv(data.root, data)
+    by_name = {section.name: section for section in found}
+    if len(by_name) < len(found):
+        raise DataError(f"{data.root}: two CSV files name the same section; point data.root at the one CSV to read")
+    return tuple(by_name[name] for name in chosen_names(list(by_name), data))
+
+
+def _read_csv(path: Path, data: DataConfig) -> list[Section]:
+    table = read_table(path, ",", ("ID", "path"), dtype=dict.fromkeys(WORDS, str))
+    if table[["ID", "path"]].isna().any(axis=None):
+        row = int(np.argmax(table[["ID", "path"]].isna().any(axis=1))) + 2
+        raise DataError(f"{path}: line {row} has no ID or no path; expected both on every line")
+    twice = table["ID"][table["ID"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: ID {twice.iloc[0]!r} stands more than once; each must stand once")
+    if "section" not in table:
+        table["section"] = path.stem
+    genes = [column for column in table.columns if column not in WORDS]
+    numeric(table[genes], path)
+    return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby("section", sort=False)]
+
+
+def _read_bare(root: Path, data: DataConfig) -> Section:
+    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"{root}: holds neither a CSV nor tiles ({', '.join(SUFFIXES)}); expected one of them")
+    table = pd.DataFrame({"ID": [path.stem for path in paths], "path": [path.name for path in paths]})
+    twice = table["ID"][table["ID"].duplicated()]
+    if len(twice):
+        raise DataError(f"{root}: two tiles are called {twice.iloc[0]!r}; each name must stand once")
+    return _section(root.resolve().name, table, [], root, data)
+
+
+def _section(name: str, table: pd.DataFrame, genes: list[str], base: Path, data: DataConfig) -> Section:
+    slide = MosaicSlide.open(tuple(base / path for path in table["path"]))
+    if data.mpp is None:
+        log.info("section %s: no data.mpp given: a pixel of its %d-pixel tiles counts as one micron", name, slide.side)
+    counts = AnnData(
+        X=sparse.csr_matrix(table[genes].to_numpy(np.float32)),
+        obs=pd.DataFrame(index=pd.Index(table["ID"].to_numpy(str))),
+        var=pd.DataFrame(index=pd.Index(genes, dtype=str)),
+    )
+    patient = str(table["patient"].iloc[0]) if "patient" in table else name
+    return Section(
+        name=name,
+        patient=data.patients.get(name, patient),
+        species=data.species,
+        slide=slide,
+        counts=counts,
+        xy=slide.centres(),
+        mpp=data.mpp or 1.0,
+    )

@@ -1,0 +1,48 @@
+"""HER2ST, legacy spatial transcriptomics of breast cancer (Andersson et al., Nat Commun 2021).
+
+A section NAME is `NAME.tsv.gz` (counts, rows "XxY"), `NAME_selection.tsv` (x, y, pixel_x, pixel_y, selected) and the only
+jpg in a folder called NAME, anywhere below the root: the authors' deposit and one folder a section both fit.
+"""
+
+import logging
+
+from bleep.settings import DataConfig
+from bleep.tissue.section import Section
+from bleep.tissue.slides import PictureSlide
+from bleep.tissue.sources import chosen_names
+from bleep.tissue.sources.tables import joined, only, read_counts, read_table
+
+MPP = 0.69
+"""Microns per pixel of the published images: spots 200 um apart lie about 290 px apart."""
+
+log = logging.getLogger(__name__)
+
+
+def read(data: DataConfig) -> tuple[Section, ...]:
+    """Read the sections; the patient is the first letter of a section's name unless `data.patients` says otherwise."""
+    found = [path.name.removesuffix("_selection.tsv") for path in data.root.rglob("*_selection.tsv")]
+    return tuple(_read_one(name, data) for name in chosen_names(found, data))
+
+
+def _read_one(name: str, data: DataConfig) -> Section:
+    positions = read_table(
+        only(data.root, (f"{name}_selection.tsv",), f"positions of section {name}"),
+        "\t",
+        ("x", "y", "pixel_x", "pixel_y"),
+    )
+    if "selected" in positions:
+        positions = positions[positions["selected"] == 1]
+    positions.index = positions["x"].astype(str) + "x" + positions["y"].astype(str)
+    positions = positions[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1)
+    counts, xy = joined(name, read_counts(only(data.root, (f"{name}.tsv.gz",), f"counts of section {name}")), positions)
+    above = data.root.parent if data.root.resolve().name == name else data.root
+    picture = only(above, (f"{name}/*.jpg", f"{name}/*.jpeg", f"{name}.jpg"), f"picture of section {name}")
+    return Section(
+        name=name,
+        patient=data.patients.get(name, name[0]),
+        species="human" if data.species == "unknown" else data.species,
+        slide=PictureSlide.open(picture),
+        counts=counts,
+        xy=xy,
+        mpp=data.mpp or MPP,
+    )

@@ -1,0 +1,130 @@
+"""What the readers of tables share: clear errors, and the join of counts and positions by spot id."""
+
+import csv
+import gzip
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from jaxtyping import Float64
+from scipy import sparse
+
+from bleep.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **options: object) -> pd.DataFrame:
+    """Read a text table, checking its header.
+
+    Raises:
+        DataError: the file is missing, damaged or empty, a column stands twice, or a needed one is missing.
+
+    """
+    try:
+        header = _header(path, separator)
+        table = pd.read_csv(path, sep=separator, **options)  # type: ignore[call-overload]
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a table there") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        twice = next(name for name in named if named.count(name) > 1)
+        raise DataError(f"{path}: column {twice!r} stands more than once; each column must stand once")
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
+    if table.empty:
+        raise DataError(f"{path}: has a header but no rows")
+    return table
+
+
+def read_counts(path: Path) -> pd.DataFrame:
+    """Read a table of spots x genes whose first column is the spot id.
+
+    Raises:
+        DataError: as `read_table`, or a value is not a number.
+
+    """
+    table = read_table(path, "\t", index_col=0)
+    table.index = table.index.astype(str)
+    return numeric(table, path)
+
+
+def numeric(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Check that every column holds numbers.
+
+    Raises:
+        DataError: naming the first column and value that is not one.
+
+    """
+    for column, kind in table.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
+            bad = table[column][pd.to_numeric(table[column], errors="coerce").isna()]
+            raise DataError(f"{path}: column {column!r} holds {str(bad.iloc[0] if len(bad) else True)!r}; expected numbers")
+    return table
+
+
+def joined(
+    name: str, counts: pd.DataFrame, positions: pd.DataFrame, symbols: pd.Series | None = None
+) -> tuple[AnnData, Float64[np.ndarray, "spots 2"]]:
+    """Join counts (index: spot id) and positions (index: spot id; columns x, y) in the order of the positions.
+
+    What has no partner is dropped and the number said aloud.
+
+    Raises:
+        DataError: an id stands twice on a side, or no id stands on both.
+
+    """
+    for what, index in (("counts", counts.index), ("positions", positions.index)):
+        if not index.is_unique:
+            raise DataError(f"section {name}: spot {index[index.duplicated()][0]!r} stands more than once in the {what}")
+    both = positions.index[positions.index.isin(counts.index)]
+    if both.empty:
+        raise DataError(
+            f"section {name}: no spot has both counts and a position; counts have ids like {counts.index[0]!r}, "
+            f"positions like {positions.index[0]!r}"
+        )
+    alone = (len(counts) - len(both), len(positions) - len(both))
+    if any(alone):
+        log.warning(
+            "section %s: %d spots read; dropped %d with counts but no position, %d with a position but no counts",
+            name, len(both), *alone,
+        )  # fmt: skip
+    values = counts.loc[both].to_numpy(np.float32)
+    var = pd.DataFrame(index=counts.columns.astype(str))
+    if symbols is not None:
+        var["symbol"] = symbols.reindex(var.index).fillna("").astype(str)
+    data = AnnData(X=sparse.csr_matrix(values), obs=pd.DataFrame(index=both.astype(str)), var=var)
+    return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
+
+
+def only(root: Path, patterns: tuple[str, ...], what: str) -> Path:
+    """Return the one file below root that fits any of the patterns.
+
+    Raises:
+        DataError: none fits, or several do.
+
+    """
+    found = sorted({path for pattern in patterns for path in root.rglob(pattern)})
+    if not found:
+        raise DataError(f"{root}: has no {what}; expected a file named {' or '.join(patterns)}")
+    if len(found) > 1:
+        raise DataError(f"{root}: has several files that could be the {what}: {found[0]} and {found[1]}; keep one")
+    return found[0]
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as packed:
+            return next(csv.reader(packed, delimiter=separator), [])
+    with path.open(encoding="utf-8-sig", newline="") as plain:
+        return next(csv.reader(plain, delimiter=separator), [])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,131 @@
+"""What a training leaves on disk while it goes on: a line an epoch, and the state to resume from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Shaped
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from bleep.errors import DataError
+from bleep.files import whole, write_text
+
+Tensors = dict[str, Shaped[Tensor, "..."]]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands after an epoch."""
+
+    epoch: int
+    """Last epoch done, from 0; -1: none."""
+    best_epoch: int
+    """Epoch of the best validation score so far, or the last one without validation."""
+    best_score: float
+    """That score; minus infinity before the first."""
+
+    @classmethod
+    def start(cls) -> "Progress":
+        """Return the state before the first epoch."""
+        return cls(-1, -1, float("-inf"))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The files of one training."""
+
+    log: Path
+    state: Path
+
+    def write(self, line: dict[str, float | int]) -> None:
+        """Add one line to the log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop log lines of epochs after this one, and a last line cut short: they will be written again."""
+        kept = []
+        for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
+            try:
+                if json.loads(line)["epoch"] <= epoch:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                break
+        write_text(self.log, "".join(line + "\n" for line in kept))
+
+    def save(self, model: nn.Module, optimizer: AdamW, progress: Progress) -> None:
+        """Write learnt weights, optimizer and progress in one file, whole or not at all."""
+        tensors = {f"model.{name}": value for name, value in learnt(model).items()}
+        for number, parameter in enumerate(_parameters(optimizer)):
+            tensors |= {f"optim.{number}.{key}": value for key, value in optimizer.state[parameter].items()}
+        facts = {"epoch": progress.epoch, "best_epoch": progress.best_epoch, "best_score": progress.best_score}
+        _write(self.state / "last.safetensors", tensors, {key: repr(value) for key, value in facts.items()})
+
+    def resume(self, model: nn.Module, optimizer: AdamW) -> Progress:
+        """Load what `save` wrote, and return where training stood; without a file, the start.
+
+        Raises:
+            DataError: the file is damaged or is of another model.
+
+        """
+        path = self.state / "last.safetensors"
+        if not path.exists():
+            return Progress.start()
+        try:
+            with safe_open(path, "pt") as file:
+                facts = file.metadata()
+            tensors = load_file(path)
+            _put(model, {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")})
+            for number, parameter in enumerate(_parameters(optimizer)):
+                start = f"optim.{number}."
+                found = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+                optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
+                }
+            return Progress(int(facts["epoch"]), int(facts["best_epoch"]), float(facts["best_score"]))
+        except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            line = str(error).splitlines()[0]
+            raise DataError(f"{path}: cannot be resumed from ({line}); delete {self.state} to start anew") from None
+
+    def save_best(self, model: nn.Module) -> None:
+        """Keep these weights as the best."""
+        _write(self.state / "best.safetensors", learnt(model), {})
+
+    def load_best(self, model: nn.Module) -> None:
+        """Bring back the best weights."""
+        _put(model, load_file(self.state / "best.safetensors"))
+
+
+def learnt(model: nn.Module) -> Tensors:
+    """Return what training changes: parameters that learn, and buffers outside the trunk."""
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    names |= {name for name, _ in model.named_buffers() if ".trunk." not in f".{name}"}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items() if name in names}
+
+
+def _put(model: nn.Module, tensors: Tensors) -> None:
+    expected = set(learnt(model))
+    if set(tensors) != expected:
+        odd = sorted(set(tensors) ^ expected)[0]
+        raise KeyError(f"{odd} is on one side only")
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name in tensors:
+                value.copy_(tensors[name])
+
+
+def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _write(path: Path, tensors: Tensors, facts: dict[str, str]) -> None:
+    with whole(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, temporary, facts)

@@ -1,0 +1,153 @@
+"""The one training loop: it knows neither model nor loss."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import final
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, send_to_device
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from bleep.errors import ConfigError
+from bleep.records import Batch
+from bleep.settings import OptimConfig
+from bleep.training.journal import Journal, Progress
+from bleep.training.optimizers import build_optimizer, set_rate
+
+Key = tuple[int, list[int]]
+Scores = dict[str, float]
+
+
+@final
+class EpochBatches(Sampler[Key]):
+    """The rows of each step for one process: the steps of an epoch are the same on any number of processes.
+
+    Every step is shuffled anew each epoch from (seed, epoch) and holds `batch` spots over all processes; what does not
+    fill a step waits for another epoch.
+    """
+
+    def __init__(self, spots: int, batch: int, seed: int, rank: int, world: int) -> None:
+        whole = min(batch, spots) // world * world
+        if whole < 2:
+            raise ConfigError(f"{spots} training spots in steps of {batch} on {world} processes leave nothing to compare")
+        self.spots, self.batch, self.seed, self.rank, self.world = spots, whole, seed, rank, world
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.spots // self.batch
+
+    def __iter__(self) -> Iterator[Key]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.spots)
+        share = self.batch // self.world
+        for step in range(len(self)):
+            start = step * self.batch + self.rank * share
+            yield self.epoch, order[start : start + share].tolist()
+
+
+def train(
+    task: nn.Module,
+    dataset: Dataset[Batch],
+    config: OptimConfig,
+    seed: int,
+    journal: Journal,
+    validate: Callable[[nn.Module], Scores] | None,
+    accelerator: Accelerator,
+) -> int:
+    """Train the task in place and return the epoch whose weights it holds at the end.
+
+    With `validate`, the epoch of the highest `score` among what it returns is kept, and training stops after `patience`
+    epochs without a better one; without it the last epoch is kept. Where the journal holds a state, training goes on from
+    there, and ends with the same weights as if it had never stopped.
+    """
+    batches = EpochBatches(len(dataset), config.batch, seed, accelerator.process_index, accelerator.num_processes)  # type: ignore[arg-type]
+    loader = DataLoader(
+        dataset, sampler=batches, batch_size=None, collate_fn=_as_is, num_workers=config.workers,
+        pin_memory=accelerator.device.type == "cuda",
+    )  # fmt: skip
+    optimizer = build_optimizer(task, config)
+    task.to(accelerator.device)
+    progress = journal.resume(task, optimizer)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        journal.forget_after(progress.epoch)
+    wrapped, prepared = accelerator.prepare(task, optimizer)
+    bar = tqdm(
+        total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
+    )
+    for epoch in range(progress.epoch + 1, config.epochs):
+        if validate is not None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
+            break
+        batches.epoch = epoch
+        # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
+        torch.manual_seed((seed * 100_003 + epoch) * 1009 + accelerator.process_index)
+        line = _one_epoch(wrapped, prepared, loader, config, epoch, accelerator)
+        scores = _validated(task, validate, accelerator)
+        score = scores.get("score", float(epoch))
+        if score > progress.best_score:
+            progress = Progress(epoch, epoch, score)
+            if accelerator.is_main_process and validate is not None:
+                journal.save_best(task)
+        else:
+            progress = Progress(epoch, progress.best_epoch, progress.best_score)
+        if accelerator.is_main_process:
+            journal.write({"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()})
+            journal.save(task, optimizer, progress)
+        shown = {"loss": f"{line['loss']:.4f}", "lr": f"{line['lr']:.1e}", "spots/s": f"{line['spots_per_s']:.0f}"}
+        bar.set_postfix(shown | {key: f"{value:.4f}" for key, value in scores.items()})
+        bar.update()
+    bar.close()
+    accelerator.wait_for_everyone()
+    if validate is not None and progress.best_epoch >= 0:
+        journal.load_best(task)
+    task.eval()
+    return progress.best_epoch
+
+
+def _one_epoch(
+    task: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: DataLoader[Batch],
+    config: OptimConfig,
+    epoch: int,
+    accelerator: Accelerator,
+) -> Scores:
+    task.train()
+    began, seen, rate = time.perf_counter(), 0, 0.0
+    total = torch.zeros((), device=accelerator.device)
+    steps = len(loader)
+    for step, batch in enumerate(loader):
+        rate = set_rate(optimizer, epoch * steps + step, config.epochs * steps, config.warmup)  # type: ignore[arg-type]
+        loss = task(send_to_device(batch, accelerator.device, non_blocking=True))
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(task.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        total += loss.detach()
+        seen += len(batch.rows) * accelerator.num_processes
+    mean = float(accelerator.reduce(total, "mean")) / steps
+    if not math.isfinite(mean):
+        raise ConfigError(f"the loss is {mean} in epoch {epoch}: lower optim.lr, or look at the data for extreme values")
+    return {"loss": mean, "lr": rate, "spots_per_s": seen / (time.perf_counter() - began)}
+
+
+def _validated(task: nn.Module, validate: Callable[[nn.Module], Scores] | None, accelerator: Accelerator) -> Scores:
+    """Score on the main process and tell the others, so that all stop together."""
+    if validate is None:
+        return {}
+    told: list[Scores] = [{}]
+    if accelerator.is_main_process:
+        task.eval()
+        with torch.no_grad():
+            told = [validate(task)]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(told)
+    return told[0]
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
