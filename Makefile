@@ -7,8 +7,31 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/.ready
 
+# PyPI's torch brings its CUDA libraries: several GB, some minutes, once.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+demo: setup
+	$(BIN)/bleep demo
+
+test: lint types docs unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build
+
+unit: setup
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) docs/_build docs/reference/generated runs cache

@@ -28,7 +28,7 @@ def whole(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             _replace_folder(temporary, path)
         else:
-            os.replace(temporary, path)
+            temporary.replace(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place or free some space"
@@ -80,8 +80,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[
 def _replace_folder(temporary: Path, path: Path) -> None:
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        os.replace(path, old)
-        os.replace(temporary, path)
+        path.replace(old)
+        temporary.replace(path)
         shutil.rmtree(old)
     else:
-        os.replace(temporary, path)
+        temporary.replace(path)

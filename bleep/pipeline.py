@@ -19,6 +19,7 @@ from bleep.evaluation.correlation import pearson
 from bleep.evaluation.gene_sets import gene_sets
 from bleep.evaluation.scorecard import score
 from bleep.features import FeatureReader
+from bleep.files import read_json
 from bleep.prediction import reference as references
 from bleep.prediction.baselines import ImageKnnPredictor, MeanPredictor, RidgePredictor
 from bleep.prediction.predictor import Predictor
@@ -294,7 +295,7 @@ def _differences(old: object, new: object, at: str = "") -> list[tuple[str, obje
 def _check_same_data(out: Path, run: Run) -> None:
     if not (out / runs.FACTS).exists():
         return
-    began = runs.Facts.from_dict(runs.read_json(out / runs.FACTS, "the run's facts"))
+    began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
     if began.train != run.facts.train:
         raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
 
@@ -306,8 +307,8 @@ def _check_scale(path: Path, slide: object, run: Run) -> None:
         before = "slides" if sides == {0} else f"tiles of {sides.pop()} pixels"
         side = run.spec.microns[0] / slide.side
         raise MismatchError(
-            f"{path}: its {slide.side}-pixel tiles do not say their scale, and the run was trained on {before}; give --mpp, the "
-            f"microns per pixel ({side:.3g} if a tile shows {run.spec.microns[0]:g} microns)"
+            f"{path}: its {slide.side}-pixel tiles do not say their scale, and the run was trained on {before}; "
+            f"give --mpp, the microns per pixel ({side:.3g} if a tile shows {run.spec.microns[0]:g} microns)"
         )
 
 

@@ -96,7 +96,9 @@ class Facts:
 
         """
         try:
-            sections = {side: tuple(SectionFacts(**facts) for facts in plain[side]) for side in ("train", "val")}
+            sections: dict[str, Any] = {
+                side: tuple(SectionFacts(**facts) for facts in plain[side]) for side in ("train", "val")
+            }
             rest = {key: plain[key] for key in ("version", "trunk", "by", "epoch")}
             return cls(**rest, **sections, test=tuple(plain["test"]), leak=Leak(**plain["leak"]))
         except (KeyError, TypeError) as error:

@@ -1,12 +1,12 @@
 """Train: `accelerate launch bleep/train.py --config configs/NAME.yaml [--section.field value]`, or `-m bleep.train`."""
 
-import os
 import sys
+from pathlib import Path
 
 # Run by path, Python puts this folder first on sys.path, where `bleep` is not found and our modules could hide others.
-_HERE = os.path.dirname(os.path.realpath(__file__))
-if sys.path and os.path.realpath(sys.path[0]) == _HERE:
-    sys.path[0] = os.path.dirname(_HERE)
+_PACKAGE = Path(__file__).resolve().parent
+if sys.path and Path(sys.path[0]).resolve() == _PACKAGE:
+    sys.path[0] = str(_PACKAGE.parent)
 
 
 def main() -> int:

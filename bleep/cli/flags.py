@@ -16,10 +16,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     sections: dict[str, Any] = {}
     for name, kind, default, text in describe_fields():
         head = name.split(".")[0] if "." in name else "run"
-        group = sections.setdefault(head, parser.add_argument_group(f"{head} settings") if head not in sections else None)
+        if head not in sections:
+            sections[head] = parser.add_argument_group(f"{head} settings")
         help_text = f"{text} [{kind}; {default}]".replace("%", "%%")
         arity: dict[str, Any] = {"nargs": "*"} if kind in LISTS else {}
-        group.add_argument(f"--{name}", dest=f"set:{name}", metavar="X", help=help_text, default=None, **arity)
+        sections[head].add_argument(f"--{name}", dest=f"set:{name}", metavar="X", help=help_text, default=None, **arity)
 
 
 def load_settings(arguments: argparse.Namespace) -> Config:

@@ -26,6 +26,9 @@ class ProjectionHead(nn.Module):
 class Standardizer(nn.Module):
     """Subtract the training tiles' mean and divide by their spread; until `fit`, nothing changes."""
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))

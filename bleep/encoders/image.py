@@ -10,7 +10,7 @@ from typing import Any, final
 import timm
 import torch
 from jaxtyping import Float, UInt8
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from timm.models import group_parameters, load_checkpoint
 from torch import Tensor, nn
 
@@ -26,7 +26,10 @@ class ImageTrunk(nn.Module):
     pretrained statistics, so that results do not depend on how a batch is spread over processes.
     """
 
-    def __init__(self, model: nn.Module, config: ImageConfig, pixels: int) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Any, config: ImageConfig, pixels: int) -> None:
         super().__init__()
         self.model, self.layer = model, config.layer
         cfg = resolve_data_config({}, model=model)
@@ -73,7 +76,7 @@ def build_trunk(config: ImageConfig, pixels: int) -> tuple[ImageTrunk, str]:
     """
     options = _options(config.trunk, pixels)
     with _clear_errors(config, pixels):
-        model = timm.create_model(config.trunk, pretrained=config.weights == "hub", num_classes=0, **options)
+        model: Any = timm.create_model(config.trunk, pretrained=config.weights == "hub", num_classes=0, **options)
     if config.weights not in ("hub", "random"):
         _load_file(model, Path(config.weights))
     if config.layer is not None:
@@ -98,9 +101,10 @@ def _options(name: str, pixels: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _clear_errors(config: ImageConfig, pixels: int) -> Iterator[None]:
-    logger = logging.getLogger("timm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     except (AssertionError, ValueError, TypeError) as error:
@@ -113,21 +117,22 @@ def _clear_errors(config: ImageConfig, pixels: int) -> Iterator[None]:
             "set image.weights to a local .safetensors or .pth file, or to random"
         ) from None
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _load_file(model: nn.Module, path: Path) -> None:
+def _load_file(model: Any, path: Path) -> None:
     if not path.is_file():
         raise WeightsError(f"image.weights: {path}: no such file; give a local .safetensors or .pth file, hub or random")
     family = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
 
-    def fitted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    def fitted(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         if family is not None:
             state = family(state, model)
@@ -137,6 +142,8 @@ def _load_file(model: nn.Module, path: Path) -> None:
         load_checkpoint(model, str(path), strict=True, filter_fn=fitted)
     except RuntimeError as error:
         details = [line.strip() for line in str(error).splitlines()[1:3]]
+        if not details:
+            raise WeightsError(f"{path}: cannot be read as weights ({_line(error)[:100]}); is the file whole?") from None
         raise WeightsError(
             f"{path}: does not fit the trunk {model.pretrained_cfg['architecture']}: {' '.join(details)[:300]}"
         ) from None
@@ -144,7 +151,7 @@ def _load_file(model: nn.Module, path: Path) -> None:
         raise WeightsError(f"{path}: cannot be read as weights ({type(error).__name__}); is the file whole?") from None
 
 
-def _cut(model: nn.Module, config: ImageConfig) -> None:
+def _cut(model: Any, config: ImageConfig) -> None:
     """Drop the layers above the one that is read, so that they cost neither time nor memory."""
     try:
         model.prune_intermediate_layers([config.layer], prune_norm=True, prune_head=True)
@@ -152,7 +159,7 @@ def _cut(model: nn.Module, config: ImageConfig) -> None:
         raise ConfigError(f"image.layer: {config.trunk} has no layer {config.layer} to read ({_line(error)})") from None
 
 
-def _learning_parameters(model: nn.Module, config: ImageConfig) -> set[str]:
+def _learning_parameters(model: Any, config: ImageConfig) -> set[str]:
     names = {name for name, _ in model.named_parameters()}
     if config.train == "full":
         return names

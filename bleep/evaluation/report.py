@@ -1,8 +1,9 @@
 """The comparison: one line a predictor, as a table on the terminal, in Markdown and in JSON."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,8 +12,13 @@ from bleep.files import write_json, write_text
 from bleep.records import Leak, Scorecard, Table
 
 HEADINGS = {
-    "pcc": "PCC", "pcc_heg50": "HEG50", "pcc_hvg50": "HVG50", "pcc_spot": "per spot", "mse": "MSE", "variance_ratio": "var. ratio",
-}  # fmt: skip
+    "pcc": "PCC",
+    "pcc_heg50": "HEG50",
+    "pcc_hvg50": "HVG50",
+    "pcc_spot": "per spot",
+    "mse": "MSE",
+    "variance_ratio": "var. ratio",
+}
 """How the scores are called in tables."""
 
 
@@ -116,5 +122,5 @@ def _by_section(table: Table) -> list[str]:
     return lines + ["| " + " | ".join([str(name), *(f"{value:.3f}" for value in row)]) + " |" for name, row in wide.iterrows()]
 
 
-def _plain(row: dict[str, float]) -> dict[str, float | None]:
+def _plain(row: Mapping[Any, float]) -> dict[str, float | None]:
     return {str(key): None if math.isnan(value) else round(float(value), 6) for key, value in row.items()}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
+from bleep.errors import MismatchError
 from bleep.prediction.embed import embed_tiles
 from bleep.prediction.reference import Reference
 from bleep.prediction.weights import WEIGHTS
@@ -75,7 +76,8 @@ def averaged(
 
 def neighbor_table(prediction: Prediction, reference: Reference) -> pd.DataFrame:
     """Return one row for each tile and each reference spot it used: tile, rank, spot, similarity, weight."""
-    assert prediction.neighbors is not None and prediction.weights is not None
+    if prediction.neighbors is None or prediction.weights is None:
+        raise MismatchError(f"{prediction.predictor} used no neighbours, so there is no table of them")
     rows = prediction.neighbors.rows
     k = rows.shape[1]
     return pd.DataFrame(

@@ -104,7 +104,8 @@ class GenePanel:
         """
         self.check(section)
         genes = pd.Index(self.genes)
-        config = PanelConfig(normalise=self.normalise, target=self.target, denominator=self.denominator)  # type: ignore[arg-type]
+        rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator}
+        config = PanelConfig.model_validate(rule)
         return _normalised(section, genes, config, genes).toarray().astype(np.float32)
 
     def scaled(self, values: Float[np.ndarray, "spots genes"]) -> Float32[np.ndarray, "spots genes"]:
@@ -173,8 +174,10 @@ class GenePanel:
 
         """
         try:
-            lists = {name: tuple(plain[name]) for name in ("genes", "sections")}
-            arrays = {n: np.array(plain[n], dtype=np.float64) for n in ("low", "high", "shift", "factor", "mean", "variance")}
+            lists: dict[str, Any] = {name: tuple(plain[name]) for name in ("genes", "sections")}
+            arrays: dict[str, Any] = {
+                n: np.array(plain[n], dtype=np.float64) for n in ("low", "high", "shift", "factor", "mean", "variance")
+            }
             words = {name: plain[name] for name in ("species", "normalise", "target", "denominator", "scale")}
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the panel's file lacks or garbles {error}; it is damaged: train again") from None

@@ -64,11 +64,16 @@ def train(
     epochs without a better one; without it the last epoch is kept. Where the journal holds a state, training goes on from
     there, and ends with the same weights as if it had never stopped.
     """
-    batches = EpochBatches(len(dataset), config.batch, seed, accelerator.process_index, accelerator.num_processes)  # type: ignore[arg-type]
+    spots, rank, world = len(dataset), accelerator.process_index, accelerator.num_processes  # type: ignore[arg-type]
+    batches = EpochBatches(spots, config.batch, seed, rank, world)
     loader = DataLoader(
-        dataset, sampler=batches, batch_size=None, collate_fn=_as_is, num_workers=config.workers,
+        dataset,
+        sampler=batches,
+        batch_size=None,
+        collate_fn=_as_is,  # type: ignore[arg-type]
+        num_workers=config.workers,
         pin_memory=accelerator.device.type == "cuda",
-    )  # fmt: skip
+    )
     optimizer = build_optimizer(task, config)
     task.to(accelerator.device)
     progress = journal.resume(task, optimizer)

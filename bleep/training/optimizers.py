@@ -23,10 +23,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
 def set_rate(optimizer: AdamW, step: int, steps: int, warmup: float) -> float:
     """Set the rate of a step, and return the largest: a linear rise over the warm-up's share, then half a cosine."""
     rise = max(round(warmup * steps), 1)
-    if step < rise:
-        factor = (step + 1) / rise
-    else:
-        factor = (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
+    fall = (1 + math.cos(math.pi * max(step - rise, 0) / max(steps - rise, 1))) / 2
+    factor = (step + 1) / rise if step < rise else fall
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     return max(float(group["lr"]) for group in optimizer.param_groups)
