@@ -42,6 +42,7 @@ def run_demo(out: Path) -> Demo:
 
     Raises:
         DataError: `out` holds something else than an earlier demo.
+
     """
     folders = {task: out / task for task in ("contrastive", "regression")}
     for task, folder in folders.items():

@@ -158,7 +158,7 @@ class LossConfig(_Section):
 class OptimConfig(_Section):
     """How long and how fast training goes."""
 
-    epochs: PositiveInt = 60
+    epochs: PositiveInt = 30
     """Passes over the training spots."""
     batch: PositiveInt = 256
     """Spots in a step, over all processes together."""
@@ -192,7 +192,7 @@ class QueryConfig(_Section):
 
     k: PositiveInt = 50
     """Reference spots averaged for each tile."""
-    weights: WeightsName = "softmax"
+    weights: WeightsName = "uniform"
     """`uniform`, `softmax` of the similarity, or inverse `distance`."""
     temperature: PositiveFloat = 0.1
     """Temperature of the softmax weights."""

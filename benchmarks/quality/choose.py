@@ -39,7 +39,12 @@ def main() -> None:
         for fold in range(folds):
             for seed in range(arguments.seeds):
                 with tempfile.TemporaryDirectory() as out:
-                    place = {"data": {"fold": fold, "val": arguments.validate}, "optim": {"patience": 10_000}, "seed": seed, "out": out}
+                    place = {
+                        "data": {"fold": fold, "val": arguments.validate},
+                        "optim": {"patience": 10_000},
+                        "seed": seed,
+                        "out": out,
+                    }
                     pipeline.fit(Config.load(*arguments.recipes, overrides(arguments), change, place))
                     lines = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
                     scores.append([line["val_score"] for line in lines])

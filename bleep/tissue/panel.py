@@ -181,6 +181,9 @@ class GenePanel:
             words = {name: plain[name] for name in ("species", "normalise", "target", "denominator", "scale")}
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the panel's file lacks or garbles {error}; it is damaged: train again") from None
+        for name, array in arrays.items():
+            if array.shape != (len(lists["genes"]),):
+                raise DataError(f"the panel's file lacks or garbles {name!r}; it is damaged: train again")
         return cls(**lists, **arrays, **words)
 
     def digest(self) -> str:
@@ -211,7 +214,10 @@ def _from_list(of: _Candidates) -> np.ndarray:
     path = Path(str(of.config.list))
     if not path.is_file():
         raise DataError(f"{path}: no such file; panel.list needs one gene a line")
-    genes = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        genes = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not text in UTF-8; panel.list needs one gene a line") from None
     missing = [gene for gene in genes if gene not in of.shared]
     if missing:
         raise DataError(

@@ -16,6 +16,7 @@ from bleep.errors import DataError
 from bleep.settings import PaddingName
 
 Pixels = UInt8[np.ndarray, "height width 3"]
+Box = UInt8[np.ndarray, "side side 3"]
 
 
 @runtime_checkable
@@ -27,7 +28,7 @@ class Slide(Protocol):
         """Width and height."""
         ...
 
-    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Pixels:
+    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Box:
         """Return the box, painted by the padding rule where it leaves the picture."""
         ...
 
@@ -55,7 +56,7 @@ class PictureSlide:
         with _opened(path) as image:
             return cls(path, image.size)
 
-    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Pixels:
+    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Box:
         return _box(_decode(self.path), left, top, side, padding)
 
     def digest(self) -> str:
@@ -73,7 +74,7 @@ class ArraySlide:
     def size(self) -> tuple[int, int]:
         return self.pixels.shape[1], self.pixels.shape[0]
 
-    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Pixels:
+    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Box:
         return _box(self.pixels, left, top, side, padding)
 
     def digest(self) -> str:
@@ -118,7 +119,7 @@ class MosaicSlide:
         x = (np.arange(len(self.paths)) + 0.5) * self.side
         return np.stack([x, np.full_like(x, self.side / 2)], axis=1)
 
-    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Pixels:
+    def region(self, left: int, top: int, side: int, padding: PaddingName) -> Box:
         row = int(np.clip((left + side / 2) // self.side, 0, len(self.paths) - 1))
         tile = _decode_tile(self.paths[row])
         if tile.shape[:2] != (self.side, self.side):
@@ -142,25 +143,25 @@ def save_jpeg(pixels: Pixels, path: Path) -> None:
     Image.fromarray(pixels).save(path, format="JPEG", quality=95, subsampling=0)
 
 
-def resize(pixels: Pixels, side: int) -> Pixels:
+def resize(pixels: Pixels, side: int) -> Box:
     """Resize a square picture (Pillow's antialiased bicubic); one of that size already is returned as it is."""
     if pixels.shape[0] == side:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _white(pixels: Pixels, around: Any) -> Pixels:
+def _white(pixels: Pixels, around: Any) -> Box:
     return np.pad(pixels, around, mode="constant", constant_values=255)
 
 
-PADDINGS: Mapping[PaddingName, Callable[[Pixels, Any], Pixels]] = {
+PADDINGS: Mapping[PaddingName, Callable[[Pixels, Any], Box]] = {
     "white": _white,
     "edge": lambda pixels, around: np.pad(pixels, around, mode="edge"),
     "reflect": lambda pixels, around: np.pad(pixels, around, mode="symmetric"),
 }
 
 
-def _box(pixels: Pixels, left: int, top: int, side: int, padding: PaddingName) -> Pixels:
+def _box(pixels: Pixels, left: int, top: int, side: int, padding: PaddingName) -> Box:
     height, width = pixels.shape[:2]
     right, bottom = left + side, top + side
     inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
