@@ -36,8 +36,8 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif temporary.exists():
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,7 +81,11 @@ def _replace_folder(temporary: Path, path: Path) -> None:
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.replace(old)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            old.replace(path)
+            raise
         shutil.rmtree(old)
     else:
         temporary.replace(path)

@@ -135,8 +135,8 @@ class Scorecard:
 class Leak:
     """Whether training could have seen something of the test tissue."""
 
-    status: Literal["none", "same patient", "neighbouring tissue", "random spots"]
-    """What the two sides share; `none` when they share no patient."""
+    status: Literal["none", "unknown", "same patient", "neighbouring tissue", "random spots", "nothing held out"]
+    """What the two sides share; `none` when they share no patient, `unknown` when nobody said who they are from."""
     detail: str
     """The same in a sentence."""
 

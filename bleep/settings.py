@@ -19,7 +19,7 @@ from pydantic import (
 from bleep.errors import ConfigError
 
 SourceName = Literal["folder", "her2st", "st2k", "toy"]
-SplitName = Literal["patient", "section", "block", "random"]
+SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
 ChoiceName = Literal["all", "list", "mean", "variance", "hvg"]
 NormaliseName = Literal["log1p", "none"]
@@ -50,7 +50,7 @@ class DataConfig(_Section):
     protocol: str = ""
     """Name under which scores are reported."""
     split: SplitName = "section"
-    """What is held out together: whole patients, whole sections, spatial blocks, or (leaking) single spots."""
+    """What is held out together: whole patients, whole sections, spatial blocks, (leaking) single spots, or nothing."""
     test: tuple[str, ...] = ()
     """Patients or sections held out for testing, by name; none: the fold below says which."""
     folds: int = Field(default=4, ge=2)
@@ -232,7 +232,7 @@ class Config(_Section):
             raise ValueError("panel.choice is list, but panel.list names no file: give one gene a line")
         if self.panel.choice != "list" and self.panel.list is not None:
             raise ValueError(f"panel.list is given, but panel.choice is {self.panel.choice}: set panel.choice to list")
-        if self.data.test and self.data.split in ("block", "random"):
+        if self.data.test and self.data.split in ("block", "random", "none"):
             raise ValueError(f"data.test names groups, but data.split is {self.data.split}: choose the part with data.fold")
         if self.image.standardize == "section" and self.image.train != "frozen":
             raise ValueError("image.standardize is section, which needs image.train frozen: use train or none")

@@ -1,7 +1,14 @@
-"""Shapes are checked in every test: the package is imported under jaxtyping's hook with beartype."""
+"""Shapes are checked in every test: the package is imported under jaxtyping's hook with beartype.
 
+Tiny toy tissue, in memory and as files of every form, and one trained run of each task are made once a session.
+"""
+
+import logging
 import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -10,6 +17,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 _hook = install_import_hook("bleep", "beartype.beartype")
 
 SHARED = Path(__file__).parents[2] / "shared"
+REPOSITORY = Path(__file__).parents[1]
+
+Recipe = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +28,111 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the real tissue in ../shared/data")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    """The command line adds a handler once a process, bound to the standard error of that moment: drop it again."""
+    logger = logging.getLogger("bleep")
+    yield
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def toys() -> tuple[Any, ...]:
+    """Four sections of two donors, about fifty spots each."""
+    from bleep.tissue.toy import toy_section
+
+    return tuple(toy_section(f"toy{i + 1}", f"donor{i // 2 + 1}", 40 + i, side=256, pitch=32) for i in range(4))
+
+
+@pytest.fixture(scope="session")
+def files(toys: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same tissue in the forms folder/, st2k/ and her2st/; read it, do not change it."""
+    import numpy as np
+    import pandas as pd
+
+    from bleep.tissue.toy import write_folder, write_st2k
+
+    root = tmp_path_factory.mktemp("tissue")
+    write_folder(toys, root / "folder")
+    write_st2k(toys, root / "st2k")
+    for section in toys:
+        here, there = root / "her2st" / section.name, root / "st2k" / section.name
+        here.mkdir(parents=True)
+        shutil.copy(there / f"{section.name}.tsv.gz", here)
+        shutil.copy(there / f"{section.name}.jpg", here / "stained.jpg")
+        table = pd.read_csv(there / f"alignment_table_{section.name}.tsv", sep="\t")
+        table["selected"] = np.where(table["selected"] == 1, 1, 0)
+        table.to_csv(here / f"{section.name}_selection.tsv", sep="\t", index=False)
+    return root
+
+
+@pytest.fixture
+def copies(files: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copy one form of the tissue to where a test may damage it."""
+
+    def copy(form: str) -> Path:
+        shutil.copytree(files / form, tmp_path / form)
+        return tmp_path / form
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def recipe(files: Path) -> Recipe:
+    """Return settings of a training of about a second; the later of nested mappings wins."""
+
+    def settings(out: Path, *over: Mapping[str, Any]) -> dict[str, Any]:
+        tree: dict[str, Any] = {
+            "data": {"source": "st2k", "root": str(files / "st2k"), "mpp": 1.0, "split": "patient", "test": ["donor2"]},
+            "tiles": {"pixels": 32, "microns": [64.0]},
+            "panel": {"size": 12},
+            "image": {"trunk": "test_resnet", "weights": "random"},
+            "head": {"dim": 16},
+            "optim": {"epochs": 3, "batch": 32},
+            "query": {"k": 10},
+            "out": str(out),
+            "cache": str(out.parent / "cache"),
+        }
+        for change in over:
+            for key, value in change.items():
+                tree[key] = {**tree.get(key, {}), **value} if isinstance(value, Mapping) else value
+        return tree
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A contrastive run with its index and a regression run; read them, or copy them by `run_copy`."""
+    from bleep import pipeline
+    from bleep.settings import Config
+
+    root = tmp_path_factory.mktemp("runs")
+    folders = {}
+    for task in ("contrastive", "regression"):
+        run = pipeline.fit(Config.load(recipe(root / task, {"loss": {"task": task}})))
+        folders[task] = root / task
+        if task == "contrastive":
+            pipeline.build_reference(run).save(root / task / "reference")
+    return folders
+
+
+@pytest.fixture
+def run_copy(trained: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
+    """Copy a trained run to where a test may damage it."""
+
+    def copy(task: str = "contrastive", name: str | None = None) -> Path:
+        out = tmp_path / (name or task)
+        shutil.copytree(trained[task], out)
+        return out
+
+    return copy

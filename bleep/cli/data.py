@@ -21,7 +21,7 @@ def _toy(arguments: argparse.Namespace) -> int:
     write_st2k(sections, arguments.out / "st2k")
     print(f"{arguments.out}/folder: train.csv, test.csv and their tiles; {arguments.out}/st2k: slides and spots")
     print(
-        f"next: accelerate launch bleep/train.py --config configs/toy.yaml --data.root {arguments.out}/folder/train.csv "
-        "--data.source folder --out runs/toy"
+        "next: accelerate launch bleep/train.py --config configs/toy.yaml --data.source folder "
+        f"--data.root {arguments.out}/folder/train.csv --data.split none"
     )
     return 0

@@ -49,7 +49,7 @@ class ImageTrunk(nn.Module):
         features = self._features(pixels.contiguous(memory_format=torch.channels_last))
         return features.reshape(batch, windows * features.shape[-1])
 
-    def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch width"]:
+    def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
         if self.layer is None:
             return self.model(pixels)
         maps = self.model.forward_intermediates(

@@ -66,8 +66,12 @@ def as_markdown(table: Table) -> str:
             *rows,
             "",
             *facts,
+            "",
+            _notes(table)[-1],
+            "",
+            *_by_section(table),
+            "",
         ]
-        + ["", *(f"{note}" for note in _notes(table)[-1:]), "", *_by_section(table), ""]
     )
 
 

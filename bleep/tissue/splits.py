@@ -22,7 +22,7 @@ class Split:
     """Training, validation and test tissue.
 
     Raises:
-        DataError: nothing is left on the training or the test side, or the same tissue stands on both.
+        DataError: nothing is left on the training side, or on the test side of a split, or the same tissue stands on both.
 
     """
 
@@ -36,7 +36,7 @@ class Split:
 
     def __post_init__(self) -> None:
         for side, sections in (("train", self.train), ("test", self.test)):
-            if not sections:
+            if not sections and (side == "train" or self.by != "none"):
                 raise DataError(f"the split by {self.by} leaves nothing to {side} on; read more sections or split by block")
         seen = {section.digest(): section.name for section in self.train}
         for section in self.test:
@@ -110,11 +110,22 @@ def _by_spot(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spli
     return Split(_filled(train), _filled(val), _filled(test), "random", leak)
 
 
+def _nothing(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:
+    train: tuple[Section, ...] = sections
+    val: tuple[Section, ...] = ()
+    if data.val == "group" and len(sections) > 1:
+        train, val = sections[:-1], sections[-1:]
+    elif data.val == "block":
+        train, val = _validation_blocks(sections, data)
+    return Split(train, val, (), "none", Leak("nothing held out", "all tissue was trained on, so nothing can be scored"))
+
+
 SPLITS: Mapping[SplitName, Callable[[tuple[Section, ...], DataConfig, int], Split]] = {
     "patient": _by_group,
     "section": _by_group,
     "block": _by_block,
     "random": _by_spot,
+    "none": _nothing,
 }
 
 
@@ -122,6 +133,9 @@ def _leak(train: tuple[Section, ...], test: tuple[Section, ...]) -> Leak:
     shared = sorted({section.patient for section in train} & {section.patient for section in test})
     if shared:
         return Leak("same patient", f"other sections of patient {', '.join(shared)} were trained on")
+    unnamed = sorted(section.name for section in (*train, *test) if section.patient == section.name)
+    if unnamed:
+        return Leak("unknown", f"nobody said which patient section {', '.join(unnamed)} is from: give data.patients")
     return Leak("none", "no patient of the test tissue was trained on")
 
 

@@ -228,7 +228,8 @@ def write_folder(sections: Sequence[Section], out: Path, pixels: int = 64) -> No
     last alone, if all are of one patient); `test_truth.csv` ID and the genes held back.
 
     Raises:
-        DataError: there are fewer than two sections, they differ in genes, or `out` exists and is not empty.
+        DataError: there are fewer than two sections, they differ in genes, `out` exists and is not empty, or it cannot be
+            written.
 
     """
     if len(sections) < 2 or any(not section.genes.equals(sections[0].genes) for section in sections):
@@ -239,8 +240,8 @@ def write_folder(sections: Sequence[Section], out: Path, pixels: int = 64) -> No
         shown = pd.concat([_write_tiles(section, half, "train", pixels) for section in train])
         shown.to_csv(half / "train.csv", index=False)
         held = pd.concat([_write_tiles(section, half, "test", pixels) for section in test])
-        held[["ID", "path", "section"]].to_csv(half / "test.csv", index=False)
-        held.drop(columns=["path", "section"]).to_csv(half / "test_truth.csv", index=False)
+        held[["ID", "path", "section", "patient"]].to_csv(half / "test.csv", index=False)
+        held.drop(columns=["path", "section", "patient"]).to_csv(half / "test_truth.csv", index=False)
 
 
 def _write_tiles(section: Section, folder: Path, part: str, pixels: int) -> pd.DataFrame:
@@ -249,6 +250,7 @@ def _write_tiles(section: Section, folder: Path, part: str, pixels: int) -> pd.D
     table["ID"] = section.name + "_" + table["ID"]
     table.insert(1, "path", part + "/" + table["ID"] + ".png")
     table.insert(2, "section", section.name)
+    table.insert(3, "patient", section.patient)
     for row, path in enumerate(table["path"]):
         tile = cut(section, row, TileSpec(pixels, (pixels * section.mpp,)))[0]
         save_png(np.ascontiguousarray(tile.transpose(1, 2, 0)), folder / path)
@@ -294,11 +296,15 @@ def _whole(out: Path, sections: Sequence[Section]) -> Iterator[Path]:
     if len({section.name for section in sections}) < len(sections):
         raise DataError(f"{out}: two sections have one name, so one would overwrite the other; rename one")
     half = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.part")
-    half.mkdir(parents=True)
     try:
+        half.mkdir(parents=True)
         yield half
         if out.exists():
             out.rmdir()
         half.rename(out.absolute())
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be written ({error.strerror or error}); choose another place or free some space"
+        ) from None
     finally:
         shutil.rmtree(half, ignore_errors=True)

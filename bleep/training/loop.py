@@ -64,7 +64,8 @@ def train(
     epochs without a better one; without it the last epoch is kept. Where the journal holds a state, training goes on from
     there, and ends with the same weights as if it had never stopped.
     """
-    spots, rank, world = len(dataset), accelerator.process_index, accelerator.num_processes  # type: ignore[arg-type]
+    spots = len(dataset)  # type: ignore[arg-type]
+    rank, world = accelerator.process_index, accelerator.num_processes
     batches = EpochBatches(spots, config.batch, seed, rank, world)
     loader = DataLoader(
         dataset,
@@ -126,7 +127,7 @@ def _one_epoch(
     total = torch.zeros((), device=accelerator.device)
     steps = len(loader)
     for step, batch in enumerate(loader):
-        rate = set_rate(optimizer, epoch * steps + step, config.epochs * steps, config.warmup)  # type: ignore[arg-type]
+        rate = set_rate(optimizer, epoch * steps + step, config.epochs * steps, config.warmup)
         loss = task(send_to_device(batch, accelerator.device, non_blocking=True))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(task.parameters(), config.clip)

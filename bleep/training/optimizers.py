@@ -3,7 +3,7 @@
 import math
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from bleep.settings import OptimConfig
 
@@ -20,7 +20,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
     return AdamW(listed)
 
 
-def set_rate(optimizer: AdamW, step: int, steps: int, warmup: float) -> float:
+def set_rate(optimizer: Optimizer, step: int, steps: int, warmup: float) -> float:
     """Set the rate of a step, and return the largest: a linear rise over the warm-up's share, then half a cosine."""
     rise = max(round(warmup * steps), 1)
     fall = (1 + math.cos(math.pi * max(step - rise, 0) / max(steps - rise, 1))) / 2

@@ -153,8 +153,8 @@ def test_the_contest_form_holds_the_counts_and_hides_those_of_the_last_patient(
     assert [path.name for path in out.parent.iterdir()] == ["contest"]
     train, test, truth = (pd.read_csv(out / f"{name}.csv") for name in ("train", "test", "test_truth"))
     genes = list(small[0].genes)
-    assert list(train.columns) == ["ID", "path", "section", *genes]
-    assert list(test.columns) == ["ID", "path", "section"]
+    assert list(train.columns) == ["ID", "path", "section", "patient", *genes]
+    assert list(test.columns) == ["ID", "path", "section", "patient"]
     assert list(truth.columns) == ["ID", *genes]
     assert set(train["section"]) == {"toy1", "toy2"}
     assert set(test["section"]) == {"toy3"}

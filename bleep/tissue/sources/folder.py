@@ -42,9 +42,10 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 
 def _read_csv(path: Path, data: DataConfig) -> list[Section]:
     table = read_table(path, ",", ("ID", "path"), dtype=dict.fromkeys(WORDS, str))
-    if table[["ID", "path"]].isna().any(axis=None):
-        row = int(np.argmax(table[["ID", "path"]].isna().any(axis=1))) + 2
-        raise DataError(f"{path}: line {row} has no ID or no path; expected both on every line")
+    for word in (word for word in WORDS if word in table):
+        if table[word].isna().any():
+            row = int(np.argmax(table[word].isna())) + 2
+            raise DataError(f"{path}: line {row} has no {word}; expected one on every line")
     twice = table["ID"][table["ID"].duplicated()]
     if len(twice):
         raise DataError(f"{path}: ID {twice.iloc[0]!r} stands more than once; each must stand once")
@@ -75,10 +76,12 @@ def _section(name: str, table: pd.DataFrame, genes: list[str], base: Path, data:
         obs=pd.DataFrame(index=pd.Index(table["ID"].to_numpy(str))),
         var=pd.DataFrame(index=pd.Index(genes, dtype=str)),
     )
-    patient = str(table["patient"].iloc[0]) if "patient" in table else name
+    patients = list(table["patient"].unique()) if "patient" in table else [name]
+    if len(patients) > 1:
+        raise DataError(f"section {name!r} stands under patient {patients[0]!r} and {patients[1]!r}; name one for each section")
     return Section(
         name=name,
-        patient=data.patients.get(name, patient),
+        patient=data.patients.get(name, str(patients[0])),
         species=data.species,
         slide=slide,
         counts=counts,

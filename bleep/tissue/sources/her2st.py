@@ -10,7 +10,7 @@ from bleep.settings import DataConfig
 from bleep.tissue.section import Section
 from bleep.tissue.slides import PictureSlide
 from bleep.tissue.sources import chosen_names
-from bleep.tissue.sources.tables import joined, only, read_counts, read_table
+from bleep.tissue.sources.tables import joined, only, read_counts, read_positions, under_tissue
 
 MPP = 0.69
 """Microns per pixel of the published images: spots 200 um apart lie about 290 px apart."""
@@ -25,15 +25,8 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 
 
 def _read_one(name: str, data: DataConfig) -> Section:
-    positions = read_table(
-        only(data.root, (f"{name}_selection.tsv",), f"positions of section {name}"),
-        "\t",
-        ("x", "y", "pixel_x", "pixel_y"),
-    )
-    if "selected" in positions:
-        positions = positions[positions["selected"] == 1]
-    positions.index = positions["x"].astype(str) + "x" + positions["y"].astype(str)
-    positions = positions[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1)
+    path = only(data.root, (f"{name}_selection.tsv",), f"positions of section {name}")
+    positions = under_tissue(read_positions(path), path)
     counts, xy = joined(name, read_counts(only(data.root, (f"{name}.tsv.gz",), f"counts of section {name}")), positions)
     above = data.root.parent if data.root.resolve().name == name else data.root
     picture = only(above, (f"{name}/*.jpg", f"{name}/*.jpeg", f"{name}.jpg"), f"picture of section {name}")

@@ -17,7 +17,7 @@ from bleep.settings import DataConfig
 from bleep.tissue.section import Section
 from bleep.tissue.slides import PictureSlide
 from bleep.tissue.sources import chosen_names
-from bleep.tissue.sources.tables import joined, only, read_counts, read_table
+from bleep.tissue.sources.tables import POSITIONS, joined, only, read_counts, read_positions, read_table, under_tissue
 
 PITCH = 100.0 * math.sqrt(2)
 """Microns from a spot of the 2k array to its nearest neighbour: rows 100 um apart, staggered."""
@@ -36,12 +36,8 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 
 def _read_one(name: str, data: DataConfig, patients: dict[str, str], symbols: pd.Series | None) -> Section:
     path = only(data.root, (f"alignment_table_{name}.tsv",), f"positions of section {name}")
-    table = read_table(path, "\t", ("x", "y", "pixel_x", "pixel_y", "selected"))
-    positions = table[table["selected"] == 1]
-    if positions.empty:
-        raise DataError(f"{path}: no row has selected = 1; expected that for the spots under tissue")
-    positions.index = positions["x"].astype(str) + "x" + positions["y"].astype(str)
-    positions = positions[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1)
+    table = read_positions(path, (*POSITIONS, "selected"))
+    positions = under_tissue(table, path)
     table_of_counts = read_counts(only(data.root, (f"{name}.tsv", f"{name}.tsv.gz"), f"counts of section {name}"))
     counts, xy = joined(name, table_of_counts, positions, symbols)
     return Section(

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import logging
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from jaxtyping import Float64
 from scipy import sparse
 
 from bleep.errors import DataError
+
+POSITIONS = ("x", "y", "pixel_x", "pixel_y")
+"""Columns of a table of spots."""
+DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error)
+"""What pandas, csv and gzip raise at a file that is no table."""
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         table = pd.read_csv(path, sep=separator, **options)  # type: ignore[call-overload]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a table there") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error) as error:
+    except DAMAGES as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None
     named = [name for name in header if name]
@@ -53,6 +59,32 @@ def read_counts(path: Path) -> pd.DataFrame:
     table = read_table(path, "\t", index_col=0)
     table.index = table.index.astype(str)
     return numeric(table, path)
+
+
+def read_positions(path: Path, columns: tuple[str, ...] = POSITIONS) -> pd.DataFrame:
+    """Read a table of spots: their place in the array, `x` and `y`, and in the picture, `pixel_x` and `pixel_y`.
+
+    Raises:
+        DataError: as `read_table`, or a place is not a number.
+
+    """
+    table = read_table(path, "\t", columns)
+    numeric(table[list(columns)], path)
+    return table
+
+
+def under_tissue(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the pixel positions, as x and y, of the spots with `selected` = 1, indexed by spot id "XxY".
+
+    Raises:
+        DataError: there is none.
+
+    """
+    table = table[table["selected"] == 1] if "selected" in table else table
+    if table.empty:
+        raise DataError(f"{path}: no row has selected = 1; expected that for the spots under tissue")
+    ids = table["x"].astype(str) + "x" + table["y"].astype(str)
+    return table[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1).set_axis(ids)
 
 
 def numeric(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -1,0 +1,173 @@
+"""From a configuration to a trained run."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from torch import nn
+from torch.utils.data import Dataset
+
+from bleep import runs
+from bleep.encoders.dual import DualEncoder
+from bleep.errors import DataError, MismatchError
+from bleep.evaluation.correlation import pearson
+from bleep.features import FeatureReader
+from bleep.files import read_json
+from bleep.prediction.retrieval import averaged
+from bleep.prediction.search import FlatIndex
+from bleep.prediction.weights import WEIGHTS
+from bleep.records import Batch
+from bleep.runs import Run
+from bleep.settings import Config
+from bleep.tissue.datasets import FeatureDataset, TileDataset
+from bleep.tissue.panel import GenePanel
+from bleep.tissue.sources import read_sections
+from bleep.tissue.splits import Split, split
+from bleep.tissue.tiles import Tiles
+from bleep.training.journal import Journal
+from bleep.training.loop import train
+from bleep.training.tasks import ContrastiveTask, RegressionTask, task_of
+
+
+def load_split(config: Config) -> Split:
+    """Read the sections of a configuration and divide them.
+
+    Raises:
+        DataError, ConfigError: see `read_sections` and `split`.
+
+    """
+    return split(read_sections(config.data), config.data, config.seed)
+
+
+def fit(config: Config, *, resume: bool = False, overwrite: bool = False) -> Run:
+    """Train as the configuration says, write the run to `config.out`, and return it.
+
+    Raises:
+        DataError: `config.out` already holds a run, and neither `resume` nor `overwrite` was given.
+        MismatchError: `resume` was given with other settings, or other data, than training began with.
+
+    """
+    accelerator = Accelerator()
+    if accelerator.is_main_process:
+        _check_place(config, resume=resume, overwrite=overwrite)
+    accelerator.wait_for_everyone()
+    divided = load_split(config)
+    panel = GenePanel.fit(divided.train, config.panel)
+    run = Run.new(config, panel, divided)
+    if resume and (config.out / runs.MODEL).exists():
+        return Run.load(config.out)
+    tiles = Tiles(divided.train, run.spec)
+    if accelerator.is_main_process:
+        if resume:
+            _check_same_data(config.out, run)
+        elif config.out.exists():
+            shutil.rmtree(config.out)  # only now, when everything that was asked for has proved possible
+        run.save_plan(config.out)
+    run.model.to(accelerator.device)
+    values = np.concatenate([panel.apply(section) for section in divided.train])
+    reader = FeatureReader.of(run.model.trunk, config)
+    with accelerator.main_process_first():
+        dataset = _dataset(run, reader, tiles, values)
+    task = task_of(run.model, config.loss)
+    validate = _validation(run, divided, values) if divided.val and accelerator.is_main_process else None
+    journal = Journal(config.out / runs.LOG, config.out / runs.STATE)
+    told = validate or (_never if divided.val else None)
+    epoch = train(task, dataset, config.optim, config.seed, journal, told, accelerator)
+    run = run.finished(epoch)
+    run.model.eval()
+    if accelerator.is_main_process:
+        run.save(config.out)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return run
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes and prints."""
+    return PartialState().is_main_process
+
+
+def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:
+    """Return cached features under a frozen trunk, tiles otherwise; and fit the standardising layer."""
+    config = run.config
+    needed = not run.model.trunk.learns or config.image.standardize == "train"
+    features = torch.from_numpy(reader.read(tiles)) if needed else torch.empty(0)
+    if config.image.standardize == "train":
+        run.model.standardize.fit(features.to(run.device))
+    if run.model.trunk.learns:
+        return TileDataset(tiles, values, config.seed, augment=config.optim.augment)
+    return FeatureDataset(features, values)
+
+
+def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
+    """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction."""
+    train_values = run.panel.unscaled(values)
+    measured = [run.panel.values(section) for section in divided.val]
+    reader, query = FeatureReader.of(run.model.trunk, run.config), run.config.query
+    alone = [Tiles((section,), run.spec) for section in divided.val]
+    frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
+
+    def scored(task: nn.Module) -> dict[str, float]:
+        assert isinstance(task, ContrastiveTask | RegressionTask)
+        model, device = task.model, next(task.parameters()).device
+        found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
+        r = []
+        index = None
+        if isinstance(model, DualEncoder):
+            embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
+            index = FlatIndex.build(embedded)
+        for features, truth in zip(found, measured, strict=True):
+            inputs = torch.from_numpy(features).to(device)
+            if isinstance(model, DualEncoder):
+                assert index is not None
+                neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
+                weights = WEIGHTS[query.weights](neighbors.similarity, query.temperature)
+                predicted, _ = averaged(train_values, neighbors, weights)
+            else:
+                predicted = run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())
+            r.append(float(np.nanmean(pearson(predicted, truth))))
+        return {"score": float(np.mean(r))}
+
+    return scored
+
+
+def _never(task: nn.Module) -> dict[str, float]:
+    raise AssertionError("only the main process validates")
+
+
+def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
+    out = config.out
+    begun = (out / runs.MODEL).exists() or (out / runs.STATE).exists() or not (out / runs.CONFIG).exists()
+    if not out.exists() or not any(out.iterdir()) or not begun:
+        return
+    if resume:
+        kept = Config.load(out / runs.CONFIG)
+        for key, old, new in differences(kept.dump(), config.dump()):
+            raise MismatchError(
+                f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
+            )
+    elif overwrite:
+        if not (out / runs.CONFIG).exists():
+            raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
+    else:
+        raise DataError(
+            f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
+        )
+
+
+def _check_same_data(out: Path, run: Run) -> None:
+    if not (out / runs.FACTS).exists():
+        return
+    began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
+    if began.train != run.facts.train:
+        raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
+
+
+def differences(old: object, new: object, at: str = "") -> list[tuple[str, object, object]]:
+    """Return (dotted name, old value, new value) of every leaf that differs between two trees."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [found for key in new for found in differences(old.get(key), new[key], f"{at}.{key}".lstrip("."))]
+    return [] if old == new else [(at, old, new)]

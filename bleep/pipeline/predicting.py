@@ -1,0 +1,103 @@
+"""From a trained run to predictions."""
+
+from pathlib import Path
+
+import torch
+
+from bleep import runs
+from bleep.encoders.dual import DualEncoder
+from bleep.errors import DataError, MismatchError
+from bleep.pipeline.fitting import load_split
+from bleep.prediction import reference as references
+from bleep.prediction.baselines import ImageKnnPredictor, MeanPredictor, RidgePredictor
+from bleep.prediction.predictor import Predictor
+from bleep.prediction.reference import Reference
+from bleep.prediction.regression import RegressionPredictor
+from bleep.prediction.retrieval import RetrievalPredictor
+from bleep.records import Prediction
+from bleep.runs import Run
+from bleep.settings import DataConfig, WeightsName
+from bleep.tissue.slides import MosaicSlide
+from bleep.tissue.sources import has_form, read_sections
+from bleep.tissue.tiles import Tiles
+
+
+def build_reference(run: Run) -> Reference:
+    """Embed and index the spots the run was trained on, validation spots not among them.
+
+    Raises:
+        MismatchError: the files have changed since training.
+
+    """
+    return references.build(run, load_split(run.config).train)
+
+
+def open_tiles(path: str | Path, run: Run, mpp: float | None = None) -> Tiles:
+    """Open what a run shall predict: a folder of tiles, a CSV of tiles, or sections in the run's own form.
+
+    Raises:
+        DataError: nothing of these is there.
+        MismatchError: the tiles do not say their scale, and differ from those the run was trained on.
+
+    """
+    path, data = Path(path), run.config.data
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
+    own = has_form(path, data.source)
+    source = data.source if own else "folder"
+    asked = DataConfig(root=path, source=source, mpp=mpp or data.mpp, species=data.species, patients=data.patients)
+    sections = read_sections(asked)
+    if not own and mpp is None:
+        for section in sections:
+            _check_scale(path, section.slide, run)
+    return Tiles(sections, run.spec)
+
+
+def query(
+    run: Run, folder: Path, tiles: Tiles, k: int | None = None, weights: WeightsName | None = None
+) -> tuple[Prediction, Reference | None]:
+    """Predict tiles with a run and, where it is contrastive, its reference in `folder`, which is returned too.
+
+    Raises:
+        DataError: there is no index yet.
+        MismatchError: the index belongs to another run.
+
+    """
+    if not isinstance(run.model, DualEncoder):
+        return RegressionPredictor(run).predict(tiles), None
+    reference = Reference.load(folder / runs.REFERENCE)
+    return RetrievalPredictor(run, reference, k, weights).predict(tiles), reference
+
+
+def predictors_of(run: Run, reference: Reference | None) -> dict[str, Predictor]:
+    """Return the run's own predictor, by name: retrieval from its reference, or its regression head."""
+    if isinstance(run.model, DualEncoder):
+        if reference is None:
+            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
+        return {RetrievalPredictor.name: RetrievalPredictor(run, reference)}
+    return {RegressionPredictor.name: RegressionPredictor(run)}
+
+
+def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
+    """Fit the floors on the run's training tiles: ridge on its features and on colour, image-kNN and the mean."""
+    ridge, colour = RidgePredictor.fit(run, train_tiles), RidgePredictor.fit_colour(run, train_tiles)
+    floors: tuple[Predictor, ...] = (ridge, colour, ImageKnnPredictor.fit(run, train_tiles), MeanPredictor(run))
+    return {floor.name: floor for floor in floors}
+
+
+def best_device() -> torch.device:
+    """Return the accelerator torch finds, else the CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found if found is not None else torch.device("cpu")
+
+
+def _check_scale(path: Path, slide: object, run: Run) -> None:
+    assert isinstance(slide, MosaicSlide)
+    sides = {facts.tile_side for facts in run.facts.train}
+    if sides != {slide.side}:
+        before = "slides" if sides == {0} else f"tiles of {sides.pop()} pixels"
+        side = run.spec.microns[0] / slide.side
+        raise MismatchError(
+            f"{path}: its {slide.side}-pixel tiles do not say their scale, and the run was trained on {before}; "
+            f"give --mpp, the microns per pixel ({side:.3g} if a tile shows {run.spec.microns[0]:g} microns)"
+        )

@@ -1,0 +1,118 @@
+"""Scores, and the tables made of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bleep.errors import MismatchError
+from bleep.evaluation import report
+from bleep.evaluation.gene_sets import gene_sets
+from bleep.evaluation.scorecard import SCORES, score
+from bleep.records import Leak, Prediction, Scorecard
+from bleep.settings import PanelConfig
+from bleep.tissue.panel import GenePanel
+from bleep.tissue.section import Section
+
+LEAK = Leak("none", "no patient of the test tissue was trained on")
+
+
+def prediction(expression: np.ndarray, section: str = "s") -> Prediction:
+    rows, genes = expression.shape
+    spots = pd.DataFrame(
+        {"section": section, "spot": [str(row) for row in range(rows)], "patient": "p", "x": 0.0, "y": 0.0},
+        index=[f"{section}/{row}" for row in range(rows)],
+    )
+    return Prediction(expression.astype(np.float32), spots, tuple(f"g{gene}" for gene in range(genes)), "as is", "test")
+
+
+@pytest.fixture
+def measured() -> np.ndarray:
+    return np.random.default_rng(0).random((25, 6)).astype(np.float32)
+
+
+def test_a_perfect_prediction_has_perfect_scores(measured: np.ndarray) -> None:
+    card = score(prediction(measured), measured, {"pcc_heg50": np.array([0, 1])}, 3, "perfect")
+    assert card.summary == pytest.approx({"pcc": 1, "pcc_heg50": 1, "pcc_spot": 1, "mse": 0, "variance_ratio": 1}, abs=1e-6)
+    assert (card.predictor, card.section, card.seed, card.skipped) == ("perfect", "s", 3, 0)
+    assert set(card.summary) <= set(SCORES)
+
+
+def test_a_gene_set_is_scored_on_its_own_columns(measured: np.ndarray) -> None:
+    guess = measured.copy()
+    guess[:, 2] = -guess[:, 2]
+    card = score(prediction(guess), measured, {"pcc_heg50": np.array([2]), "pcc_hvg50": np.array([0, 2])}, 0, "x")
+    assert card.summary["pcc_heg50"] == pytest.approx(-1)
+    assert card.summary["pcc_hvg50"] == pytest.approx(0, abs=1e-6)
+    assert card.summary["pcc"] == pytest.approx(4 / 6)
+
+
+def test_genes_that_do_not_vary_are_left_out_and_counted(measured: np.ndarray) -> None:
+    measured[:, 0] = 0.5
+    card = score(prediction(measured + 0.1), measured, {}, 0, "x")
+    assert card.skipped == 1
+    assert card.summary["pcc"] == pytest.approx(1)
+    assert np.isnan(card.genes["pearson"].iloc[0])
+
+
+def test_a_flat_prediction_scores_0_and_has_no_variance(measured: np.ndarray) -> None:
+    card = score(prediction(np.tile(measured.mean(axis=0), (25, 1))), measured, {}, 0, "mean")
+    assert card.summary["pcc"] == 0
+    assert card.summary["variance_ratio"] == pytest.approx(0, abs=1e-6)
+    assert card.summary["mse"] == pytest.approx(measured.var(axis=0).mean(), rel=1e-4)
+
+
+def test_shapes_that_differ_and_several_sections_are_refused(measured: np.ndarray) -> None:
+    with pytest.raises(MismatchError, match="meets measured values"):
+        score(prediction(measured), measured[:-1], {}, 0, "x")
+    two = prediction(measured)
+    two.spots["section"] = ["a"] * 12 + ["b"] * 13
+    with pytest.raises(MismatchError, match="of a, b"):
+        score(two, measured, {}, 0, "x")
+
+
+def test_gene_sets_are_the_top_50_of_training_and_none_for_a_small_panel(toys: tuple[Section, ...]) -> None:
+    panel = GenePanel.fit(toys[:2], PanelConfig(choice="all"))
+    sets = gene_sets(panel)
+    assert sorted(sets) == ["pcc_heg50", "pcc_hvg50"]
+    for name, ranks in (("pcc_heg50", panel.mean), ("pcc_hvg50", panel.variance)):
+        assert len(sets[name]) == 50
+        assert ranks[sets[name]].min() >= np.delete(ranks, sets[name]).max()
+    assert gene_sets(GenePanel.fit(toys[:2], PanelConfig(size=50))) == {}
+
+
+def cards() -> list[Scorecard]:
+    genes = pd.DataFrame()
+    numbers = {("a", "s1", 0): 0.2, ("a", "s1", 1): 0.4, ("a", "s2", 0): 0.5, ("b", "s1", 0): 0.1, ("b", "s2", 0): 0.9}
+    return [Scorecard(p, s, seed, genes, {"pcc": r, "mse": 1 - r}) for (p, s, seed), r in numbers.items()]
+
+
+def test_seeds_are_averaged_before_sections() -> None:
+    table = report.compare(cards(), "p", LEAK, {"split": "by section"})
+    assert list(table.rows.index) == ["b", "a"]
+    assert table.rows.loc["a", "pcc"] == pytest.approx((0.3 + 0.5) / 2)
+    assert table.rows.loc["a", "pcc_sd"] == pytest.approx(np.std([0.3, 0.5], ddof=1))
+    assert table.rows.loc["b", "pcc_sd"] == pytest.approx(np.std([0.1, 0.9], ddof=1))
+
+
+def test_the_table_names_protocol_leak_and_facts_in_every_form(tmp_path: Path) -> None:
+    table = report.compare(cards(), "her2st-x", Leak("random spots", "too high"), {"split": "by spot"})
+    text, markdown = report.as_text(table), report.as_markdown(table)
+    paths = report.save(table, tmp_path)
+    plain = json.loads(paths[0].read_text())
+    for words in ("her2st-x", "random spots", "by spot", "0.400", "s1, s2"):
+        assert words in text
+        assert words in markdown
+    assert paths[1].read_text() == markdown
+    assert plain["leak"]["status"] == "random spots"
+    assert plain["predictors"]["a"]["pcc"] == pytest.approx(0.4)
+    assert len(plain["sections"]) == 5
+
+
+def test_one_section_has_no_spread() -> None:
+    table = report.compare([card for card in cards() if card.section == "s1"], "p", LEAK, {})
+    assert np.isnan(table.rows.loc["a", "pcc_sd"])
+    assert "±" not in report.as_text(table)
+    assert "nan" not in report.as_text(table)

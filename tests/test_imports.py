@@ -1,0 +1,64 @@
+"""What imports bring with them, and what module names may not hide."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "anndata", "pandas", "numpy", "scipy", "timm", "faiss", "PIL")
+PROBE = """
+import atexit, sys
+def tell():
+    from importlib.util import find_spec
+    print("hidden:", [name for name in ("records", "pipeline", "settings") if find_spec(name)], file=sys.stderr)
+atexit.register(tell)
+"""
+
+
+@pytest.mark.parametrize("module", ["bleep", "bleep.errors", "bleep.settings", "bleep.cli.app", "bleep.cli.train"])
+def test_the_light_modules_take_nothing_heavy_with_them(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_takes_nothing_heavy_with_it() -> None:
+    code = f"import sys, bleep.cli.app as app; app.main(['--version']); print([n for n in {HEAVY} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_module_hides_one_of_the_standard_library_or_of_a_dependency(repository: Path) -> None:
+    package = repository / "bleep"
+    own = {path.stem for path in package.glob("*.py") if path.stem != "__init__"}
+    own |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert {"runs", "tissue", "train"} <= own
+    installed = set(importlib.metadata.packages_distributions())
+    assert {"torch", "timm", "faiss", "numpy", "pandas", "scipy", "accelerate", "PIL", "yaml"} <= installed
+    assert not own & (sys.stdlib_module_names | installed | {"datasets", "evaluate", "transformers", "tokenizers", "types"})
+
+
+@pytest.mark.parametrize("way", ["by path", "from another folder", "through a symlink", "through a linked folder", "-m"])
+def test_the_training_command_starts(way: str, repository: Path, tmp_path: Path) -> None:
+    script, where = repository / "bleep" / "train.py", repository
+    if way == "from another folder":
+        where = tmp_path
+    elif way == "through a symlink":
+        (tmp_path / "link.py").symlink_to(script)
+        script, where = tmp_path / "link.py", tmp_path
+    elif way == "through a linked folder":
+        (tmp_path / "linked").symlink_to(repository)
+        script, where = tmp_path / "linked" / "bleep" / "train.py", tmp_path
+    (tmp_path / "sitecustomize.py").write_text(PROBE)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    start = ["-m", "bleep.train"] if way == "-m" else [os.path.relpath(script, where) if way == "by path" else str(script)]
+    done = subprocess.run(
+        [sys.executable, *start, "--help"],
+        cwd=where, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "--optim.lr" in done.stdout
+    assert done.stderr.strip() == "hidden: []"

@@ -1,0 +1,118 @@
+"""The stages joined, as the commands and the public names call them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bleep
+from bleep import pipeline
+from bleep.errors import DataError, MismatchError
+from bleep.runs import Run
+from bleep.settings import Config
+from bleep.tissue.tiles import Tiles
+
+
+def test_the_public_names_are_there() -> None:
+    for name in bleep.__all__:
+        assert getattr(bleep, name) is not None
+    assert {"Config", "Run", "fit", "build_reference", "RetrievalPredictor", "compare"} <= set(bleep.__all__)
+
+
+def test_runs_of_one_protocol_stand_in_one_table(trained: dict[str, Path]) -> None:
+    table = bleep.evaluate(list(trained.values()))
+    assert set(table.rows.index) == {"retrieval", "regression", "ridge", "ridge on colour", "image-kNN", "mean"}
+    assert table.rows.loc["mean", "pcc"] == 0
+    assert table.leak.status == "none"
+    assert {card.section for card in table.cards} == {"toy3", "toy4"}
+    assert table.rows[["pcc", "mse"]].notna().all(axis=None)
+    assert len(table.cards) == 12
+
+
+def test_comparing_gives_what_evaluating_gives(trained: dict[str, Path]) -> None:
+    run = Run.load(trained["contrastive"])
+    reference = bleep.Reference.load(trained["contrastive"] / "reference")
+    test = Tiles(bleep.load_split(run.config).test, run.spec)
+    table = bleep.compare({"retrieval": bleep.RetrievalPredictor(run, reference), "mean": bleep.MeanPredictor(run)}, test, run)
+    whole = bleep.evaluate([trained["contrastive"]])
+    for name in ("retrieval", "mean"):
+        np.testing.assert_allclose(
+            table.rows.loc[name].to_numpy(float), whole.rows.loc[name].to_numpy(float), rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(("form", "task"), [("folder", "contrastive"), ("her2st", "regression")])
+def test_the_whole_way_through_in_every_form(form: str, task: str, recipe: Any, files: Path, tmp_path: Path) -> None:
+    root = files / form / "train.csv" if form == "folder" else files / form
+    data = {"source": form, "root": str(root), "split": "section", "test": ["toy2"], "mpp": 1.0}
+    config = Config.load(recipe(tmp_path / "run", {"data": data, "loss": {"task": task}}))
+    run = bleep.fit(config)
+    if task == "contrastive":
+        bleep.build_reference(run).save(tmp_path / "run" / "reference")
+    images = files / "folder" / "test.csv" if form == "folder" else files / "her2st" / "toy3"
+    tiles = bleep.open_tiles(images, run)
+    prediction, _ = pipeline.query(run, tmp_path / "run", tiles)
+    assert prediction.expression.shape == (len(tiles), 12)
+    assert np.isfinite(prediction.expression).all()
+    assert "mean" in bleep.evaluate([tmp_path / "run"]).rows.index
+
+
+def test_a_folder_of_tiles_and_its_csv_are_predicted_alike(recipe: Any, files: Path, tmp_path: Path) -> None:
+    data = {"source": "folder", "root": str(files / "folder" / "train.csv"), "split": "section", "test": ["toy2"]}
+    run = bleep.fit(Config.load(recipe(tmp_path / "run", {"data": data, "loss": {"task": "regression"}})))
+    bare, listed = (bleep.open_tiles(files / "folder" / name, run) for name in ("test", "test.csv"))
+    one, other = (pipeline.query(run, tmp_path / "run", tiles)[0].to_frame() for tiles in (bare, listed))
+    genes = list(run.panel.genes)
+    frames = [frame.assign(spot=frame["spot"].astype(str)).set_index("spot")[genes].sort_index() for frame in (one, other)]
+    pd.testing.assert_frame_equal(*frames, rtol=1e-4)
+
+
+def test_tiles_of_another_size_need_their_scale(trained: dict[str, Path], files: Path) -> None:
+    run = Run.load(trained["contrastive"])
+    with pytest.raises(MismatchError, match="give --mpp"):
+        bleep.open_tiles(files / "folder" / "test.csv", run)
+    assert len(bleep.open_tiles(files / "folder" / "test.csv", run, mpp=1.0)) > 50
+    with pytest.raises(DataError, match="show 32 microns"):
+        bleep.open_tiles(files / "folder" / "test.csv", run, mpp=0.5)
+
+
+def test_a_slide_and_its_ready_cut_tiles_are_predicted_nearly_alike(trained: dict[str, Path], files: Path) -> None:
+    run, folder = Run.load(trained["contrastive"]), trained["contrastive"]
+    slides = bleep.open_tiles(files / "st2k", run)
+    cut = bleep.open_tiles(files / "folder" / "test.csv", run, mpp=1.0)
+    of_slides, _ = pipeline.query(run, folder, Tiles(slides.sections[2:], slides.spec), weights="uniform")
+    of_tiles, _ = pipeline.query(run, folder, cut, weights="uniform")
+    # The slide is a JPEG and the tiles are PNG: the same but for the compression.
+    gap = np.abs(of_slides.expression - of_tiles.expression).mean()
+    assert gap < 0.5 * of_slides.expression.std(axis=0).mean()
+
+
+def test_runs_of_different_protocols_are_not_put_in_one_table(trained: dict[str, Path], recipe: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    bleep.fit(Config.load(recipe(other, {"panel": {"size": 9}, "loss": {"task": "regression"}})))
+    with pytest.raises(MismatchError, match=r"panel\.size = 9, but the first run has 12"):
+        bleep.evaluate([trained["regression"], other])
+
+
+def test_test_tissue_that_was_trained_on_is_refused(run_copy: Any) -> None:
+    out = run_copy("regression")
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(text.replace("- donor2", "- donor1"))
+    with pytest.raises(MismatchError, match="toy1 is tissue the run was trained on"):
+        bleep.evaluate([out])
+
+
+def test_standardising_per_section_goes_the_whole_way(recipe: Any, tmp_path: Path) -> None:
+    run = bleep.fit(Config.load(recipe(tmp_path / "run", {"image": {"standardize": "section"}})))
+    bleep.build_reference(run).save(tmp_path / "run" / "reference")
+    assert np.isfinite(bleep.evaluate([tmp_path / "run"]).rows["pcc"]).all()
+
+
+@pytest.mark.parametrize("by", ["block", "random"])
+def test_a_split_that_leaks_is_said_so_in_the_table(by: str, recipe: Any, tmp_path: Path) -> None:
+    over = {"data": {"split": by, "test": [], "margin": 0.0}, "loss": {"task": "regression"}, "optim": {"epochs": 1}}
+    bleep.fit(Config.load(recipe(tmp_path / "run", over)))
+    table = bleep.evaluate([tmp_path / "run"])
+    assert table.leak.status == {"block": "neighbouring tissue", "random": "random spots"}[by]

@@ -1,0 +1,58 @@
+"""What the whole is good for: toy tissue up to its ceiling, real tissue above its floors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bleep import pipeline
+from bleep.demo import RECIPE, run_demo
+from bleep.runs import REFERENCE
+from bleep.settings import Config
+from bleep.tissue.toy import noise_ceiling
+
+
+def test_the_demo_and_its_recipe_are_the_same() -> None:
+    recipe = Config.load(Path(__file__).parents[1] / "configs/toy.yaml")
+    assert recipe.model_copy(update={"out": Path("x")}) == Config.load(RECIPE, {"out": "x"})
+
+
+@pytest.mark.slow
+def test_toy_tissue_is_predicted_up_to_its_ceiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = run_demo(tmp_path / "demo")
+    pcc = made.table.rows["pcc"]
+    assert pcc["retrieval"] > 0.87 * made.ceiling
+    assert pcc["regression"] > 0.80 * made.ceiling
+    assert pcc["ridge on colour"] < 0.6 * made.ceiling
+    assert abs(pcc["mean"]) < 1e-9
+    assert pcc.max() < made.ceiling + 0.02, "nothing beats the oracle: if it does, the test tissue leaked"
+    assert made.predictions.exists()
+
+
+def test_the_ceiling_is_of_the_noise_alone() -> None:
+    (toy4,) = pipeline.load_split(Config.load(RECIPE)).test
+    assert 0.6 < np.mean(noise_ceiling(toy4)) < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_real_bulbs_of_another_mouse_are_predicted_better_than_by_the_floors(shared: Path, tmp_path: Path) -> None:
+    config = Config.load(
+        Path(__file__).parents[1] / "configs/mob-mouse.yaml",
+        Path(__file__).parents[1] / "configs/backbones/efficientnet-lite0.yaml",
+        {
+            "data": {"root": str(shared / "data/mob_st2k")},
+            "image": {"weights": str(shared / "weights/tf_efficientnet_lite0.safetensors"), "layer": 3},
+            "tiles": {"pixels": 96},
+            "out": str(tmp_path / "run"),
+            "cache": str(tmp_path / "cache"),
+        },
+    )
+    run = pipeline.fit(config)
+    pipeline.build_reference(run).save(tmp_path / "run" / REFERENCE)
+    table = pipeline.evaluate([tmp_path / "run"])
+    assert table.leak.status == "none"
+    assert table.rows.loc["retrieval", "pcc"] > 0.24
+    assert table.rows.loc["retrieval", "pcc"] > table.rows.loc["image-kNN", "pcc"]
+    assert table.rows.loc["ridge", "pcc"] > 0.2

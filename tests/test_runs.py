@@ -1,0 +1,95 @@
+"""A run: saved, loaded, used."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bleep import pipeline
+from bleep.errors import DataError, MismatchError
+from bleep.prediction.reference import Reference
+from bleep.runs import Run, newest_run
+from bleep.settings import Config
+from bleep.tissue.tiles import Tiles
+
+
+@pytest.mark.parametrize("task", ["contrastive", "regression"])
+def test_a_saved_and_loaded_run_predicts_the_same_bits(task: str, recipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = Config.load(recipe(out, {"loss": {"task": task}, "tiles": {"microns": [64.0, 48.0]}, "image": {"layer": 2}}))
+    fresh = pipeline.fit(config)
+    if task == "contrastive":
+        pipeline.build_reference(fresh).save(out / "reference")
+    loaded = Run.load(out)
+    assert loaded.weights_digest() == fresh.weights_digest()
+    assert loaded.panel.digest() == fresh.panel.digest()
+    assert loaded.facts == fresh.facts
+    assert loaded.config == fresh.config
+    tiles = Tiles(pipeline.load_split(config).test, fresh.spec)
+    one, other = (pipeline.query(run, out, tiles)[0] for run in (fresh, loaded))
+    np.testing.assert_array_equal(one.expression, other.expression)
+    assert np.ptp(one.expression, axis=0).max() > 0
+
+
+def test_a_moved_run_still_predicts(run_copy: Any, trained: dict[str, Path], recipe: Any) -> None:
+    moved = run_copy(name="elsewhere")
+    run = Run.load(moved)
+    tiles = Tiles(pipeline.load_split(run.config).test, run.spec)
+    here, _ = pipeline.query(run, moved, tiles)
+    there, _ = pipeline.query(Run.load(trained["contrastive"]), trained["contrastive"], tiles)
+    np.testing.assert_array_equal(here.expression, there.expression)
+
+
+def test_a_run_remembers_where_it_comes_from(trained: dict[str, Path]) -> None:
+    facts = Run.load(trained["contrastive"]).facts
+    assert [section.name for section in facts.train] == ["toy1", "toy2"]
+    assert facts.test == ("toy3", "toy4")
+    assert (facts.by, facts.leak.status, facts.epoch) == ("patient", "none", 2)
+    assert facts.trunk.startswith("test_resnet")
+    assert {section.tile_side for section in facts.train} == {0}
+
+
+def test_the_newest_run_is_found_and_nothing_is_said_to_be_nothing(tmp_path: Path, run_copy: Any) -> None:
+    import os
+
+    with pytest.raises(DataError, match="holds no trained run"):
+        newest_run(tmp_path / "runs")
+    old, new = run_copy(name="runs/a/old"), run_copy(name="runs/new")
+    (tmp_path / "runs" / "unfinished").mkdir()
+    os.utime(old / "model.safetensors", (1, 1))
+    assert newest_run(tmp_path / "runs") == new
+    os.utime(new / "model.safetensors", (0, 0))
+    assert newest_run(tmp_path / "runs") == old
+
+
+def test_a_reference_of_other_weights_panel_or_tiles_is_refused(trained: dict[str, Path]) -> None:
+    run, reference = Run.load(trained["contrastive"]), Reference.load(trained["contrastive"] / "reference")
+    reference.check(run)
+    for words, other in {
+        "tile size": replace(
+            run, config=run.config.model_copy(update={"tiles": Config.load({"tiles": {"microns": [70]}}).tiles})
+        ),
+        "panel": replace(run, panel=replace(run.panel, mean=run.panel.mean + 1)),
+        "weights": Run.load(trained["regression"]),
+    }.items():
+        if words == "weights":
+            other = replace(other, panel=run.panel)
+        with pytest.raises(MismatchError, match=f"built with other {words}"):
+            reference.check(other)
+
+
+def test_training_on_files_changed_since_is_not_indexed(recipe: Any, copies: Any, tmp_path: Path) -> None:
+    root = copies("st2k")
+    config = Config.load(recipe(tmp_path / "run", {"data": {"root": str(root)}}))
+    run = pipeline.fit(config)
+    table = root / "toy1" / "alignment_table_toy1.tsv"
+    lines = table.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.endswith("\t1"))
+    lines[first] = lines[first][:-1] + "0"
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(MismatchError, match="toy1: its files are not those the run was trained on"):
+        pipeline.build_reference(run)
+    with pytest.raises(MismatchError, match="not those the run was trained on"):
+        pipeline.evaluate([tmp_path / "run"])
