@@ -352,7 +352,6 @@ def test_a_bad_list_of_genes(genes: str, words: tuple[str, ...], fails: Fails, t
     fails(train({"panel": {"choice": "list", "list": str(tmp_path / "genes.txt")}}), *words)
 
 
-@pytest.mark.xfail(strict=True, reason=PLAN)
 def test_a_wrong_scale_of_ready_cut_tiles(fails: Fails, train: Any, files: Path) -> None:
     fails(train(of_csv(files / "folder" / "train.csv", mpp=0.5)), "show 32 microns", "tiles.microns asks for 64")
 
@@ -375,7 +374,6 @@ def test_a_file_in_the_place_of_a_run(fails: Fails, train: Any, tmp_path: Path) 
     fails(train(), "out")
 
 
-@pytest.mark.xfail(strict=True, reason="fit deletes the old run before it has read the settings' data")
 def test_overwriting_with_bad_input_keeps_the_old_run(fails: Fails, train: Any, run_copy: Any, tmp_path: Path) -> None:
     run_copy(name="out")
     fails([*train({"data": {"root": str(tmp_path / "gone")}}), "--overwrite"], "no such file or folder")

@@ -153,7 +153,7 @@ def test_every_form_has_a_reader() -> None:
 def test_a_section_that_stands_under_two_patients_is_refused(copies: Copies) -> None:
     path = copies("folder") / "train.csv"
     table = pd.read_csv(path)
-    table.insert(3, "patient", ["one"] * 5 + ["two"] * (len(table) - 5))
+    table["patient"] = ["one"] * 5 + ["two"] * (len(table) - 5)
     table.to_csv(path, index=False)
     with pytest.raises(DataError, match="section 'toy1' stands under patient 'one' and 'two'"):
         read("folder", path)
