@@ -1,5 +1,8 @@
 """What can go wrong, said in one sentence: what was found, where, what was expected, the way out."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class BleepError(Exception):
     """Base of every error a user can cause and mend; the command line prints it and exits with code 2."""
@@ -19,3 +22,14 @@ class MismatchError(BleepError):
 
 class WeightsError(BleepError):
     """Pretrained weights could not be found, fetched or fitted to the trunk."""
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """Cut an error that torch brought from a reading process, with its traceback as text, back to its sentence."""
+    try:
+        yield
+    except BleepError as error:
+        kind = type(error)
+        last = str(error).strip().splitlines()[-1]
+        raise kind(last.removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")) from None

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from bleep.encoders.image import ImageTrunk
+from bleep.errors import one_sentence
 from bleep.files import write_tensors
 from bleep.settings import Config
 from bleep.tissue.section import Section
@@ -96,7 +97,7 @@ class FeatureReader:
         device = next(self.trunk.parameters()).device
         self.trunk.eval()
         out = []
-        with tqdm(total=len(section), desc=f"features of {section.name}", unit="tile", leave=False) as bar:
+        with one_sentence(), tqdm(total=len(section), desc=f"features of {section.name}", unit="tile", leave=False) as bar:
             for images in self._batches(section, spec):
                 with torch.no_grad():
                     out.append(self.trunk(images.to(device, non_blocking=True)).float().cpu().numpy())

@@ -246,7 +246,7 @@ class Config(_Section):
             ConfigError: a file is missing or not YAML, a key is unknown, or a value is out of range.
 
         """
-        tree: dict[str, Any] = {}
+        tree: dict[Any, Any] = {}
         for part in parts:
             tree = _merge(tree, part if isinstance(part, Mapping) else _read(Path(part)))
         try:
@@ -293,7 +293,7 @@ def _type_words(annotation: Any) -> str:
     return text
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[Any, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -315,7 +315,7 @@ def _first_line(error: Exception) -> str:
     return where + str(getattr(error, "problem", None) or error).splitlines()[0]
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)

@@ -26,7 +26,7 @@ def _query(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--out {out}: expected a name ending in {', '.join(SUFFIXES)}")
     for flag in ("mpp", "k"):
         value = getattr(arguments, flag)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{flag} {value}: expected a number above 0")
     folder = named_run(arguments.run)
     from bleep import pipeline

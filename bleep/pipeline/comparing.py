@@ -80,9 +80,20 @@ def _check_comparable(run: Run, seen: Sequence[Run], folder: Path) -> None:
         here, first = getattr(run.config.data, key), getattr(seen[0].config.data, key)
         if here != first:
             raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; evaluate them apart")
+    same_task = [run_before for run_before in seen if run_before.config.loss.task == run.config.loss.task]
+    for key, first, here in differences(_model_rule(same_task[0]), _model_rule(run)) if same_task else []:
+        raise MismatchError(
+            f"{folder}: has {key} = {here}, but the first {run.config.loss.task} run has {first}; evaluate them apart"
+        )
     here_panel, first_panel = _panel_rule(run.config), _panel_rule(seen[0].config)
     for key, first, here in differences(first_panel, here_panel):
         raise MismatchError(f"{folder}: has panel.{key} = {here}, but the first run has {first}; evaluate them apart")
+
+
+def _model_rule(run: Run) -> dict[str, object]:
+    """Return what makes two runs the same model, but for fold and seed."""
+    tree = run.config.dump()
+    return {key: tree[key] for key in ("tiles", "image", "expression", "head", "loss", "optim", "query")}
 
 
 def _panel_rule(config: Config) -> dict[str, object]:

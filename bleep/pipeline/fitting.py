@@ -28,7 +28,7 @@ from bleep.tissue.sources import read_sections
 from bleep.tissue.splits import Split, split
 from bleep.tissue.tiles import Tiles
 from bleep.training.journal import Journal
-from bleep.training.loop import train
+from bleep.training.loop import EpochBatches, train
 from bleep.training.tasks import ContrastiveTask, RegressionTask, task_of
 
 
@@ -59,15 +59,9 @@ def fit(config: Config, *, resume: bool = False, overwrite: bool = False) -> Run
     run = Run.new(config, panel, divided)
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out)
-    tiles = Tiles(divided.train, run.spec)
-    if accelerator.is_main_process:
-        if resume:
-            _check_same_data(config.out, run)
-        elif config.out.exists():
-            shutil.rmtree(config.out)  # only now, when everything that was asked for has proved possible
-        run.save_plan(config.out)
+    tiles, values = Tiles(divided.train, run.spec), np.concatenate([panel.apply(section) for section in divided.train])
+    batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
     run.model.to(accelerator.device)
-    values = np.concatenate([panel.apply(section) for section in divided.train])
     reader = FeatureReader.of(run.model.trunk, config)
     with accelerator.main_process_first():
         dataset = _dataset(run, reader, tiles, values)
@@ -75,7 +69,15 @@ def fit(config: Config, *, resume: bool = False, overwrite: bool = False) -> Run
     validate = _validation(run, divided, values) if divided.val and accelerator.is_main_process else None
     journal = Journal(config.out / runs.LOG, config.out / runs.STATE)
     told = validate or (_never if divided.val else None)
-    epoch = train(task, dataset, config.optim, config.seed, journal, told, accelerator)
+    if accelerator.is_main_process:
+        # Only now, when all that was asked for has proved possible, is anything written or replaced.
+        if resume:
+            _check_same_data(config.out, run)
+        else:
+            _clear(config.out)
+        run.save_plan(config.out)
+    accelerator.wait_for_everyone()
+    epoch = train(task, dataset, batches, config.optim, journal, told, accelerator)
     run = run.finished(epoch)
     run.model.eval()
     if accelerator.is_main_process:
@@ -140,8 +142,10 @@ def _never(task: nn.Module) -> dict[str, float]:
 
 def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     out = config.out
-    begun = (out / runs.MODEL).exists() or (out / runs.STATE).exists() or not (out / runs.CONFIG).exists()
-    if not out.exists() or not any(out.iterdir()) or not begun:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder for the run: choose another --out")
+    found = {path.name for path in out.iterdir()} if out.exists() else set()
+    if found <= {runs.CONFIG, runs.PANEL, runs.FACTS}:
         return
     if resume:
         kept = Config.load(out / runs.CONFIG)
@@ -150,12 +154,20 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
                 f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
             )
     elif overwrite:
-        if not (out / runs.CONFIG).exists():
+        if runs.FACTS not in found:
             raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
     else:
         raise DataError(
             f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
         )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier run, and nothing else that may be in its folder."""
+    for name in (runs.CONFIG, runs.PANEL, runs.FACTS, runs.MODEL, runs.LOG):
+        (out / name).unlink(missing_ok=True)
+    for name in (runs.STATE, runs.REFERENCE):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _check_same_data(out: Path, run: Run) -> None:

@@ -70,6 +70,11 @@ class Reference:
                     f"the index was built with other {words} ({here}) than this run's ({there}); "
                     "run `bleep index build` again for this run, or name the run it belongs to"
                 )
+        if self.index.dim != self.manifest.get("dim"):
+            raise MismatchError(
+                f"the index holds vectors of width {self.index.dim}, its manifest says {self.manifest.get('dim')}: "
+                "its files are of different builds; run `bleep index build` again"
+            )
 
     def save(self, folder: str | Path) -> None:
         """Write the folder, whole or not at all."""

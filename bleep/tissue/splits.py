@@ -37,12 +37,18 @@ class Split:
     def __post_init__(self) -> None:
         for side, sections in (("train", self.train), ("test", self.test)):
             if not sections and (side == "train" or self.by != "none"):
-                raise DataError(f"the split by {self.by} leaves nothing to {side} on; read more sections or split by block")
-        seen = {section.digest(): section.name for section in self.train}
+                raise DataError(
+                    f"the split by {self.by} leaves nothing to {side} on; "
+                    "read more sections, lower data.margin or data.blocks, or split otherwise"
+                )
+        seen = {section.digest(): section.name for section in (*self.train, *self.val)}
         for section in self.test:
             same = seen.get(section.digest())
             if same is not None:
-                raise DataError(f"test section {section.name} holds the same tissue as training section {same}; remove one")
+                raise DataError(
+                    f"test section {section.name} holds the same tissue as section {same}, "
+                    "which was trained on or validated with; remove one"
+                )
 
 
 def split(sections: Sequence[Section], data: DataConfig, seed: int = 0) -> Split:

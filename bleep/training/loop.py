@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, one_sentence
 from bleep.records import Batch
 from bleep.settings import OptimConfig
 from bleep.training.journal import Journal, Progress
@@ -27,14 +27,24 @@ Scores = dict[str, float]
 class EpochBatches(Sampler[Key]):
     """The rows of each step for one process: the steps of an epoch are the same on any number of processes.
 
-    Every step is shuffled anew each epoch from (seed, epoch) and holds `batch` spots over all processes; what does not
+    Spots are shuffled anew each epoch from (seed, epoch). A step holds `batch` of them over all processes, or all there are
+    when they are fewer, less what exceeds a multiple of 8, so that 1, 2, 4 or 8 processes share it alike; what does not
     fill a step waits for another epoch.
+
+    Raises:
+        ConfigError: the processes cannot share a step alike.
+
     """
 
     def __init__(self, spots: int, batch: int, seed: int, rank: int, world: int) -> None:
-        whole = min(batch, spots) // world * world
-        if whole < 2:
+        whole = min(batch, spots)
+        whole -= whole % 8 if whole >= 8 else 0
+        if whole < max(2, world):
             raise ConfigError(f"{spots} training spots in steps of {batch} on {world} processes leave nothing to compare")
+        if whole % world:
+            raise ConfigError(
+                f"{world} processes cannot share steps of {whole} spots alike; set optim.batch to {8 * world} or so"
+            )
         self.spots, self.batch, self.seed, self.rank, self.world = spots, whole, seed, rank, world
         self.epoch = 0
 
@@ -52,8 +62,8 @@ class EpochBatches(Sampler[Key]):
 def train(
     task: nn.Module,
     dataset: Dataset[Batch],
+    batches: EpochBatches,
     config: OptimConfig,
-    seed: int,
     journal: Journal,
     validate: Callable[[nn.Module], Scores] | None,
     accelerator: Accelerator,
@@ -64,9 +74,6 @@ def train(
     epochs without a better one; without it the last epoch is kept. Where the journal holds a state, training goes on from
     there, and ends with the same weights as if it had never stopped.
     """
-    spots = len(dataset)  # type: ignore[arg-type]
-    rank, world = accelerator.process_index, accelerator.num_processes
-    batches = EpochBatches(spots, config.batch, seed, rank, world)
     loader = DataLoader(
         dataset,
         sampler=batches,
@@ -82,31 +89,30 @@ def train(
     if accelerator.is_main_process:
         journal.forget_after(progress.epoch)
     wrapped, prepared = accelerator.prepare(task, optimizer)
-    bar = tqdm(
+    with tqdm(
         total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
-    )
-    for epoch in range(progress.epoch + 1, config.epochs):
-        if validate is not None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
-            break
-        batches.epoch = epoch
-        # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
-        torch.manual_seed((seed * 100_003 + epoch) * 1009 + accelerator.process_index)
-        line = _one_epoch(wrapped, prepared, loader, config, epoch, accelerator)
-        scores = _validated(task, validate, accelerator)
-        score = scores.get("score", float(epoch))
-        if score > progress.best_score:
-            progress = Progress(epoch, epoch, score)
-            if accelerator.is_main_process and validate is not None:
-                journal.save_best(task)
-        else:
-            progress = Progress(epoch, progress.best_epoch, progress.best_score)
-        if accelerator.is_main_process:
-            journal.write({"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()})
-            journal.save(task, optimizer, progress)
-        shown = {"loss": f"{line['loss']:.4f}", "lr": f"{line['lr']:.1e}", "spots/s": f"{line['spots_per_s']:.0f}"}
-        bar.set_postfix(shown | {key: f"{value:.4f}" for key, value in scores.items()})
-        bar.update()
-    bar.close()
+    ) as bar:
+        for epoch in range(progress.epoch + 1, config.epochs):
+            if validate is not None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
+                break
+            batches.epoch = epoch
+            # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
+            torch.manual_seed((batches.seed * 100_003 + epoch) * 1009 + accelerator.process_index)
+            line = _one_epoch(wrapped, prepared, loader, config, epoch, accelerator)
+            scores = _validated(task, validate, accelerator)
+            score = scores.get("score", float(epoch))
+            if score > progress.best_score:
+                progress = Progress(epoch, epoch, score)
+                if accelerator.is_main_process and validate is not None:
+                    journal.save_best(task)
+            else:
+                progress = Progress(epoch, progress.best_epoch, progress.best_score)
+            if accelerator.is_main_process:
+                journal.write({"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()})
+                journal.save(task, optimizer, progress)
+            shown = {"loss": f"{line['loss']:.4f}", "lr": f"{line['lr']:.1e}", "spots/s": f"{line['spots_per_s']:.0f}"}
+            bar.set_postfix(shown | {key: f"{value:.4f}" for key, value in scores.items()})
+            bar.update()
     accelerator.wait_for_everyone()
     if validate is not None and progress.best_epoch >= 0:
         journal.load_best(task)
@@ -126,7 +132,7 @@ def _one_epoch(
     began, seen, rate = time.perf_counter(), 0, 0.0
     total = torch.zeros((), device=accelerator.device)
     steps = len(loader)
-    for step, batch in enumerate(loader):
+    for step, batch in enumerate(_read(loader)):
         rate = set_rate(optimizer, epoch * steps + step, config.epochs * steps, config.warmup)
         loss = task(send_to_device(batch, accelerator.device, non_blocking=True))
         accelerator.backward(loss)
@@ -157,3 +163,8 @@ def _validated(task: nn.Module, validate: Callable[[nn.Module], Scores] | None, 
 
 def _as_is(batch: Batch) -> Batch:
     return batch
+
+
+def _read(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    with one_sentence():
+        yield from loader

@@ -15,7 +15,6 @@ from bleep.cli import train as train_command
 from bleep.tissue.slides import save_png
 
 Fails = Callable[..., str]
-PLAN = "fit writes config.yaml, panel.json and run.json before it has cut any tile"
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
@@ -112,7 +111,6 @@ def test_an_empty_or_binary_csv(fails: Fails, train: Any, tmp_path: Path) -> Non
         fails(train(of_csv(tmp_path / "bad.csv")), "bad.csv")
 
 
-@pytest.mark.xfail(strict=True, reason=PLAN)
 def test_a_tile_cut_short_leaves_no_half_run(fails: Fails, train: Any, copies: Any) -> None:
     fails(train(of_csv(_cut_tile(copies("folder")))), "damaged or cut short")
 
@@ -123,7 +121,6 @@ def test_a_tile_cut_short(fails: Fails, run_copy: Any, copies: Any) -> None:
     fails(["query", "--images", root / "test", "--mpp", "1", "--run", run_copy()], "damaged or cut short", ".png")
 
 
-@pytest.mark.xfail(strict=True, reason="an error in a DataLoader worker is raised with its whole traceback as the message")
 def test_a_tile_cut_short_that_a_worker_reads(fails: Fails, run_copy: Any, copies: Any) -> None:
     root, run = copies("folder"), run_copy()
     _cut_tile(root, "test")
@@ -250,7 +247,6 @@ def test_no_picture_no_counts_or_two_pictures(form: str, fails: Fails, train: An
     fails(train(of(form, root)), "has no counts of section toy1")
 
 
-@pytest.mark.xfail(strict=True, reason=PLAN)
 def test_a_slide_cut_short_leaves_no_half_run(fails: Fails, train: Any, copies: Any) -> None:
     root = copies("st2k")
     path = root / "toy1" / "toy1.jpg"
@@ -298,8 +294,6 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 def test_bad_settings(
     kind: str, fails: Fails, train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    if kind == "one spot a step":
-        request.applymarker(pytest.mark.xfail(strict=True, reason=PLAN))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     over, words = SETTINGS[kind]
     fails(train(over), *words)
@@ -314,13 +308,7 @@ def test_bad_settings(
         (b"\xff\xfe\x00", ("bad.yaml",)),
         (b"just words", ("holds a str",)),
         (b"out: !!python/object:os.system {}", ("is not valid YAML",)),
-        pytest.param(
-            b"1: 2",
-            ("keys should be strings",),
-            marks=pytest.mark.xfail(
-                strict=True, reason="settings._read is annotated dict[str, Any]; keys of YAML may be numbers"
-            ),
-        ),
+        (b"1: 2", ("keys should be strings",)),
     ],
 )
 def test_unreadable_yaml(content: bytes, words: tuple[str, ...], fails: Fails, tmp_path: Path) -> None:
@@ -368,7 +356,6 @@ def test_a_run_that_is_already_there(fails: Fails, train: Any, tmp_path: Path) -
     fails([*train(), "--overwrite"], "holds files but no run")
 
 
-@pytest.mark.xfail(strict=True, reason="_check_place calls iterdir() on a file: NotADirectoryError")
 def test_a_file_in_the_place_of_a_run(fails: Fails, train: Any, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     fails(train(), "out")
@@ -498,7 +485,6 @@ def test_the_vectors_of_another_index(fails: Fails, run_copy: Any, files: Path) 
     fails(["query", "--images", files / "folder" / "test.csv", "--mpp", "1", "--run", run], "7 vectors", "different builds")
 
 
-@pytest.mark.xfail(strict=True, reason="an index.faiss of another width, but as many rows, ends in FAISS's AssertionError")
 def test_the_vectors_of_an_index_of_another_width(fails: Fails, run_copy: Any, files: Path) -> None:
     import numpy as np
 
@@ -525,7 +511,6 @@ def test_a_bad_query(fails: Fails, run_copy: Any, files: Path) -> None:
     fails([*query, "--k", "0"], "--k 0: expected a number above 0")
 
 
-@pytest.mark.xfail(strict=True, reason="nan passes `value <= 0` and DataConfig then raises pydantic's ValidationError")
 def test_a_scale_that_is_no_number(fails: Fails, run_copy: Any, files: Path) -> None:
     fails(["query", "--images", files / "folder" / "test.csv", "--run", run_copy(), "--mpp", "nan"], "--mpp nan")
 
@@ -624,9 +609,6 @@ def test_a_full_disk_while_predictions_are_written(
     fails(query, "p.csv: cannot be written (No space left on device)")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the bar of the epochs stays open at an error, and draws itself again after the sentence"
-)
 def test_a_loss_that_is_no_number_is_the_last_thing_said(train: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command = train({"loss": {"task": "regression"}, "optim": {"lr": 1e30, "epochs": 20}})
     assert train_command.command([str(word) for word in command[1:]]) == 2

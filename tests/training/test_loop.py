@@ -43,9 +43,6 @@ def test_the_spots_of_a_step_do_not_depend_on_the_number_of_processes(spots: int
         assert all(len(step) == min(32, spots) for step in alone)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a step of spots that the processes do not divide is cut to fit, so it differs by their number"
-)
 @pytest.mark.parametrize(("spots", "batch"), [(101, 256), (100, 30)])
 def test_the_spots_of_a_step_do_not_depend_on_processes_that_do_not_divide_it(spots: int, batch: int) -> None:
     assert steps(spots, batch, 1) == steps(spots, batch, 4)
