@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from bleep.errors import ConfigError
+from bleep.recipes import merged, read_yaml
 
 SourceName = Literal["folder", "her2st", "st2k", "toy"]
 SplitName = Literal["patient", "section", "block", "random", "none"]
@@ -248,7 +248,7 @@ class Config(_Section):
         """
         tree: dict[Any, Any] = {}
         for part in parts:
-            tree = _merge(tree, part if isinstance(part, Mapping) else _read(Path(part)))
+            tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(Path(part)))
         try:
             return cls.model_validate(tree)
         except ValidationError as error:
@@ -291,36 +291,6 @@ def _type_words(annotation: Any) -> str:
         if kind in text:
             return {"Path": "path", "float": "number", "int": "whole number", "bool": "true | false", "str": "text"}[kind]
     return text
-
-
-def _read(path: Path) -> dict[Any, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file; recipes to start from are in configs/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a configuration file ({_first_line(error)})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place or start from configs/") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: holds a {type(tree).__name__} where a mapping such as `data:` was expected")
-    return tree
-
-
-def _first_line(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f"line {mark.line + 1}: " if mark is not None else ""
-    return where + str(getattr(error, "problem", None) or error).splitlines()[0]
-
-
-def _merge(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _sentence(error: ValidationError, files: str) -> str:

@@ -9,14 +9,13 @@ from typing import Any, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float32
 from scipy import sparse
 
 from bleep.errors import DataError, MismatchError
 from bleep.settings import ChoiceName, PanelConfig, ScaleName
+from bleep.tissue.normalise import Moments, dispersion, moments, normalised
 from bleep.tissue.section import Section
-
-Moments = Float64[np.ndarray, " genes"]
 
 
 @final
@@ -63,9 +62,9 @@ class GenePanel:
 
         """
         shared = _shared_genes(sections)
-        tables = [_normalised(section, shared, config, None) for section in sections]
+        tables = [normalised(section, shared, config, None) for section in sections]
         stacked = sparse.vstack(tables).tocsr()
-        mean, variance = _moments(stacked)
+        mean, variance = moments(stacked)
         seen = np.asarray((stacked > 0).mean(axis=0)).ravel()
         keep = np.flatnonzero(seen > config.min_spots) if config.min_spots else np.arange(len(shared))
         if config.candidates is not None:
@@ -74,7 +73,7 @@ class GenePanel:
         if len(chosen) == 0:
             raise DataError("no gene is left in the panel: lower panel.min_spots or panel.candidates")
         genes = shared[np.sort(chosen)] if config.choice != "list" else shared[chosen]
-        values = np.concatenate([_normalised(s, genes, config, genes).toarray() for s in sections]).astype(np.float64)
+        values = np.concatenate([normalised(s, genes, config, genes).toarray() for s in sections]).astype(np.float64)
         low, high = np.full(len(genes), -np.inf), np.full(len(genes), np.inf)
         if config.clip:
             low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
@@ -106,7 +105,7 @@ class GenePanel:
         genes = pd.Index(self.genes)
         rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator}
         config = PanelConfig.model_validate(rule)
-        return _normalised(section, genes, config, genes).toarray().astype(np.float32)
+        return normalised(section, genes, config, genes).toarray().astype(np.float32)
 
     def scaled(self, values: Float[np.ndarray, "spots genes"]) -> Float32[np.ndarray, "spots genes"]:
         """Turn normalised values into what the model sees."""
@@ -232,8 +231,8 @@ def _from_list(of: _Candidates) -> np.ndarray:
 def _from_hvg(of: _Candidates) -> np.ndarray:
     best = set()
     for table in of.tables:
-        dispersion = _dispersion(table)[of.keep]
-        best.update(of.keep[np.argsort(-dispersion, kind="stable")[: of.config.size]].tolist())
+        spread = dispersion(table)[of.keep]
+        best.update(of.keep[np.argsort(-spread, kind="stable")[: of.config.size]].tolist())
     return np.array(sorted(best), dtype=np.int64)
 
 
@@ -274,37 +273,6 @@ def _shared_genes(sections: Sequence[Section]) -> pd.Index:
             f"{other.name} like {other.genes[0]!r}; read sections that name genes alike"
         )
     return shared
-
-
-def _normalised(section: Section, genes: pd.Index, config: PanelConfig, panel: pd.Index | None) -> sparse.csr_matrix:
-    """Return spots x genes on the normalised scale; with no panel yet, `denominator: panel` falls back to all genes."""
-    counts = sparse.csr_matrix(section.counts.X, dtype=np.float64)
-    table = counts[:, section.genes.get_indexer(genes)]
-    if config.normalise == "none":
-        return table
-    over = table if config.denominator == "panel" and panel is not None else counts
-    total = np.asarray(over.sum(axis=1)).ravel()
-    scale = sparse.diags_array(config.target / np.where(total > 0, total, 1.0))
-    return sparse.csr_matrix(scale @ table).log1p()
-
-
-def _moments(table: sparse.csr_matrix) -> tuple[Moments, Moments]:
-    mean = np.asarray(table.mean(axis=0)).ravel()
-    square = np.asarray(table.multiply(table).mean(axis=0)).ravel()
-    return mean, np.maximum(square - mean**2, 0.0)
-
-
-def _dispersion(table: sparse.csr_matrix) -> Moments:
-    """Return how much more a gene varies than others of its mean (Satija et al., Nat Biotechnol 2015): log variance to
-    mean ratio on the unlogged scale, standardised within twenty bins of the mean.
-    """
-    mean, variance = _moments(table.expm1())
-    ratio = np.log(np.where((mean > 0) & (variance > 0), variance / np.where(mean > 0, mean, 1.0), np.nan))
-    bins = pd.cut(np.log1p(mean), 20, labels=False)
-    grouped = pd.Series(ratio).groupby(bins)
-    spread = grouped.transform("std").fillna(1.0).replace(0.0, 1.0)
-    standard: Moments = ((ratio - grouped.transform("mean")) / spread).fillna(-np.inf).to_numpy(np.float64)
-    return standard
 
 
 def _number(value: float) -> float | str:
