@@ -1,5 +1,6 @@
 """The stages joined, as the commands and the public names call them."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,15 @@ def test_a_split_that_leaks_is_said_so_in_the_table(by: str, recipe: Any, tmp_pa
     bleep.fit(Config.load(recipe(tmp_path / "run", over)))
     table = bleep.evaluate([tmp_path / "run"])
     assert table.leak.status == {"block": "neighbouring tissue", "random": "random spots"}[by]
+
+
+def test_predicting_tissue_that_was_trained_on_is_said_aloud(
+    trained: dict[str, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("bleep"), "propagate", True)
+    run = bleep.Run.load(trained["contrastive"])
+    divided = bleep.load_split(run.config)
+    bleep.pipeline.query(run, trained["contrastive"], bleep.Tiles(divided.test, run.spec))
+    assert "was trained on" not in caplog.text
+    bleep.pipeline.query(run, trained["contrastive"], bleep.Tiles(divided.train[:1], run.spec))
+    assert "was trained on" in caplog.text

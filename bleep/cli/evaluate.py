@@ -19,7 +19,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from bleep.evaluation import report
 
     table = pipeline.evaluate(folders)
+    written = report.save(table, arguments.out or folders[0])
     print(report.as_text(table))
-    for path in report.save(table, arguments.out or folders[0]):
+    for path in written:
         print(f"written: {path}")
     return 0

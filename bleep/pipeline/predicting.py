@@ -1,5 +1,6 @@
 """From a trained run to predictions."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ from bleep.settings import DataConfig, WeightsName
 from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.sources import has_form, read_sections
 from bleep.tissue.tiles import Tiles
+
+log = logging.getLogger(__name__)
 
 
 def build_reference(run: Run) -> Reference:
@@ -63,6 +66,12 @@ def query(
         MismatchError: the index belongs to another run.
 
     """
+    trained = {facts.digest for facts in (*run.facts.train, *run.facts.val)}
+    for section in tiles.sections:
+        if section.digest() in trained:
+            log.warning(
+                "section %s was trained on: its prediction looks back at itself and says nothing of skill", section.name
+            )
     if not isinstance(run.model, DualEncoder):
         return RegressionPredictor(run).predict(tiles), None
     reference = Reference.load(folder / runs.REFERENCE)
