@@ -18,7 +18,7 @@ from pydantic import (
 from bleep.errors import ConfigError
 from bleep.recipes import merged, read_yaml
 
-SourceName = Literal["folder", "her2st", "st2k", "toy"]
+SourceName = Literal["folder", "her2st", "st2k", "visium", "toy"]
 SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
 ChoiceName = Literal["all", "list", "mean", "variance", "hvg"]
@@ -36,7 +36,7 @@ class DataConfig(_Section):
     """Which tissue is read, and how it is divided."""
 
     source: SourceName = "folder"
-    """The form the files have: `folder` (CSV and tiles), `her2st`, `st2k`, or `toy` (made up, nothing is read)."""
+    """The form the files have: `folder` (CSV and tiles), `her2st`, `st2k`, `visium`, or `toy` (made up, nothing is read)."""
     root: Path = Path("data")
     """Where the files are, seen from the folder the command is run in."""
     sections: tuple[str, ...] = ()
@@ -45,6 +45,10 @@ class DataConfig(_Section):
     """Which patient (or animal) a section comes from, as `section: patient`; a section not listed is its own patient."""
     species: str = "unknown"
     """Species the genes belong to, such as `human` or `mouse`; a run refuses tissue of another."""
+    image: Path | None = None
+    """For `visium`: the picture to cut tiles from, seen from a section's folder; none: hires, else lowres."""
+    image_scale: Literal["full", "hires", "lowres"] = "full"
+    """For `visium`: at which of Space Ranger's scales `image` is."""
     mpp: PositiveFloat | None = None
     """Microns per pixel of the slide or of the tiles; none: what the source knows of its own."""
     protocol: str = ""

@@ -13,11 +13,12 @@ SOURCES: Mapping[SourceName, str] = {
     "folder": "bleep.tissue.sources.folder",
     "her2st": "bleep.tissue.sources.her2st",
     "st2k": "bleep.tissue.sources.st2k",
+    "visium": "bleep.tissue.sources.visium",
     "toy": "bleep.tissue.sources.toy",
 }
 """Module of each form; it has `read(data: DataConfig) -> tuple[Section, ...]`."""
 
-MARKS: Mapping[str, str] = {"her2st": "*_selection.tsv", "st2k": "alignment_table_*.tsv"}
+MARKS: Mapping[str, str] = {"her2st": "*_selection.tsv", "st2k": "alignment_table_*.tsv", "visium": "scalefactors_json.json"}
 """Files by which a folder of whole sections is told from a folder of tiles."""
 
 

@@ -38,8 +38,8 @@ def _read_one(name: str, data: DataConfig, patients: dict[str, str], symbols: pd
     path = only(data.root, (f"alignment_table_{name}.tsv",), f"positions of section {name}")
     table = read_positions(path, (*POSITIONS, "selected"))
     positions = under_tissue(table, path)
-    table_of_counts = read_counts(only(data.root, (f"{name}.tsv", f"{name}.tsv.gz"), f"counts of section {name}"))
-    counts, xy = joined(name, table_of_counts, positions, symbols)
+    measured = read_counts(only(data.root, (f"{name}.tsv", f"{name}.tsv.gz"), f"counts of section {name}"), symbols)
+    counts, xy = joined(name, measured, positions)
     return Section(
         name=name,
         patient=patients.get(name, name),

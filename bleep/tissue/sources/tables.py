@@ -1,10 +1,13 @@
 """What the readers of tables share: clear errors, and the join of counts and positions by spot id."""
 
+import contextlib
 import csv
 import gzip
 import logging
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,14 +32,9 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         DataError: the file is missing, damaged or empty, a column stands twice, or a needed one is missing.
 
     """
-    try:
+    with _clear(path):
         header = _header(path, separator)
         table = pd.read_csv(path, sep=separator, **options)  # type: ignore[call-overload]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected a table there") from None
-    except DAMAGES as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
@@ -49,16 +47,54 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
     return table
 
 
-def read_counts(path: Path) -> pd.DataFrame:
-    """Read a table of spots x genes whose first column is the spot id.
+def read_headless(path: Path, separator: str, names: tuple[str, ...], **options: object) -> pd.DataFrame:
+    """Read a text table without a header, whose first columns are called by these names.
+
+    Raises:
+        DataError: the file is missing, damaged or empty, or has fewer columns.
+
+    """
+    with _clear(path):
+        table = pd.read_csv(path, sep=separator, header=None, **options)  # type: ignore[call-overload]
+    if table.shape[1] < len(names):
+        raise DataError(f"{path}: has {table.shape[1]} columns; expected {', '.join(names)}, without a header")
+    return table.iloc[:, : len(names)].set_axis(list(names), axis=1)
+
+
+@contextlib.contextmanager
+def _clear(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a table there") from None
+    except DAMAGES as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None
+
+
+class Measured(NamedTuple):
+    """Counts before they are joined with positions."""
+
+    spots: pd.Index
+    """Spot id of each row."""
+    genes: pd.DataFrame
+    """One row a column, indexed by the gene's name; further columns become those of `counts.var`."""
+    matrix: sparse.csr_matrix
+    """Spots x genes."""
+
+
+def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
+    """Read a table of spots x genes whose first column is the spot id; `symbols` maps its genes to their symbols.
 
     Raises:
         DataError: as `read_table`, or a value is not a number.
 
     """
-    table = read_table(path, "\t", index_col=0)
-    table.index = table.index.astype(str)
-    return numeric(table, path)
+    table = numeric(read_table(path, "\t", index_col=0), path)
+    genes = pd.DataFrame(index=table.columns.astype(str))
+    if symbols is not None:
+        genes["symbol"] = symbols.reindex(genes.index).fillna("").astype(str)
+    return Measured(table.index.astype(str), genes, sparse.csr_matrix(table.to_numpy(np.float32)))
 
 
 def read_positions(path: Path, columns: tuple[str, ...] = POSITIONS) -> pd.DataFrame:
@@ -101,10 +137,8 @@ def numeric(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table
 
 
-def joined(
-    name: str, counts: pd.DataFrame, positions: pd.DataFrame, symbols: pd.Series | None = None
-) -> tuple[AnnData, Float64[np.ndarray, "spots 2"]]:
-    """Join counts (index: spot id) and positions (index: spot id; columns x, y) in the order of the positions.
+def joined(name: str, counts: Measured, positions: pd.DataFrame) -> tuple[AnnData, Float64[np.ndarray, "spots 2"]]:
+    """Join counts and positions (index: spot id; columns x, y) by spot id, in the order of the positions.
 
     What has no partner is dropped and the number said aloud.
 
@@ -112,26 +146,23 @@ def joined(
         DataError: an id stands twice on a side, or no id stands on both.
 
     """
-    for what, index in (("counts", counts.index), ("positions", positions.index)):
+    for what, index in (("counts", counts.spots), ("positions", positions.index)):
         if not index.is_unique:
             raise DataError(f"section {name}: spot {index[index.duplicated()][0]!r} stands more than once in the {what}")
-    both = positions.index[positions.index.isin(counts.index)]
+    both = positions.index[positions.index.isin(counts.spots)]
     if both.empty:
         raise DataError(
-            f"section {name}: no spot has both counts and a position; counts have ids like {counts.index[0]!r}, "
+            f"section {name}: no spot has both counts and a position; counts have ids like {counts.spots[0]!r}, "
             f"positions like {positions.index[0]!r}"
         )
-    alone = (len(counts) - len(both), len(positions) - len(both))
+    alone = (len(counts.spots) - len(both), len(positions) - len(both))
     if any(alone):
         log.warning(
             "section %s: %d spots read; dropped %d with counts but no position, %d with a position but no counts",
             name, len(both), *alone,
         )  # fmt: skip
-    values = counts.loc[both].to_numpy(np.float32)
-    var = pd.DataFrame(index=counts.columns.astype(str))
-    if symbols is not None:
-        var["symbol"] = symbols.reindex(var.index).fillna("").astype(str)
-    data = AnnData(X=sparse.csr_matrix(values), obs=pd.DataFrame(index=both.astype(str)), var=var)
+    matrix = counts.matrix[counts.spots.get_indexer(both)]
+    data = AnnData(X=matrix, obs=pd.DataFrame(index=both.astype(str)), var=counts.genes)
     return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
 
 

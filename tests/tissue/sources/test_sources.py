@@ -147,7 +147,7 @@ def test_names_that_look_like_numbers_stay_text(copies: Copies) -> None:
 
 
 def test_every_form_has_a_reader() -> None:
-    assert set(SOURCES) == {"folder", "her2st", "st2k", "toy"}
+    assert set(SOURCES) == {"folder", "her2st", "st2k", "visium", "toy"}
 
 
 def test_a_section_that_stands_under_two_patients_is_refused(copies: Copies) -> None:
