@@ -4,6 +4,7 @@ from .errors import DataError as DataError
 from .errors import MismatchError as MismatchError
 from .errors import WeightsError as WeightsError
 from .pipeline import build_reference as build_reference
+from .pipeline import check as check
 from .pipeline import compare as compare
 from .pipeline import evaluate as evaluate
 from .pipeline import fit as fit

@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from bleep.encoders.image import ImageTrunk
@@ -26,7 +26,7 @@ from bleep.errors import one_sentence
 from bleep.files import write_tensors
 from bleep.settings import Config
 from bleep.tissue.section import Section
-from bleep.tissue.tiles import Tiles, TileSpec, cut
+from bleep.tissue.tiles import Tiles, TileSpec
 
 log = logging.getLogger(__name__)
 
@@ -70,20 +70,21 @@ class FeatureReader:
 
     def read(self, tiles: Tiles) -> Features:
         """Return one row of features a tile, sections one after another."""
-        tables = [self._section(section, tiles.spec) for section in tiles.sections]
+        tables = [self._section(alone) for alone in tiles.alone()]
         if self.per_section:
             tables = [(table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-6) for table in tables]
         return np.concatenate(tables)
 
-    def _section(self, section: Section, spec: TileSpec) -> Features:
+    def _section(self, tiles: Tiles) -> Features:
         if self.cache is None:
-            return self._compute(section, spec)
-        path = self.cache / f"{self._key(section, spec)}.safetensors"
+            return self._compute(tiles)
+        (section,) = tiles.sections
+        path = self.cache / f"{self._key(section, tiles.spec)}.safetensors"
         known_xy, known = _load(path)
         places = {tuple(place): row for row, place in enumerate(known_xy.tolist())}
         new = [row for row, place in enumerate(section.xy.tolist()) if tuple(place) not in places]
         if new:
-            fresh = self._compute(section.subset(np.array(new)), spec)
+            fresh = self._compute(tiles.subset(np.array(new)))
             places |= {tuple(place): len(known) + row for row, place in enumerate(section.xy[new].tolist())}
             known = np.concatenate([known.reshape(-1, fresh.shape[1]), fresh])
             write_tensors(path, {"xy": np.concatenate([known_xy, section.xy[new]]), "features": known})
@@ -93,32 +94,47 @@ class FeatureReader:
         parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
-    def _compute(self, section: Section, spec: TileSpec) -> Features:
+    def _compute(self, tiles: Tiles) -> Features:
         device = next(self.trunk.parameters()).device
         self.trunk.eval()
         out = []
-        with one_sentence(), tqdm(total=len(section), desc=f"features of {section.name}", unit="tile", leave=False) as bar:
-            for images in self._batches(section, spec):
+        name = tiles.sections[0].name
+        batches = DataLoader(_Images(tiles), sampler=_Steps(len(tiles), self.batch), batch_size=None, num_workers=self.workers)
+        with one_sentence(), tqdm(total=len(tiles), desc=f"features of {name}", unit="tile", leave=False) as bar:
+            for images in batches:
                 with torch.no_grad():
                     out.append(self.trunk(images.to(device, non_blocking=True)).float().cpu().numpy())
                 bar.update(len(images))
         return np.concatenate(out)
 
-    def _batches(self, section: Section, spec: TileSpec) -> Iterator[UInt8[Tensor, "batch windows 3 height width"]]:
-        cuts = _Cuts(section, spec)
-        yield from DataLoader(cuts, batch_size=self.batch, num_workers=self.workers)
+
+@final
+class _Steps(Sampler[range]):
+    """The rows of each step, in order."""
+
+    def __init__(self, tiles: int, batch: int) -> None:
+        self.tiles, self.batch = tiles, batch
+
+    def __len__(self) -> int:
+        return -(-self.tiles // self.batch)
+
+    def __iter__(self) -> Iterator[range]:
+        for start in range(0, self.tiles, self.batch):
+            yield range(start, min(start + self.batch, self.tiles))
 
 
 @final
-class _Cuts(Dataset[UInt8[Tensor, "windows 3 height width"]]):
-    def __init__(self, section: Section, spec: TileSpec) -> None:
-        self.section, self.spec = section, spec
+class _Images(Dataset[UInt8[Tensor, "batch windows 3 height width"]]):
+    """Tiles as they are, a whole step at a time: `images[rows]`."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self.tiles = tiles
 
     def __len__(self) -> int:
-        return len(self.section)
+        return len(self.tiles)
 
-    def __getitem__(self, row: int) -> UInt8[Tensor, "windows 3 height width"]:
-        return torch.from_numpy(cut(self.section, row, self.spec))
+    def __getitem__(self, rows: range) -> UInt8[Tensor, "batch windows 3 height width"]:
+        return torch.from_numpy(self.tiles.images(rows))
 
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:

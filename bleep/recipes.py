@@ -24,6 +24,9 @@ def read_yaml(path: Path) -> dict[Any, Any]:
         raise ConfigError(f"{path}: cannot be read as a configuration file ({_first_line(error)})") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place or start from configs/") from None
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML lets through what its parts raise at a value that looks like a date or a number and is none.
+        raise ConfigError(f"{path}: holds a value that YAML cannot read ({_first_line(error)}); write it in quotes") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -34,7 +37,8 @@ def read_yaml(path: Path) -> dict[Any, Any]:
 def _first_line(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}: " if mark is not None else ""
-    return where + str(getattr(error, "problem", None) or error).splitlines()[0]
+    said = str(getattr(error, "problem", None) or error) or type(error).__name__
+    return where + said.splitlines()[0][:200]
 
 
 def merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:

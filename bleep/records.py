@@ -1,11 +1,12 @@
 """What one stage hands to the next: small frozen records, checked when they are made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int, Int64, Shaped
+from jaxtyping import Float, Float32, Int, Int64, Shaped, UInt8
 from torch import Tensor
 
 from bleep.errors import MismatchError
@@ -64,6 +65,19 @@ class Neighbors:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Backdrop:
+    """A whole slide made small, to draw a prediction on."""
+
+    picture: UInt8[np.ndarray, "height width 3"]
+    """The slide."""
+    scale: float
+    """Pixels of the picture to a level-0 pixel."""
+    diameter: float
+    """Level-0 pixels that a tile stands for, side to side."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """Expression predicted for each tile, on the panel's normalised scale."""
 
@@ -83,6 +97,10 @@ class Prediction:
     """The reference rows used, where there are any."""
     weights: Float32[np.ndarray, "tiles k"] | None = None
     """The weight of each, rows summing to 1."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How the tiles were cut: pixels and microns of a tile, sections and the microns per pixel of each."""
+    backdrops: Mapping[str, Backdrop] = field(default_factory=dict)
+    """For whole slides: a picture of each section."""
 
     def __post_init__(self) -> None:
         if self.expression.shape != (len(self.spots), len(self.genes)):
@@ -91,7 +109,10 @@ class Prediction:
             )
 
     def to_anndata(self) -> "AnnData":
-        """Return the prediction as AnnData: tiles in rows, pixel positions in `obsm["spatial"]`, words in `uns["bleep"]`."""
+        """Return the prediction as AnnData: tiles in rows, pixel positions in `obsm["spatial"]`, words in `uns["bleep"]`.
+
+        Pictures of whole slides stand in `uns["spatial"]`, by section, as scanpy and squidpy expect them.
+        """
         from anndata import AnnData
 
         data = AnnData(
@@ -99,8 +120,16 @@ class Prediction:
             obs=self.spots.drop(columns=["x", "y"]),
             var=pd.DataFrame(index=pd.Index(self.genes)),
             obsm={"spatial": self.spots[["x", "y"]].to_numpy(np.float64)},
-            uns={"bleep": {"scale": self.scale, "predictor": self.predictor}},
+            uns={"bleep": {"scale": self.scale, "predictor": self.predictor, **self.facts}},
         )
+        if self.backdrops:
+            data.uns["spatial"] = {
+                section: {
+                    "images": {"hires": backdrop.picture},
+                    "scalefactors": {"tissue_hires_scalef": backdrop.scale, "spot_diameter_fullres": backdrop.diameter},
+                }
+                for section, backdrop in self.backdrops.items()
+            }
         if self.spread is not None:
             data.layers["spread"] = self.spread
         return data

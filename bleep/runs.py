@@ -19,18 +19,21 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json, write_text
 from bleep.records import Leak
 from bleep.settings import Config
+from bleep.tissue.batch import Correction
 from bleep.tissue.panel import GenePanel
 from bleep.tissue.section import Section
 from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.splits import Split
-from bleep.tissue.tiles import TileSpec
+from bleep.tissue.tiles import Tiles, TileSpec
 
 Model = DualEncoder | Regressor
 
-CONFIG, PANEL, FACTS, MODEL, LOG, STATE, REFERENCE = (
-    "config.yaml", "panel.json", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
+CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE = (
+    "config.yaml", "panel.json", "batch.safetensors", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
 )  # fmt: skip
 """Names inside a run's folder."""
+STORES = "tiles"
+"""Name of the stores of tiles inside the cache."""
 
 
 @final
@@ -135,6 +138,10 @@ class Run:
         """How its tiles are cut."""
         return TileSpec.of(self.config.tiles)
 
+    def tiles(self, sections: tuple[Section, ...]) -> Tiles:
+        """Return the tiles of sections as the run cuts them, read from its cache where they are kept there."""
+        return Tiles(sections, self.spec, self.config.cache / STORES)
+
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
@@ -155,6 +162,8 @@ class Run:
     def save_plan(self, folder: Path) -> None:
         """Write everything but the weights."""
         write_text(folder / CONFIG, yaml.safe_dump(self.config.dump(), sort_keys=False))
+        if self.panel.batch is not None:
+            self.panel.batch.save(folder / BATCH)
         write_json(folder / PANEL, self.panel.to_dict())
         write_json(folder / FACTS, asdict(self.facts))
 
@@ -184,7 +193,8 @@ class Run:
             config = Config.load(folder / CONFIG)
         except ConfigError as error:
             raise DataError(f"{folder}: its settings cannot be read: {error}") from None
-        panel = GenePanel.from_dict(read_json(folder / PANEL, "the run's panel"))
+        plain = read_json(folder / PANEL, "the run's panel")
+        panel = GenePanel.from_dict(plain, Correction.load(folder / BATCH) if "batch" in plain else None)
         facts = Facts.from_dict(read_json(folder / FACTS, "the run's facts"))
         image = config.image.model_copy(update={"trunk": facts.trunk, "weights": "random"})
         trunk, _ = build_trunk(image, config.tiles.pixels)

@@ -1,5 +1,6 @@
 """Every setting, in one frozen typed tree; the text under a field is its help, its docs line and its hint."""
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,25 +19,26 @@ from pydantic import (
 from bleep.errors import ConfigError
 from bleep.recipes import merged, read_yaml
 
-SourceName = Literal["folder", "her2st", "st2k", "visium", "toy"]
+SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "toy"]
 SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
 ChoiceName = Literal["all", "list", "mean", "variance", "hvg"]
 NormaliseName = Literal["log1p", "none"]
+BatchName = Literal["none", "center", "harmony"]
 ScaleName = Literal["none", "zscore", "minmax", "robust"]
 TargetsName = Literal["hard", "projected", "inputs"]
 WeightsName = Literal["uniform", "softmax", "distance"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DataConfig(_Section):
     """Which tissue is read, and how it is divided."""
 
     source: SourceName = "folder"
-    """The form the files have: `folder` (CSV and tiles), `her2st`, `st2k`, `visium`, or `toy` (made up, nothing is read)."""
+    """The form the files have, see docs/how-to/own-data; `toy` is made up, nothing is read."""
     root: Path = Path("data")
     """Where the files are, seen from the folder the command is run in."""
     sections: tuple[str, ...] = ()
@@ -46,9 +48,23 @@ class DataConfig(_Section):
     species: str = "unknown"
     """Species the genes belong to, such as `human` or `mouse`; a run refuses tissue of another."""
     image: Path | None = None
-    """For `visium`: the picture to cut tiles from, seen from a section's folder; none: hires, else lowres."""
+    """For `visium` and `h5ad`: the picture to cut tiles from, seen from a section's folder; none: hires, else lowres."""
     image_scale: Literal["full", "hires", "lowres"] = "full"
-    """For `visium`: at which of Space Ranger's scales `image` is."""
+    """For `visium` and `h5ad`: at which of Space Ranger's scales `image` is."""
+    bin: PositiveInt = 16
+    """For Visium HD: side of the square bins that are read as spots, in microns."""
+    element: str = ""
+    """For `spatialdata`: name of its image; empty: the only one."""
+    table: str = ""
+    """For `spatialdata`: name of its table; empty: the only one."""
+    system: str = "global"
+    """For `spatialdata`: the coordinate system in which image and spots meet."""
+    step: PositiveFloat = 100.0
+    """For `wsi`: distance between the centres of neighbouring tiles, in microns."""
+    mask: Path | None = None
+    """For `wsi`: a picture that is white where there is tissue; none: tissue is detected."""
+    pixel_limit: PositiveInt = 178_956_970
+    """Pictures of more pixels are refused when they must be decoded whole, as a guard against damaged or hostile files."""
     mpp: PositiveFloat | None = None
     """Microns per pixel of the slide or of the tiles; none: what the source knows of its own."""
     protocol: str = ""
@@ -101,6 +117,8 @@ class PanelConfig(_Section):
     """The total of a spot is taken over all genes of the section, or over the panel's genes alone."""
     scale: ScaleName = "zscore"
     """Scaling of each gene for the model; predictions come back on the normalised scale."""
+    batch: BatchName = "none"
+    """Batch correction between training sections: none, each section's gene means made equal, or Harmony."""
     clip: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Clip each gene to its quantiles [clip, 1 - clip] in the training spots before scaling; 0: no clipping."""
 
@@ -166,6 +184,8 @@ class OptimConfig(_Section):
     """Passes over the training spots."""
     batch: PositiveInt = 256
     """Spots in a step, over all processes together."""
+    chunk: PositiveInt | None = None
+    """Spots of a process encoded at a time: lowers memory, and changes nothing else; none: all at once."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate of the heads (AdamW)."""
     trunk_lr: PositiveFloat = 1e-5
@@ -221,7 +241,7 @@ class Config(_Section):
     """Folder of the run."""
     cache: Path = Path("cache")
     """Folder of the features of frozen trunks, safe to delete."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the weights, the order of the spots and the dropout."""
 
     @model_validator(mode="after")
@@ -251,13 +271,15 @@ class Config(_Section):
 
         """
         tree: dict[Any, Any] = {}
-        for part in parts:
-            tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(Path(part)))
+        named = ", ".join(str(part) for part in parts if not isinstance(part, Mapping))
         try:
+            for part in parts:
+                tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(Path(part)))
             return cls.model_validate(tree)
         except ValidationError as error:
-            named = ", ".join(str(part) for part in parts if not isinstance(part, Mapping))
             raise ConfigError(_sentence(error, named)) from None
+        except RecursionError:
+            raise ConfigError(f"{named or 'settings'}: a part holds itself, or is nested too deeply; write it out") from None
 
     def dump(self) -> dict[str, Any]:
         """Return the whole tree as plain YAML values, defaults included."""
@@ -299,7 +321,7 @@ def _type_words(annotation: Any) -> str:
 
 def _sentence(error: ValidationError, files: str) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    name = " ".join(".".join(str(part) for part in first["loc"]).split())[:100]
     where = f" ({files})" if files else ""
     if first["type"] == "extra_forbidden":
         from difflib import get_close_matches
@@ -309,4 +331,14 @@ def _sentence(error: ValidationError, files: str) -> str:
         return f"{name}: unknown setting{where}{hint}"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"]) + where
-    return f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, but found {first['input']!r}{where}"
+    return f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, but found {_shown(first['input'])}{where}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is written in Python, its middle left out where it is long or holds itself."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxlong, short.maxother = 2, 120, 120, 120
+    try:
+        return short.repr(value)
+    except ValueError:
+        return "a number of more digits than Python writes"

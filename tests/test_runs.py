@@ -93,3 +93,92 @@ def test_training_on_files_changed_since_is_not_indexed(recipe: Any, copies: Any
         pipeline.build_reference(run)
     with pytest.raises(MismatchError, match="not those the run was trained on"):
         pipeline.evaluate([tmp_path / "run"])
+
+
+@pytest.mark.parametrize("batch", ["center", "harmony"])
+def test_a_batch_corrected_run_is_kept_whole_and_answers_with_corrected_values(batch: str, recipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = Config.load(recipe(out, {"panel": {"batch": batch}}))
+    fresh = pipeline.fit(config)
+    divided = pipeline.load_split(config)
+    pipeline.build_reference(fresh).save(out / "reference")
+    loaded, reference = Run.load(out), Reference.load(out / "reference")
+    assert loaded.panel.digest() == fresh.panel.digest()
+    reference.check(loaded)
+    corrected = np.concatenate([loaded.panel.training_values(section) for section in divided.train])
+    measured = np.concatenate([loaded.panel.values(section) for section in divided.train])
+    np.testing.assert_array_equal(reference.expression, corrected)
+    assert np.abs(corrected - measured).max() > 0.05
+    tiles = loaded.tiles(divided.test)
+    one, other = (pipeline.query(run, out, tiles)[0] for run in (fresh, loaded))
+    np.testing.assert_array_equal(one.expression, other.expression)
+    assert f"corrected by {batch}" in one.scale
+    floors = pipeline.baselines_of(loaded, loaded.tiles(divided.train))
+    np.testing.assert_allclose(floors["mean"].predict(tiles).expression[0], corrected.mean(axis=0), atol=1e-4)
+    np.testing.assert_array_equal(floors["image-kNN"].values, corrected)
+    table = pipeline.evaluate([out])
+    assert f"corrected by {batch}" in table.facts["values"]
+    with pytest.raises(MismatchError, match="were not trained on"):
+        pipeline.baselines_of(loaded, tiles)
+
+
+def test_the_expression_encoder_is_trained_on_corrected_spots(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def dataset(run: Run, reader: Any, tiles: Tiles, values: np.ndarray) -> None:
+        seen["values"] = values
+        raise KeyboardInterrupt
+
+    config = Config.load(recipe(tmp_path / "run", {"panel": {"batch": "center"}}))
+    monkeypatch.setattr("bleep.pipeline.fitting._dataset", dataset)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.fit(config)
+    half = len(pipeline.load_split(config).train[0])
+    np.testing.assert_allclose(seen["values"][:half].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(seen["values"][half:].mean(axis=0), 0, atol=1e-4)
+
+
+def test_a_correction_that_is_gone_damaged_or_of_another_run_is_refused(recipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pipeline.fit(Config.load(recipe(out, {"panel": {"batch": "center"}})))
+    path = out / "batch.safetensors"
+    whole = path.read_bytes()
+    for bytes_, words in ((whole[:-9], "is damaged"), (whole[:-9] + b"\x00" * 9, "not the one it was fitted with")):
+        path.write_bytes(bytes_)
+        with pytest.raises(DataError, match=words):
+            Run.load(out)
+    path.unlink()
+    with pytest.raises(DataError, match=r"batch\.safetensors: no such file"):
+        Run.load(out)
+
+
+def test_overwriting_leaves_no_correction_behind(recipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pipeline.fit(Config.load(recipe(out, {"panel": {"batch": "center"}})))
+    assert (out / "batch.safetensors").exists()
+    pipeline.fit(Config.load(recipe(out)), overwrite=True)
+    assert not (out / "batch.safetensors").exists()
+    assert Run.load(out).panel.batch is None
+
+
+def test_nothing_is_written_when_one_training_section_is_to_be_corrected(recipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = Config.load(recipe(out, {"panel": {"batch": "center"}, "data": {"sections": ["toy1", "toy3"]}}))
+    with pytest.raises(DataError, match=r"panel\.batch is center.*toy1 is the only one"):
+        pipeline.fit(config)
+    assert not out.exists()
+
+
+def test_a_run_of_a_version_without_other_names_or_correction_still_answers(run_copy: Any) -> None:
+    """Such a panel.json has neither key, and the index of such a run names its digest."""
+    from bleep.files import read_json, write_json
+
+    folder = run_copy()
+    plain = read_json(folder / "panel.json", "a panel")
+    write_json(folder / "panel.json", {key: value for key, value in plain.items() if key not in ("others", "batch")})
+    run = Run.load(folder)
+    assert (set(run.panel.others), run.panel.batch) == ({""}, None)
+    Reference.load(folder / "reference").check(run)
+    pipeline.query(run, folder, Tiles(pipeline.load_split(run.config).test, run.spec))

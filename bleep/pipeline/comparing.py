@@ -24,9 +24,8 @@ def score_all(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> li
     """Score each predictor on each measured section, on the panel's normalised scale."""
     sets = gene_sets(run.panel)
     cards = []
-    for section in tiles.sections:
-        measured = run.panel.values(section)
-        alone = Tiles((section,), tiles.spec)
+    for alone in tiles.alone():
+        measured = run.panel.values(alone.sections[0])
         for name, predictor in predictors.items():
             cards.append(score(predictor.predict(alone), measured, sets, run.config.seed, name))
     return cards
@@ -63,8 +62,8 @@ def evaluate(folders: Sequence[str | Path]) -> Table:
         key = (run.panel.digest(), run.facts.trunk)
         if key not in floors:
             floors.add(key)
-            predictors |= baselines_of(run, Tiles(divided.train, run.spec))
-        cards += score_all(predictors, Tiles(divided.test, run.spec), run)
+            predictors |= baselines_of(run, run.tiles(divided.train))
+        cards += score_all(predictors, run.tiles(divided.test), run)
     worst = max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
     return report.compare(cards, _protocol(seen[0]), worst, _words(seen))
 

@@ -39,7 +39,7 @@ def load_split(config: Config) -> Split:
         DataError, ConfigError: see `read_sections` and `split`.
 
     """
-    return split(read_sections(config.data), config.data, config.seed)
+    return split(read_sections(config.data, config.cache), config.data, config.seed)
 
 
 def fit(config: Config, *, resume: bool = False, overwrite: bool = False) -> Run:
@@ -54,12 +54,13 @@ def fit(config: Config, *, resume: bool = False, overwrite: bool = False) -> Run
     if accelerator.is_main_process:
         _check_place(config, resume=resume, overwrite=overwrite)
     accelerator.wait_for_everyone()
-    divided = load_split(config)
+    with accelerator.main_process_first():
+        divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
     run = Run.new(config, panel, divided)
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out)
-    tiles, values = Tiles(divided.train, run.spec), np.concatenate([panel.apply(section) for section in divided.train])
+    tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
     run.model.to(accelerator.device)
     reader = FeatureReader.of(run.model.trunk, config)
@@ -109,7 +110,7 @@ def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mo
     train_values = run.panel.unscaled(values)
     measured = [run.panel.values(section) for section in divided.val]
     reader, query = FeatureReader.of(run.model.trunk, run.config), run.config.query
-    alone = [Tiles((section,), run.spec) for section in divided.val]
+    alone = [run.tiles((section,)) for section in divided.val]
     frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
 
     def scored(task: nn.Module) -> dict[str, float]:
@@ -145,7 +146,7 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; expected a folder for the run: choose another --out")
     found = {path.name for path in out.iterdir()} if out.exists() else set()
-    if found <= {runs.CONFIG, runs.PANEL, runs.FACTS}:
+    if found <= {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}:
         return
     if resume:
         kept = Config.load(out / runs.CONFIG)
@@ -164,7 +165,7 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
 
 def _clear(out: Path) -> None:
     """Remove an earlier run, and nothing else that may be in its folder."""
-    for name in (runs.CONFIG, runs.PANEL, runs.FACTS, runs.MODEL, runs.LOG):
+    for name in (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.MODEL, runs.LOG):
         (out / name).unlink(missing_ok=True)
     for name in (runs.STATE, runs.REFERENCE):
         shutil.rmtree(out / name, ignore_errors=True)

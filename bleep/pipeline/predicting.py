@@ -9,6 +9,7 @@ from bleep import runs
 from bleep.encoders.dual import DualEncoder
 from bleep.errors import DataError, MismatchError
 from bleep.pipeline.fitting import load_split
+from bleep.pipeline.whole_slides import described
 from bleep.prediction import reference as references
 from bleep.prediction.baselines import ImageKnnPredictor, MeanPredictor, RidgePredictor
 from bleep.prediction.predictor import Predictor
@@ -17,9 +18,10 @@ from bleep.prediction.regression import RegressionPredictor
 from bleep.prediction.retrieval import RetrievalPredictor
 from bleep.records import Prediction
 from bleep.runs import Run
-from bleep.settings import DataConfig, WeightsName
+from bleep.settings import WeightsName
 from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.sources import has_form, read_sections
+from bleep.tissue.sources.wsi import has_slides
 from bleep.tissue.tiles import Tiles
 
 log = logging.getLogger(__name__)
@@ -35,11 +37,11 @@ def build_reference(run: Run) -> Reference:
     return references.build(run, load_split(run.config).train)
 
 
-def open_tiles(path: str | Path, run: Run, mpp: float | None = None) -> Tiles:
+def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit: int | None = None) -> Tiles:
     """Open what a run shall predict: a folder of tiles, a CSV of tiles, or sections in the run's own form.
 
     Raises:
-        DataError: nothing of these is there.
+        DataError: nothing of these is there, or it is a whole slide.
         MismatchError: the tiles do not say their scale, and differ from those the run was trained on.
 
     """
@@ -47,13 +49,47 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None) -> Tiles:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
     own = has_form(path, data.source)
-    source = data.source if own else "folder"
-    asked = DataConfig(root=path, source=source, mpp=mpp or data.mpp, species=data.species, patients=data.patients)
-    sections = read_sections(asked)
+    if not own and has_slides(path):
+        raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
+    changes = {
+        "source": data.source if own else "folder",
+        "root": path,
+        "sections": (),
+        "mpp": mpp or data.mpp,
+        "pixel_limit": pixel_limit or data.pixel_limit,
+    }
+    sections = read_sections(data.model_copy(update=changes), run.config.cache)
     if not own and mpp is None:
         for section in sections:
             _check_scale(path, section.slide, run)
-    return Tiles(sections, run.spec)
+    return run.tiles(sections)
+
+
+def open_predictor(
+    run: Run, folder: Path, k: int | None = None, weights: WeightsName | None = None
+) -> tuple[Predictor, Reference | None]:
+    """Return the run's own predictor and, where it is contrastive, the reference in `folder` that it retrieves from.
+
+    Raises:
+        DataError: there is no index yet.
+        MismatchError: the index belongs to another run.
+
+    """
+    if not isinstance(run.model, DualEncoder):
+        return RegressionPredictor(run), None
+    reference = Reference.load(folder / runs.REFERENCE)
+    return RetrievalPredictor(run, reference, k, weights), reference
+
+
+def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:
+    """Predict tiles, and say aloud which sections the run was trained on."""
+    trained = {facts.digest for facts in (*run.facts.train, *run.facts.val)}
+    for section in tiles.sections:
+        if section.digest() in trained:
+            log.warning(
+                "section %s was trained on: its prediction looks back at itself and says nothing of skill", section.name
+            )
+    return described(predictor.predict(tiles), tiles)
 
 
 def query(
@@ -66,16 +102,8 @@ def query(
         MismatchError: the index belongs to another run.
 
     """
-    trained = {facts.digest for facts in (*run.facts.train, *run.facts.val)}
-    for section in tiles.sections:
-        if section.digest() in trained:
-            log.warning(
-                "section %s was trained on: its prediction looks back at itself and says nothing of skill", section.name
-            )
-    if not isinstance(run.model, DualEncoder):
-        return RegressionPredictor(run).predict(tiles), None
-    reference = Reference.load(folder / runs.REFERENCE)
-    return RetrievalPredictor(run, reference, k, weights).predict(tiles), reference
+    predictor, reference = open_predictor(run, folder, k, weights)
+    return predict(run, predictor, tiles), reference
 
 
 def predictors_of(run: Run, reference: Reference | None) -> dict[str, Predictor]:

@@ -104,7 +104,7 @@ def _fitted(run: Run, tiles: Tiles, describe: Callable[[Run, Tiles], Features]) 
 
 
 def _values(run: Run, tiles: Tiles) -> Float32[np.ndarray, "spots genes"]:
-    return np.concatenate([run.panel.values(section) for section in tiles.sections])
+    return np.concatenate([run.panel.training_values(section) for section in tiles.sections])
 
 
 def _groups(tiles: Tiles) -> Int[np.ndarray, " spots"]:

@@ -38,7 +38,7 @@ class Reference:
     index: FlatIndex
     """Search over the spots' embeddings."""
     expression: Float32[np.ndarray, "spots genes"]
-    """Measured values of the panel's genes, on the normalised scale."""
+    """Measured values of the panel's genes, on the normalised scale, batch-corrected if the panel says so."""
     spots: pd.DataFrame
     """One row a spot, indexed by `section/spot`: section, spot, patient, x, y."""
     manifest: dict[str, Any]
@@ -138,7 +138,7 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
         "sections": [section.name for section in sections],
         "genes": list(run.panel.genes),
     }
-    expression = np.concatenate([run.panel.values(section) for section in sections])
+    expression = np.concatenate([run.panel.training_values(section) for section in sections])
     spots = pd.concat([section.frame() for section in sections])
     return Reference(index, expression, spots, manifest)
 

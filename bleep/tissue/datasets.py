@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bleep.records import Batch
-from bleep.tissue.augment import turned
+from bleep.tissue.augment import draws, turned
 from bleep.tissue.tiles import Tiles
 
 
@@ -26,11 +26,13 @@ class TileDataset(Dataset[Batch]):
 
     def __getitem__(self, key: tuple[int, Sequence[int]]) -> Batch:
         epoch, rows = key
-        cut = [self.tiles.read(row) for row in rows]
-        if self.augment:
-            cut = [turned(tile, (self.seed, epoch, row)) for tile, row in zip(cut, rows, strict=True)]
+        images = torch.empty((len(rows), *self.tiles.shape), dtype=torch.uint8)
+        symmetries = draws(self.seed, epoch, len(self)) if self.augment else None
+        for at, row in enumerate(rows):
+            tile = torch.from_numpy(self.tiles.read(row))
+            images[at] = tile if symmetries is None else turned(tile, int(symmetries[row]))
         where = torch.as_tensor(rows)
-        return Batch(torch.from_numpy(np.stack(cut)), self.expression[where], where)
+        return Batch(images, self.expression[where], where)
 
 
 @final

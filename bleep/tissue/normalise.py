@@ -1,23 +1,25 @@
 """From counts to normalised values, and what varies among them."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int64
 from scipy import sparse
 
-from bleep.settings import PanelConfig
+from bleep.settings import PanelConfig, ScaleName
 from bleep.tissue.section import Section
 
 Moments = Float64[np.ndarray, " genes"]
 
 
-def normalised(section: Section, genes: pd.Index, config: PanelConfig, panel: pd.Index | None) -> sparse.csr_matrix:
-    """Return spots x genes on the normalised scale; with no panel yet, `denominator: panel` falls back to all genes."""
+def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig) -> sparse.csr_matrix:
+    """Return these columns of a section, spots x genes, on the normalised scale."""
     counts = sparse.csr_matrix(section.counts.X, dtype=np.float64)
-    table = counts[:, section.genes.get_indexer(genes)]
+    table = counts[:, columns]
     if config.normalise == "none":
         return table
-    over = table if config.denominator == "panel" and panel is not None else counts
+    over = table if config.denominator == "panel" else counts
     total = np.asarray(over.sum(axis=1)).ravel()
     scale = sparse.diags_array(config.target / np.where(total > 0, total, 1.0))
     return sparse.csr_matrix(scale @ table).log1p()
@@ -41,3 +43,18 @@ def dispersion(table: sparse.csr_matrix) -> Moments:
     spread = grouped.transform("std").fillna(1.0).replace(0.0, 1.0)
     standard: Moments = ((ratio - grouped.transform("mean")) / spread).fillna(-np.inf).to_numpy(np.float64)
     return standard
+
+
+def _robust(values: Float[np.ndarray, "spots genes"]) -> tuple[Moments, Moments]:
+    quarter, middle, three = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    spread = np.where(three > quarter, (three - quarter) / 1.349, values.std(axis=0))
+    return middle, spread
+
+
+SCALES: Mapping[ScaleName, Callable[[Float[np.ndarray, "spots genes"]], tuple[Moments, Moments]]] = {
+    "none": lambda values: (np.zeros(values.shape[1]), np.ones(values.shape[1])),
+    "zscore": lambda values: (values.mean(axis=0), values.std(axis=0)),
+    "minmax": lambda values: (values.min(axis=0), np.ptp(values, axis=0)),
+    "robust": _robust,
+}
+"""What each scaling subtracts, and then divides by."""

@@ -2,20 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32
-from scipy import sparse
+from jaxtyping import Float, Float32, Int64
 
 from bleep.errors import DataError, MismatchError
-from bleep.settings import ChoiceName, PanelConfig, ScaleName
-from bleep.tissue.normalise import Moments, dispersion, moments, normalised
+from bleep.settings import PanelConfig
+from bleep.tissue.batch import Correction, correction
+from bleep.tissue.choices import choose
+from bleep.tissue.genes import aligned, locate
+from bleep.tissue.normalise import SCALES, Moments, normalised
 from bleep.tissue.section import Section
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -28,6 +33,8 @@ class GenePanel:
 
     genes: tuple[str, ...]
     """Names, in the order of the columns."""
+    others: tuple[str, ...]
+    """The same genes' names in the other vocabulary, Ensembl ids beside symbols; empty where the training files did not say."""
     species: str
     """Species of the training sections."""
     normalise: str
@@ -47,11 +54,13 @@ class GenePanel:
     factor: Moments
     """Then divided by."""
     mean: Moments
-    """Mean of the normalised values over the training spots."""
+    """Mean of the normalised, batch-corrected values over the training spots."""
     variance: Moments
     """Variance of the same."""
     sections: tuple[str, ...]
     """Names of the training sections it was fitted on."""
+    batch: Correction | None
+    """What makes the training sections alike; None: nothing does."""
 
     @classmethod
     def fit(cls, sections: Sequence[Section], config: PanelConfig) -> "GenePanel":
@@ -61,25 +70,22 @@ class GenePanel:
             DataError: the sections share no gene, have no counts, or fewer genes fit than were asked for.
 
         """
-        shared = _shared_genes(sections)
-        tables = [normalised(section, shared, config, None) for section in sections]
-        stacked = sparse.vstack(tables).tocsr()
-        mean, variance = moments(stacked)
-        seen = np.asarray((stacked > 0).mean(axis=0)).ravel()
-        keep = np.flatnonzero(seen > config.min_spots) if config.min_spots else np.arange(len(shared))
-        if config.candidates is not None:
-            keep = keep[np.argsort(-mean[keep], kind="stable")[: config.candidates]]
-        chosen = CHOICES[config.choice](_Candidates(shared, keep, mean, variance, tables, config))
-        if len(chosen) == 0:
-            raise DataError("no gene is left in the panel: lower panel.min_spots or panel.candidates")
-        genes = shared[np.sort(chosen)] if config.choice != "list" else shared[chosen]
-        values = np.concatenate([normalised(s, genes, config, genes).toarray() for s in sections]).astype(np.float64)
+        shared, others, columns = aligned(sections)
+        # Before the panel is chosen, its genes' total is not known: totals are over all genes then.
+        before = config.model_copy(update={"denominator": "all"})
+        chosen = choose(shared, [normalised(s, found, before) for s, found in zip(sections, columns, strict=True)], config)
+        tables = [normalised(s, found[chosen], config).toarray() for s, found in zip(sections, columns, strict=True)]
+        values = np.concatenate(tables).astype(np.float64)
+        genes, batch = shared[chosen], correction(config.batch, values, sections)
+        if batch is not None:
+            values += batch.codes @ batch.parts
         low, high = np.full(len(genes), -np.inf), np.full(len(genes), np.inf)
         if config.clip:
             low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
         shift, factor = SCALES[config.scale](np.clip(values, low, high))
         return cls(
             genes=tuple(genes),
+            others=tuple(others[place] for place in chosen),
             species=sections[0].species,
             normalise=config.normalise,
             target=config.target,
@@ -92,20 +98,29 @@ class GenePanel:
             mean=values.mean(axis=0),
             variance=values.var(axis=0),
             sections=tuple(section.name for section in sections),
+            batch=batch,
         )
 
     def values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
-        """Return the section's normalised values.
+        """Return the section's normalised values, never batch-corrected.
 
         Raises:
             MismatchError: the section lacks genes of the panel, or is of another species.
 
         """
-        self.check(section)
-        genes = pd.Index(self.genes)
+        columns = self.columns(section)
         rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator}
-        config = PanelConfig.model_validate(rule)
-        return normalised(section, genes, config, genes).toarray().astype(np.float32)
+        return normalised(section, columns, PanelConfig.model_validate(rule)).toarray().astype(np.float32)
+
+    def training_values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
+        """Return the normalised, batch-corrected values of a training section, or of some of its training spots.
+
+        Raises:
+            MismatchError: as `values`; or there is a correction and a spot was not trained on.
+
+        """
+        values = self.values(section)
+        return values if self.batch is None else values + self.batch.added(section)
 
     def scaled(self, values: Float[np.ndarray, "spots genes"]) -> Float32[np.ndarray, "spots genes"]:
         """Turn normalised values into what the model sees."""
@@ -116,8 +131,33 @@ class GenePanel:
         return (scaled * self.factor + self.shift).astype(np.float32)
 
     def apply(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
-        """Return what the model sees of a section."""
-        return self.scaled(self.values(section))
+        """Return what the model sees of a training section.
+
+        Raises:
+            MismatchError: as `training_values`.
+
+        """
+        return self.scaled(self.training_values(section))
+
+    def columns(self, section: Section) -> Int64[np.ndarray, " genes"]:
+        """Return the section's column of each gene, found by either name (see `bleep.tissue.genes.locate`).
+
+        Raises:
+            MismatchError: it lacks genes of the panel, or is of another species.
+
+        """
+        self.check_species(section)
+        names = pd.Index(self.genes)
+        columns = locate(names, self.others, section.counts.var)
+        if (columns < 0).any():
+            missing = names[columns < 0]
+            raise MismatchError(
+                f"section {section.name}: lacks {len(missing)} of the panel's {len(names)} genes, first "
+                f"{', '.join(missing[:5])}; its genes are named like {', '.join(map(str, section.genes[:3])) or '(none)'}: "
+                "name them as the panel does, or give both symbols and Ensembl ids"
+            )
+        _tell(section, names, columns)
+        return columns
 
     def check(self, section: Section) -> None:
         """Refuse a section that does not fit.
@@ -126,13 +166,7 @@ class GenePanel:
             MismatchError: it lacks genes of the panel, or is of another species.
 
         """
-        self.check_species(section)
-        missing = [gene for gene in self.genes if gene not in section.genes]
-        if missing:
-            raise MismatchError(
-                f"section {section.name}: lacks {len(missing)} of the panel's {len(self.genes)} genes, first "
-                f"{', '.join(missing[:5])}; its genes are named like {', '.join(map(str, section.genes[:3])) or '(none)'}"
-            )
+        self.columns(section)
 
     def check_species(self, section: Section) -> None:
         """Refuse tissue of another species; `unknown` fits any.
@@ -151,128 +185,75 @@ class GenePanel:
 
     def words(self) -> str:
         """Return the normalised scale in words."""
+        corrected = "" if self.batch is None else f", training sections corrected by {self.batch.kind}"
         if self.normalise == "none":
-            return "values as in the files"
+            return f"values as in the files{corrected}"
         total = "all genes of the section" if self.denominator == "all" else "the panel's genes"
-        return f"log1p of counts per {self.target:g}, total over {total}"
+        return f"log1p of counts per {self.target:g}, total over {total}{corrected}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the panel as JSON values."""
+        """Return the panel as JSON values; of a batch correction, which has a file of its own, its kind and sha256."""
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
             plain[name] = [_number(item) for item in value] if isinstance(value, np.ndarray) else value
+        # What is not there is not written, so that a panel of an older version keeps its digest.
+        if not any(self.others):
+            del plain["others"]
+        if self.batch is None:
+            del plain["batch"]
+        else:
+            plain["batch"] = {"kind": self.batch.kind, "digest": self.batch.digest()}
         return plain
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "GenePanel":
-        """Rebuild a panel from `to_dict`.
+    def from_dict(cls, plain: Mapping[str, Any], batch: Correction | None = None) -> "GenePanel":
+        """Rebuild a panel from `to_dict` and its batch correction, if it has one.
 
         Raises:
-            DataError: a part is missing.
+            DataError: a part is missing, or the correction is not the panel's.
 
         """
         try:
             lists: dict[str, Any] = {name: tuple(plain[name]) for name in ("genes", "sections")}
+            lists["others"] = tuple(map(str, plain.get("others", [""] * len(lists["genes"]))))
             arrays: dict[str, Any] = {
                 n: np.array(plain[n], dtype=np.float64) for n in ("low", "high", "shift", "factor", "mean", "variance")
             }
             words = {name: plain[name] for name in ("species", "normalise", "target", "denominator", "scale")}
+            expected = plain["batch"]["digest"] if "batch" in plain else None
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the panel's file lacks or garbles {error}; it is damaged: train again") from None
-        for name, array in arrays.items():
+        for name, array in (*arrays.items(), ("others", np.array(lists["others"]))):
             if array.shape != (len(lists["genes"]),):
                 raise DataError(f"the panel's file lacks or garbles {name!r}; it is damaged: train again")
-        return cls(**lists, **arrays, **words)
+        if expected != (batch and batch.digest()):
+            raise DataError(
+                "the panel's batch correction is not the one it was fitted with: its files are damaged; train again"
+            )
+        return cls(**lists, **arrays, **words, batch=batch)
 
     def digest(self) -> str:
         """Return a sha256 of everything in the panel."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    shared: pd.Index
-    keep: np.ndarray
-    mean: Moments
-    variance: Moments
-    tables: list[sparse.csr_matrix]
-    config: PanelConfig
-
-    def enough(self, columns: np.ndarray) -> np.ndarray:
-        if len(columns) < self.config.size:
-            raise DataError(
-                f"panel.size asks for {self.config.size} genes, but only {len(columns)} are candidates; "
-                "lower panel.size or panel.min_spots, or raise panel.candidates"
-            )
-        return columns[: self.config.size]
+@lru_cache(maxsize=256)
+def _say(words: str) -> None:
+    """Say it, but not again each time the same section is looked at."""
+    log.info(words)
 
 
-def _from_list(of: _Candidates) -> np.ndarray:
-    path = Path(str(of.config.list))
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; panel.list needs one gene a line")
-    try:
-        genes = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not text in UTF-8; panel.list needs one gene a line") from None
-    missing = [gene for gene in genes if gene not in of.shared]
-    if missing:
-        raise DataError(
-            f"{path}: {len(missing)} of {len(genes)} genes are not measured in every training section, first "
-            f"{', '.join(missing[:5])}; remove them from the list"
+def _tell(section: Section, names: pd.Index, columns: Int64[np.ndarray, " genes"]) -> None:
+    """Say how many genes of a section were found under another name than the panel's."""
+    there = section.genes[columns]
+    other = np.flatnonzero(there != names)
+    if len(other):
+        first = other[0]
+        _say(
+            f"section {section.name}: {len(other)} of {len(names)} genes go by another name there and were matched by symbol "
+            f"or Ensembl id, such as {names[first]} by {there[first]}"
         )
-    if len(set(genes)) < len(genes):
-        raise DataError(f"{path}: gene {next(g for g in genes if genes.count(g) > 1)!r} stands more than once")
-    return of.shared.get_indexer(pd.Index(genes))
-
-
-def _from_hvg(of: _Candidates) -> np.ndarray:
-    best = set()
-    for table in of.tables:
-        spread = dispersion(table)[of.keep]
-        best.update(of.keep[np.argsort(-spread, kind="stable")[: of.config.size]].tolist())
-    return np.array(sorted(best), dtype=np.int64)
-
-
-CHOICES: Mapping[ChoiceName, Callable[[_Candidates], np.ndarray]] = {
-    "all": lambda of: of.keep,
-    "list": _from_list,
-    "mean": lambda of: of.enough(of.keep[np.argsort(-of.mean[of.keep], kind="stable")]),
-    "variance": lambda of: of.enough(of.keep[np.argsort(-of.variance[of.keep], kind="stable")]),
-    "hvg": _from_hvg,
-}
-
-
-def _robust(values: Float[np.ndarray, "spots genes"]) -> tuple[Moments, Moments]:
-    quarter, middle, three = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-    spread = np.where(three > quarter, (three - quarter) / 1.349, values.std(axis=0))
-    return middle, spread
-
-
-SCALES: Mapping[ScaleName, Callable[[Float[np.ndarray, "spots genes"]], tuple[Moments, Moments]]] = {
-    "none": lambda values: (np.zeros(values.shape[1]), np.ones(values.shape[1])),
-    "zscore": lambda values: (values.mean(axis=0), values.std(axis=0)),
-    "minmax": lambda values: (values.min(axis=0), np.ptp(values, axis=0)),
-    "robust": _robust,
-}
-
-
-def _shared_genes(sections: Sequence[Section]) -> pd.Index:
-    for section in sections:
-        if section.genes.empty:
-            raise DataError(f"section {section.name}: has no genes, so it cannot be trained on; it can only be queried")
-    shared = sections[0].genes
-    for section in sections[1:]:
-        shared = shared[shared.isin(section.genes)]
-    if shared.empty:
-        first, other = sections[0], sections[1]
-        raise DataError(
-            f"the training sections share no gene: {first.name} has genes like {first.genes[0]!r}, "
-            f"{other.name} like {other.genes[0]!r}; read sections that name genes alike"
-        )
-    return shared
 
 
 def _number(value: float) -> float | str:

@@ -1,6 +1,8 @@
-"""The square of tissue around a spot, in microns, as pixels."""
+"""The tiles of some sections: cut when asked for, or read from the store where they are kept there."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -8,48 +10,30 @@ import pandas as pd
 from jaxtyping import Int, UInt8
 
 from bleep.errors import DataError
-from bleep.settings import PaddingName, TilesConfig
+from bleep.tissue import store
+from bleep.tissue.cutting import Tile, TileSpec, cut
 from bleep.tissue.section import Section
-from bleep.tissue.slides import MosaicSlide, resize
+from bleep.tissue.slides import MosaicSlide
 
-Tile = UInt8[np.ndarray, "windows 3 pixels pixels"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TileSpec:
-    """How a tile is cut: the only place that knows microns."""
-
-    pixels: int
-    """Side of every window once resized."""
-    microns: tuple[float, ...]
-    """Side of the tissue shown, a window each."""
-    padding: PaddingName = "white"
-    """What is painted beyond the slide."""
-
-    @classmethod
-    def of(cls, config: TilesConfig) -> "TileSpec":
-        """Return the spec that a configuration asks for."""
-        return cls(config.pixels, tuple(config.microns), config.padding)
-
-    def words(self) -> str:
-        """Return the spec in words, for messages and tables."""
-        windows = " + ".join(f"{side:g}" for side in self.microns)
-        return f"{windows} um in {self.pixels} px"
+__all__ = ["Tile", "TileSpec", "Tiles", "cut"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """The tiles of some sections, cut when asked for.
+    """The tiles of some sections, in the order of their spots.
 
     Raises:
-        DataError: ready-cut tiles are smaller than a window.
+        DataError: ready-cut tiles are smaller than a window, or stored tiles are damaged.
 
     """
 
     sections: tuple[Section, ...]
     spec: TileSpec
+    kept: Path | None = None
+    """Folder of the stores of tiles; tiles that have none there, and all without a folder, are cut."""
+    stored: tuple[store.StoredTiles | None, ...] = field(init=False, repr=False, compare=False)
+    """What the folder holds of each section."""
 
     def __post_init__(self) -> None:
         for section in self.sections:
@@ -60,6 +44,8 @@ class Tiles:
                         f"section {section.name}: its ready-cut tiles show {shown:g} microns ({section.slide.side} pixels of "
                         f"{section.mpp:g}), but tiles.microns asks for {asked:g}; lower tiles.microns or give data.mpp"
                     )
+        found = (self.kept and store.find(self.kept, section, self.spec) for section in self.sections)
+        object.__setattr__(self, "stored", tuple(found))
 
     def __len__(self) -> int:
         return sum(len(section) for section in self.sections)
@@ -69,9 +55,18 @@ class Tiles:
         """`section/spot` of each row."""
         return tuple(name for section in self.sections for name in section.ids)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Windows, channels, height and width of a tile."""
+        return len(self.spec.microns), 3, self.spec.pixels, self.spec.pixels
+
     def frame(self) -> pd.DataFrame:
         """Return one row a tile: see `Section.frame`."""
         return pd.concat([section.frame() for section in self.sections])
+
+    def alone(self) -> tuple["Tiles", ...]:
+        """Return the tiles of each section by themselves."""
+        return tuple(replace(self, sections=(section,)) for section in self.sections)
 
     def subset(self, rows: Int[np.ndarray, " rows"]) -> "Tiles":
         """Return these tiles alone; rows are counted through all sections and kept in section order."""
@@ -81,23 +76,21 @@ class Tiles:
             if len(mine):
                 chosen.append(section.subset(mine))
             start += len(section)
-        return Tiles(tuple(chosen), self.spec)
+        return replace(self, sections=tuple(chosen))
 
     def read(self, row: int) -> Tile:
-        """Cut one tile."""
-        for section in self.sections:
+        """Return one tile; it may be mapped from a file: copy it before writing to it."""
+        for section, stored in zip(self.sections, self.stored, strict=True):
             if row < len(section):
-                return cut(section, row, self.spec)
+                tile = stored.read(row) if stored is not None else None
+                return cut(section, row, self.spec) if tile is None else tile
             row -= len(section)
         raise IndexError(row)
 
-
-def cut(section: Section, row: int, spec: TileSpec) -> Tile:
-    """Cut the windows around one spot: RGB, channels first, each resized to `spec.pixels`."""
-    x, y = section.xy[row]
-    windows = []
-    for microns in spec.microns:
-        side = max(round(microns / section.mpp), 1)
-        box = section.slide.region(round(x - side / 2), round(y - side / 2), side, spec.padding)
-        windows.append(resize(box, spec.pixels).transpose(2, 0, 1))
-    return np.ascontiguousarray(np.stack(windows))
+    def images(self, rows: Iterable[int]) -> UInt8[np.ndarray, "rows windows 3 pixels pixels"]:
+        """Return some tiles side by side, in memory."""
+        asked = list(rows)
+        out = np.empty((len(asked), *self.shape), dtype=np.uint8)
+        for at, row in enumerate(asked):
+            out[at] = self.read(row)
+        return out

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from bleep.errors import ConfigError, one_sentence
 from bleep.records import Batch
 from bleep.settings import OptimConfig
+from bleep.training.gradcache import backward
 from bleep.training.journal import Journal, Progress
 from bleep.training.optimizers import build_optimizer, set_rate
 
@@ -129,17 +130,18 @@ def _one_epoch(
     accelerator: Accelerator,
 ) -> Scores:
     task.train()
+    loss_of = accelerator.unwrap_model(task).loss
     began, seen, rate = time.perf_counter(), 0, 0.0
     total = torch.zeros((), device=accelerator.device)
     steps = len(loader)
     for step, batch in enumerate(_read(loader)):
         rate = set_rate(optimizer, epoch * steps + step, config.epochs * steps, config.warmup)
-        loss = task(send_to_device(batch, accelerator.device, non_blocking=True))
-        accelerator.backward(loss)
+        moved = send_to_device(batch, accelerator.device, non_blocking=True)
+        loss = backward(task, loss_of, moved, config.chunk, accelerator)
         accelerator.clip_grad_norm_(task.parameters(), config.clip)
         optimizer.step()
         optimizer.zero_grad()
-        total += loss.detach()
+        total += loss
         seen += len(batch.rows) * accelerator.num_processes
     mean = float(accelerator.reduce(total, "mean")) / steps
     if not math.isfinite(mean):

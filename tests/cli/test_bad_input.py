@@ -17,54 +17,6 @@ from bleep.tissue.slides import save_png
 Fails = Callable[..., str]
 
 
-def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file, the cache of features left out."""
-    paths = [path for path in folder.rglob("*") if "cache" not in path.relative_to(folder).parts]
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else (0, 0) for path in paths}
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BLEEP_RUN", raising=False)
-
-
-@pytest.fixture
-def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Fails:
-    """Run a command; check exit code, one sentence that says these words, and that no file has changed."""
-
-    def check(command: list[Any], *words: str) -> str:
-        before = state(tmp_path)
-        capsys.readouterr()
-        argv = [str(word) for word in command]
-        code = train_command.command(argv[1:]) if argv[0] == "train" else app.main(argv)
-        err = capsys.readouterr().err
-        lines = [line for line in re.split(r"[\r\n]+", err) if line.strip()]
-        assert code == 2, err
-        assert "Traceback" not in err
-        assert lines[-1].startswith("bleep: "), err
-        assert err.count("bleep: ") == 1
-        assert len(lines[-1]) < 700
-        for word in words:
-            assert word in lines[-1], lines[-1]
-        assert state(tmp_path) == before
-        return lines[-1]
-
-    return check
-
-
-@pytest.fixture
-def train(recipe: Any, tmp_path: Path) -> Callable[..., list[Any]]:
-    """Write a recipe and return the command that trains it."""
-
-    def command(*over: dict[str, Any]) -> list[Any]:
-        tree = recipe(tmp_path / "out", *over)
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
-        return ["train", "--config", tmp_path / "recipe.yaml"]
-
-    return command
-
-
 def of_csv(path: Path, **over: Any) -> dict[str, Any]:
     return {"data": {"source": "folder", "root": str(path), "split": "section", "test": ["toy2"], **over}}
 
@@ -547,7 +499,12 @@ def test_evaluating_where_the_tissue_has_gone(fails: Fails, run_copy: Any, files
 
 
 def test_killed_while_predictions_are_written(
-    run_copy: Any, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run_copy: Any,
+    files: Path,
+    tmp_path: Path,
+    state: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "p.csv").write_text("old")
     run = run_copy()
@@ -567,7 +524,9 @@ def test_killed_while_predictions_are_written(
 
 
 @pytest.mark.parametrize("file", ["spots.h5ad", "manifest.json"])
-def test_killed_while_the_index_is_written(file: str, run_copy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_the_index_is_written(
+    file: str, run_copy: Any, tmp_path: Path, state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_copy()
     before = state(tmp_path)
 

@@ -1,37 +1,33 @@
 """Turning and mirroring."""
 
 import numpy as np
+import torch
 
-from bleep.tissue.augment import turned
+from bleep.tissue.augment import draws, turned
 
 TILE = np.random.default_rng(0).integers(0, 255, (2, 3, 8, 8), dtype=np.uint8)
 
 
-def symmetries() -> list[bytes]:
+def test_the_eight_numbers_are_the_eight_symmetries() -> None:
     turns = [np.rot90(TILE, quarter, axes=(2, 3)) for quarter in range(4)]
-    return [np.ascontiguousarray(tile).tobytes() for turn in turns for tile in (turn, turn[..., ::-1])]
+    known = {np.ascontiguousarray(tile).tobytes() for turn in turns for tile in (turn, turn[..., ::-1])}
+    assert len(known) == 8
+    assert {turned(torch.from_numpy(TILE), number).contiguous().numpy().tobytes() for number in range(8)} == known
+    np.testing.assert_array_equal(turned(torch.from_numpy(TILE), 0).numpy(), TILE)
 
 
-def test_a_turned_tile_is_one_of_eight_symmetries_and_all_of_them_occur() -> None:
-    known = symmetries()
-    assert len(set(known)) == 8
-    drawn = [turned(TILE, (0, 0, row)).tobytes() for row in range(200)]
-    assert set(drawn) == set(known)
-    assert min(drawn.count(one) for one in known) > 8
-
-
-def test_the_symmetry_is_a_pure_function_of_seed_epoch_and_row() -> None:
-    keys = [(seed, epoch, row) for seed in range(3) for epoch in range(3) for row in range(20)]
-    first = [turned(TILE, key).tobytes() for key in keys]
+def test_the_draw_is_a_pure_function_of_seed_epoch_and_row_and_every_symmetry_occurs() -> None:
+    first = draws(0, 0, 400)
     np.random.default_rng(5).random(100)
-    assert [turned(TILE, key).tobytes() for key in reversed(keys)] == first[::-1]
-    for place in range(3):
-        moved = [tuple(value + (number == place) for number, value in enumerate(key)) for key in keys]
-        assert [turned(TILE, key).tobytes() for key in moved] != first
+    draws.cache_clear()
+    np.testing.assert_array_equal(draws(0, 0, 400), first)
+    assert np.bincount(first, minlength=8).min() > 25
+    for other in (draws(1, 0, 400), draws(0, 1, 400)):
+        assert (other != first).mean() > 0.7
 
 
 def test_the_tile_given_is_not_changed() -> None:
-    before = TILE.copy()
-    for row in range(8):
-        turned(TILE, (0, 0, row))
-    np.testing.assert_array_equal(TILE, before)
+    given = torch.from_numpy(TILE.copy())
+    for number in range(8):
+        turned(given, number).contiguous()
+    np.testing.assert_array_equal(given.numpy(), TILE)

@@ -9,7 +9,9 @@ from scipy import sparse
 
 from bleep.errors import DataError, MismatchError
 from bleep.settings import DataConfig, PanelConfig
-from bleep.tissue.panel import CHOICES, SCALES, GenePanel
+from bleep.tissue.choices import CHOICES
+from bleep.tissue.normalise import SCALES
+from bleep.tissue.panel import GenePanel
 from bleep.tissue.section import Section
 from bleep.tissue.splits import split
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -16,9 +17,11 @@ from bleep.encoders.image import build_trunk
 from bleep.encoders.regressor import Regressor
 from bleep.records import Batch
 from bleep.settings import Config
+from bleep.training.gradcache import backward
 from bleep.training.tasks import task_of
 
 KINDS = ("hard", "projected", "inputs", "regression")
+CHUNKS = (None, 4, 1)
 SPOTS, GENES = 12, 6
 
 
@@ -49,19 +52,18 @@ def gradients(task: nn.Module) -> dict[str, torch.Tensor]:
 
 def main(out: Path) -> None:
     """Write loss and gradients of every kind, from the first process."""
-    dist.init_process_group("gloo")
+    accelerator = Accelerator(cpu=True)
     rank, world = dist.get_rank(), dist.get_world_size()
     assert world == 2, f"this must run on 2 processes, not {world}"
     results = {}
+    half = slice(rank * SPOTS // world, (rank + 1) * SPOTS // world)
     for kind in KINDS:
-        task, batch = make(kind)
-        half = slice(rank * SPOTS // world, (rank + 1) * SPOTS // world)
-        wrapped = DistributedDataParallel(task)
-        loss = wrapped(Batch(*(part[half] for part in batch)))
-        loss.backward()
-        mean = loss.detach().clone()
-        dist.all_reduce(mean)
-        results[kind] = {"loss": mean / world, "gradients": gradients(task)}
+        for chunk in CHUNKS:
+            task, batch = make(kind)
+            wrapped = DistributedDataParallel(task)
+            mean = backward(wrapped, task.loss, Batch(*(part[half] for part in batch)), chunk, accelerator).clone()
+            dist.all_reduce(mean)
+            results[kind, chunk] = {"loss": mean / world, "gradients": gradients(task)}
     if rank == 0:
         torch.save(results, out / "results.pt")
     dist.barrier()

@@ -1,34 +1,59 @@
 """The forms tissue comes in: each reader returns checked sections."""
 
 import importlib
+import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bleep.errors import DataError
 from bleep.settings import DataConfig, SourceName
 from bleep.tissue.section import Section
+from bleep.tissue.slides import PictureSlide
+from bleep.tissue.slides.copies import can_copy, tiled
+
+DECODED = 400_000_000
+"""Pixels of all pictures together that are held decoded, three bytes each."""
+LARGE = 16_000_000
+"""Where they are more, a picture of at least this many gets a tiled copy."""
+
+log = logging.getLogger(__name__)
 
 SOURCES: Mapping[SourceName, str] = {
     "folder": "bleep.tissue.sources.folder",
     "her2st": "bleep.tissue.sources.her2st",
     "st2k": "bleep.tissue.sources.st2k",
     "visium": "bleep.tissue.sources.visium",
+    "h5ad": "bleep.tissue.sources.h5ad",
+    "hest": "bleep.tissue.sources.hest",
+    "spatialdata": "bleep.tissue.sources.spatialdata",
+    "liver": "bleep.tissue.sources.liver",
+    "wsi": "bleep.tissue.sources.wsi",
     "toy": "bleep.tissue.sources.toy",
 }
 """Module of each form; it has `read(data: DataConfig) -> tuple[Section, ...]`."""
 
-MARKS: Mapping[str, str] = {"her2st": "*_selection.tsv", "st2k": "alignment_table_*.tsv", "visium": "scalefactors_json.json"}
-"""Files by which a folder of whole sections is told from a folder of tiles."""
+MARKS: Mapping[str, str] = {
+    "her2st": "*_selection.tsv",
+    "st2k": "alignment_table_*.tsv",
+    "visium": "scalefactors_json.json",
+    "h5ad": "*.h5ad",
+    "hest": "st/*.h5ad",
+    "spatialdata": "*.zarr",
+}
+"""Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 
 
 def has_form(root: Path, source: SourceName) -> bool:
-    """Return whether a folder holds whole sections of this form."""
-    return source in MARKS and root.is_dir() and any(True for _ in root.rglob(MARKS[source]))
+    """Return whether a place holds whole sections of this form."""
+    return source in MARKS and (root.match(MARKS[source]) or any(True for _ in root.rglob(MARKS[source])))
 
 
-def read_sections(data: DataConfig) -> tuple[Section, ...]:
+def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section, ...]:
     """Read the sections a configuration asks for, in the order it names them.
+
+    Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same.
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
@@ -43,7 +68,28 @@ def read_sections(data: DataConfig) -> tuple[Section, ...]:
     species = {section.species for section in sections}
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
-    return tuple(sections)
+    return _by_region(tuple(sections), cache) if cache is not None else tuple(sections)
+
+
+def _by_region(sections: tuple[Section, ...], cache: Path) -> tuple[Section, ...]:
+    """Where all pictures together are too large to be held decoded, let each large one be read from a tiled copy."""
+    pixels = {s.slide.path: s.slide.size[0] * s.slide.size[1] for s in sections if isinstance(s.slide, PictureSlide)}
+    if sum(pixels.values()) <= DECODED:
+        return sections
+    if not can_copy():
+        log.warning(
+            "the pictures take %.1f GB of memory once decoded; with the extra wsi they are read by region: "
+            "pip install 'bleep-st[wsi]'",
+            3e-9 * sum(pixels.values()),
+        )
+        return sections
+    copied = {path: count >= LARGE for path, count in pixels.items()}
+    return tuple(
+        replace(section, slide=tiled(section.slide, cache / "slides"))
+        if isinstance(section.slide, PictureSlide) and copied[section.slide.path]
+        else section
+        for section in sections
+    )
 
 
 def chosen_names(found: list[str], data: DataConfig) -> list[str]:

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
 from bleep.errors import DataError
 from bleep.settings import DataConfig
 from bleep.tissue.section import Section
 from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.sources import chosen_names
-from bleep.tissue.sources.tables import numeric, read_table
+from bleep.tissue.sources.tables import numeric, read_table, sparse_counts
 
 WORDS = ("ID", "path", "section", "patient")
 """Columns that are not genes."""
@@ -52,6 +51,10 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
     if "section" not in table:
         table["section"] = path.stem
     genes = [column for column in table.columns if column not in WORDS]
+    nameless = next((column for column in genes if column.startswith("Unnamed: ")), None)
+    if nameless is not None:
+        place = int(nameless.removeprefix("Unnamed: ")) + 1
+        raise DataError(f"{path}: column {place} has no name; name its gene, or leave it out (in pandas: index=False)")
     numeric(table[genes], path)
     return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby("section", sort=False)]
 
@@ -72,7 +75,7 @@ def _section(name: str, table: pd.DataFrame, genes: list[str], base: Path, data:
     if data.mpp is None:
         log.info("section %s: no data.mpp given: a pixel of its %d-pixel tiles counts as one micron", name, slide.side)
     counts = AnnData(
-        X=sparse.csr_matrix(table[genes].to_numpy(np.float32)),
+        X=sparse_counts(table[genes]),
         obs=pd.DataFrame(index=pd.Index(table["ID"].to_numpy(str))),
         var=pd.DataFrame(index=pd.Index(genes, dtype=str)),
     )

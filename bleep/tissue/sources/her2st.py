@@ -8,7 +8,7 @@ import logging
 
 from bleep.settings import DataConfig
 from bleep.tissue.section import Section
-from bleep.tissue.slides import PictureSlide
+from bleep.tissue.slides import open_slide
 from bleep.tissue.sources import chosen_names
 from bleep.tissue.sources.tables import joined, only, read_counts, read_positions, under_tissue
 
@@ -34,7 +34,7 @@ def _read_one(name: str, data: DataConfig) -> Section:
         name=name,
         patient=data.patients.get(name, name[0]),
         species="human" if data.species == "unknown" else data.species,
-        slide=PictureSlide.open(picture),
+        slide=open_slide(picture, data.pixel_limit),
         counts=counts,
         xy=xy,
         mpp=data.mpp or MPP,

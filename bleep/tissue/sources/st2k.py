@@ -10,14 +10,22 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from bleep.errors import DataError
 from bleep.settings import DataConfig
 from bleep.tissue.section import Section
-from bleep.tissue.slides import PictureSlide
+from bleep.tissue.slides import open_slide
 from bleep.tissue.sources import chosen_names
-from bleep.tissue.sources.tables import POSITIONS, joined, only, read_counts, read_positions, read_table, under_tissue
+from bleep.tissue.sources.tables import (
+    POSITIONS,
+    joined,
+    only,
+    read_counts,
+    read_positions,
+    read_table,
+    scale_of,
+    under_tissue,
+)
 
 PITCH = 100.0 * math.sqrt(2)
 """Microns from a spot of the 2k array to its nearest neighbour: rows 100 um apart, staggered."""
@@ -44,7 +52,7 @@ def _read_one(name: str, data: DataConfig, patients: dict[str, str], symbols: pd
         name=name,
         patient=patients.get(name, name),
         species=data.species,
-        slide=PictureSlide.open(only(data.root, (f"{name}.jpg", f"{name}.jpeg"), f"picture of section {name}")),
+        slide=open_slide(only(data.root, (f"{name}.jpg", f"{name}.jpeg"), f"picture of section {name}"), data.pixel_limit),
         counts=counts,
         xy=xy,
         mpp=data.mpp or _mpp(name, table),
@@ -52,10 +60,7 @@ def _read_one(name: str, data: DataConfig, patients: dict[str, str], symbols: pd
 
 
 def _mpp(name: str, table: pd.DataFrame) -> float:
-    places = table[["pixel_x", "pixel_y"]].to_numpy(np.float64)
-    if len(places) < 2 or not np.isfinite(places).all():
-        raise DataError(f"section {name}: its positions do not give the scale; set data.mpp, the microns per pixel")
-    mpp = PITCH / float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
+    mpp = scale_of(name, table[["pixel_x", "pixel_y"]].to_numpy(np.float64), PITCH)
     log.info("section %s: %.3f microns per pixel, from the %.0f um pitch of the array", name, mpp, PITCH)
     return mpp
 
@@ -68,7 +73,10 @@ def _patients(data: DataConfig) -> dict[str, str]:
     column = next((name for name in ("patient", "donor", "mouse") if name in table), None)
     if column is None:
         raise DataError(f"{path}: has no column patient, donor or mouse; found {', '.join(table.columns)}")
-    return dict(zip(table["section"], table[column], strict=True))
+    named = table[["section", column]].dropna()
+    if len(named) < len(table):
+        raise DataError(f"{path}: a line has no section or no {column}; expected both on every line")
+    return dict(zip(named["section"], named[column], strict=True))
 
 
 def _symbols(data: DataConfig) -> pd.Series | None:

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import gzip
 import logging
+import math
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +16,22 @@ import pandas as pd
 from anndata import AnnData
 from jaxtyping import Float64
 from scipy import sparse
+from scipy.spatial import cKDTree
 
 from bleep.errors import DataError
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 """Columns of a table of spots."""
-DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error)
+DAMAGES = (
+    pd.errors.ParserError,
+    pd.errors.ParserWarning,
+    pd.errors.EmptyDataError,
+    UnicodeDecodeError,
+    EOFError,
+    OSError,
+    csv.Error,
+    zlib.error,
+)
 """What pandas, csv and gzip raise at a file that is no table."""
 
 log = logging.getLogger(__name__)
@@ -32,9 +44,11 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         DataError: the file is missing, damaged or empty, a column stands twice, or a needed one is missing.
 
     """
-    with _clear(path):
+    with _clear(path), warnings.catch_warnings():
         header = _header(path, separator)
-        table = pd.read_csv(path, sep=separator, **options)  # type: ignore[call-overload]
+        # Rows longer than the header would otherwise lend their first cell to an index, or lose their last.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table = pd.read_csv(path, sep=separator, **{"index_col": False, **options})  # type: ignore[call-overload]
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
@@ -47,8 +61,10 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
     return table
 
 
-def read_headless(path: Path, separator: str, names: tuple[str, ...], **options: object) -> pd.DataFrame:
-    """Read a text table without a header, whose first columns are called by these names.
+def read_headless(
+    path: Path, separator: str, names: tuple[str, ...], more: tuple[str, ...] = (), **options: object
+) -> pd.DataFrame:
+    """Read a text table without a header, whose first columns are called by these names, the next, if any, by `more`.
 
     Raises:
         DataError: the file is missing, damaged or empty, or has fewer columns.
@@ -58,7 +74,8 @@ def read_headless(path: Path, separator: str, names: tuple[str, ...], **options:
         table = pd.read_csv(path, sep=separator, header=None, **options)  # type: ignore[call-overload]
     if table.shape[1] < len(names):
         raise DataError(f"{path}: has {table.shape[1]} columns; expected {', '.join(names)}, without a header")
-    return table.iloc[:, : len(names)].set_axis(list(names), axis=1)
+    called = [*names, *more][: table.shape[1]]
+    return table.iloc[:, : len(called)].set_axis(called, axis=1)
 
 
 @contextlib.contextmanager
@@ -94,7 +111,7 @@ def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
     genes = pd.DataFrame(index=table.columns.astype(str))
     if symbols is not None:
         genes["symbol"] = symbols.reindex(genes.index).fillna("").astype(str)
-    return Measured(table.index.astype(str), genes, sparse.csr_matrix(table.to_numpy(np.float32)))
+    return Measured(table.index.astype(str), genes, sparse_counts(table))
 
 
 def read_positions(path: Path, columns: tuple[str, ...] = POSITIONS) -> pd.DataFrame:
@@ -132,9 +149,21 @@ def numeric(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     for column, kind in table.dtypes.items():
         if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
-            bad = table[column][pd.to_numeric(table[column], errors="coerce").isna()]
-            raise DataError(f"{path}: column {column!r} holds {str(bad.iloc[0] if len(bad) else True)!r}; expected numbers")
+            raise DataError(f"{path}: column {column!r} holds {_odd(table[column].dropna().astype(str))!r}; expected numbers")
     return table
+
+
+def _odd(cells: pd.Series) -> str:
+    """Return the first cell that is no number, or is one too large to be stored."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    bad = cells[numbers.isna() | (numbers.abs() >= 2.0**63)]
+    return str((bad if len(bad) else cells).iloc[0])[:40]
+
+
+def sparse_counts(table: pd.DataFrame) -> sparse.csr_matrix:
+    """Return a table of numbers as counts, Float32; a number too large for that becomes infinite, which a section refuses."""
+    with np.errstate(over="ignore"):
+        return sparse.csr_matrix(table.to_numpy(np.float32))
 
 
 def joined(name: str, counts: Measured, positions: pd.DataFrame) -> tuple[AnnData, Float64[np.ndarray, "spots 2"]]:
@@ -151,9 +180,9 @@ def joined(name: str, counts: Measured, positions: pd.DataFrame) -> tuple[AnnDat
             raise DataError(f"section {name}: spot {index[index.duplicated()][0]!r} stands more than once in the {what}")
     both = positions.index[positions.index.isin(counts.spots)]
     if both.empty:
+        like = [repr(str(index[0])) if len(index) else "(none)" for index in (counts.spots, positions.index)]
         raise DataError(
-            f"section {name}: no spot has both counts and a position; counts have ids like {counts.spots[0]!r}, "
-            f"positions like {positions.index[0]!r}"
+            f"section {name}: no spot has both counts and a position; counts have ids like {like[0]}, positions like {like[1]}"
         )
     alone = (len(counts.spots) - len(both), len(positions) - len(both))
     if any(alone):
@@ -162,8 +191,25 @@ def joined(name: str, counts: Measured, positions: pd.DataFrame) -> tuple[AnnDat
             name, len(both), *alone,
         )  # fmt: skip
     matrix = counts.matrix[counts.spots.get_indexer(both)]
+    # A copy of another type shares its indices with the counts: sorting them there would scramble these.
+    matrix.sort_indices()
     data = AnnData(X=matrix, obs=pd.DataFrame(index=both.astype(str)), var=counts.genes)
+    data.uns["bleep"] = {"dropped": dict(zip(("counts", "positions"), alone, strict=True))}
     return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
+
+
+def scale_of(name: str, places: Float64[np.ndarray, "spots 2"], pitch: float) -> float:
+    """Return the microns per pixel that follow from the usual distance of neighbouring spots, `pitch` microns.
+
+    Raises:
+        DataError: there are too few spots, or their places are no numbers or all the same.
+
+    """
+    if len(places) > 1 and np.isfinite(places).all():
+        distance = float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
+        if 0 < distance < math.inf:
+            return pitch / distance
+    raise DataError(f"section {name}: its positions do not give the scale; set data.mpp, the microns per pixel")
 
 
 def only(root: Path, patterns: tuple[str, ...], what: str) -> Path:
@@ -190,4 +236,5 @@ def _header(path: Path, separator: str) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    shown = [name[:40] if name.isprintable() else repr(name[:40]) for name in names[:6]]
+    return ", ".join(shown) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

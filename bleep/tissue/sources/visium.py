@@ -1,31 +1,34 @@
-"""10x Visium, as Space Ranger writes it: versions 1, 2 and later, and one bin size of HD.
+"""10x Visium and Visium HD, as Space Ranger writes it, versions 1 to 4, or as GEO hands it out, packed and flat.
 
 A section is a folder with `spatial/` (scalefactors_json.json, and tissue_positions.parquet, tissue_positions.csv or the
 older tissue_positions_list.csv without a header) and the counts: `*filtered_feature_bc_matrix.h5` or the folder
-`filtered_feature_bc_matrix/`. Its name is the folder's, or for a folder called `outs` that of the folder above.
+`filtered_feature_bc_matrix/`. Of HD, `data.bin` says which of the folders `binned_outputs/square_NNNum` is read. On GEO
+the same files lie side by side, a prefix such as `GSM1_name_` before each name.
 """
 
+import glob
+import gzip
+import json
 import logging
+import math
+import re
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-
-import anndata
-import h5py
-import numpy as np
-import pandas as pd
-from scipy import io, sparse
-from scipy.spatial import cKDTree
+from typing import Any, final
 
 from bleep.errors import DataError
 from bleep.files import read_json
 from bleep.settings import DataConfig
 from bleep.tissue.section import Section
-from bleep.tissue.slides import PictureSlide
+from bleep.tissue.slides import open_slide
 from bleep.tissue.sources import chosen_names
-from bleep.tissue.sources.tables import Measured, joined, only, read_headless, read_table
+from bleep.tissue.sources.spaceranger import PITCH, full_mpp, read_h5, read_mtx, read_positions, under_tissue
+from bleep.tissue.sources.tables import Measured, joined, only
 
-PITCH = 100.0
-"""Microns from a spot to its nearest neighbour on a Visium slide."""
-COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
+FACTORS = "scalefactors_json.json"
+POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
 PICTURES = (
     ("hires", "tissue_hires_image.png"),
     ("hires", "tissue_hires_image.jpg"),
@@ -33,152 +36,175 @@ PICTURES = (
     ("lowres", "tissue_lowres_image.jpg"),
 )
 """Pictures taken when none is named, best first, with the scale each is at."""
+FOLDERS = ("filtered_feature_bc_matrix", "filtered_gene_bc_matrices")
+"""Ends of the names of folders with matrix.mtx; the older holds one folder for the genome."""
+SQUARE = re.compile(r"square_(\d+)um")
+"""Folder of one bin size of HD."""
 
 log = logging.getLogger(__name__)
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the files of one section lie."""
+
+    counts: Path
+    """Folder of the counts."""
+    spatial: tuple[Path, ...]
+    """Folders of positions, scale factors and pictures, the nearest first."""
+    seen_from: tuple[Path, ...]
+    """Folders that `data.image` is seen from, the nearest first."""
+    prefix: str = ""
+    """What stands before every name, in a flat folder."""
+    bin: int = 0
+    """Side of HD's square bins in microns; 0: spots."""
+
+    def find(self, names: tuple[str, ...], ends: tuple[str, ...] = ("", ".gz")) -> Path | None:
+        """Return the first file of one of these names, plain or packed."""
+        named = (folder / f"{self.prefix}{name}{end}" for name in names for folder in self.spatial for end in ends)
+        return next((path for path in named if path.is_file()), None)
+
+
 def read(data: DataConfig) -> tuple[Section, ...]:
-    """Read the sections; which picture is used, and the microns per pixel that follow, are said aloud."""
-    folders = {_name(path.parents[1]): path.parents[1] for path in data.root.rglob("spatial/scalefactors_json.json")}
-    return tuple(_read_one(name, folders[name], data) for name in chosen_names(list(folders), data))
+    """Read the sections; which bins and which picture are used, and the microns per pixel, are said aloud."""
+    places = _places(data.root.resolve())
+    return tuple(_read_one(name, _chosen(name, places[name], data), data) for name in chosen_names(list(places), data))
+
+
+def _places(root: Path) -> dict[str, list[Place]]:
+    """Return by section name what was found below root: one place, or of HD one for each size of bins."""
+    patterns = [f"{start}{FACTORS}{end}" for start in ("spatial/", "?*") for end in ("", ".gz")]
+    paths = [path for pattern in patterns for path in root.rglob(pattern)]
+    found: dict[str, list[Place]] = defaultdict(list)
+    for folder, prefix in sorted({(path.parent, path.name.removesuffix(".gz").removesuffix(FACTORS)) for path in paths}):
+        above = folder.parent
+        match = SQUARE.fullmatch(above.name)
+        if prefix:
+            found[prefix.strip("_.- ") or prefix].append(Place(folder, (folder,), (folder,), prefix))
+        elif match:
+            outs = above.parents[1] if above.parent.name == "binned_outputs" else above.parent
+            seen_from = (above, outs, *([outs.parent] if outs.name == "outs" else []))
+            found[_name(above)].append(Place(above, (folder, outs / "spatial"), seen_from, bin=int(match[1])))
+        # Beside the bins lie outlines of cells, and pictures that the bins share: neither is a section.
+        elif above.name != "segmented_outputs" and not (above / "binned_outputs").is_dir():
+            seen_from = (above, *([above.parent] if above.name == "outs" else []))
+            found[_name(above)].append(Place(above, (folder,), seen_from))
+    return found
 
 
 def _name(folder: Path) -> str:
-    folder = folder.resolve()
-    return folder.parent.name if folder.name == "outs" else folder.name
+    """Return the name of the sample: that of the lowest folder whose name Space Ranger did not give."""
+    return [part for part in folder.parts if part not in ("outs", "binned_outputs") and not SQUARE.fullmatch(part)][-1]
 
 
-def _read_one(name: str, folder: Path, data: DataConfig) -> Section:
-    factors = read_json(folder / "spatial" / "scalefactors_json.json", "Space Ranger's scale factors")
-    table = _positions(folder / "spatial")
-    scale_name, picture = _picture(folder, data)
-    scale = 1.0 if scale_name == "full" else _factor(factors, f"tissue_{scale_name}_scalef", folder)
-    full_mpp = float(factors["microns_per_pixel"]) if "microns_per_pixel" in factors else _full_mpp(name, table)
-    mpp = data.mpp or full_mpp / scale
-    log.info("section %s: tiles from %s (%s), %.3f microns per pixel", name, picture.name, scale_name, mpp)
-    places = table[table["in_tissue"] == 1]
-    if places.empty:
-        raise DataError(f"{folder}: no spot has in_tissue = 1; expected that for the spots under tissue")
-    positions = pd.DataFrame(
-        {
-            "x": places["pxl_col_in_fullres"].to_numpy(np.float64) * scale,
-            "y": places["pxl_row_in_fullres"].to_numpy(np.float64) * scale,
-        },
-        index=pd.Index(places["barcode"].astype(str)),
-    )
-    counts, xy = joined(name, _counts(folder), positions)
+def _chosen(name: str, places: list[Place], data: DataConfig) -> Place:
+    """Return the place that `data.bin` asks for; a root that is itself the folder of one bin size decides."""
+    here = data.root.resolve()
+    fitting = [place for place in places if place.bin in (0, data.bin) or place.counts == here]
+    if not fitting:
+        sizes = ", ".join(str(size) for size in sorted(place.bin for place in places))
+        raise DataError(f"section {name}: has no bins of {data.bin} um; found {sizes} um: set data.bin to one of them")
+    if len(fitting) > 1:
+        one, two = fitting[0].counts, fitting[1].counts
+        raise DataError(f"{data.root}: section {name!r} is found in {one} and in {two}; rename one, or point data.root at one")
+    return fitting[0]
+
+
+def _read_one(name: str, place: Place, data: DataConfig) -> Section:
+    path, where = place.find((FACTORS,)), place.find(POSITIONS)
+    if path is None or where is None:
+        raise DataError(
+            f"{place.spatial[0]}: has no positions; expected {place.prefix}{POSITIONS[0]}, {', '.join(POSITIONS[1:])}"
+        )
+    factors = _read_factors(path)
+    said = factors.get("bin_size_um", place.bin)
+    if place.bin and said != place.bin:
+        raise DataError(f"{path}: says its bins are {said!r} um wide, but its folder is called {place.counts.name}")
+    table = read_positions(where)
+    scale_name, picture = _picture(place, data)
+    scale = 1.0 if scale_name == "full" else _factor(factors, f"tissue_{scale_name}_scalef", path)
+    pitch = float(place.bin or PITCH)
+    if data.mpp is not None:
+        mpp, source = data.mpp, "data.mpp"
+    elif "microns_per_pixel" in factors:
+        mpp, source = _factor(factors, "microns_per_pixel", path) / scale, path.name
+    else:
+        mpp, source = full_mpp(name, table, pitch) / scale, f"the pitch of {pitch:g} um"
+    log.info(
+        "section %s: %s, tiles from %s (%s), %.4g microns per pixel (from %s)",
+        name, f"bins of {place.bin} um" if place.bin else "spots", picture.name, scale_name, mpp, source,
+    )  # fmt: skip
+    counts, xy = joined(name, _counts(place), under_tissue(table, where) * scale)
     return Section(
         name=name,
         patient=data.patients.get(name, name),
         species=data.species,
-        slide=PictureSlide.open(picture),
+        slide=open_slide(picture, data.pixel_limit),
         counts=counts,
         xy=xy,
         mpp=mpp,
     )
 
 
-def _positions(spatial: Path) -> pd.DataFrame:
-    """Read where the spots lie; Space Ranger 1 wrote no header."""
-    if (path := spatial / "tissue_positions.parquet").exists():
-        try:
-            table = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]}); is the file whole?") from None
-    elif (path := spatial / "tissue_positions.csv").exists():
-        table = read_table(path, ",", COLUMNS)
-    elif (path := spatial / "tissue_positions_list.csv").exists():
-        table = read_headless(path, ",", COLUMNS)
-    else:
-        raise DataError(f"{spatial}: has no positions; expected tissue_positions.parquet, .csv or tissue_positions_list.csv")
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise DataError(f"{path}: has no column {missing[0]!r}; expected {', '.join(COLUMNS)}")
-    for column in COLUMNS[1:]:
-        if not pd.api.types.is_numeric_dtype(table[column]):
-            raise DataError(f"{path}: column {column!r} does not hold numbers alone; is a header where none is expected?")
-    return table
+def _read_factors(path: Path) -> dict[str, Any]:
+    what = "Space Ranger's scale factors"
+    if path.suffix != ".gz":
+        return read_json(path, what)
+    try:
+        tree = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); expected {what}") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{path}: holds a {type(tree).__name__}; expected {what}")
+    return tree
 
 
-def _full_mpp(name: str, table: pd.DataFrame) -> float:
-    places = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(np.float64)
-    if len(places) < 2 or not np.isfinite(places).all():
-        raise DataError(f"section {name}: its positions do not give the scale; set data.mpp, the microns per pixel")
-    return PITCH / float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
-
-
-def _picture(folder: Path, data: DataConfig) -> tuple[str, Path]:
-    if data.image is not None:
-        return data.image_scale, folder / data.image
-    for scale, file in PICTURES:
-        if (folder / "spatial" / file).exists():
-            return scale, folder / "spatial" / file
-    raise DataError(f"{folder / 'spatial'}: has no tissue_hires_image or tissue_lowres_image; name the picture with data.image")
-
-
-def _factor(factors: dict[str, float], key: str, folder: Path) -> float:
+def _factor(factors: dict[str, Any], key: str, path: Path) -> float:
     value = factors.get(key)
-    if not isinstance(value, int | float) or not 0 < value <= 1:
-        raise DataError(f"{folder / 'spatial/scalefactors_json.json'}: {key} is {value!r}; expected a number from 0 to 1")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise DataError(f"{path}: {key} is {value!r}; expected a number above 0")
     return float(value)
 
 
-def _counts(folder: Path) -> Measured:
-    packed = sorted(folder.glob("*filtered_feature_bc_matrix.h5"))
+def _picture(place: Place, data: DataConfig) -> tuple[str, Path]:
+    if data.image is not None:
+        paths = [folder / data.image for folder in place.seen_from]
+        return data.image_scale, next((path for path in paths if path.exists()), paths[0])
+    for scale, name in PICTURES:
+        if path := place.find((name,), ("",)):
+            return scale, path
+    if packed := place.find(tuple(name for _, name in PICTURES), (".gz",)):
+        raise DataError(f"{packed}: is packed, and pictures are read unpacked: run gunzip on it")
+    raise DataError(f"{place.spatial[0]}: has no tissue_hires_image or tissue_lowres_image; name the picture with data.image")
+
+
+def _counts(place: Place) -> Measured:
+    folder, start = place.counts, glob.escape(place.prefix)
+    packed = sorted(folder.glob(f"{start}*filtered_feature_bc_matrix.h5"))
     if len(packed) > 1:
         raise DataError(f"{folder}: has several count files, {packed[0].name} and {packed[1].name}; keep one")
     if packed:
-        return _from_h5(packed[0])
-    plain = sorted(path for path in folder.glob("*filtered_feature_bc_matrix") if path.is_dir())
-    if len(plain) != 1:
-        raise DataError(f"{folder}: has no counts; expected *filtered_feature_bc_matrix.h5 or that folder")
-    return _from_mtx(plain[0])
+        return read_h5(packed[0])
+    plain = sorted(path for end in FOLDERS for path in folder.glob(f"{start}*{end}") if path.is_dir())
+    if len(plain) > 1:
+        raise DataError(f"{folder}: has several folders of counts, {plain[0].name} and {plain[1].name}; keep one")
+    if plain:
+        return _mtx(plain[0], "")
+    if place.prefix and any(folder.glob(f"{start}*matrix.mtx*")):
+        return _mtx(folder, start)
+    if other := sorted(folder.glob(f"{start}*filtered_feature_bc_matrix.h5.gz")):
+        raise DataError(f"{other[0]}: is packed, and h5 files are read unpacked: run gunzip on it")
+    if other := sorted(folder.glob(f"{start}*filtered_gene_bc_matrices*.h5")):
+        return read_h5(other[0])
+    if raw := sorted(folder.glob(f"{start}*raw_feature_bc_matrix*")):
+        wanted = raw[0].name.replace("raw_", "filtered_")
+        raise DataError(f"{raw[0]}: holds the whole array, tissue or not; expected {wanted}, which lies beside it in outs")
+    raise DataError(f"{folder}: has no counts; expected *filtered_feature_bc_matrix.h5 or that folder")
 
 
-def _from_h5(path: Path) -> Measured:
-    try:
-        with h5py.File(path) as file:
-            part = file["matrix"]
-            shape = tuple(part["shape"][:])
-            parts = (part["data"][:].astype(np.float32), part["indices"][:], part["indptr"][:])
-            table = sparse.csc_matrix(parts, shape=shape)
-            barcodes, ids = part["barcodes"].asstr()[:], part["features/id"].asstr()[:]
-            symbols, kinds = part["features/name"].asstr()[:], part["features/feature_type"].asstr()[:]
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: is no count file of Space Ranger, or is cut short ({str(error).splitlines()[0]})") from None
-    return _measured(barcodes, ids, symbols, kinds, sparse.csr_matrix(table.T))
-
-
-def _from_mtx(folder: Path) -> Measured:
-    matrix, features, barcodes = (only(folder, (f"{name}", f"{name}.gz"), name) for name in
-                                  ("matrix.mtx", "features.tsv", "barcodes.tsv"))  # fmt: skip
-    try:
-        table = sparse.csr_matrix(io.mmread(matrix).T, dtype=np.float32)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{matrix}: cannot be read as a matrix ({str(error).splitlines()[0]}); is the file whole?") from None
-    genes = read_headless(features, "\t", ("id", "name"), dtype=str)
-    spots = read_headless(barcodes, "\t", ("barcode",), dtype=str)["barcode"].to_numpy()
-    if table.shape != (len(spots), len(genes)):
-        raise DataError(
-            f"{matrix}: holds {table.shape[1]} genes x {table.shape[0]} spots, but {features.name} has {len(genes)} lines and "
-            f"{barcodes.name} {len(spots)}; they are of different runs"
-        )
-    return _measured(spots, genes["id"].to_numpy(), genes["name"].to_numpy(), _kinds(features, len(genes)), table)
-
-
-def _kinds(features: Path, count: int) -> np.ndarray:
-    """Return what each feature is; where a third column does not say, all are genes."""
-    try:
-        return read_headless(features, "\t", ("id", "name", "kind"), dtype=str)["kind"].to_numpy()
-    except DataError:
-        return np.full(count, "Gene Expression")
-
-
-def _measured(
-    barcodes: np.ndarray, ids: np.ndarray, symbols: np.ndarray, kinds: np.ndarray, table: sparse.csr_matrix
-) -> Measured:
-    """Keep genes alone; a symbol that stands twice gets a number, the ids are kept beside."""
-    keep = np.flatnonzero(kinds == "Gene Expression")
-    index = anndata.utils.make_index_unique(pd.Index(symbols[keep].astype(str)))
-    genes = pd.DataFrame({"symbol": symbols[keep].astype(str), "gene_id": ids[keep].astype(str)}, index=index)
-    return Measured(pd.Index(barcodes.astype(str)), genes, table[:, keep])
+def _mtx(folder: Path, start: str) -> Measured:
+    names = (("matrix.mtx",), ("features.tsv", "genes.tsv"), ("barcodes.tsv",))
+    patterns = [tuple(f"{start}*{name}{end}" for name in some for end in ("", ".gz")) for some in names]
+    matrix, features, barcodes = (only(folder, some, some[0].strip("*")) for some in patterns)
+    return read_mtx(matrix, features, barcodes)

@@ -1,7 +1,9 @@
 """Every form of files reads to the same tissue."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from bleep.errors import DataError
-from bleep.settings import DataConfig
+from bleep.settings import DataConfig, SourceName
 from bleep.tissue.section import Section
 from bleep.tissue.sources import SOURCES, has_form, read_sections
 
@@ -147,7 +149,9 @@ def test_names_that_look_like_numbers_stay_text(copies: Copies) -> None:
 
 
 def test_every_form_has_a_reader() -> None:
-    assert set(SOURCES) == {"folder", "her2st", "st2k", "visium", "toy"}
+    assert set(SOURCES) == set(get_args(SourceName))
+    for module in SOURCES.values():
+        assert callable(importlib.import_module(module).read)
 
 
 def test_a_section_that_stands_under_two_patients_is_refused(copies: Copies) -> None:

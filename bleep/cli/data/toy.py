@@ -1,12 +1,12 @@
-"""`bleep data`: toy tissue as files."""
+"""`bleep data toy`: made-up tissue as files."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+def add(actions: Any) -> None:
+    """Add the action."""
     toy = actions.add_parser("toy", help="write toy tissue in the folder and st2k forms", allow_abbrev=False)
     toy.add_argument("out", type=Path, help="a new folder; it gets folder/ and st2k/")
     toy.add_argument("--seed", type=int, default=0, help="seed of the tissue")

@@ -1,0 +1,107 @@
+"""What the figures of tissue share: colours safe for colour-blind readers, legends, titles that say what is found."""
+
+import math
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
+"""Okabe and Ito's, the yellow last since it is weak on white."""
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+"""With more sections than colours, the colours come again with another marker."""
+DOTS = 150
+"""Dots an inch of the PNG."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure and what it says."""
+
+    name: str
+    """Name of its files, without suffix."""
+    figure: "Figure"
+    """Drawn, not yet written."""
+    finding: str
+    """What is seen there, in a sentence."""
+    what: str
+    """What is drawn."""
+
+
+def save(drawing: Drawing, folder: Path) -> None:
+    """Write a drawing as PNG and SVG; the same drawing gives the same files."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "bleep"}):
+        drawing.figure.savefig(folder / f"{drawing.name}.png", dpi=DOTS)
+        drawing.figure.savefig(folder / f"{drawing.name}.svg", dpi=DOTS, metadata={"Date": None})
+
+
+def blank(width: float, height: float) -> "tuple[Figure, Axes]":
+    """Return an empty figure, its sides in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def scatter_sections(
+    axes: "Axes", points: Float[np.ndarray, "spots 2"], codes: Int64[np.ndarray, " spots"], names: tuple[str, ...]
+) -> None:
+    """Draw points coloured by section, in an order that hides none."""
+    for code, name in enumerate(names):
+        here = points[codes == code]
+        colour, marker = COLOURS[code % len(COLOURS)], MARKERS[code // len(COLOURS) % len(MARKERS)]
+        # The legend's entry has no points of its own; the points follow below, shuffled over all sections.
+        axes.scatter([], [], s=22, color=colour, marker=marker, label=f"{words(name)} ({len(here)})")
+    order = np.random.default_rng(0).permutation(len(points))
+    for number, marker in enumerate(MARKERS):
+        rows = order[codes[order] // len(COLOURS) % len(MARKERS) == number]
+        if len(rows):
+            shade = np.array(COLOURS)[codes[rows] % len(COLOURS)]
+            axes.scatter(
+                points[rows, 0], points[rows, 1], s=11, c=shade, marker=marker, linewidths=0, alpha=0.8, rasterized=True
+            )
+
+
+def legend(axes: "Axes") -> None:
+    """Put the legend beside the axes."""
+    count = len(axes.get_legend_handles_labels()[0])
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1), title="section (spots)", frameon=False, fontsize=8, ncols=1 + count // 26
+    )
+
+
+def words(text: object) -> str:
+    """Return a name as matplotlib shall print it: not as a formula, and not too long."""
+    plain = str(text)
+    return (plain if len(plain) <= 28 else plain[:27] + "…").replace("$", r"\$")
+
+
+def amount(value: float) -> str:
+    """Return a number as people read it."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def titled(drawing: Drawing, width: int = 84) -> Drawing:
+    """Write the finding above the figure, in even lines of at most about `width` letters."""
+    text = drawing.finding.replace("$", r"\$")
+    even = len(text) // math.ceil(len(text) / width) + 8
+    drawing.figure.suptitle(textwrap.fill(text, min(width, even)), fontsize=11, x=0.01, horizontalalignment="left")
+    return drawing
+
+
+def log_axis(axes: "Axes", which: str, values: np.ndarray) -> None:
+    """Take a logarithmic axis, linear next to 0 where there are zeros."""
+    kind: dict[str, Any] = {"value": "log"} if values.min() > 0 else {"value": "symlog", "linthresh": 1}
+    (axes.set_xscale if which == "x" else axes.set_yscale)(**kind)

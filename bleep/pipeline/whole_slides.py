@@ -1,0 +1,124 @@
+"""Whole slides to predict: opened, checked against the run, and given back with what drawing them needs."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.records import Backdrop, Prediction
+from bleep.runs import Run
+from bleep.tissue import masks
+from bleep.tissue.section import Section
+from bleep.tissue.slides import ArraySlide, PictureSlide, PyramidSlide
+from bleep.tissue.sources import read_sections
+from bleep.tissue.tiles import Tiles
+
+BACKDROP = 1000
+"""Pixels of the longer side of the picture that goes with a prediction."""
+
+log = logging.getLogger(__name__)
+
+
+def open_slides(
+    paths: Sequence[str | Path],
+    run: Run,
+    mpp: float | None = None,
+    step: float | None = None,
+    mask: str | Path | None = None,
+    pixel_limit: int | None = None,
+) -> Tiles:
+    """Open slide files, or folders of them, as a grid of tiles over their tissue, cut as the run's own.
+
+    Microns per pixel come from `mpp`, else from each file; tissue from `mask`, else it is detected. `step` is in microns;
+    it and `pixel_limit` default to the run's settings.
+
+    Raises:
+        DataError: there is no slide, one is damaged, does not say its scale or shows no tissue, or two have one name.
+        MismatchError: the run was trained on tiles of unknown scale.
+
+    """
+    data = run.config.data
+    if data.source == "folder" and data.mpp is None:
+        raise MismatchError(
+            "the run was trained on ready-cut tiles without data.mpp, a pixel counting as one micron, so no slide can be cut "
+            "to match; train with --data.mpp"
+        )
+    if mask is not None and Path(mask).is_file() and len(paths) > 1:
+        raise DataError(f"{mask}: is one mask for {len(paths)} slides; give a folder with a NAME.png for each of them")
+    sections: list[Section] = []
+    for path in paths:
+        changes = {
+            "source": "wsi",
+            "root": Path(path),
+            "sections": (),
+            "mpp": mpp,
+            "step": data.step if step is None else step,
+            "mask": None if mask is None else Path(mask),
+            "pixel_limit": data.pixel_limit if pixel_limit is None else pixel_limit,
+        }
+        sections += read_sections(data.model_copy(update=changes), run.config.cache)
+    names = [section.name for section in sections]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"--slides: two of the slides are called {twice!r}; each name must stand once")
+    for section in sections:
+        _warn_of_enlarging(section, run)
+    return run.tiles(tuple(sections))
+
+
+def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+    """Write the mask of a slide, or of several into a folder, and return the files.
+
+    Raises:
+        ConfigError: the name does not fit.
+        DataError: the place cannot be written to.
+
+    """
+    one = len(tiles.sections) == 1
+    if one != (path.suffix.lower() == ".png"):
+        expected = "a name ending in .png, for the mask of one slide" if one else "a folder, for the masks of several slides"
+        raise ConfigError(f"--save-mask {path}: expected {expected}")
+    written = tuple(path if one else path / f"{section.name}.png" for section in tiles.sections)
+    for section, place in zip(tiles.sections, written, strict=True):
+        masks.save_mask(section.counts.uns["mask"], place)
+    return written
+
+
+def described(prediction: Prediction, tiles: Tiles) -> Prediction:
+    """Add to a prediction how its tiles were cut and, for whole slides, the grid and a picture to draw on."""
+    facts = {
+        "tile_pixels": tiles.spec.pixels,
+        "tile_microns": list(tiles.spec.microns),
+        "sections": [section.name for section in tiles.sections],
+        "mpp": [section.mpp for section in tiles.sections],
+    }
+    if not all("step" in section.counts.uns for section in tiles.sections):
+        return replace(prediction, facts=facts)
+    grid = pd.concat([section.counts.obs for section in tiles.sections])
+    return replace(
+        prediction,
+        facts=facts,
+        spots=prediction.spots.assign(**{name: grid[name].to_numpy() for name in grid}),
+        backdrops={section.name: _backdrop(section) for section in tiles.sections},
+    )
+
+
+def _backdrop(section: Section) -> Backdrop:
+    assert isinstance(section.slide, PictureSlide | PyramidSlide | ArraySlide)
+    picture = section.slide.thumbnail(BACKDROP)
+    return Backdrop(picture, picture.shape[1] / section.slide.size[0], section.counts.uns["step"] / section.mpp)
+
+
+def _warn_of_enlarging(section: Section, run: Run) -> None:
+    """Say that a slide is coarser than both the tiles and the slides that the run was trained on."""
+    finest = min(run.spec.microns) / run.spec.pixels
+    seen = max([finest, *(facts.mpp for facts in run.facts.train)])
+    if section.mpp > 1.05 * seen:
+        log.warning(
+            "slide %s: its pixels are %.3g microns, coarser than the %.3g the run was trained at: its tiles are enlarged, "
+            "and the prediction may suffer",
+            section.name, section.mpp, seen,
+        )  # fmt: skip
