@@ -24,6 +24,10 @@ SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
 ChoiceName = Literal["all", "list", "mean", "variance", "hvg"]
 NormaliseName = Literal["log1p", "none"]
+TaskName = Literal["contrastive", "regression", "both"]
+TrainName = Literal["frozen", "last", "gradual", "full", "lora"]
+ScheduleName = Literal["cosine", "plateau", "constant"]
+TrackerName = Literal["none", "tensorboard", "trackio", "wandb"]
 BatchName = Literal["none", "center", "harmony"]
 ScaleName = Literal["none", "zscore", "minmax", "robust"]
 TargetsName = Literal["hard", "projected", "inputs"]
@@ -132,10 +136,14 @@ class ImageConfig(_Section):
     """`hub` (downloaded by timm), `random`, or the path of a local .safetensors or .pth file."""
     layer: int | None = Field(default=None, ge=0)
     """Depth the features are read at (block or stage, from 0; mean over positions); none: the pooled last layer."""
-    train: Literal["frozen", "last", "full"] = "frozen"
-    """Which of the trunk's weights learn: none, those of its last `unfreeze` blocks, or all."""
+    train: TrainName = "frozen"
+    """Which weights of the trunk learn: none, its last `unfreeze` blocks at once or one by one, all, or LoRA adapters."""
     unfreeze: PositiveInt = 1
-    """Number of last blocks or stages that learn under `train: last`."""
+    """Number of last blocks or stages that learn under `train: last` or `gradual`."""
+    lora_rank: PositiveInt = 8
+    """Rank of the adapters under `train: lora`."""
+    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Each block's learning rate is this many times the next one's above it; 1: all alike."""
     standardize: Literal["none", "train", "section"] = "train"
     """Features are brought to mean 0 and spread 1 over the training tiles, over each section's own tiles, or not."""
 
@@ -165,8 +173,10 @@ class HeadConfig(_Section):
 class LossConfig(_Section):
     """What training makes small."""
 
-    task: Literal["contrastive", "regression"] = "contrastive"
-    """Pull tile and spot together in one space (CLIP), or predict the values directly."""
+    task: TaskName = "contrastive"
+    """Pull tile and spot together in one space, predict the values directly, or both on a shared trunk."""
+    form: Literal["clip", "siglip"] = "clip"
+    """Of the contrastive loss: softmax over the spots of a step (CLIP), or a yes or no for each pair (SigLIP)."""
     targets: TargetsName = "inputs"
     """CLIP targets: the pair alone, BLEEP's soft targets from projections, or soft targets from the inputs."""
     temperature: PositiveFloat = 0.07
@@ -175,6 +185,12 @@ class LossConfig(_Section):
     """Let the temperature learn, kept between 0.01 and 1; fixed otherwise."""
     target_temperature: PositiveFloat = 0.1
     """Temperature of soft targets computed from the inputs."""
+    near: NonNegativeFloat = 0.0
+    """Other spots of the same section closer than this many microns are not taken for wrong pairs; 0: all are."""
+    alike: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Spots whose measured values correlate more than this are not taken for wrong pairs; 1: all are."""
+    regression: NonNegativeFloat = 1.0
+    """Weight of the squared error beside the contrastive loss, under `task: both`."""
 
 
 class OptimConfig(_Section):
@@ -198,8 +214,20 @@ class OptimConfig(_Section):
     """Gradients longer than this are shortened to it."""
     patience: PositiveInt = 20
     """Stop after this many epochs without a better validation score (with `data.val`)."""
+    schedule: ScheduleName = "cosine"
+    """After the warm-up: fall as a cosine, fall tenfold when validation stops to improve, or stay."""
+    ema: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Keep a running average of the weights with this decay a step, and use it for validation and the run; 0: none."""
+    compile: bool = False
+    """Let torch.compile make the encoders faster; the first step takes long."""
+    tracker: TrackerName = "none"
+    """Send the log to a tracker, through Accelerate, beside the run's own log."""
     augment: bool = True
     """Turn and mirror training tiles; without effect on a frozen trunk, whose features are computed once."""
+    stain: NonNegativeFloat = 0.0
+    """Jitter of the stains of training tiles: spread of each stain's factor and shift in HED space; 0: none."""
+    gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of a training spot's values hidden from the expression encoder at each step (set to the mean)."""
     workers: int = Field(default=0, ge=0)
     """Processes that read tiles beside each training process."""
 
@@ -213,6 +241,9 @@ class IndexConfig(_Section):
 
 class QueryConfig(_Section):
     """How neighbours become a prediction."""
+
+    views: Literal[1, 2, 4, 8] = 1
+    """Turned and mirrored views of each tile whose features are averaged at prediction."""
 
     k: PositiveInt = 50
     """Reference spots averaged for each tile."""

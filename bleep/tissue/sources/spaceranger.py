@@ -44,7 +44,8 @@ def read_positions(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: row {int(np.argmax(table['barcode'].isna())) + 1} has no barcode; expected one on every row")
     for column in COLUMNS[1:]:
         if not pd.api.types.is_numeric_dtype(table[column]):
-            raise DataError(f"{path}: column {column!r} does not hold numbers alone; is a header where none is expected?")
+            hint = "is a header where none is expected?" if HEADLESS in path.name else "expected numbers"
+            raise DataError(f"{path}: column {column!r} does not hold numbers alone; {hint}")
         places = table[column].to_numpy(np.float64)
         if not np.isfinite(places).all():
             barcode = table["barcode"].iloc[int(np.argmin(np.isfinite(places)))]

@@ -22,16 +22,7 @@ from bleep.errors import DataError
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 """Columns of a table of spots."""
-DAMAGES = (
-    pd.errors.ParserError,
-    pd.errors.ParserWarning,
-    pd.errors.EmptyDataError,
-    UnicodeDecodeError,
-    EOFError,
-    OSError,
-    csv.Error,
-    zlib.error,
-)
+DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error)
 """What pandas, csv and gzip raise at a file that is no table."""
 
 log = logging.getLogger(__name__)
@@ -49,13 +40,13 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         # Rows longer than the header would otherwise lend their first cell to an index, or lose their last.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         table = pd.read_csv(path, sep=separator, **{"index_col": False, **options})  # type: ignore[call-overload]
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         twice = next(name for name in named if named.count(name) > 1)
         raise DataError(f"{path}: column {twice!r} stands more than once; each column must stand once")
-    missing = [name for name in columns if name not in header]
-    if missing:
-        raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
     if table.empty:
         raise DataError(f"{path}: has a header but no rows")
     return table
@@ -84,6 +75,8 @@ def _clear(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a table there") from None
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path}: its rows have more cells than its header; name every column, or cut what is too much") from None
     except DAMAGES as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None

@@ -114,9 +114,8 @@ def _chosen(name: str, places: list[Place], data: DataConfig) -> Place:
 def _read_one(name: str, place: Place, data: DataConfig) -> Section:
     path, where = place.find((FACTORS,)), place.find(POSITIONS)
     if path is None or where is None:
-        raise DataError(
-            f"{place.spatial[0]}: has no positions; expected {place.prefix}{POSITIONS[0]}, {', '.join(POSITIONS[1:])}"
-        )
+        names = " or ".join(f"{place.prefix}{name}" for name in POSITIONS)
+        raise DataError(f"{place.spatial[0]}: has no positions; expected {names}")
     factors = _read_factors(path)
     said = factors.get("bin_size_um", place.bin)
     if place.bin and said != place.bin:
