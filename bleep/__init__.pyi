@@ -13,6 +13,7 @@ from .pipeline import open_tiles as open_tiles
 from .prediction.baselines import ImageKnnPredictor as ImageKnnPredictor
 from .prediction.baselines import MeanPredictor as MeanPredictor
 from .prediction.baselines import RidgePredictor as RidgePredictor
+from .prediction.ensemble import MeanOfPredictors as MeanOfPredictors
 from .prediction.reference import Reference as Reference
 from .prediction.regression import RegressionPredictor as RegressionPredictor
 from .prediction.retrieval import RetrievalPredictor as RetrievalPredictor

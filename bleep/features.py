@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import final
 
@@ -21,16 +22,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from bleep.encoders.heads import Standardizer
 from bleep.encoders.image import ImageTrunk
 from bleep.errors import one_sentence
 from bleep.files import write_tensors
 from bleep.settings import Config
+from bleep.tissue.augment import turned
 from bleep.tissue.section import Section
 from bleep.tissue.tiles import Tiles, TileSpec
 
 log = logging.getLogger(__name__)
 
 Features = Float32[np.ndarray, "tiles features"]
+Images = UInt8[Tensor, "batch windows 3 height width"]
+
+FEW = 50
+"""A section of fewer tiles has no mean and spread of its own worth dividing by."""
 
 
 def trunk_digest(trunk: ImageTrunk) -> str:
@@ -56,24 +63,49 @@ class FeatureReader:
     """Processes that cut tiles."""
     per_section: bool = False
     """Bring each section's features to mean 0 and spread 1 over its own tiles."""
+    usual: Standardizer | None = None
+    """What a section of few tiles is standardised by instead; none: every section by itself."""
+    views: int = 1
+    """Over how many of the square's eight symmetries features are averaged; the first is the tile as it is."""
 
     @classmethod
-    def of(cls, trunk: ImageTrunk, config: Config) -> "FeatureReader":
-        """Return the reader a configuration asks for; only a frozen trunk's features are kept."""
+    def of(cls, trunk: ImageTrunk, usual: Standardizer, config: Config) -> "FeatureReader":
+        """Return the reader of training tiles; only a frozen trunk's features are kept."""
         return cls(
             trunk,
             cache=None if trunk.learns else config.cache / "features",
             batch=config.query.batch,
             workers=config.optim.workers,
             per_section=config.image.standardize == "section",
+            usual=usual,
         )
+
+    @classmethod
+    def to_predict(cls, trunk: ImageTrunk, usual: Standardizer, config: Config) -> "FeatureReader":
+        """Return the reader of tiles to predict, which averages `query.views` views."""
+        return replace(cls.of(trunk, usual, config), views=config.query.views)
 
     def read(self, tiles: Tiles) -> Features:
         """Return one row of features a tile, sections one after another."""
         tables = [self._section(alone) for alone in tiles.alone()]
         if self.per_section:
-            tables = [(table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-6) for table in tables]
+            tables = [self._standard(table, section) for table, section in zip(tables, tiles.sections, strict=True)]
         return np.concatenate(tables)
+
+    def raw(self) -> "FeatureReader":
+        """Return the reader that leaves features as the trunk gives them."""
+        return replace(self, per_section=False)
+
+    def _standard(self, table: Features, section: Section) -> Features:
+        mean, spread = table.mean(axis=0), np.maximum(table.std(axis=0), 1e-6)
+        if len(table) < FEW and self.usual is not None:
+            few = f"section {section.name}: has {len(table)} tiles, fewer than the {FEW} that mean and spread can be taken from"
+            if self.usual.fitted:
+                mean, spread = (moment.cpu().numpy() for moment in (self.usual.mean, self.usual.spread))
+                _say(f"{few}; its features are standardised by the training tiles'")
+            else:
+                _say(f"{few}; its own are used all the same, since the run holds no others: train again")
+        return (table - mean) / spread
 
     def _section(self, tiles: Tiles) -> Features:
         if self.cache is None:
@@ -92,7 +124,8 @@ class FeatureReader:
 
     def _key(self, section: Section, spec: TileSpec) -> str:
         parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        # One view adds nothing, so that what was kept before there were views is still found.
+        return hashlib.sha256(json.dumps(parts + [self.views] * (self.views > 1)).encode()).hexdigest()[:32]
 
     def _compute(self, tiles: Tiles) -> Features:
         device = next(self.trunk.parameters()).device
@@ -103,9 +136,15 @@ class FeatureReader:
         with one_sentence(), tqdm(total=len(tiles), desc=f"features of {name}", unit="tile", leave=False) as bar:
             for images in batches:
                 with torch.no_grad():
-                    out.append(self.trunk(images.to(device, non_blocking=True)).float().cpu().numpy())
+                    out.append(self._averaged(images.to(device, non_blocking=True)).cpu().numpy())
                 bar.update(len(images))
         return np.concatenate(out)
+
+    def _averaged(self, images: Images) -> Float32[Tensor, "batch features"]:
+        seen = self.trunk(images).float()
+        for view in range(1, self.views):
+            seen += self.trunk(turned(images, view)).float()
+        return seen / self.views
 
 
 @final
@@ -124,7 +163,7 @@ class _Steps(Sampler[range]):
 
 
 @final
-class _Images(Dataset[UInt8[Tensor, "batch windows 3 height width"]]):
+class _Images(Dataset[Images]):
     """Tiles as they are, a whole step at a time: `images[rows]`."""
 
     def __init__(self, tiles: Tiles) -> None:
@@ -133,8 +172,14 @@ class _Images(Dataset[UInt8[Tensor, "batch windows 3 height width"]]):
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def __getitem__(self, rows: range) -> UInt8[Tensor, "batch windows 3 height width"]:
+    def __getitem__(self, rows: range) -> Images:
         return torch.from_numpy(self.tiles.images(rows))
+
+
+@lru_cache(maxsize=256)
+def _say(words: str) -> None:
+    """Say it, but not again each time the same section is looked at."""
+    log.warning(words)
 
 
 def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from bleep.errors import DataError
 
@@ -29,10 +30,10 @@ def whole(path: Path) -> Iterator[Path]:
             _replace_folder(temporary, path)
         else:
             temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place or free some space"
-        ) from None
+    except (OSError, SafetensorError) as error:
+        # safetensors says what the system told it in an error of its own.
+        why = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
+        raise DataError(f"{path}: cannot be written ({why}); choose another place or free some space") from None
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

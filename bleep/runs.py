@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bleep.encoders.dual import DualEncoder
-from bleep.encoders.image import build_trunk
+from bleep.encoders.image import ImageTrunk, build_trunk
 from bleep.encoders.regressor import Regressor
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json, write_text
@@ -130,8 +130,7 @@ class Run:
         torch.manual_seed(config.seed)
         trunk, name = build_trunk(config.image, config.tiles.pixels)
         torch.manual_seed(config.seed)
-        kind = DualEncoder if config.loss.task == "contrastive" else Regressor
-        return cls(config, kind(trunk, len(panel.genes), config), panel, Facts.of(split, name))
+        return cls(config, _model(trunk, len(panel.genes), config), panel, Facts.of(split, name))
 
     @property
     def spec(self) -> TileSpec:
@@ -198,8 +197,7 @@ class Run:
         facts = Facts.from_dict(read_json(folder / FACTS, "the run's facts"))
         image = config.image.model_copy(update={"trunk": facts.trunk, "weights": "random"})
         trunk, _ = build_trunk(image, config.tiles.pixels)
-        kind = DualEncoder if config.loss.task == "contrastive" else Regressor
-        model = kind(trunk, len(panel.genes), config)
+        model = _model(trunk, len(panel.genes), config)
         try:
             model.load_state_dict(load_file(folder / MODEL))
         except (SafetensorError, OSError) as error:
@@ -209,6 +207,15 @@ class Run:
             raise MismatchError(f"{folder / MODEL}: does not fit {folder / CONFIG}: {detail}") from None
         model.eval()
         return cls(config, model, panel, facts)
+
+
+def _model(trunk: ImageTrunk, genes: int, config: Config) -> Model:
+    return (Regressor if config.loss.task == "regression" else DualEncoder)(trunk, genes, config)
+
+
+def regresses(model: Model) -> bool:
+    """Return whether a model predicts values by a head of its own: one trained by regression, or for both tasks."""
+    return not isinstance(model, DualEncoder) or model.regression_head is not None
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -17,7 +17,7 @@ copyright = "2026, the bleep authors"
 release = version = installed("bleep-st")
 
 extensions = ["myst_parser"]
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "reference/generated"]
 html_theme = "furo"

@@ -14,6 +14,7 @@ COMMANDS = {
     "index": "build and inspect the index of training spots",
     "query": "predict expression for tiles",
     "evaluate": "compare predictors on held-out tissue",
+    "tune": "find the settings with the best validation score",
     "config": "show settings and what they mean",
     "doctor": "say what is installed and what is not",
     "demo": "run everything on toy tissue",
@@ -55,13 +56,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Do the work; print a BleepError as one sentence and return 2; an interrupt returns 130."""
+    """Do the work; print a BleepError as one sentence and return its code, mostly 2; an interrupt returns 130."""
     say()
     try:
         return work()
     except BleepError as error:
         print(f"bleep: {error}", file=sys.stderr)
-        return 2
+        return error.code
     except KeyboardInterrupt:
         print("bleep: stopped", file=sys.stderr)
         return 130

@@ -10,11 +10,12 @@ from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "scipy", "anndata", "pillow", "safetensors")
 EXTRAS = {
-    "plots": ("matplotlib",),
+    "plots": ("matplotlib", "sklearn", "umap"),
     "spatialdata": ("spatialdata",),
-    "wsi": ("tiffslide", "tifffile", "skimage"),
+    "wsi": ("tiffslide", "tifffile", "openslide", "pyvips", "skimage"),
     "harmony": ("harmonypy",),
     "tune": ("optuna",),
+    "lora": ("peft",),
     "track": ("trackio",),
 }
 """The modules each extra brings."""

@@ -34,6 +34,6 @@ def _train(arguments: argparse.Namespace) -> int:
     run = pipeline.fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
     if pipeline.is_main_process():
         print(f"{config.out}: trained on {sum(s.spots for s in run.facts.train)} spots, kept epoch {run.facts.epoch}")
-        step = "bleep index build" if config.loss.task == "contrastive" else "bleep query --images FOLDER"
+        step = "bleep index build" if config.loss.task != "regression" else "bleep query --images FOLDER"
         print(f"next: {step} --run {config.out}")
     return 0

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bleep.encoders.expression import ExpressionEncoder
-from bleep.encoders.heads import ProjectionHead, Standardizer
+from bleep.encoders.heads import ProjectionHead, Standardizer, regression_head
 from bleep.encoders.image import ImageTrunk
+from bleep.errors import MismatchError
 from bleep.settings import Config
 
 COLDEST, WARMEST = 0.01, 1.0
 """Bounds of a temperature that learns, as CLIP's (Radford et al., ICML 2021) on the cold side."""
+BIAS = -10.0
+"""Where SigLIP's bias starts (Zhai et al., ICCV 2023): at first nearly every pair is taken for a wrong one, as it is."""
 
 
 class Pair(NamedTuple):
@@ -28,24 +31,37 @@ class Pair(NamedTuple):
     """Scaled panel values, before the encoder."""
     scale: Float[Tensor, ""]
     """Inverse temperature."""
+    bias: Float[Tensor, ""]
+    """What SigLIP adds to every logit; 0 under CLIP."""
+    predicted: Float[Tensor, "batch predicted"]
+    """Scaled values that the regression head says, under `loss.task: both`; no columns otherwise."""
 
 
 @final
 class DualEncoder(nn.Module):
-    """An image and an expression encoder with BLEEP's projection head each, and a temperature."""
+    """An image and an expression encoder with BLEEP's projection head each, and a temperature.
+
+    Under `loss.form: siglip` there is a bias too, and under `loss.task: both` a regression head on the same standardised
+    features as the image side's projection.
+    """
 
     def __init__(self, trunk: ImageTrunk, genes: int, config: Config) -> None:
         super().__init__()
         self.trunk = trunk
         width = trunk.width * len(config.tiles.microns)
-        self.standardize = Standardizer(width)
+        self.standardize = Standardizer(width, applied=config.image.standardize != "section")
         self.image_head = ProjectionHead(width, config.head.dim, config.head.dropout)
-        self.expression_encoder = ExpressionEncoder(genes, config.expression)
+        self.expression_encoder = ExpressionEncoder(genes, config.expression, config.optim.gene_dropout)
         self.expression_head = ProjectionHead(self.expression_encoder.width, config.head.dim, config.head.dropout)
         self.log_scale = nn.Parameter(
             torch.tensor(-math.log(config.loss.temperature)), requires_grad=config.loss.learn_temperature
         )
         self.unit = config.head.norm == "l2"
+        # Made last, so that the other weights are the same with and without them.
+        self.bias = nn.Parameter(torch.tensor(BIAS)) if config.loss.form == "siglip" else None
+        self.regression_head = (
+            regression_head(width, genes, config.head.hidden, config.head.dropout) if config.loss.task == "both" else None
+        )
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"], expression: Float[Tensor, "batch genes"]) -> Pair:
         features = self.standardize(inputs if inputs.is_floating_point() else self.trunk(inputs))
@@ -53,7 +69,9 @@ class DualEncoder(nn.Module):
             with torch.no_grad():
                 self.log_scale.clamp_(-math.log(WARMEST), -math.log(COLDEST))
         image = self._normed(self.image_head(features))
-        return Pair(image, self.embed_expression(expression), features, expression, self.log_scale.exp())
+        bias = features.new_zeros(()) if self.bias is None else self.bias
+        predicted = features.new_zeros((len(features), 0)) if self.regression_head is None else self.regression_head(features)
+        return Pair(image, self.embed_expression(expression), features, expression, self.log_scale.exp(), bias, predicted)
 
     def embed_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch dim"]:
         """Embed what the trunk gave."""
@@ -62,6 +80,17 @@ class DualEncoder(nn.Module):
     def embed_expression(self, expression: Float[Tensor, "batch genes"]) -> Float[Tensor, "batch dim"]:
         """Embed scaled panel values."""
         return self._normed(self.expression_head(self.expression_encoder(expression)))
+
+    def predict_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch genes"]:
+        """Predict scaled values from what the trunk gave.
+
+        Raises:
+            MismatchError: the model has no regression head.
+
+        """
+        if self.regression_head is None:
+            raise MismatchError("this run is contrastive and has no regression head: build an index and retrieve")
+        return self.regression_head(self.standardize(features))
 
     def _normed(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         return normalize(embedding, dim=1) if self.unit else embedding

@@ -24,13 +24,17 @@ class ProjectionHead(nn.Module):
 
 @final
 class Standardizer(nn.Module):
-    """Subtract the training tiles' mean and divide by their spread; until `fit`, nothing changes."""
+    """Subtract the training tiles' mean and divide by their spread; until `fit`, nothing changes.
+
+    Where features come standardised by section, it is not applied, and only remembers the numbers for small sections.
+    """
 
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, applied: bool = True) -> None:
         super().__init__()
+        self.applied = applied
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
@@ -40,8 +44,13 @@ class Standardizer(nn.Module):
         self.mean.copy_(features.mean(dim=0))
         self.spread.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it holds numbers of its own."""
+        return bool((self.mean != 0).any() or (self.spread != 1).any())
+
     def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
-        return (features - self.mean) / self.spread
+        return (features - self.mean) / self.spread if self.applied else features
 
 
 def regression_head(width: int, genes: int, hidden: int, dropout: float) -> nn.Module:

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import timm
 import torch
@@ -14,8 +14,18 @@ from timm.data.config import resolve_data_config
 from timm.models import group_parameters, load_checkpoint
 from torch import Tensor, nn
 
+from bleep.encoders.lora import MARK, add_adapters, check_reached
 from bleep.errors import ConfigError, WeightsError
 from bleep.settings import ImageConfig
+
+
+class Pace(NamedTuple):
+    """How one parameter learns, beside the others."""
+
+    rate: float
+    """Factor of the trunk's learning rate."""
+    start: float
+    """Share of the training after which it begins to learn."""
 
 
 @final
@@ -31,7 +41,7 @@ class ImageTrunk(nn.Module):
 
     def __init__(self, model: Any, config: ImageConfig, pixels: int) -> None:
         super().__init__()
-        self.model, self.layer = model, config.layer
+        self.model, self.layer, self._config = model, config.layer, config
         cfg = resolve_data_config({}, model=model)
         self.register_buffer("mean", torch.tensor(cfg["mean"]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(cfg["std"]).view(1, 3, 1, 1))
@@ -40,8 +50,11 @@ class ImageTrunk(nn.Module):
             parameter.requires_grad_(name in learning)
         self.learns = bool(learning)
         self.eval()
-        with torch.no_grad():
-            self.width = int(self(torch.zeros(1, 1, 3, pixels, pixels, dtype=torch.uint8)).shape[1])
+        with torch.set_grad_enabled(config.train == "lora"):
+            output = self(torch.zeros(1, 1, 3, pixels, pixels, dtype=torch.uint8))
+        self.width = int(output.shape[1])
+        if config.train == "lora":
+            check_reached(model, config.trunk, output)
 
     def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
         batch, windows = images.shape[:2]
@@ -56,6 +69,24 @@ class ImageTrunk(nn.Module):
             pixels, indices=[self.layer], stop_early=True, norm=False, output_fmt="NCHW", intermediates_only=True
         )
         return maps[0].mean(dim=(2, 3))
+
+    def paces(self) -> dict[str, Pace]:
+        """Return how each parameter that learns does, by its name here.
+
+        A block's rate is `layer_decay` times that of the next one above it. Under `gradual`, the j-th block from the end
+        begins to learn after j / (blocks that learn + 1) of the training, and the heads are alone before.
+        """
+        learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        if self._config.train != "gradual" and self._config.layer_decay == 1:
+            return {f"model.{name}": Pace(1.0, 0.0) for name in learning}
+        groups = _blocks(self.model)
+        blocks = sum(1 for names in groups if learning & set(names))
+        paces: dict[str, Pace] = {}
+        for below, names in enumerate(reversed(groups)):
+            start = (below + 1) / (blocks + 1) if self._config.train == "gradual" else 0.0
+            pace = Pace(self._config.layer_decay**below, start)
+            paces |= {f"model.{name}": pace for name in names if name in learning}
+        return paces
 
     def train(self, mode: bool = True) -> "ImageTrunk":
         """Set the mode; a frozen trunk and every BatchNorm stay as in evaluation."""
@@ -81,6 +112,8 @@ def build_trunk(config: ImageConfig, pixels: int) -> tuple[ImageTrunk, str]:
         _load_file(model, Path(config.weights))
     if config.layer is not None:
         _cut(model, config)
+    if config.train == "lora":
+        add_adapters(model, config.trunk, config.lora_rank)
     cfg = model.pretrained_cfg
     name = cfg["architecture"] + (f".{cfg['tag']}" if cfg.get("tag") else "")
     with _clear_errors(config, pixels):
@@ -165,6 +198,12 @@ def _learning_parameters(model: Any, config: ImageConfig) -> set[str]:
         return names
     if config.train == "frozen":
         return set()
+    if config.train == "lora":
+        return {name for name in names if MARK in name}
+    return {name for block in _blocks(model)[-config.unfreeze :] for name in block} & names
+
+
+def _blocks(model: Any) -> list[list[str]]:
+    """Return the names of each block's parameters as timm groups them, the stem first."""
     groups = group_parameters(model, model.group_matcher(coarse=False))
-    last = sorted(groups)[-config.unfreeze :]
-    return {name for key in last for name in groups[key]} & names
+    return [groups[key] for key in sorted(groups)]

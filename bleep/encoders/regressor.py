@@ -18,7 +18,7 @@ class Regressor(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = trunk.width * len(config.tiles.microns)
-        self.standardize = Standardizer(width)
+        self.standardize = Standardizer(width, applied=config.image.standardize != "section")
         self.head = regression_head(width, genes, config.head.hidden, config.head.dropout)
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"]) -> Float[Tensor, "batch genes"]:

@@ -1,16 +1,17 @@
-"""CLIP losses between tiles and spots, as functions of tensors; the softness of the targets is the only difference."""
+"""Contrastive losses between tiles and spots, as functions of tensors: CLIP with targets of any softness, and SigLIP."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from bleep.settings import TargetsName
 
 Square = Float[Tensor, "batch batch"]
+Pairs = Bool[Tensor, "batch batch"]
 
 
 class Sides(NamedTuple):
@@ -22,15 +23,40 @@ class Sides(NamedTuple):
     values: Float[Tensor, "batch genes"]
 
 
-def clip_loss(sides: Sides, scale: Float[Tensor, ""], targets: Square) -> Float[Tensor, ""]:
+def clip_loss(sides: Sides, scale: Float[Tensor, ""], targets: Square, ignored: Pairs | None = None) -> Float[Tensor, ""]:
     """Return the mean cross entropy of tile to spots and spot to tiles.
 
     Row i of `targets` says how much of each tile belongs to spot i and sums to 1; the other direction takes the
     transpose, as BLEEP does (Xie et al., NeurIPS 2023, and its released code). With `hard_targets` this is CLIP
-    (Radford et al., ICML 2021).
+    (Radford et al., ICML 2021). Pairs that are `ignored`, none of them on the diagonal, stand in neither softmax, and
+    what the targets gave them is spread over the rest of their row.
     """
     logits = scale * sides.expression @ sides.image.T
-    return (cross_entropy(logits, targets) + cross_entropy(logits.T, targets.T)) / 2
+    if ignored is None:
+        return (cross_entropy(logits, targets) + cross_entropy(logits.T, targets.T)) / 2
+    rest = targets.masked_fill(ignored, 0)
+    rest = rest / rest.sum(dim=1, keepdim=True).clamp_min(torch.finfo(rest.dtype).tiny)
+    return (_cross_entropy_without(ignored, logits, rest) + _cross_entropy_without(ignored.T, logits.T, rest.T)) / 2
+
+
+def _cross_entropy_without(ignored: Pairs, logits: Square, targets: Square) -> Float[Tensor, ""]:
+    """Return the mean cross entropy of the rows, each over its own columns alone."""
+    logs = logits.masked_fill(ignored, -torch.inf).log_softmax(dim=1)
+    # An ignored pair's logarithm is minus infinity, and its target 0: their product is no number, so it is left out.
+    return -(targets * logs.masked_fill(ignored, 0)).sum(dim=1).mean()
+
+
+def siglip_loss(
+    sides: Sides, scale: Float[Tensor, ""], bias: Float[Tensor, ""], ignored: Pairs | None = None
+) -> Float[Tensor, ""]:
+    """Return the sigmoid loss of SigLIP (Zhai et al., ICCV 2023): a yes or no for each pair, summed, over the spots.
+
+    Pairs that are `ignored`, none of them on the diagonal, do not stand in the sum.
+    """
+    logits = scale * sides.expression @ sides.image.T + bias
+    own = torch.eye(len(logits), device=logits.device, dtype=logits.dtype)
+    each = -logsigmoid((2 * own - 1) * logits)
+    return (each if ignored is None else each.masked_fill(ignored, 0)).sum() / len(logits)
 
 
 def hard_targets(sides: Sides, scale: Float[Tensor, ""], temperature: float) -> Square:

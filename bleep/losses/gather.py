@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -35,3 +35,12 @@ def gather_rows(local: Float[Tensor, "batch dim"]) -> Float[Tensor, "all dim"]:
         return local
     gathered: Tensor = _Gather.apply(local)
     return gathered
+
+
+def gather_numbers(local: Int[Tensor, " batch"]) -> Int[Tensor, " all"]:
+    """Return the whole numbers of every process, in order of rank, as `gather_rows` does rows."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return local
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, local.contiguous())
+    return torch.cat(parts)

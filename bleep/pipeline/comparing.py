@@ -79,11 +79,12 @@ def _check_comparable(run: Run, seen: Sequence[Run], folder: Path) -> None:
         here, first = getattr(run.config.data, key), getattr(seen[0].config.data, key)
         if here != first:
             raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; evaluate them apart")
-    same_task = [run_before for run_before in seen if run_before.config.loss.task == run.config.loss.task]
-    for key, first, here in differences(_model_rule(same_task[0]), _model_rule(run)) if same_task else []:
-        raise MismatchError(
-            f"{folder}: has {key} = {here}, but the first {run.config.loss.task} run has {first}; evaluate them apart"
-        )
+    task = run.config.loss.task
+    # A run for both tasks gives the lines of either, so it would be averaged with runs of one.
+    same_lines = [before for before in seen if task == before.config.loss.task or "both" in (task, before.config.loss.task)]
+    for key, first, here in differences(_model_rule(same_lines[0]), _model_rule(run)) if same_lines else []:
+        kind = same_lines[0].config.loss.task
+        raise MismatchError(f"{folder}: has {key} = {here}, but the first {kind} run has {first}; evaluate them apart")
     here_panel, first_panel = _panel_rule(run.config), _panel_rule(seen[0].config)
     for key, first, here in differences(first_panel, here_panel):
         raise MismatchError(f"{folder}: has panel.{key} = {here}, but the first run has {first}; evaluate them apart")
@@ -140,4 +141,6 @@ def _trunk_words(run: Run) -> str:
     weights = image.weights if image.weights in ("hub", "random") else Path(image.weights).name
     layer = "last layer" if image.layer is None else f"layer {image.layer}"
     per = ", features standardised per section" if image.standardize == "section" else ""
-    return f"{run.facts.trunk} ({weights}), {layer}, {image.train}{per}"
+    views = run.config.query.views
+    over = f", mean over {views} views of a tile" if views > 1 else ""
+    return f"{run.facts.trunk} ({weights}), {layer}, {image.train}{per}{over}"

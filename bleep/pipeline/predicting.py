@@ -12,12 +12,13 @@ from bleep.pipeline.fitting import load_split
 from bleep.pipeline.whole_slides import described
 from bleep.prediction import reference as references
 from bleep.prediction.baselines import ImageKnnPredictor, MeanPredictor, RidgePredictor
+from bleep.prediction.ensemble import MeanOfPredictors
 from bleep.prediction.predictor import Predictor
 from bleep.prediction.reference import Reference
 from bleep.prediction.regression import RegressionPredictor
 from bleep.prediction.retrieval import RetrievalPredictor
 from bleep.records import Prediction
-from bleep.runs import Run
+from bleep.runs import Run, regresses
 from bleep.settings import WeightsName
 from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.sources import has_form, read_sections
@@ -70,6 +71,8 @@ def open_predictor(
 ) -> tuple[Predictor, Reference | None]:
     """Return the run's own predictor and, where it is contrastive, the reference in `folder` that it retrieves from.
 
+    A run trained for both tasks retrieves.
+
     Raises:
         DataError: there is no index yet.
         MismatchError: the index belongs to another run.
@@ -107,12 +110,18 @@ def query(
 
 
 def predictors_of(run: Run, reference: Reference | None) -> dict[str, Predictor]:
-    """Return the run's own predictor, by name: retrieval from its reference, or its regression head."""
+    """Return the run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean."""
+    found: dict[str, Predictor] = {}
     if isinstance(run.model, DualEncoder):
         if reference is None:
             raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
-        return {RetrievalPredictor.name: RetrievalPredictor(run, reference)}
-    return {RegressionPredictor.name: RegressionPredictor(run)}
+        found[RetrievalPredictor.name] = RetrievalPredictor(run, reference)
+    if regresses(run.model):
+        found[RegressionPredictor.name] = RegressionPredictor(run)
+    if len(found) > 1:
+        combined = MeanOfPredictors(tuple(found.values()))
+        found[combined.name] = combined
+    return found
 
 
 def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:

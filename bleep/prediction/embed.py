@@ -19,8 +19,8 @@ CHUNK = 4096
 
 
 def tile_features(run: Run, tiles: Tiles) -> Features:
-    """Return what the run's trunk says of each tile."""
-    return FeatureReader.of(run.model.trunk, run.config).read(tiles)
+    """Return what the run's trunk says of each tile, over `query.views` views of it."""
+    return FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config).read(tiles)
 
 
 def embed_tiles(run: Run, tiles: Tiles) -> Embeddings:
@@ -49,14 +49,12 @@ def embed_spots(run: Run, sections: Sequence[Section]) -> Embeddings:
 
 
 def through_head(run: Run, features: Features) -> Float32[np.ndarray, "tiles genes"]:
-    """Return the scaled values that a regression run predicts from features.
+    """Return the scaled values that a run's regression head predicts from features.
 
     Raises:
         MismatchError: the run is contrastive.
 
     """
-    if isinstance(run.model, DualEncoder):
-        raise MismatchError("this run is contrastive and has no regression head: build an index and retrieve")
     return _through(run.model.predict_features, features, run.device)
 
 
@@ -75,7 +73,9 @@ def check_tiles(run: Run, tiles: Tiles) -> None:
 
 def _dual(run: Run) -> DualEncoder:
     if not isinstance(run.model, DualEncoder):
-        raise MismatchError("this run was trained by regression and has no shared space: train one with loss.task contrastive")
+        raise MismatchError(
+            "this run was trained by regression and has no shared space: train one with loss.task contrastive or both"
+        )
     run.model.eval()
     return run.model
 

@@ -10,7 +10,7 @@ from bleep.tissue.tiles import Tiles
 
 @final
 class RegressionPredictor:
-    """The regression head of a run trained with `loss.task: regression`."""
+    """The regression head of a run trained with `loss.task: regression` or `both`."""
 
     name = "regression"
 

@@ -41,7 +41,7 @@ def backward(
         for part in parts:
             states.append(_random_state(accelerator.device))
             encoded.append(task(part))
-    leaves = [_joined(pieces).detach().requires_grad_() for pieces in zip(*encoded, strict=True)]
+    leaves = [_leaf(_joined(pieces)) for pieces in zip(*encoded, strict=True)]
     loss = loss_of(type(encoded[0])(*leaves))
     loss.backward()
     for number, (part, state) in enumerate(zip(parts, states, strict=True)):
@@ -54,6 +54,11 @@ def backward(
 def _joined(pieces: tuple[Tensor, ...]) -> Tensor:
     """Put chunks side by side; a scalar is the same in each."""
     return torch.cat(pieces) if pieces[0].ndim else pieces[0].clone()
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """Let a tensor gather gradients; whole numbers, such as row numbers, have none."""
+    return tensor.detach().requires_grad_(tensor.is_floating_point())
 
 
 def _carried(encoded: tuple[Tensor, ...], leaves: list[Tensor], start: int, *, last: bool) -> Float[Tensor, ""]:

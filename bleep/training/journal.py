@@ -1,8 +1,10 @@
 """What a training leaves on disk while it goes on: a line an epoch, and the state to resume from."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import final
 
 import torch
@@ -16,6 +18,8 @@ from bleep.errors import DataError
 from bleep.files import whole, write_text
 
 Tensors = dict[str, Shaped[Tensor, "..."]]
+_NONE: Mapping[str, Tensor] = MappingProxyType({})
+_AVERAGE = "average."
 
 
 @final
@@ -29,6 +33,10 @@ class Progress:
     """Epoch of the best validation score so far, or the last one without validation."""
     best_score: float
     """That score; minus infinity before the first."""
+    falls: int = 0
+    """How often the learning rate has fallen, under `schedule: plateau`."""
+    fell: int = -1
+    """Epoch of its last fall; -1: none."""
 
     @classmethod
     def start(cls) -> "Progress":
@@ -45,13 +53,28 @@ class Journal:
     state: Path
 
     def write(self, line: dict[str, float | int]) -> None:
-        """Add one line to the log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Add one line to the log.
+
+        Raises:
+            DataError: it cannot be written.
+
+        """
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise DataError(
+                f"{self.log}: cannot be written ({error.strerror or error}); free some space and go on with --resume"
+            ) from None
 
     def forget_after(self, epoch: int) -> None:
-        """Drop log lines of epochs after this one, and a last line cut short: they will be written again."""
+        """Drop log lines of epochs after this one, and a last line cut short: they will be written again.
+
+        Files that a killed process left half written go too.
+        """
+        for left in (*self.state.glob(".*.part.*"), *self.log.parent.glob(f".{self.log.name}.*.part.*")):
+            left.unlink(missing_ok=True)
         kept = []
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
             try:
@@ -61,16 +84,18 @@ class Journal:
                 break
         write_text(self.log, "".join(line + "\n" for line in kept))
 
-    def save(self, model: nn.Module, optimizer: AdamW, progress: Progress) -> None:
-        """Write learnt weights, optimizer and progress in one file, whole or not at all."""
+    def save(
+        self, model: nn.Module, optimizer: AdamW, progress: Progress, average: Mapping[str, Shaped[Tensor, "..."]] = _NONE
+    ) -> None:
+        """Write learnt weights, their average, optimizer and progress in one file, whole or not at all."""
         tensors = {f"model.{name}": value for name, value in learnt(model).items()}
+        tensors |= {f"{_AVERAGE}{name}": value for name, value in average.items()}
         for number, parameter in enumerate(_parameters(optimizer)):
             tensors |= {f"optim.{number}.{key}": value for key, value in optimizer.state[parameter].items()}
-        facts = {"epoch": progress.epoch, "best_epoch": progress.best_epoch, "best_score": progress.best_score}
-        _write(self.state / "last.safetensors", tensors, {key: repr(value) for key, value in facts.items()})
+        _write(self.state / "last.safetensors", tensors, {key: repr(value) for key, value in asdict(progress).items()})
 
-    def resume(self, model: nn.Module, optimizer: AdamW) -> Progress:
-        """Load what `save` wrote, and return where training stood; without a file, the start.
+    def resume(self, model: nn.Module, optimizer: AdamW, average: Mapping[str, Shaped[Tensor, "..."]] = _NONE) -> Progress:
+        """Load what `save` wrote, in place, and return where training stood; without a file, the start.
 
         Raises:
             DataError: the file is damaged or is of another model.
@@ -84,13 +109,15 @@ class Journal:
                 facts = file.metadata()
             tensors = load_file(path)
             _put(model, {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")})
+            _fill(average, {key.removeprefix(_AVERAGE): value for key, value in tensors.items() if key.startswith(_AVERAGE)})
             for number, parameter in enumerate(_parameters(optimizer)):
                 start = f"optim.{number}."
                 found = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
                 optimizer.state[parameter] = {
                     key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
                 }
-            return Progress(int(facts["epoch"]), int(facts["best_epoch"]), float(facts["best_score"]))
+            falls = {key: int(facts[key]) for key in ("falls", "fell") if key in facts}
+            return Progress(int(facts["epoch"]), int(facts["best_epoch"]), float(facts["best_score"]), **falls)
         except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
             line = str(error).splitlines()[0]
             raise DataError(f"{path}: cannot be resumed from ({line}); delete {self.state} to start anew") from None
@@ -112,14 +139,17 @@ def learnt(model: nn.Module) -> Tensors:
 
 
 def _put(model: nn.Module, tensors: Tensors) -> None:
-    expected = set(learnt(model))
-    if set(tensors) != expected:
-        odd = sorted(set(tensors) ^ expected)[0]
+    learning = set(learnt(model))
+    _fill({name: value for name, value in model.state_dict().items() if name in learning}, tensors)
+
+
+def _fill(places: Mapping[str, Shaped[Tensor, "..."]], tensors: Tensors) -> None:
+    if set(tensors) != set(places):
+        odd = sorted(set(tensors) ^ set(places))[0]
         raise KeyError(f"{odd} is on one side only")
     with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if name in tensors:
-                value.copy_(tensors[name])
+        for name, value in places.items():
+            value.copy_(tensors[name])
 
 
 def _parameters(optimizer: AdamW) -> list[nn.Parameter]:

@@ -1,8 +1,8 @@
 """The one training loop: it knows neither model nor loss."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -13,15 +13,21 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from bleep.errors import ConfigError, one_sentence
+from bleep.encoders.image import ImageTrunk
+from bleep.errors import ConfigError, StoppedError, one_sentence
 from bleep.records import Batch
 from bleep.settings import OptimConfig
+from bleep.training.averaging import Average
 from bleep.training.gradcache import backward
 from bleep.training.journal import Journal, Progress
-from bleep.training.optimizers import build_optimizer, set_rate
+from bleep.training.optimizers import build_optimizer, drop_sleeping, set_rate
+from bleep.training.schedules import after_epoch, factor
+from bleep.training.watch import Watch, asked_in
 
 Key = tuple[int, list[int]]
 Scores = dict[str, float]
+View = Callable[[Batch, int], Batch]
+"""What a batch is changed into, once it is on its device, in an epoch."""
 
 
 @final
@@ -68,12 +74,21 @@ def train(
     journal: Journal,
     validate: Callable[[nn.Module], Scores] | None,
     accelerator: Accelerator,
+    view: View | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> int:
     """Train the task in place and return the epoch whose weights it holds at the end.
 
     With `validate`, the epoch of the highest `score` among what it returns is kept, and training stops after `patience`
     epochs without a better one; without it the last epoch is kept. Where the journal holds a state, training goes on from
-    there, and ends with the same weights as if it had never stopped.
+    there, and ends with the same weights as if it had never stopped. Through `view`, if given, every batch is seen.
+    On the main process, `on_epoch` is told each epoch and its score once the journal holds them; what it raises ends training.
+
+    Raises:
+        StoppedError: SIGTERM came; the epoch begun is lost, the state of the one before is kept.
+        ConfigError: the loss or a weight is no number; the state of the epoch before is kept.
+        DataError: the state or the log cannot be written; the state of the epoch before is kept.
+
     """
     loader = DataLoader(
         dataset,
@@ -85,68 +100,102 @@ def train(
     )
     optimizer = build_optimizer(task, config)
     task.to(accelerator.device)
-    progress = journal.resume(task, optimizer)
+    average, watch = Average(task, config.ema), Watch(accelerator)
+    progress = journal.resume(task, optimizer, average.values)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         journal.forget_after(progress.epoch)
+    if config.compile:
+        _compile(task)
     wrapped, prepared = accelerator.prepare(task, optimizer)
-    with tqdm(
+    bar = tqdm(
         total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
-    ) as bar:
+    )
+    with bar, watch.listening(), one_sentence():
         for epoch in range(progress.epoch + 1, config.epochs):
             if validate is not None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
                 break
             batches.epoch = epoch
             # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
             torch.manual_seed((batches.seed * 100_003 + epoch) * 1009 + accelerator.process_index)
-            line = _one_epoch(wrapped, prepared, loader, config, epoch, accelerator)
-            scores = _validated(task, validate, accelerator)
-            score = scores.get("score", float(epoch))
-            if score > progress.best_score:
-                progress = Progress(epoch, epoch, score)
-                if accelerator.is_main_process and validate is not None:
+            step = _Step(wrapped, prepared, config, accelerator, view, average, watch, progress.falls)
+            line = _one_epoch(step, loader, epoch)
+            asked = watch.finish(task, epoch)
+            with average.shown():
+                scores = _validated(task, validate, accelerator)
+                score = scores.get("score", float(epoch))
+                better = score > progress.best_score
+                if better and accelerator.is_main_process and validate is not None:
                     journal.save_best(task)
-            else:
-                progress = Progress(epoch, progress.best_epoch, progress.best_score)
+            best = (epoch, score) if better else (progress.best_epoch, progress.best_score)
+            progress = after_epoch(Progress(epoch, *best, progress.falls, progress.fell), config)
             if accelerator.is_main_process:
-                journal.write({"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()})
-                journal.save(task, optimizer, progress)
+                told = {"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()}
+                journal.write(told)
+                journal.save(task, optimizer, progress, average.values)
+                accelerator.log(told, step=epoch)
             shown = {"loss": f"{line['loss']:.4f}", "lr": f"{line['lr']:.1e}", "spots/s": f"{line['spots_per_s']:.0f}"}
             bar.set_postfix(shown | {key: f"{value:.4f}" for key, value in scores.items()})
             bar.update()
+            if on_epoch is not None and accelerator.is_main_process:
+                on_epoch(epoch, score)
+            if asked and epoch + 1 < config.epochs:
+                raise StoppedError(asked_in(epoch + 1))
     accelerator.wait_for_everyone()
     if validate is not None and progress.best_epoch >= 0:
         journal.load_best(task)
+    else:
+        average.keep()
     task.eval()
     return progress.best_epoch
 
 
-def _one_epoch(
-    task: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loader: DataLoader[Batch],
-    config: OptimConfig,
-    epoch: int,
-    accelerator: Accelerator,
-) -> Scores:
+@final
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Everything a step of one epoch works with."""
+
+    task: nn.Module
+    optimizer: torch.optim.Optimizer
+    config: OptimConfig
+    accelerator: Accelerator
+    view: View | None
+    average: Average
+    watch: Watch
+    falls: int
+    """How often the learning rate has fallen before this epoch."""
+
+
+def _one_epoch(do: _Step, loader: DataLoader[Batch], epoch: int) -> Scores:
+    task, optimizer, config, accelerator = do.task, do.optimizer, do.config, do.accelerator
     task.train()
     loss_of = accelerator.unwrap_model(task).loss
     began, seen, rate = time.perf_counter(), 0, 0.0
     total = torch.zeros((), device=accelerator.device)
     steps = len(loader)
     for step, batch in enumerate(_read(loader)):
-        rate = set_rate(optimizer, epoch * steps + step, config.epochs * steps, config.warmup)
+        done, last = epoch * steps + step, config.epochs * steps
+        rate = set_rate(optimizer, factor(config, done, last, do.falls), done / last)
         moved = send_to_device(batch, accelerator.device, non_blocking=True)
-        loss = backward(task, loss_of, moved, config.chunk, accelerator)
+        seen_as = moved if do.view is None else do.view(moved, epoch)
+        loss = backward(task, loss_of, seen_as, config.chunk, accelerator)
+        drop_sleeping(optimizer, done / last)
         accelerator.clip_grad_norm_(task.parameters(), config.clip)
         optimizer.step()
         optimizer.zero_grad()
+        do.average.update(done)
+        do.watch.look(epoch, step, loss)
         total += loss
         seen += len(batch.rows) * accelerator.num_processes
     mean = float(accelerator.reduce(total, "mean")) / steps
-    if not math.isfinite(mean):
-        raise ConfigError(f"the loss is {mean} in epoch {epoch}: lower optim.lr, or look at the data for extreme values")
     return {"loss": mean, "lr": rate, "spots_per_s": seen / (time.perf_counter() - began)}
+
+
+def _compile(task: nn.Module) -> None:
+    """Compile every trunk that learns, in place: the names of its weights stay."""
+    for module in task.modules():
+        if isinstance(module, ImageTrunk) and module.learns:
+            module.compile()
 
 
 def _validated(task: nn.Module, validate: Callable[[nn.Module], Scores] | None, accelerator: Accelerator) -> Scores:

@@ -1,30 +1,51 @@
-"""The optimizer and its learning rate, a pure function of the step."""
-
-import math
+"""The optimizer, and the rates of its groups."""
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from bleep.encoders.image import ImageTrunk, Pace
 from bleep.settings import OptimConfig
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
-    """Return AdamW with a rate for the trunk and one for the rest; vectors and scalars have no weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """Return AdamW with a rate for the trunk and one for the rest; vectors and scalars have no weight decay.
+
+    Within a trunk, each parameter's rate and the share of the training at which it starts to learn are the trunk's to say.
+    """
+    paces = {
+        f"{name}.{inner}": pace
+        for name, module in model.named_modules()
+        if isinstance(module, ImageTrunk)
+        for inner, pace in module.paces().items()
+    }
+    groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = config.trunk_lr if ".trunk." in f".{name}" else config.lr
+            pace = paces.get(name, Pace(1.0, 0.0))
+            rate = (config.trunk_lr if ".trunk." in f".{name}" else config.lr) * pace.rate
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    listed = [{"params": found, "lr": rate, "weight_decay": decay, "peak": rate} for (rate, decay), found in groups.items()]
-    return AdamW(listed)
+            groups.setdefault((rate, decay, pace.start), []).append(parameter)
+    return AdamW(
+        [
+            {"params": found, "lr": rate, "weight_decay": decay, "peak": rate, "start": start}
+            for (rate, decay, start), found in groups.items()
+        ]
+    )
 
 
-def set_rate(optimizer: Optimizer, step: int, steps: int, warmup: float) -> float:
-    """Set the rate of a step, and return the largest: a linear rise over the warm-up's share, then half a cosine."""
-    rise = max(round(warmup * steps), 1)
-    fall = (1 + math.cos(math.pi * max(step - rise, 0) / max(steps - rise, 1))) / 2
-    factor = (step + 1) / rise if step < rise else fall
+def set_rate(optimizer: Optimizer, factor: float, share: float) -> float:
+    """Set every group to this factor of its peak rate, and return the largest rate.
+
+    A group that starts after this share of the training has none yet.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+        group["lr"] = group["peak"] * factor if share >= group["start"] else 0.0
     return max(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def drop_sleeping(optimizer: Optimizer, share: float) -> None:
+    """Drop the gradients of groups that have not started, so that neither they nor the clipping of others feels them."""
+    for group in optimizer.param_groups:
+        if share < group["start"]:
+            for parameter in group["params"]:
+                parameter.grad = None

@@ -3,18 +3,48 @@
 So the loop, which knows neither, can encode a step in chunks and still take the loss over the whole of it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bleep.encoders.dual import DualEncoder, Pair
 from bleep.encoders.regressor import Regressor
-from bleep.losses.contrastive import TARGETS, Sides, clip_loss
-from bleep.losses.gather import gather_rows
+from bleep.errors import ConfigError, DataError
+from bleep.losses.contrastive import TARGETS, Sides, clip_loss, siglip_loss
+from bleep.losses.gather import gather_numbers, gather_rows
+from bleep.losses.negatives import alike_pairs, near_pairs
 from bleep.losses.regression import squared_error
 from bleep.records import Batch
 from bleep.settings import LossConfig
+from bleep.tissue.section import Section
+from bleep.tissue.slides import MosaicSlide
+
+
+class Places(NamedTuple):
+    """Where every training spot lies."""
+
+    place: Float[Tensor, "spots 2"]
+    """In microns, x first."""
+    section: Int[Tensor, " spots"]
+    """Number of its section."""
+
+
+class Encoded(NamedTuple):
+    """What a contrastive loss needs of a step: all of `bleep.encoders.dual.Pair`, and the rows."""
+
+    image: Float[Tensor, "batch dim"]
+    expression: Float[Tensor, "batch dim"]
+    features: Float[Tensor, "batch features"]
+    values: Float[Tensor, "batch genes"]
+    scale: Float[Tensor, ""]
+    bias: Float[Tensor, ""]
+    predicted: Float[Tensor, "batch predicted"]
+    rows: Int[Tensor, " batch"]
+    """Rows among the training spots."""
 
 
 class Predicted(NamedTuple):
@@ -26,20 +56,59 @@ class Predicted(NamedTuple):
 
 @final
 class ContrastiveTask(nn.Module):
-    """CLIP over the tiles and spots of all processes together."""
+    """CLIP or SigLIP over the tiles and spots of all processes together, with squared error beside it under `both`.
 
-    def __init__(self, model: DualEncoder, config: LossConfig) -> None:
+    Raises:
+        ConfigError: SigLIP is asked for with soft targets, or `near` without places.
+
+    """
+
+    place: Tensor
+    section: Tensor
+
+    def __init__(self, model: DualEncoder, config: LossConfig, places: Places | None = None) -> None:
         super().__init__()
+        if config.form == "siglip" and config.targets != "hard":
+            raise ConfigError(
+                f"loss.form is siglip, which knows only pairs and no softer targets, but loss.targets is {config.targets}: "
+                "set loss.targets to hard"
+            )
+        if config.near > 0 and places is None:
+            raise ConfigError(
+                f"loss.near is {config.near:g}, but nobody said where the training spots lie: give their sections"
+            )
         self.model, self.config = model, config
+        if config.near > 0 and places is not None:
+            # Not persistent: where spots lie is known from the data, so neither a run nor a state need keep it.
+            self.register_buffer("place", places.place, persistent=False)
+            self.register_buffer("section", places.section, persistent=False)
 
-    def forward(self, batch: Batch) -> Pair:
-        return self.model(batch.inputs, batch.expression)
+    def forward(self, batch: Batch) -> Encoded:
+        pair: Pair = self.model(batch.inputs, batch.expression)
+        return Encoded(*pair, rows=batch.rows)
 
-    def loss(self, pair: Pair) -> Float[Tensor, ""]:
-        """Return the loss over the spots of all processes."""
-        sides = Sides(*(gather_rows(side) for side in pair[:4]))
-        targets = TARGETS[self.config.targets](sides, pair.scale, self.config.target_temperature)
-        return clip_loss(sides, pair.scale, targets)
+    def loss(self, encoded: Encoded) -> Float[Tensor, ""]:
+        """Return the loss over the spots of all processes; squared error over this one's, as `RegressionTask` does."""
+        sides = Sides(*(gather_rows(side) for side in encoded[:4]))
+        contrastive = self._contrastive(sides, encoded, self.ignored(gather_numbers(encoded.rows), sides.values))
+        if self.config.task != "both":
+            return contrastive
+        return contrastive + self.config.regression * squared_error(encoded.predicted, encoded.values)
+
+    def _contrastive(self, sides: Sides, encoded: Encoded, ignored: Bool[Tensor, "all all"] | None) -> Float[Tensor, ""]:
+        if self.config.form == "siglip":
+            return siglip_loss(sides, encoded.scale, encoded.bias, ignored)
+        targets = TARGETS[self.config.targets](sides, encoded.scale, self.config.target_temperature)
+        return clip_loss(sides, encoded.scale, targets, ignored)
+
+    def ignored(self, rows: Int[Tensor, " all"], values: Float[Tensor, "all genes"]) -> Bool[Tensor, "all all"] | None:
+        """Return the pairs of these spots that are not taken for wrong ones; none where the settings ask for none."""
+        found = []
+        if self.config.near > 0:
+            found.append(near_pairs(self.place[rows], self.section[rows], self.config.near))
+        if self.config.alike < 1:
+            found.append(alike_pairs(values, self.config.alike))
+        return torch.stack(found).any(dim=0) if found else None
 
 
 @final
@@ -58,6 +127,34 @@ class RegressionTask(nn.Module):
         return squared_error(*predicted)
 
 
-def task_of(model: DualEncoder | Regressor, config: LossConfig) -> ContrastiveTask | RegressionTask:
-    """Return the task that trains this model."""
-    return ContrastiveTask(model, config) if isinstance(model, DualEncoder) else RegressionTask(model)
+def task_of(
+    model: DualEncoder | Regressor, config: LossConfig, sections: Sequence[Section] = ()
+) -> ContrastiveTask | RegressionTask:
+    """Return the task that trains this model on the spots of these sections, in their order.
+
+    Raises:
+        ConfigError: the settings of the loss contradict each other.
+        DataError: `loss.near` is set, and a section's tiles have no known places.
+
+    """
+    if isinstance(model, Regressor):
+        return RegressionTask(model)
+    return ContrastiveTask(model, config, places_of(sections) if config.near > 0 and sections else None)
+
+
+def places_of(sections: Sequence[Section]) -> Places:
+    """Return where the spots of these sections lie, in microns.
+
+    Raises:
+        DataError: a section is of ready-cut tiles, which have no known places.
+
+    """
+    for section in sections:
+        if isinstance(section.slide, MosaicSlide):
+            raise DataError(
+                f"section {section.name}: its ready-cut tiles have no known places, so none is near another: "
+                "set loss.near to 0, or use loss.alike"
+            )
+    place = np.concatenate([section.xy * section.mpp for section in sections])
+    number = np.concatenate([np.full(len(section), which) for which, section in enumerate(sections)])
+    return Places(torch.from_numpy(place).float(), torch.from_numpy(number))

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from bleep.encoders.dual import COLDEST, WARMEST, DualEncoder
+from bleep.encoders.dual import BIAS, COLDEST, WARMEST, DualEncoder
 from bleep.encoders.expression import ExpressionEncoder
 from bleep.encoders.heads import ProjectionHead, Standardizer, regression_head
 from bleep.encoders.image import ImageTrunk, build_trunk
 from bleep.encoders.regressor import Regressor
+from bleep.errors import MismatchError
 from bleep.settings import Config, ExpressionConfig
 
 
@@ -94,3 +95,50 @@ def test_an_expression_encoder_with_no_layer_hands_values_on() -> None:
     plain = ExpressionEncoder(6, ExpressionConfig())
     torch.testing.assert_close(plain(values), values)
     assert (plain.width, ExpressionEncoder(6, ExpressionConfig(hidden=(4, 9))).width) == (6, 9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "more"),
+    [
+        ({"form": "siglip", "targets": "hard"}, {"bias"}),
+        ({"task": "both"}, {"regression_head.weight", "regression_head.bias"}),
+        ({"near": 150.0, "alike": 0.9}, set()),
+    ],
+)
+def test_only_what_asks_for_more_weights_has_them_and_the_others_are_the_same(
+    loss: dict[str, object], more: set[str], trunk: ImageTrunk
+) -> None:
+    states = []
+    for settings in ({}, loss):
+        torch.manual_seed(7)
+        states.append(DualEncoder(trunk, 6, config(loss=settings)).state_dict())
+    plain, found = states
+    assert set(found) - set(plain) == more
+    for name, value in plain.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_siglips_bias_starts_as_published_and_clip_has_none(trunk: ImageTrunk) -> None:
+    siglip = DualEncoder(trunk, 6, config(loss={"form": "siglip", "targets": "hard", "temperature": 0.1}))
+    pair = siglip(tiles(), torch.randn(4, 6))
+    assert (float(pair.bias.detach()), BIAS) == (-10, -10)
+    assert float(pair.scale.detach()) == pytest.approx(10)
+    assert pair.bias.requires_grad
+    assert float(DualEncoder(trunk, 6, config())(tiles(), torch.randn(4, 6)).bias) == 0
+
+
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_the_head_of_both_tasks_reads_the_features_the_projection_reads(hidden: int, trunk: ImageTrunk) -> None:
+    model = DualEncoder(trunk, 6, config(loss={"task": "both"}, head={"dim": 8, "hidden": hidden, "dropout": 0.3})).eval()
+    model.standardize.fit(torch.randn(20, trunk.width) * 3 + 1)
+    pair = model(tiles(), torch.randn(4, 6))
+    assert model.regression_head is not None
+    torch.testing.assert_close(pair.predicted, model.regression_head(pair.features))
+    torch.testing.assert_close(pair.predicted, model.predict_features(trunk(tiles())))
+
+
+def test_a_contrastive_model_predicts_no_values(trunk: ImageTrunk) -> None:
+    model = DualEncoder(trunk, 6, config())
+    assert model(tiles(), torch.randn(4, 6)).predicted.shape == (4, 0)
+    with pytest.raises(MismatchError, match="no regression head"):
+        model.predict_features(torch.randn(4, trunk.width))

@@ -345,6 +345,27 @@ def test_a_file_garbled_inside_never_shows_another_picture(
     assert not capsys.readouterr().err
 
 
+def without_a_tile(path: Path, content: bytes) -> Path:
+    """Take one tile of level 0 out of a file."""
+    path.write_bytes(content)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        counts = file.pages[0].tags["TileByteCounts"]
+        counts.overwrite([0 if tile == 7 else count for tile, count in enumerate(counts.value)])
+    return path
+
+
+def test_what_a_scanner_did_not_take_is_white(made: Made, pixels: np.ndarray, tmp_path: Path) -> None:
+    slide = open_slide(without_a_tile(tmp_path / "a.svs", made("svs").read_bytes()))
+    column, row = 7 % -(-WIDTH // 256), 7 // -(-WIDTH // 256)
+    assert (slide.region(column * 256, row * 256, 256, "white") == 255).all()
+    np.testing.assert_array_equal(slide.region(0, 0, 256, "white"), pixels[:256, :256])
+
+
+def test_a_tile_that_is_not_there_is_not_shown_black(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.tif: is damaged or cut short \(1 tiles without pixels\)"):
+        open_slide(without_a_tile(tmp_path / "a.tif", made("libvips").read_bytes()))
+
+
 @pytest.mark.parametrize("ending", [".svs", ".ndpi", ".mrxs", ".tif", ".ome.tiff", ".jpg"])
 @pytest.mark.parametrize("content", [b"", b"just words, and no slide", b"II*\0\x08\0\0\0", None])
 def test_what_is_no_slide_is_refused(ending: str, content: bytes | None, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from torch import nn
 from bleep.training.gradcache import backward
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-KINDS = ("hard", "projected", "inputs", "regression")
+KINDS = (
+    *("hard", "projected", "inputs", "siglip", "near", "alike", "siglip near alike"),
+    *("both", "both near", "regression"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,7 @@ def test_chunks_of_any_size_give_loss_and_gradients_of_the_whole(kind: str, chun
         task, batch = script.make(kind)
         loss = backward(task, task.loss, batch, size, accelerator)
         results.append((loss, script.gradients(task)))
+    assert set(script.KINDS) == set(KINDS)
     (whole, expected), (chunked, found) = results
     torch.testing.assert_close(chunked, whole)
     assert set(found) == set(expected)

@@ -21,6 +21,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "regression": {"loss": {"task": "regression"}, "head": {"hidden": 8, "dropout": 0.2}},
     "validated": {"data": {"split": "section", "test": ["toy4"], "val": "group"}, "head": {"dropout": 0.2}},
     "full trunk": {"image": {"train": "full"}, "optim": {"trunk_lr": 1e-3}},
+    "averaged": {"head": {"dropout": 0.2}, "optim": {"ema": 0.9}},
+    "averaged, validated": {
+        "data": {"split": "section", "test": ["toy4"], "val": "group"},
+        "head": {"dropout": 0.2},
+        "optim": {"ema": 0.9},
+    },
+    "plateau": {
+        "data": {"split": "section", "test": ["toy4"], "val": "group"},
+        "optim": {"schedule": "plateau", "patience": 5, "lr": 0.02},
+    },
+    "gradual": {
+        "image": {"train": "gradual", "unfreeze": 2, "layer_decay": 0.5},
+        "optim": {"trunk_lr": 1e-3, "schedule": "constant"},
+    },
+    "lora": {"image": {"train": "lora", "trunk": "test_vit", "lora_rank": 2}, "optim": {"trunk_lr": 1e-3}},
 }
 
 

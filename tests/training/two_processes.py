@@ -18,19 +18,30 @@ from bleep.encoders.regressor import Regressor
 from bleep.records import Batch
 from bleep.settings import Config
 from bleep.training.gradcache import backward
-from bleep.training.tasks import task_of
+from bleep.training.tasks import ContrastiveTask, Places, task_of
 
-KINDS = ("hard", "projected", "inputs", "regression")
+KINDS = {
+    "hard": {"targets": "hard"},
+    "projected": {"targets": "projected"},
+    "inputs": {"targets": "inputs"},
+    "siglip": {"form": "siglip", "targets": "hard"},
+    "near": {"targets": "hard", "near": 150.0},
+    "alike": {"targets": "inputs", "alike": 0.3},
+    "siglip near alike": {"form": "siglip", "targets": "hard", "near": 150.0, "alike": 0.3},
+    "both": {"task": "both", "regression": 0.7},
+    "both near": {"task": "both", "targets": "projected", "near": 150.0},
+    "regression": {"task": "regression"},
+}
+"""Settings of the loss, by name."""
 CHUNKS = (None, 4, 1)
 SPOTS, GENES = 12, 6
 
 
 def make(kind: str) -> tuple[nn.Module, Batch]:
     """Return the same task and the same whole batch on every process."""
-    loss = {"task": "regression"} if kind == "regression" else {"targets": kind, "temperature": 0.2}
     config = Config.load(
         {
-            "loss": loss,
+            "loss": {"temperature": 0.2, **KINDS[kind]},
             "head": {"dim": 8, "dropout": 0.0},
             "expression": {"hidden": [10]},
             "image": {"trunk": "test_resnet", "weights": "random"},
@@ -42,7 +53,18 @@ def make(kind: str) -> tuple[nn.Module, Batch]:
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(SPOTS, trunk.width, generator=generator)
     values = torch.randn(SPOTS, GENES, generator=generator)
-    return task_of(model, config.loss), Batch(features, values, torch.arange(SPOTS))
+    # The batch's spots are not the first of all, nor in order: a task that took their number in the batch would fail.
+    batch = Batch(features, values, torch.randperm(2 * SPOTS, generator=generator)[:SPOTS])
+    if isinstance(model, Regressor):
+        return task_of(model, config.loss), batch
+    return ContrastiveTask(model, config.loss, places()), batch
+
+
+def places() -> Places:
+    """Return two sections of spots 100 microns apart, in rows of four."""
+    number = torch.arange(2 * SPOTS) % SPOTS
+    place = torch.stack([number % 4, number // 4], dim=1) * 100.0
+    return Places(place + 30_000, torch.arange(2 * SPOTS) // SPOTS)
 
 
 def gradients(task: nn.Module) -> dict[str, torch.Tensor]:

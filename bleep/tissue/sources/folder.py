@@ -20,6 +20,8 @@ from bleep.tissue.sources.tables import numeric, read_table, sparse_counts
 
 WORDS = ("ID", "path", "section", "patient")
 """Columns that are not genes."""
+CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""What no name may hold: each is written into tables, and into sentences of one line."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Files of a bare folder that are taken for tiles."""
 
@@ -45,6 +47,10 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
         if table[word].isna().any():
             row = int(np.argmax(table[word].isna())) + 2
             raise DataError(f"{path}: line {row} has no {word}; expected one on every line")
+        odd = table[word].str.contains(CONTROL)
+        if odd.any():
+            cell = table[word].iloc[int(np.argmax(odd))][:40]
+            raise DataError(f"{path}: {word} {cell!r} holds a line break or another control character; write it without")
     twice = table["ID"][table["ID"].duplicated()]
     if len(twice):
         raise DataError(f"{path}: ID {twice.iloc[0]!r} stands more than once; each must stand once")

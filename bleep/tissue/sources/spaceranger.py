@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-from scipy import io, sparse
+from scipy import sparse
 
 from bleep.errors import DataError
 from bleep.tissue.sources.tables import Measured, read_headless, read_table, scale_of
@@ -23,6 +24,11 @@ PIXELS = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
 """The columns that are x and y, in pixels of the full-resolution picture."""
 HEADLESS = "tissue_positions_list"
 """What the name of a table of positions without a header holds."""
+DAMAGES = (
+    *(OSError, EOFError, zlib.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
+    *(RuntimeError, MemoryError, pd.errors.ParserWarning),
+)
+"""What h5py, gzip and pandas raise at a damaged file of counts."""
 GENES = "Gene Expression"
 """Kind of the features that are genes; others are antibodies, CRISPR guides and the like."""
 
@@ -65,8 +71,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         if all(names.count(column) == 1 for column in COLUMNS):
             table = parquet.read_table(path, columns=list(COLUMNS))
             table = table.filter(compute.equal(compute.cast(table["in_tissue"], "int64"), 1))
-            table = table.set_column(0, "barcode", compute.cast(table["barcode"], "string"))
-            return table.to_pandas(ignore_metadata=True)
+            table = table.append_column("text", compute.cast(table["barcode"], "string")).drop_columns(["barcode"])
+            return table.to_pandas(ignore_metadata=True).rename(columns={"text": "barcode"})
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a table there") from None
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
@@ -135,19 +141,48 @@ def read_mtx(matrix: Path, features: Path, barcodes: Path) -> Measured:
         DataError: a file is damaged, they are of different runs, or they hold no genes.
 
     """
-    with _damage(matrix, "cannot be read as a matrix"):
-        found = io.mmread(matrix)
-        if np.iscomplexobj(found):
-            raise ValueError("its values are complex")
-        table = sparse.csr_matrix(found.T, dtype=np.float32)
     genes = _names(features, ("id", "name"), ("kind",))
     spots = pd.Index(_names(barcodes, ("barcode",))["barcode"])
-    if table.shape != (len(spots), len(genes)):
-        raise DataError(
-            f"{matrix}: holds {table.shape[1]} genes x {table.shape[0]} spots, but {features.name} has {len(genes)} lines and "
-            f"{barcodes.name} {len(spots)}; they are of different runs"
-        )
+    with _damage(matrix, "cannot be read as a matrix"):
+        shape, entries = _entries(matrix)
+        if shape != (len(genes), len(spots)):
+            raise DataError(
+                f"{matrix}: holds {shape[0]} genes x {shape[1]} spots, but {features.name} has {len(genes)} lines and "
+                f"{barcodes.name} {len(spots)}; they are of different runs"
+            )
+        at = (entries["spot"].to_numpy() - 1, entries["gene"].to_numpy() - 1)
+        table = sparse.csr_matrix((entries["count"].to_numpy(), at), shape=shape[::-1])
     return _measured(features, spots, genes if "kind" in genes else genes.assign(kind=GENES), table)
+
+
+def _entries(path: Path) -> tuple[tuple[int, int], pd.DataFrame]:
+    """Read an MTX file: its genes and spots, and gene, spot and count of each entry, counted from 1.
+
+    scipy's own reader ends the process at some damaged files, so pandas reads the lines.
+    """
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        kind = next(file, "").lower().split()
+        if kind[:3] != ["%%matrixmarket", "matrix", "coordinate"] or kind[3:4] not in (["integer"], ["real"]):
+            raise ValueError("its first line does not say %%MatrixMarket matrix coordinate integer")
+        if kind[4:] != ["general"]:
+            raise ValueError(f"it is {' '.join(kind[4:])[:40]}, not general")
+        before, line = 2, next(file, "")
+        while line.startswith("%"):
+            before, line = before + 1, next(file, "")
+        genes, spots, count = (int(word) for word in line.split())
+    names = {"gene": np.int64, "spot": np.int64, "count": np.float32}
+    if count == 0:
+        return (genes, spots), pd.DataFrame({name: np.zeros(0, kind) for name, kind in names.items()})
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # It warns of lines with more than three cells, and leaves out what is too much.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        table = pd.read_csv(path, sep=r"\s+", header=None, names=list(names), dtype=names, skiprows=before, index_col=False)
+    if len(table) != count:
+        raise ValueError(f"it has {len(table)} entries where {count} are announced")
+    inside = table["gene"].between(1, genes) & table["spot"].between(1, spots)
+    if not inside.all():
+        raise ValueError(f"entry {int(np.argmin(inside)) + 1} lies outside {genes} genes x {spots} spots")
+    return (genes, spots), table
 
 
 def _names(path: Path, names: tuple[str, ...], more: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -181,11 +216,11 @@ def _unique(names: pd.Index) -> pd.Index:
 
 @contextlib.contextmanager
 def _damage(path: Path, what: str) -> Iterator[None]:
-    """Turn what h5py, gzip and scipy raise at a damaged file into one sentence."""
+    """Turn what a damaged file makes the libraries raise into one sentence."""
     try:
         yield
     except DataError:
         raise
-    except (OSError, EOFError, zlib.error, KeyError, ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:
+    except DAMAGES as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise DataError(f"{path}: {what} ({reason}); fetch or write it again") from None

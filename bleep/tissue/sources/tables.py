@@ -76,7 +76,7 @@ def _clear(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a table there") from None
     except pd.errors.ParserWarning:
-        raise DataError(f"{path}: its rows have more cells than its header; name every column, or cut what is too much") from None
+        raise DataError(f"{path}: its rows have more cells than its header; name every column, or cut the rest off") from None
     except DAMAGES as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None

@@ -69,7 +69,16 @@ class Place:
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; which bins and which picture are used, and the microns per pixel, are said aloud."""
     places = _places(data.root.resolve())
-    return tuple(_read_one(name, _chosen(name, places[name], data), data) for name in chosen_names(list(places), data))
+    chosen = {name: _chosen(name, places[name], data) for name in chosen_names(list(places), data)}
+    pictures = {name: _picture(name, place, data) for name, place in chosen.items()}
+    shown: dict[Path, str] = {}
+    for name, (_, path) in pictures.items():
+        if shown.setdefault(path, name) != name:
+            raise DataError(
+                f"data.image: {data.image} is the same picture for sections {shown[path]!r} and {name!r}; write {{name}} "
+                "where the name of the section stands"
+            )
+    return tuple(_read_one(name, place, *pictures[name], data) for name, place in chosen.items())
 
 
 def _places(root: Path) -> dict[str, list[Place]]:
@@ -111,7 +120,7 @@ def _chosen(name: str, places: list[Place], data: DataConfig) -> Place:
     return fitting[0]
 
 
-def _read_one(name: str, place: Place, data: DataConfig) -> Section:
+def _read_one(name: str, place: Place, scale_name: str, picture: Path, data: DataConfig) -> Section:
     path, where = place.find((FACTORS,)), place.find(POSITIONS)
     if path is None or where is None:
         names = " or ".join(f"{place.prefix}{name}" for name in POSITIONS)
@@ -121,7 +130,6 @@ def _read_one(name: str, place: Place, data: DataConfig) -> Section:
     if place.bin and said != place.bin:
         raise DataError(f"{path}: says its bins are {said!r} um wide, but its folder is called {place.counts.name}")
     table = read_positions(where)
-    scale_name, picture = _picture(place, data)
     scale = 1.0 if scale_name == "full" else _factor(factors, f"tissue_{scale_name}_scalef", path)
     pitch = float(place.bin or PITCH)
     if data.mpp is not None:
@@ -166,14 +174,14 @@ def _factor(factors: dict[str, Any], key: str, path: Path) -> float:
     return float(value)
 
 
-def _picture(place: Place, data: DataConfig) -> tuple[str, Path]:
+def _picture(name: str, place: Place, data: DataConfig) -> tuple[str, Path]:
     if data.image is not None:
-        paths = [folder / data.image for folder in place.seen_from]
+        paths = [folder / str(data.image).replace("{name}", name) for folder in place.seen_from]
         return data.image_scale, next((path for path in paths if path.exists()), paths[0])
-    for scale, name in PICTURES:
-        if path := place.find((name,), ("",)):
+    for scale, file in PICTURES:
+        if path := place.find((file,), ("",)):
             return scale, path
-    if packed := place.find(tuple(name for _, name in PICTURES), (".gz",)):
+    if packed := place.find(tuple(file for _, file in PICTURES), (".gz",)):
         raise DataError(f"{packed}: is packed, and pictures are read unpacked: run gunzip on it")
     raise DataError(f"{place.spatial[0]}: has no tissue_hires_image or tissue_lowres_image; name the picture with data.image")
 

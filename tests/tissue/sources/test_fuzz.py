@@ -3,7 +3,9 @@
 import argparse
 import gzip
 import runpy
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from bleep.cli.flags import add_settings, load_settings
-from bleep.errors import BleepError
+from bleep.errors import BleepError, ConfigError
 from bleep.recipes import merged
 from bleep.settings import Config, DataConfig, describe_fields
 from bleep.tissue.slides import save_png
@@ -122,8 +124,11 @@ def one_sentence(read: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz")
+def root() -> Iterator[Path]:
+    """A folder in memory where there is one: some twenty thousand small files are written."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def positions_of_toy(root: Path, name: str) -> bytes:
@@ -143,6 +148,7 @@ CSV = b"ID,path,section,patient,GENE1,GENE2\na,t0.png,one,p,1,0\nb,t1.png,one,p,
 @example(content=CSV.replace(b"2.5", b"9" * 30))
 @example(content=CSV.replace(b"GENE1", b""))
 @example(content=b"\x0b" + CSV)
+@example(content=CSV.replace(b"t1.png", b"\x0c"))
 @given(content=contents(CSV, ("ID", "path", "section", "patient", "GENE1")))
 def test_a_csv_of_tiles(content: bytes, root: Path) -> None:
     for name in ("t0.png", "t1.png"):
@@ -165,11 +171,29 @@ def test_tables_with_and_without_a_header(content: bytes, packed: bool, root: Pa
     assert table is None or list(table.columns)[:2] == ["a", "b"]
 
 
-@THOROUGH
+@settings(THOROUGH, max_examples=800)
 @given(content=damaged(gzip.compress(b"\ta\tb\n1x1\t1\t2\n1x2\t0\t4\n", mtime=0)))
 def test_packed_counts(content: bytes, root: Path) -> None:
     (root / "counts.tsv.gz").write_bytes(content)
     one_sentence(lambda: tables.read_counts(root / "counts.tsv.gz"))
+
+
+@settings(THOROUGH, max_examples=800)
+@given(drawn=st.data())
+def test_matrices_of_counts(drawn: st.DataObject, root: Path) -> None:
+    folder = root / "mtx"
+    if not folder.exists():
+        FILES.write_mtx(TOY, folder)
+        shutil.copytree(folder, root / "whole_mtx")
+    name = drawn.draw(st.sampled_from(["matrix.mtx", "matrix.mtx", "features.tsv", "barcodes.tsv"]))
+    whole = (root / "whole_mtx" / name).read_bytes()
+    (folder / name).write_bytes(drawn.draw(damaged(whole)))
+    try:
+        files = [folder / other for other in ("matrix.mtx", "features.tsv", "barcodes.tsv")]
+        counts = one_sentence(lambda: spaceranger.read_mtx(*files))
+        assert counts is None or counts.matrix.shape == (len(counts.spots), len(counts.genes))
+    finally:
+        (folder / name).write_bytes(whole)
 
 
 COUNTS = tables.Measured(
@@ -287,6 +311,35 @@ def test_recipes(drawn: st.DataObject, root: Path, shipped: bytes) -> None:
     if config is not None:
         path.write_text(yaml.safe_dump(config.dump()), encoding="utf-8")
         assert Config.load(path) == config
+
+
+VALUES_OF_NOTHING = ["2001-99-99", "!!int x", "!!bool maybe", "!!timestamp x", "!!float q", "0x_", "9" * 5000, "[" * 500]
+
+
+@pytest.mark.parametrize("value", VALUES_OF_NOTHING, ids=lambda value: value[:12])
+def test_values_that_only_look_like_dates_or_numbers_are_refused(value: str, root: Path) -> None:
+    (root / "own.yaml").write_text(f"seed: {value}")
+    with pytest.raises(ConfigError, match=r"own\.yaml: holds a value that YAML cannot read"):
+        Config.load(root / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: &a {data: *a}", "a part holds itself"),
+        ("optim: {lr: .inf}", r"optim\.lr: input should be a finite number"),
+        ("seed: 4294967296", "seed: input should be less than 4294967296"),
+        (f"optim: {{epochs: [0x{'f' * 5000}]}}", "but found a number of more digits than Python writes"),
+        (f"optim: {{epochs: {'x' * 5000}}}", r"but found 'xxx.{100,130}xxx' \("),
+        ('"data\\nroot": 1', "data root: unknown setting"),
+    ],
+)
+def test_settings_that_broke_the_reader_are_refused(text: str, words: str, root: Path) -> None:
+    (root / "own.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        Config.load(root / "own.yaml", root / "own.yaml")
+    assert len(str(caught.value)) < 500
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,14 @@ def test_every_version_reads_to_the_same_tissue(positions: str, counts: str, tmp
     assert section.mpp == pytest.approx(100.0 / section.pitch(), rel=0.3)
 
 
+def test_columns_of_a_parquet_may_stand_in_any_order_and_kind(tmp_path: Path) -> None:
+    root = FILES.visium(TOY, tmp_path / "sample", "tissue_positions.parquet")
+    path = root / "spatial" / "tissue_positions.parquet"
+    table = pd.read_parquet(path).assign(more="x").astype({"in_tissue": bool, "barcode": "category", "array_row": "uint8"})
+    table[table.columns[::-1]].set_index("barcode", drop=False).to_parquet(path)
+    assert is_toy(read(root))
+
+
 def test_counts_behind_a_prefix_are_found(tmp_path: Path) -> None:
     root = FILES.visium(TOY, tmp_path / "sample")
     (root / "filtered_feature_bc_matrix.h5").rename(root / "S1_filtered_feature_bc_matrix.h5")
@@ -212,6 +220,16 @@ def test_the_flat_packed_files_of_geo_read_to_the_same_tissue(counts: str, tmp_p
     assert is_toy(two, OTHER)
 
 
+def test_each_section_has_its_own_full_picture(tmp_path: Path) -> None:
+    for name, toy in (("GSM1", TOY), ("GSM2", OTHER)):
+        FILES.geo(toy, tmp_path, f"{name}_")
+        save_png(np.full((1024, 1024, 3), 200, np.uint8), tmp_path / f"{name}.png")
+    found = read_sections(DataConfig(source="visium", root=tmp_path, image="{name}.png"))  # type: ignore[arg-type]
+    assert [section.slide.path.name for section in found] == ["GSM1.png", "GSM2.png"]
+    with pytest.raises(DataError, match=r"is the same picture for sections 'GSM1' and 'GSM2'; write \{name\}"):
+        read_sections(DataConfig(source="visium", root=tmp_path, image="GSM1.png"))  # type: ignore[arg-type]
+
+
 def test_what_must_be_unpacked_first_is_said(tmp_path: Path) -> None:
     FILES.geo(TOY, tmp_path, "GSM1_")
     counts, picture = (tmp_path / f"GSM1_{name}" for name in ("filtered_feature_bc_matrix.h5", "tissue_hires_image.png"))
@@ -270,6 +288,15 @@ def test_matrices_of_different_runs_are_refused(tmp_path: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(DataError, match="they are of different runs"):
         read(root)
+
+
+def test_a_zero_byte_in_a_matrix_does_not_end_the_process(tmp_path: Path) -> None:
+    # scipy's own reader of MTX does, at a zero byte behind the last number of a line.
+    root = FILES.visium(TOY, tmp_path / "sample", counts="mtx")
+    path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
+    head, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([head, *rest[:2], f"{rest[2]}\0", *rest[3:]]))
+    assert is_toy(read(root))
 
 
 @pytest.mark.data

@@ -1,0 +1,255 @@
+"""A study: trials of settings, proposed by Optuna from the scores of earlier ones, kept in a database.
+
+The trial a study proposes depends on the seed, its number and the trials before it alone. So a study that was stopped goes on
+as if it had not been.
+"""
+
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+
+from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
+from bleep.training.space import Among, Space
+
+try:
+    import optuna
+    from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+    from optuna.trial import FrozenTrial, TrialState
+    from sqlalchemy.exc import SQLAlchemyError
+except ModuleNotFoundError:
+    raise DataError("tuning needs the extra tune: pip install 'bleep-st[tune]'") from None
+
+log = logging.getLogger(__name__)
+
+ENDS: dict[TrialState, Literal["done", "pruned", "failed"]] = {
+    TrialState.COMPLETE: "done",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+UNTRIED = 5
+"""Trials that must be done before one is stopped early for being worse than most."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial that has ended, and counts."""
+
+    number: int
+    state: Literal["done", "pruned", "failed"]
+    """`pruned`: stopped early, being worse than most; `failed`: could not be trained."""
+    score: float | None
+    """Best validation score seen; none: failed before the first."""
+    values: dict[str, Any]
+    """The settings tried, by their dotted names."""
+    log: list[dict[str, float | int]]
+    """A line an epoch."""
+    seconds: float
+    why: str
+    """Why it failed."""
+
+
+@final
+class Trial:
+    """A trial while it goes on."""
+
+    def __init__(self, inner: optuna.Trial, values: dict[str, Any]) -> None:
+        self._inner, self.values = inner, values
+
+    @property
+    def number(self) -> int:
+        """Its number in the study, from 0."""
+        return self._inner.number
+
+    def report(self, epoch: int, score: float) -> None:
+        """Note the validation score of an epoch, and end the trial here when it is worse than most were at this point."""
+        self._inner.report(score, epoch)
+        if self._inner.should_prune():
+            raise optuna.TrialPruned
+
+    def note(self, lines: list[dict[str, float | int]]) -> None:
+        """Keep the lines of the training's log with the trial."""
+        self._inner.set_user_attr("log", lines)
+
+
+@final
+class Study:
+    """Trials of one recipe and one search space; several processes may work on one database."""
+
+    def __init__(self, inner: optuna.Study, space: Space, seed: int) -> None:
+        self._inner, self.space, self.seed = inner, space, seed
+
+    @classmethod
+    def open(cls, storage: str, name: str, space: Space, facts: Mapping[str, Any], seed: int, patience: int) -> "Study":
+        """Open or begin a study in a database, given as a URL; `facts` say what all of its trials share.
+
+        No trial is stopped before it has done `patience` epochs.
+
+        Raises:
+            DataError: the database cannot be read or written.
+            MismatchError: the study there is of other facts.
+
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else None
+        with _clear_errors(storage):
+            kept = optuna.storages.RDBStorage(storage, engine_kwargs=waiting)
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=UNTRIED, n_warmup_steps=patience)
+            inner = optuna.create_study(storage=kept, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True)
+            if "facts" not in inner.user_attrs:
+                inner.set_user_attr("facts", dict(facts))
+            known = inner.user_attrs["facts"]
+            for key, value in facts.items():
+                if known.get(key) != value:
+                    raise MismatchError(
+                        f"{storage}: the study {name} there began with {key} = {known.get(key)}, now it is {value}; "
+                        "go on with the same settings, or choose another --out"
+                    )
+        study = cls(inner, space, seed)
+        study._bury()
+        return study
+
+    def run(self, trials: int, objective: Callable[[Trial], float], after: Callable[[], None]) -> None:
+        """Try settings until `trials` have ended in all; `after` is called when one has ended.
+
+        A trial that raises ConfigError or WeightsError has failed, and the study goes on; it ends at any other error.
+
+        Raises:
+            DataError, MismatchError: what a trial raised.
+
+        """
+        with _clear_errors("the study's database"):
+            while len(self._counted()) < trials:
+                trial = self._ask()
+                # Another process may have asked at the same moment: the trials with the lower numbers count.
+                if sum(other.number < trial.number for other in self._counted()) >= trials:
+                    self._inner.tell(trial.number, state=TrialState.FAIL)
+                    break
+                self._try(trial, objective)
+                after()
+
+    def tried(self) -> list[Tried]:
+        """Return the trials that have ended, the best first, those that were stopped early or failed last."""
+        found = [_tried(trial, self.space) for trial in self._counted() if trial.state in ENDS]
+        order = list(ENDS.values())
+        return sorted(found, key=lambda one: (order.index(one.state), -(one.score or 0.0), one.number))
+
+    def running(self) -> set[int]:
+        """Return the numbers of trials that go on somewhere."""
+        return {trial.number for trial in self._inner.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING}
+
+    def importances(self) -> dict[str, float]:
+        """Return which share of the spread among good trials each setting accounts for, the largest first.
+
+        They are those of PED-ANOVA (Watanabe et al., IJCAI 2023); empty when fewer than four trials are done.
+        """
+        done = [trial for trial in self._inner.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+        if len(done) < 4 or len({trial.value for trial in done}) < 2:
+            return {}
+        with _quiet():
+            found = optuna.importance.get_param_importances(
+                self._inner, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+            )
+        return {name: float(share) for name, share in found.items() if np.isfinite(share)}
+
+    def _counted(self) -> list[FrozenTrial]:
+        """Return trials that go on, or ended by themselves; those whose process was stopped do not count."""
+        trials = self._inner.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state != TrialState.FAIL or "why" in trial.user_attrs]
+
+    def _ask(self) -> Trial:
+        inner = self._inner.ask()
+        inner.set_user_attr("process", _process())
+        seed = int(np.random.SeedSequence([self.seed, inner.number]).generate_state(1)[0])
+        with _quiet():
+            self._inner.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
+        values: dict[str, Any] = {}
+        for name, rule in self.space.items():
+            if isinstance(rule, Among):
+                labels = rule.labels()
+                values[name] = rule.choices[labels.index(inner.suggest_categorical(name, labels))]
+            elif rule.whole:
+                values[name] = inner.suggest_int(name, int(rule.low), int(rule.high), log=rule.log)
+            else:
+                values[name] = inner.suggest_float(name, rule.low, rule.high, log=rule.log)
+        return Trial(inner, values)
+
+    def _try(self, trial: Trial, objective: Callable[[Trial], float]) -> None:
+        try:
+            score = objective(trial)
+            if not np.isfinite(score):
+                raise ConfigError(f"the validation score is {score}")
+            self._inner.tell(trial.number, score)
+        except optuna.TrialPruned:
+            self._inner.tell(trial.number, state=TrialState.PRUNED)
+        except (ConfigError, WeightsError) as error:
+            log.warning("trial %d failed: %s", trial.number, error)
+            trial._inner.set_user_attr("why", str(error))
+            self._inner.tell(trial.number, state=TrialState.FAIL)
+        except BaseException:
+            # Stopped from outside, or the data is at fault and not the settings: as if it had not been tried.
+            self._inner.tell(trial.number, state=TrialState.FAIL)
+            raise
+
+    def _bury(self) -> None:
+        """End trials of processes of this machine that are no more; they do not count."""
+        for trial in self._inner.get_trials(deepcopy=False):
+            host, _, number = str(trial.user_attrs.get("process", "")).rpartition(":")
+            if trial.state == TrialState.RUNNING and host == platform.node() and not _lives(int(number)):
+                self._inner.tell(trial.number, state=TrialState.FAIL)
+
+
+def _tried(trial: FrozenTrial, space: Space) -> Tried:
+    values = dict(trial.params)
+    for name, rule in space.items():
+        if isinstance(rule, Among) and name in values:
+            values[name] = rule.choices[rule.labels().index(values[name])]
+    scores = [score for score in trial.intermediate_values.values() if np.isfinite(score)]
+    began, ended = trial.datetime_start, trial.datetime_complete
+    return Tried(
+        number=trial.number,
+        state=ENDS[trial.state],
+        score=trial.value if trial.state == TrialState.COMPLETE else max(scores, default=None),
+        values=values,
+        log=list(trial.user_attrs.get("log", [])),
+        seconds=(ended - began).total_seconds() if began and ended else 0.0,
+        why=str(trial.user_attrs.get("why", "")),
+    )
+
+
+def _process() -> str:
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out that parts of Optuna may still change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+@contextmanager
+def _clear_errors(storage: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, DuplicatedStudyError, KeyError, RuntimeError) as error:
+        line = str(error.__cause__ or error).strip().splitlines()[0][:200]
+        raise DataError(f"{storage}: cannot be used as the database of a study ({line}); choose another --storage") from None

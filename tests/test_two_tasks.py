@@ -1,0 +1,99 @@
+"""A run trained for both tasks, from its recipe to the table; and the other losses, once through."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bleep
+from bleep import pipeline
+from bleep.encoders.dual import DualEncoder
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.runs import Run
+from bleep.settings import Config
+from bleep.tissue.tiles import Tiles
+
+BOTH = {"loss": {"task": "both"}, "head": {"hidden": 8}}
+
+
+@pytest.fixture(scope="module")
+def both(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run for both tasks with its index; read it."""
+    out = tmp_path_factory.mktemp("both") / "run"
+    run = pipeline.fit(Config.load(recipe(out, BOTH, {"data": {"split": "section", "test": ["toy4"], "val": "group"}})))
+    pipeline.build_reference(run).save(out / "reference")
+    return out
+
+
+def test_a_run_for_both_tasks_has_both_predictors_and_both_stand_in_the_table(both: Path) -> None:
+    run, reference = Run.load(both), bleep.Reference.load(both / "reference")
+    predictors = pipeline.predictors_of(run, reference)
+    assert set(predictors) == {"retrieval", "regression"}
+    tiles = Tiles(bleep.load_split(run.config).test, run.spec)
+    one, other = (predictors[name].predict(tiles).expression for name in ("retrieval", "regression"))
+    assert np.abs(one - other).max() > 0.01
+    assert {"retrieval", "regression", "ridge"} <= set(bleep.evaluate([both]).rows.index)
+    with pytest.raises(DataError, match="bleep index build"):
+        pipeline.predictors_of(run, None)
+
+
+def test_a_query_of_a_run_for_both_tasks_retrieves_and_its_head_can_be_asked(both: Path) -> None:
+    run = Run.load(both)
+    tiles = Tiles(bleep.load_split(run.config).test, run.spec)
+    prediction, reference = pipeline.query(run, both, tiles)
+    assert reference is not None
+    assert prediction.neighbors is not None
+    direct = bleep.RegressionPredictor(run).predict(tiles)
+    assert direct.predictor == "regression"
+    assert np.isfinite(direct.expression).all()
+
+
+def test_validation_of_a_run_for_both_tasks_is_the_mean_of_the_two(both: Path) -> None:
+    lines = [json.loads(line) for line in (both / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["val_score"] == pytest.approx((line["val_retrieval"] + line["val_regression"]) / 2)
+    assert lines
+
+
+def test_a_run_for_both_tasks_is_not_averaged_with_runs_of_one(recipe: Any, trained: dict[str, Path], tmp_path: Path) -> None:
+    run = pipeline.fit(Config.load(recipe(tmp_path / "run", BOTH, {"optim": {"epochs": 1}})))
+    pipeline.build_reference(run).save(tmp_path / "run" / "reference")
+    with pytest.raises(MismatchError, match="but the first contrastive run has"):
+        bleep.evaluate([trained["contrastive"], tmp_path / "run"])
+    with pytest.raises(MismatchError, match="but the first both run has"):
+        bleep.evaluate([tmp_path / "run", trained["regression"]])
+
+
+def test_a_contrastive_run_has_no_regression_head_to_ask(trained: dict[str, Path]) -> None:
+    run = Run.load(trained["contrastive"])
+    with pytest.raises(MismatchError, match="no regression head"):
+        bleep.RegressionPredictor(run).predict(Tiles(bleep.load_split(run.config).test, run.spec))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"form": "siglip", "targets": "hard", "temperature": 0.1},
+        {"near": 40.0, "alike": 0.8},
+    ],
+)
+def test_other_losses_go_the_whole_way(loss: dict[str, Any], recipe: Any, tmp_path: Path) -> None:
+    fresh = pipeline.fit(Config.load(recipe(tmp_path / "run", {"loss": loss})))
+    loaded = Run.load(tmp_path / "run")
+    assert loaded.weights_digest() == fresh.weights_digest()
+    assert isinstance(loaded.model, DualEncoder)
+    assert (loaded.model.bias is not None) == ("form" in loss)
+    pipeline.build_reference(loaded).save(tmp_path / "run" / "reference")
+    assert np.isfinite(bleep.evaluate([tmp_path / "run"]).rows["pcc"]).all()
+
+
+def test_losses_that_cannot_be_are_refused_before_anything_is_written(recipe: Any, files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match=r"set loss\.targets to hard"):
+        pipeline.fit(Config.load(recipe(out, {"loss": {"form": "siglip"}})))
+    data = {"source": "folder", "root": str(files / "folder" / "train.csv"), "split": "section", "test": ["toy2"]}
+    with pytest.raises(DataError, match="ready-cut tiles have no known places"):
+        pipeline.fit(Config.load(recipe(out, {"data": data, "loss": {"near": 150.0}})))
+    assert not out.exists()

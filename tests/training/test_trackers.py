@@ -1,0 +1,49 @@
+"""Trackers are told the settings and every epoch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bleep import pipeline
+from bleep.errors import DataError
+from bleep.runs import Run
+from bleep.settings import Config
+from bleep.training import trackers
+from bleep.training.trackers import flat
+
+
+def test_a_tracker_that_is_not_installed_is_said_in_a_sentence_and_nothing_is_written(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"optim\.tracker trackio needs the extra track: pip install"):
+        pipeline.fit(Config.load(recipe(tmp_path / "out", {"optim": {"tracker": "trackio"}})))
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_are_laid_flat_with_plain_values() -> None:
+    found = flat(Config().dump())
+    assert found["optim.lr"] == 1e-3
+    assert found["tiles.microns"] == "[155.0]"
+    assert found["optim.chunk"] == "None"
+    assert all(isinstance(value, str | int | float | bool) for value in found.values())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_gets_the_line_of_every_epoch(recipe: Any, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "out"
+    pipeline.fit(Config.load(recipe(out, {"optim": {"tracker": "tensorboard"}})))
+    plain = pipeline.fit(Config.load(recipe(tmp_path / "plain")))
+    assert plain.weights_digest() == Run.load(out).weights_digest()
+    found = EventAccumulator(str(out / "bleep"))
+    found.Reload()
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [(e.step, e.value) for e in found.Scalars("loss")] == [
+        (n, pytest.approx(line["loss"])) for n, line in enumerate(lines)
+    ]
+    assert "lr" in found.Tags()["scalars"]
