@@ -1,6 +1,5 @@
 """Every setting, in one frozen typed tree; the text under a field is its help, its docs line and its hint."""
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from bleep.errors import ConfigError
+from bleep.fields import described, sentence
 from bleep.recipes import merged, read_yaml
 
 SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "toy"]
@@ -224,7 +224,7 @@ class OptimConfig(_Section):
     """Send the log to a tracker, through Accelerate, beside the run's own log."""
     augment: bool = True
     """Turn and mirror training tiles; without effect on a frozen trunk, whose features are computed once."""
-    stain: NonNegativeFloat = 0.0
+    stain: float = Field(default=0.0, ge=0.0, le=1.0)
     """Jitter of the stains of training tiles: spread of each stain's factor and shift in HED space; 0: none."""
     gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a training spot's values hidden from the expression encoder at each step (set to the mean)."""
@@ -308,7 +308,7 @@ class Config(_Section):
                 tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(Path(part)))
             return cls.model_validate(tree)
         except ValidationError as error:
-            raise ConfigError(_sentence(error, named)) from None
+            raise ConfigError(sentence(error, named, cls)) from None
         except RecursionError:
             raise ConfigError(f"{named or 'settings'}: a part holds itself, or is nested too deeply; write it out") from None
 
@@ -319,57 +319,4 @@ class Config(_Section):
 
 def describe_fields() -> Iterator[tuple[str, str, str, str]]:
     """Yield (dotted name, type, default, help) of every setting, in order."""
-    for name, field in Config.model_fields.items():
-        default = field.default
-        if isinstance(default, BaseModel):
-            for key, inner in type(default).model_fields.items():
-                yield f"{name}.{key}", _type_words(inner.annotation), _plain(inner.default), inner.description or ""
-        else:
-            yield name, _type_words(field.annotation), _plain(default), field.description or ""
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(str(item) for item in value) + "]"
-    return str(value)
-
-
-def _type_words(annotation: Any) -> str:
-    text = str(annotation) if not isinstance(annotation, type) or hasattr(annotation, "__args__") else annotation.__name__
-    if "Literal[" in text:
-        start = text.index("Literal[") + len("Literal[")
-        return text[start : text.index("]", start)].replace("'", "").replace(", ", " | ")
-    for long, short in {"dict[str, str]": "mapping", "tuple[str": "list of names", "tuple[": "list of numbers"}.items():
-        if long in text:
-            return short
-    for kind in ("Path", "float", "int", "bool", "str"):
-        if kind in text:
-            return {"Path": "path", "float": "number", "int": "whole number", "bool": "true | false", "str": "text"}[kind]
-    return text
-
-
-def _sentence(error: ValidationError, files: str) -> str:
-    first = error.errors()[0]
-    name = " ".join(".".join(str(part) for part in first["loc"]).split())[:100]
-    where = f" ({files})" if files else ""
-    if first["type"] == "extra_forbidden":
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, [field for field, *_ in describe_fields()] + list(Config.model_fields), n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; `bleep config docs` lists every setting"
-        return f"{name}: unknown setting{where}{hint}"
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"]) + where
-    return f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, but found {_shown(first['input'])}{where}"
-
-
-def _shown(value: object) -> str:
-    """Return a value as it is written in Python, its middle left out where it is long or holds itself."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxlong, short.maxother = 2, 120, 120, 120
-    try:
-        return short.repr(value)
-    except ValueError:
-        return "a number of more digits than Python writes"
+    return described(Config)

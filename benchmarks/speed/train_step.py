@@ -13,7 +13,6 @@ import argparse
 import copy
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -43,7 +42,7 @@ CUDA = torch.cuda.is_available()
 TRUNKS = {"CNN (ResNet-10t)": "resnet10t", "ViT (tiny, 16 px patches)": "vit_tiny_patch16_224"}
 PIXELS, GENES, TIMES = 64, 250, 32
 CHUNK = 64 if CUDA else 8
-MEMORY_CHUNK = 64 if CUDA else 16
+MEMORY_CHUNK = 64
 STEP = 128 if CUDA else 16
 Row = tuple[str, float, float, float, str]
 LIMITS = {"step": 1.08, "time": 1.45, "memory": 1.3}
@@ -178,20 +177,6 @@ def gradients(task: nn.Module, place: Accelerator, chunk: int | None) -> Callabl
     return step
 
 
-def one_step(task: nn.Module, place: Accelerator, chunk: int | None) -> Callable[[Batch], None]:
-    """Return a whole step: gradients, clipping, optimizer."""
-    loss_of = task.loss
-    wrapped, optimizer = place.prepare(task.train(), build_optimizer(task, Config().optim))
-
-    def step(batch: Batch) -> None:
-        backward(wrapped, loss_of, batch, chunk, place)
-        place.clip_grad_norm_(wrapped.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
 def cached(task: ContrastiveTask, pairs: int = 15 if CUDA else 3) -> tuple[float, float, float]:
     """Return the ratio, and milliseconds a sample with and without cached gradients."""
     place = accelerator()
@@ -226,18 +211,25 @@ def memory_here(trunk: str, spots: int) -> float:
     place, data = accelerator(), tiles(spots)
     batch = Batch(*(field.to(place.device) for field in data[(0, list(range(spots)))]))
     task = task_with(trunk)
-    step = one_step(task, place, MEMORY_CHUNK)
-    # Pages of code and the optimizer's own state are there before what is measured.
+    step = gradients(task, place, MEMORY_CHUNK)
+    # Pages of code are there before what is measured.
     step(Batch(*(field[:2] for field in batch)))
-    before = largest()
-    step(batch)
-    return largest() - before
-
-
-def largest() -> float:
     if CUDA:
-        return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(batch)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    # Linux forgets the largest resident memory so far, which importing torch may have set, when asked like this.
+    Path("/proc/self/clear_refs").write_text("5")
+    resident = kilobytes("VmRSS")
+    step(batch)
+    return (kilobytes("VmHWM") - resident) / 1e3
+
+
+def kilobytes(name: str) -> int:
+    """Return a line of what Linux says of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def report(rows: list[Row], out: Path) -> None:

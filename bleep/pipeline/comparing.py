@@ -48,7 +48,7 @@ def evaluate(folders: Sequence[str | Path]) -> Table:
     """
     cards: list[Scorecard] = []
     seen: list[Run] = []
-    floors: set[tuple[str, str]] = set()
+    floors: set[tuple[str, str, int]] = set()
     for folder in map(Path, folders):
         run = Run.load(folder)
         run.model.to(best_device())
@@ -59,7 +59,7 @@ def evaluate(folders: Sequence[str | Path]) -> Table:
         kept = folder / runs.REFERENCE
         reference = Reference.load(kept) if isinstance(run.model, DualEncoder) else None
         predictors = predictors_of(run, reference)
-        key = (run.panel.digest(), run.facts.trunk)
+        key = (run.panel.digest(), run.facts.trunk, run.config.query.views)
         if key not in floors:
             floors.add(key)
             predictors |= baselines_of(run, run.tiles(divided.train))

@@ -412,6 +412,28 @@ def test_a_file_that_was_replaced_is_read_anew(ending: str, tmp_path: Path) -> N
         assert (open_slide(path).region(0, 0, 50, "white") == value).all()
 
 
+@pytest.mark.parametrize("name", ["svs", "libvips", "png"])
+def test_a_file_that_has_gone_is_said_so(name: str, made: Made, tmp_path: Path) -> None:
+    path = tmp_path / made(name).name
+    path.write_bytes(made(name).read_bytes())
+    slide = open_slide(path)
+    path.unlink()
+    for use in (lambda: slide.region(0, 0, 50, "white"), slide.digest, lambda: slide.thumbnail(50)):
+        with pytest.raises(DataError, match="no such image"):
+            use()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_box_around_any_place_of_the_slide_can_be_read(name: str, made: Made) -> None:
+    slide = open_slide(made(name))
+    rng = np.random.default_rng(5)
+    for side in (9, 40, 300, 1000, 2500):
+        places = rng.uniform(0, 1, (3, 2)) * (WIDTH, HEIGHT)
+        corners = [[0, 0], [WIDTH - 1e-6, HEIGHT - 1e-6], [0, HEIGHT - 1e-6], [WIDTH - 1e-6, 0]]
+        for x, y in [*places, *corners]:
+            assert slide.region(round(x - side / 2), round(y - side / 2), side, "white", 8).shape[0] >= 8
+
+
 def test_pictures_and_slides_of_other_content_have_other_digests(made: Made) -> None:
     digests = {open_slide(made(name)).digest() for name in FORMS}
     assert len(digests) == len(FORMS)

@@ -73,10 +73,23 @@ def padded_array(pixels: Pixels, left: int, top: int, side: int, padding: Paddin
     return padded(lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], size, left, top, side, padding)
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of a file: what is remembered of it holds while they stay.
+
+    Raises:
+        DataError: it is not there, or no longer.
+
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: no such image ({error.strerror}); expected the picture named there") from None
+    return status.st_size, status.st_mtime_ns
+
+
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file, remembered while its size and time stay."""
-    status = path.stat()
-    return _digest_of(path, status.st_size, status.st_mtime_ns)
+    return _digest_of(path, *stamp(path))
 
 
 @lru_cache(maxsize=65536)

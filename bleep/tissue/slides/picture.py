@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bleep.errors import DataError
 from bleep.settings import DataConfig, PaddingName
-from bleep.tissue.slides.base import Box, Pixels, file_digest, padded_array
+from bleep.tissue.slides.base import Box, Pixels, file_digest, padded_array, stamp
 from bleep.tissue.slides.overview import reduced, small_size
 
 LIMIT: int = DataConfig().pixel_limit
@@ -45,8 +45,7 @@ class PictureSlide:
             return cls(path, image.size, limit)
 
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
-        status = self.path.stat()
-        return padded_array(_decode(self.path, self.limit, status.st_size, status.st_mtime_ns), left, top, side, padding)
+        return padded_array(_decode(self.path, self.limit, stamp(self.path)), left, top, side, padding)
 
     def digest(self) -> str:
         return file_digest(self.path)
@@ -210,7 +209,7 @@ def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = No
 
 
 @lru_cache(maxsize=32)
-def _decode(path: Path, limit: int, size: int, modified: int) -> Pixels:
+def _decode(path: Path, limit: int, stamp: tuple[int, int]) -> Pixels:
     return pixels_of(path, limit)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from bleep.errors import DataError
 from bleep.settings import PaddingName
-from bleep.tissue.slides.base import Box, Pixels, file_digest, padded
+from bleep.tissue.slides.base import Box, Pixels, file_digest, padded, stamp
 from bleep.tissue.slides.metadata import check_colours, check_whole, told_mpp
 from bleep.tissue.slides.overview import reduced, small_size
 
@@ -140,12 +140,11 @@ def _library_of(path: Path) -> Library:
 
 def _handle(path: Path, library: Library) -> Any:
     """Open the file once a process: a handle taken over from a parent would share its place in the file."""
-    status = path.stat()
-    return _handle_of(path, library, os.getpid(), status.st_size, status.st_mtime_ns)
+    return _handle_of(path, library, os.getpid(), stamp(path))
 
 
 @lru_cache(maxsize=64)
-def _handle_of(path: Path, library: Library, process: int, size: int, modified: int) -> Any:
+def _handle_of(path: Path, library: Library, process: int, stamp: tuple[int, int]) -> Any:
     if library == "openslide":
         import openslide
 

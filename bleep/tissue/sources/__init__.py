@@ -37,10 +37,11 @@ SOURCES: Mapping[SourceName, str] = {
 MARKS: Mapping[str, str] = {
     "her2st": "*_selection.tsv",
     "st2k": "alignment_table_*.tsv",
-    "visium": "scalefactors_json.json",
+    "visium": "*scalefactors_json.json*",
     "h5ad": "*.h5ad",
     "hest": "st/*.h5ad",
     "spatialdata": "*.zarr",
+    "liver": "tissue_positions_list_*.csv",
 }
 """Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 
