@@ -1,4 +1,4 @@
-"""Run a protocol end to end by the user's own commands: every fold, some seeds, both tasks; then one table.
+"""Run a protocol end to end by the user's own commands: every fold, some seeds; then one table.
 
     python benchmarks/quality/protocols.py her2st-c --root data/her2st --weights FILE.safetensors
 
@@ -31,9 +31,10 @@ def main() -> None:
     data = Config.load(recipe).data
     place = Path("runs/quality") / (arguments.protocol + arguments.suffix)
     runs = []
+    tasks = {"both": []} if Config.load(recipe).loss.task == "both" else TASKS
     for fold in range(1 if data.test else data.folds):
         for seed in range(arguments.seeds):
-            for task, over in TASKS.items():
+            for task, over in tasks.items():
                 out = place / f"{task}-fold{fold}-seed{seed}"
                 settings = ["--data.root", arguments.root, "--image.weights", arguments.weights, *arguments.more]
                 settings += ["--data.fold", str(fold), "--seed", str(seed), "--out", str(out)]
@@ -46,7 +47,7 @@ def main() -> None:
                     "--overwrite",
                 ]
                 _do([*launch, "--config", str(recipe), *map(str, over), *settings])
-                if task == "contrastive":
+                if task != "regression":
                     _do([_tool("bleep"), "index", "build", "--run", str(out)])
                 runs.append(str(out))
     _do([_tool("bleep"), "evaluate", "--run", *runs, "--out", str(place)])

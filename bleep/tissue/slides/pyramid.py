@@ -8,6 +8,7 @@ import contextlib
 import logging
 import math
 import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -151,7 +152,10 @@ def _handle_of(path: Path, library: Library, process: int, stamp: tuple[int, int
         return openslide.OpenSlide(path)
     import tiffslide
 
-    return tiffslide.TiffSlide(path)
+    handle = tiffslide.TiffSlide(path)
+    # It does not close its file by itself once it is forgotten here.
+    weakref.finalize(handle, handle.ts_tifffile.close)
+    return handle
 
 
 def _downsampling(told: float, size: tuple[int, int], level: tuple[int, int]) -> float:
