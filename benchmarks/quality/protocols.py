@@ -8,12 +8,13 @@ Runs go to runs/quality/PROTOCOL, the record to benchmarks/results/PROTOCOL.{md,
 import argparse
 import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from bleep.cli import app, train
 from bleep.settings import Config
 
+os.environ["TQDM_DISABLE"] = "1"
 REPOSITORY = Path(__file__).resolve().parents[2]
 TASKS = {"contrastive": [], "regression": [REPOSITORY / "configs/tasks/regression.yaml"]}
 
@@ -38,32 +39,22 @@ def main() -> None:
                 out = place / f"{task}-fold{fold}-seed{seed}"
                 settings = ["--data.root", arguments.root, "--image.weights", arguments.weights, *arguments.more]
                 settings += ["--data.fold", str(fold), "--seed", str(seed), "--out", str(out)]
-                launch = [
-                    _tool("accelerate"),
-                    "launch",
-                    "--num_processes",
-                    "1",
-                    str(REPOSITORY / "bleep/train.py"),
-                    "--overwrite",
-                ]
-                _do([*launch, "--config", str(recipe), *map(str, over), *settings])
+                _do(train.command, ["--overwrite", "--config", str(recipe), *map(str, over), *settings])
                 if task != "regression":
-                    _do([_tool("bleep"), "index", "build", "--run", str(out)])
+                    _do(app.main, ["index", "build", "--run", str(out)])
                 runs.append(str(out))
-    _do([_tool("bleep"), "evaluate", "--run", *runs, "--out", str(place)])
+    _do(app.main, ["evaluate", "--run", *runs, "--out", str(place)])
     for suffix in (".md", ".json"):
         record = REPOSITORY / f"benchmarks/results/{arguments.protocol}{arguments.suffix}{suffix}"
         record.parent.mkdir(exist_ok=True)
         shutil.copy(place / f"evaluation{suffix}", record)
 
 
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
-
-
-def _do(command: list[str]) -> None:
-    print("$", " ".join(command), flush=True)
-    subprocess.run(command, check=True, env=os.environ | {"TQDM_DISABLE": "1"})
+def _do(command: Callable[[list[str]], int], words: list[str]) -> None:
+    """Run a command as `bleep/train.py` and `bleep` do, in this process: loading torch anew each time would take longer."""
+    print("$", "train.py" if command is train.command else "bleep", *words, flush=True)
+    if command(words):
+        raise SystemExit(f"ended with a fault: {' '.join(words)}")
 
 
 if __name__ == "__main__":
