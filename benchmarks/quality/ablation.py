@@ -21,7 +21,7 @@ from bleep.settings import Config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ABOUT = (
-    "`python benchmarks/quality/ablation.py {}`, {} seeds, every fold, on the protocol's frozen features; PCC over the panel and "
+    "`python benchmarks/quality/ablation.py {}`, {} seeds, every fold, frozen features of the protocol; PCC over the panel and "
     "over HEG50, mean and spread over test sections. Rows that begin with `and` add to the row with gene dropout. Test folds: "
     "nothing was chosen by this table."
 )
