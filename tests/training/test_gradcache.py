@@ -1,6 +1,5 @@
 """Gradients in chunks are those of the whole batch."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -16,16 +15,6 @@ KINDS = (
     *("hard", "projected", "inputs", "siglip", "near", "alike", "siglip near alike"),
     *("both", "both near", "regression"),
 )
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,5 @@
 """Loss and gradients do not depend on the number of processes; what each task's loss is made of."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -25,16 +24,6 @@ KINDS = (
     *("hard", "projected", "inputs", "siglip", "near", "alike", "siglip near alike"),
     *("both", "both near", "regression"),
 )
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
