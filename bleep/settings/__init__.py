@@ -1,33 +1,51 @@
 """Every setting, in one frozen typed tree; the text under a field is its help, its docs line and its hint."""
 
 from bleep.settings.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
-from bleep.settings.model import ExpressionConfig, HeadConfig, ImageConfig, TrainName
+from bleep.settings.model import BeforeName, ExpressionConfig, HeadConfig, ImageConfig, PrecisionName, StainName, TrainName
 from bleep.settings.panel import BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
-from bleep.settings.prediction import IndexConfig, QueryConfig, WeightsName
-from bleep.settings.training import LossConfig, OptimConfig, ScheduleName, TargetsName, TaskName, TrackerName
+from bleep.settings.prediction import ABSTAIN, GpuName, GpusName, IndexConfig, KindName, QueryConfig, WeightsName
+from bleep.settings.training import (
+    LossConfig,
+    OptimConfig,
+    OptimizerName,
+    ScheduleName,
+    TargetsName,
+    TaskName,
+    TermName,
+    TrackerName,
+)
 from bleep.settings.tree import Config, describe_fields
 
 __all__ = [
+    "ABSTAIN",
     "BatchName",
+    "BeforeName",
     "ChoiceName",
     "Config",
     "DataConfig",
     "ExpressionConfig",
+    "GpuName",
+    "GpusName",
     "HeadConfig",
     "ImageConfig",
     "IndexConfig",
+    "KindName",
     "LossConfig",
     "NormaliseName",
     "OptimConfig",
+    "OptimizerName",
     "PaddingName",
     "PanelConfig",
+    "PrecisionName",
     "QueryConfig",
     "ScaleName",
     "ScheduleName",
     "SourceName",
     "SplitName",
+    "StainName",
     "TargetsName",
     "TaskName",
+    "TermName",
     "TilesConfig",
     "TrackerName",
     "TrainName",

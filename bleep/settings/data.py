@@ -55,8 +55,10 @@ class DataConfig(Settings):
     """Into how many parts patients, sections, blocks or spots are dealt."""
     fold: int = Field(default=0, ge=0)
     """Which of those parts is held out for testing."""
-    val: Literal["none", "group", "block"] = "none"
-    """What is held out of training to choose the epoch: nothing, one more group of the split, or spatial blocks."""
+    val: Literal["none", "group", "block", "random"] = "none"
+    """What is held out of training to choose the epoch: nothing, one more group of the split, blocks, or (leaking) spots."""
+    val_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Under `val: random`: share of each section's spots."""
     blocks: int = Field(default=4, ge=2)
     """Spatial blocks along each side of a section."""
     margin: NonNegativeFloat = 1.0

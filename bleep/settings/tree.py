@@ -51,6 +51,15 @@ class Config(Settings):
             raise ValueError(f"panel.list is given, but panel.choice is {self.panel.choice}: set panel.choice to list")
         if self.data.test and self.data.split in ("block", "random", "none"):
             raise ValueError(f"data.test names groups, but data.split is {self.data.split}: choose the part with data.fold")
+        if self.optim.keep and max(self.optim.keep) > self.optim.epochs:
+            raise ValueError(
+                f"optim.keep names epoch {max(self.optim.keep)}, but optim.epochs is {self.optim.epochs}: raise optim.epochs"
+            )
+        if self.loss.nb > 0 and (self.panel.normalise != "log1p" or self.panel.batch != "none"):
+            raise ValueError(
+                f"loss.nb is a likelihood of counts, but panel.normalise is {self.panel.normalise} and panel.batch is "
+                f"{self.panel.batch}: set them to log1p and none, or loss.nb to 0"
+            )
         if self.image.standardize == "section" and self.image.train != "frozen":
             raise ValueError("image.standardize is section, which needs image.train frozen: use train or none")
         return self

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float, Float64, Int64
 from scipy import sparse
 
+from bleep.errors import DataError
 from bleep.settings import PanelConfig, ScaleName
 from bleep.tissue.section import Section
 
@@ -14,11 +15,21 @@ Moments = Float64[np.ndarray, " genes"]
 
 
 def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig) -> sparse.csr_matrix:
-    """Return these columns of a section, spots x genes, on the normalised scale."""
+    """Return these columns of a section, spots x genes, on the normalised scale.
+
+    Raises:
+        DataError: values are negative, and shall be taken for counts.
+
+    """
     counts = sparse.csr_matrix(section.counts.X, dtype=np.float64)
     table = counts[:, columns]
     if config.normalise == "none":
         return table
+    if counts.nnz and counts.data.min() < 0:
+        raise DataError(
+            f"section {section.name}: holds negative values (least {counts.data.min():g}), which are no counts, but "
+            f"panel.normalise is {config.normalise}: set it to none for values that are normalised already"
+        )
     over = table if config.denominator == "panel" else counts
     total = np.asarray(over.sum(axis=1)).ravel()
     scale = sparse.diags_array(config.target / np.where(total > 0, total, 1.0))
@@ -30,6 +41,16 @@ def moments(table: sparse.csr_matrix) -> tuple[Moments, Moments]:
     mean = np.asarray(table.mean(axis=0)).ravel()
     square = np.asarray(table.multiply(table).mean(axis=0)).ravel()
     return mean, np.maximum(square - mean**2, 0.0)
+
+
+def ranked(mean: Moments, variance: Moments, by: str) -> Int64[np.ndarray, " genes"]:
+    """Return the columns by falling `mean`, `variance` or coefficient of variation (`cv`), equal ones in their order.
+
+    The coefficient, standard deviation over mean, says nothing of a gene whose mean is 0 or less: such genes come last.
+    """
+    positive = mean > 0
+    ratio = np.where(positive, np.sqrt(variance) / np.where(positive, mean, 1.0), -np.inf)
+    return np.argsort(-{"mean": mean, "variance": variance, "cv": ratio}[by], kind="stable")
 
 
 def dispersion(table: sparse.csr_matrix) -> Moments:

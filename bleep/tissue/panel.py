@@ -17,7 +17,7 @@ from bleep.settings import PanelConfig
 from bleep.tissue.batch import Correction, correction
 from bleep.tissue.choices import choose
 from bleep.tissue.genes import aligned, locate
-from bleep.tissue.normalise import SCALES, Moments, normalised
+from bleep.tissue.normalise import SCALES, Moments, normalised, ranked
 from bleep.tissue.section import Section
 
 log = logging.getLogger(__name__)
@@ -179,9 +179,8 @@ class GenePanel:
             raise MismatchError(f"section {section.name}: is of {section.species}, but the panel was fitted on {self.species}")
 
     def top(self, count: int, by: str) -> np.ndarray:
-        """Return the columns of highest training `mean` or `variance`, best first."""
-        ranked: np.ndarray = np.argsort(-{"mean": self.mean, "variance": self.variance}[by], kind="stable")
-        return ranked[:count]
+        """Return the columns of highest training `mean`, `variance` or coefficient of variation (`cv`), best first."""
+        return ranked(self.mean, self.variance, by)[:count]
 
     def words(self) -> str:
         """Return the normalised scale in words."""

@@ -23,7 +23,7 @@ class Section:
     """One slide and its spots.
 
     Raises:
-        DataError: an id or a gene stands twice, counts are negative or not finite, the lengths differ, or a spot's
+        DataError: an id or a gene stands twice, whole counts are negative or not finite, the lengths differ, or a spot's
             centre lies outside the slide.
 
     """
@@ -79,10 +79,11 @@ class Section:
         values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
         if values.size and not np.isfinite(values).all():
             raise DataError(f"section {self.name}: the expression holds values that are not numbers; mend or drop them")
-        if values.size and values.min() < 0:
+        # Values that are normalised and corrected for batches may fall a little below 0; whole numbers are counts.
+        if values.size and values.min() < 0 and not (values != np.round(values)).any():
             raise DataError(
                 f"section {self.name}: the expression holds negative values (least {values.min():g}); "
-                "expected counts, or normalised values that are not centred"
+                "expected counts, or normalised values"
             )
 
     def __len__(self) -> int:

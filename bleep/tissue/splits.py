@@ -1,5 +1,6 @@
 """Held-out tissue: by patient, by section or by spatial block; single spots only when asked for, and marked as leaking."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -12,6 +13,8 @@ from bleep.errors import ConfigError, DataError
 from bleep.records import Leak
 from bleep.settings import DataConfig, SplitName
 from bleep.tissue.section import Section
+
+log = logging.getLogger(__name__)
 
 Rows = Int[np.ndarray, " spots"]
 
@@ -85,20 +88,26 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
     chosen = tuple(s for s in sections if group[s.name] in val)
     if data.val == "block":
         train, chosen = _validation_blocks(train, data)
+    elif data.val == "random":
+        train, chosen = _validation_spots(train, data, seed)
     test = tuple(s for s in sections if group[s.name] in held)
     return Split(train, chosen, test, data.split, _leak((*train, *chosen), test))
 
 
 def _by_block(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:
+    if data.val == "random":
+        raise ConfigError(
+            "data.val is random, but data.split is block, which keeps a margin around what is held out: use block"
+        )
     train, val, test = [], [], []
     for section in sections:
-        part = _blocks(section, data.blocks, data.folds)
+        part = blocks_of(section, data.blocks, data.folds)
         held = part == data.fold
         chosen = part == (data.fold + 1) % data.folds if data.val != "none" else np.zeros(len(part), bool)
-        free = ~held & ~_near(section, held, data.margin)
+        free = ~held & ~near_spots(section, held, data.margin)
         test.append(_take(section, held))
         val.append(_take(section, chosen & free))
-        train.append(_take(section, free & ~chosen & ~_near(section, chosen, data.margin)))
+        train.append(_take(section, free & ~chosen & ~near_spots(section, chosen, data.margin)))
     leak = Leak("neighbouring tissue", "test spots lie in blocks of the sections that were trained on")
     return Split(_filled(train), _filled(val), _filled(test), "block", leak)
 
@@ -106,9 +115,12 @@ def _by_block(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
 def _by_spot(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:
     train, val, test = [], [], []
     for section in sections:
-        part = np.random.default_rng([seed, len(section)]).permutation(len(section)) % data.folds
+        drawn = np.random.default_rng([seed, len(section)]).permutation(len(section))
+        part = drawn % data.folds
         held = part == data.fold
         chosen = part == (data.fold + 1) % data.folds if data.val != "none" else np.zeros(len(part), bool)
+        if data.val == "random":
+            chosen = _first(drawn, ~held, data.val_share)
         test.append(_take(section, held))
         val.append(_take(section, chosen))
         train.append(_take(section, ~held & ~chosen))
@@ -123,6 +135,8 @@ def _nothing(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spli
         train, val = sections[:-1], sections[-1:]
     elif data.val == "block":
         train, val = _validation_blocks(sections, data)
+    elif data.val == "random":
+        train, val = _validation_spots(sections, data, seed)
     return Split(train, val, (), "none", Leak("nothing held out", "all tissue was trained on, so nothing can be scored"))
 
 
@@ -148,13 +162,38 @@ def _leak(train: tuple[Section, ...], test: tuple[Section, ...]) -> Leak:
 def _validation_blocks(train: tuple[Section, ...], data: DataConfig) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
     kept, chosen = [], []
     for section in train:
-        held = _blocks(section, data.blocks, 2 * data.blocks) == 0
+        held = blocks_of(section, data.blocks, 2 * data.blocks) == 0
         chosen.append(_take(section, held))
-        kept.append(_take(section, ~held & ~_near(section, held, data.margin)))
+        kept.append(_take(section, ~held & ~near_spots(section, held, data.margin)))
     return _filled(kept), _filled(chosen)
 
 
-def _blocks(section: Section, blocks: int, parts: int) -> Rows:
+def _validation_spots(
+    train: tuple[Section, ...], data: DataConfig, seed: int
+) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
+    log.warning(
+        "data.val is random: validation spots lie between training spots, so the validation score is too high by an unknown "
+        "amount, and may choose too late an epoch"
+    )
+    kept, chosen = [], []
+    for section in train:
+        drawn = np.random.default_rng([seed, len(section)]).permutation(len(section))
+        held = _first(drawn, np.ones(len(section), bool), data.val_share)
+        chosen.append(_take(section, held))
+        kept.append(_take(section, ~held))
+    return _filled(kept), _filled(chosen)
+
+
+def _first(drawn: Rows, free: Bool[np.ndarray, " spots"], share: float) -> Bool[np.ndarray, " spots"]:
+    """Return this share of all spots, the first drawn of those that are free, but at least one and never all."""
+    order = np.argsort(drawn)
+    order = order[free[order]]
+    first = np.zeros(len(free), bool)
+    first[order[: max(1, min(round(share * len(free)), len(order) - 1))]] = True
+    return first
+
+
+def blocks_of(section: Section, blocks: int, parts: int) -> Rows:
     """Return the part each spot belongs to: blocks of a square grid are dealt out along diagonals, so that parts spread."""
     section.pitch()
     low, high = section.xy.min(axis=0), section.xy.max(axis=0)
@@ -164,7 +203,7 @@ def _blocks(section: Section, blocks: int, parts: int) -> Rows:
     return parted
 
 
-def _near(section: Section, held: Bool[np.ndarray, " spots"], margin: float) -> Bool[np.ndarray, " spots"]:
+def near_spots(section: Section, held: Bool[np.ndarray, " spots"], margin: float) -> Bool[np.ndarray, " spots"]:
     """Return the spots less than `margin` and a quarter pitches from a held-out one: a quarter, as grids are uneven."""
     if margin == 0 or not held.any():
         return np.zeros(len(held), bool)

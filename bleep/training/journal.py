@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
 from bleep.errors import DataError
 from bleep.files import whole, write_text
@@ -35,8 +35,12 @@ class Progress:
     """That score; minus infinity before the first."""
     falls: int = 0
     """How often the learning rate has fallen, under `schedule: plateau`."""
-    fell: int = -1
-    """Epoch of its last fall; -1: none."""
+    stale: int = 0
+    """Epochs since then without a better score, cooling ones not among them."""
+    cooling: int = 0
+    """Epochs to come that are not counted, because the rate has just fallen."""
+    mark: float = float("-inf")
+    """The score that a better one is compared with."""
 
     @classmethod
     def start(cls) -> "Progress":
@@ -85,7 +89,7 @@ class Journal:
         write_text(self.log, "".join(line + "\n" for line in kept))
 
     def save(
-        self, model: nn.Module, optimizer: AdamW, progress: Progress, average: Mapping[str, Shaped[Tensor, "..."]] = _NONE
+        self, model: nn.Module, optimizer: Optimizer, progress: Progress, average: Mapping[str, Shaped[Tensor, "..."]] = _NONE
     ) -> None:
         """Write learnt weights, their average, optimizer and progress in one file, whole or not at all."""
         tensors = {f"model.{name}": value for name, value in learnt(model).items()}
@@ -94,7 +98,7 @@ class Journal:
             tensors |= {f"optim.{number}.{key}": value for key, value in optimizer.state[parameter].items()}
         _write(self.state / "last.safetensors", tensors, {key: repr(value) for key, value in asdict(progress).items()})
 
-    def resume(self, model: nn.Module, optimizer: AdamW, average: Mapping[str, Shaped[Tensor, "..."]] = _NONE) -> Progress:
+    def resume(self, model: nn.Module, optimizer: Optimizer, average: Mapping[str, Shaped[Tensor, "..."]] = _NONE) -> Progress:
         """Load what `save` wrote, in place, and return where training stood; without a file, the start.
 
         Raises:
@@ -116,8 +120,9 @@ class Journal:
                 optimizer.state[parameter] = {
                     key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
                 }
-            falls = {key: int(facts[key]) for key in ("falls", "fell") if key in facts}
-            return Progress(int(facts["epoch"]), int(facts["best_epoch"]), float(facts["best_score"]), **falls)
+            falls = {key: int(facts[key]) for key in ("falls", "stale", "cooling") if key in facts}
+            mark = float(facts.get("mark", "-inf"))
+            return Progress(int(facts["epoch"]), int(facts["best_epoch"]), float(facts["best_score"]), **falls, mark=mark)
         except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
             line = str(error).splitlines()[0]
             raise DataError(f"{path}: cannot be resumed from ({line}); delete {self.state} to start anew") from None
@@ -152,7 +157,7 @@ def _fill(places: Mapping[str, Shaped[Tensor, "..."]], tensors: Tensors) -> None
             value.copy_(tensors[name])
 
 
-def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
+def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, send_to_device
+from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -19,9 +19,9 @@ from bleep.records import Batch
 from bleep.settings import OptimConfig
 from bleep.training.averaging import Average
 from bleep.training.gradcache import backward
-from bleep.training.journal import Journal, Progress
+from bleep.training.journal import Journal
 from bleep.training.optimizers import build_optimizer, drop_sleeping, set_rate
-from bleep.training.schedules import after_epoch, factor
+from bleep.training.schedules import after_epoch, factor, least_rate
 from bleep.training.watch import Watch, asked_in
 
 Key = tuple[int, list[int]]
@@ -76,6 +76,7 @@ def train(
     accelerator: Accelerator,
     view: View | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
+    keep: Callable[[int], None] | None = None,
 ) -> int:
     """Train the task in place and return the epoch whose weights it holds at the end.
 
@@ -83,6 +84,7 @@ def train(
     epochs without a better one; without it the last epoch is kept. Where the journal holds a state, training goes on from
     there, and ends with the same weights as if it had never stopped. Through `view`, if given, every batch is seen.
     On the main process, `on_epoch` is told each epoch and its score once the journal holds them; what it raises ends training.
+    There `keep` is told each epoch too, while the task holds the weights after it, or their average where there is one.
 
     Raises:
         StoppedError: SIGTERM came; the epoch begun is lost, the state of the one before is kept.
@@ -108,6 +110,10 @@ def train(
     if config.compile:
         _compile(task)
     wrapped, prepared = accelerator.prepare(task, optimizer)
+    # Accelerate's wrapper searches the disk for a package at each step; it is needed to scale gradients, and on a TPU.
+    stepped = prepared if accelerator.scaler is not None or accelerator.device.type == "xla" else optimizer
+    # Listed once: going through a frozen trunk's modules at each step would cost as much as the heads' own step.
+    learning = [parameter for parameter in task.parameters() if parameter.requires_grad]
     bar = tqdm(
         total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
     )
@@ -118,17 +124,20 @@ def train(
             batches.epoch = epoch
             # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
             torch.manual_seed((batches.seed * 100_003 + epoch) * 1009 + accelerator.process_index)
-            step = _Step(wrapped, prepared, config, accelerator, view, average, watch, progress.falls)
+            step = _Step(wrapped, learning, stepped, config, accelerator, view, average, watch, progress.falls)
             line = _one_epoch(step, loader, epoch)
-            asked = watch.finish(task, epoch)
+            asked = watch.finish(learning, epoch)
             with average.shown():
                 scores = _validated(task, validate, accelerator)
                 score = scores.get("score", float(epoch))
                 better = score > progress.best_score
                 if better and accelerator.is_main_process and validate is not None:
                     journal.save_best(task)
+                if keep is not None and accelerator.is_main_process:
+                    keep(epoch)
             best = (epoch, score) if better else (progress.best_epoch, progress.best_score)
-            progress = after_epoch(Progress(epoch, *best, progress.falls, progress.fell), config)
+            progress = replace(progress, epoch=epoch, best_epoch=best[0], best_score=best[1])
+            progress = after_epoch(progress, score, config)
             if accelerator.is_main_process:
                 told = {"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()}
                 journal.write(told)
@@ -156,6 +165,8 @@ class _Step:
     """Everything a step of one epoch works with."""
 
     task: nn.Module
+    learning: list[nn.Parameter]
+    """What of it learns."""
     optimizer: torch.optim.Optimizer
     config: OptimConfig
     accelerator: Accelerator
@@ -175,12 +186,12 @@ def _one_epoch(do: _Step, loader: DataLoader[Batch], epoch: int) -> Scores:
     steps = len(loader)
     for step, batch in enumerate(_read(loader)):
         done, last = epoch * steps + step, config.epochs * steps
-        rate = set_rate(optimizer, factor(config, done, last, do.falls), done / last)
-        moved = send_to_device(batch, accelerator.device, non_blocking=True)
+        rate = set_rate(optimizer, factor(config, done, last, do.falls), done / last, least_rate(config, done, last))
+        moved = Batch(*(field.to(accelerator.device, non_blocking=True) for field in batch))
         seen_as = moved if do.view is None else do.view(moved, epoch)
         loss = backward(task, loss_of, seen_as, config.chunk, accelerator)
         drop_sleeping(optimizer, done / last)
-        accelerator.clip_grad_norm_(task.parameters(), config.clip)
+        accelerator.clip_grad_norm_(do.learning, config.clip)
         optimizer.step()
         optimizer.zero_grad()
         do.average.update(done)

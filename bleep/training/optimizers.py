@@ -1,14 +1,27 @@
 """The optimizer, and the rates of its groups."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from bleep.encoders.image import ImageTrunk, Pace
-from bleep.settings import OptimConfig
+from bleep.settings import OptimConfig, OptimizerName
+
+OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
+    "adamw": lambda groups, momentum: AdamW(groups),
+    "adam": lambda groups, momentum: Adam(groups),
+    "sgd": lambda groups, momentum: SGD(groups, momentum=momentum),
+    "rmsprop": lambda groups, momentum: RMSprop(groups, momentum=momentum),
+    "adagrad": lambda groups, momentum: Adagrad(groups),
+    "adadelta": lambda groups, momentum: Adadelta(groups),
+}
+"""What makes each optimizer from its groups, which hold rate and decay, and the momentum."""
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
-    """Return AdamW with a rate for the trunk and one for the rest; vectors and scalars have no weight decay.
+def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
+    """Return the optimizer with a rate for the trunk and one for the rest; vectors and scalars have no weight decay.
 
     Within a trunk, each parameter's rate and the share of the training at which it starts to learn are the trunk's to say.
     """
@@ -25,21 +38,21 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
             rate = (config.trunk_lr if ".trunk." in f".{name}" else config.lr) * pace.rate
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay, pace.start), []).append(parameter)
-    return AdamW(
-        [
-            {"params": found, "lr": rate, "weight_decay": decay, "peak": rate, "start": start}
-            for (rate, decay, start), found in groups.items()
-        ]
-    )
+    made = [
+        {"params": found, "lr": rate, "weight_decay": decay, "peak": rate, "start": start}
+        for (rate, decay, start), found in groups.items()
+    ]
+    return OPTIMIZERS[config.name](made, config.momentum)
 
 
-def set_rate(optimizer: Optimizer, factor: float, share: float) -> float:
-    """Set every group to this factor of its peak rate, and return the largest rate.
+def set_rate(optimizer: Optimizer, factor: float, share: float, least: float = 0.0) -> float:
+    """Set every group to this factor of its peak rate, but not below `least` or that peak, and return the largest rate.
 
     A group that starts after this share of the training has none yet.
     """
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor if share >= group["start"] else 0.0
+        rate = max(group["peak"] * factor, min(least, group["peak"]))
+        group["lr"] = rate if share >= group["start"] else 0.0
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 

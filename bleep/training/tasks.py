@@ -15,13 +15,15 @@ from bleep.encoders.dual import DualEncoder, Pair
 from bleep.encoders.regressor import Regressor
 from bleep.errors import ConfigError, DataError
 from bleep.losses.contrastive import TARGETS, Sides, clip_loss, siglip_loss
+from bleep.losses.counts import negative_binomial
 from bleep.losses.gather import gather_numbers, gather_rows
 from bleep.losses.negatives import alike_pairs, near_pairs
-from bleep.losses.regression import squared_error
 from bleep.records import Batch
 from bleep.settings import LossConfig
+from bleep.tissue.panel import GenePanel
 from bleep.tissue.section import Section
 from bleep.tissue.slides import MosaicSlide
+from bleep.training.terms import Counts, Terms, counts_of
 
 
 class Places(NamedTuple):
@@ -48,25 +50,33 @@ class Encoded(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """What a regression head says, and what was measured."""
+    """What a regression loss needs of a step."""
 
-    values: Float[Tensor, "batch genes"]
+    said: Float[Tensor, "batch genes"]
+    """What the head says: scaled values, or under `loss.nb` logarithms of rates."""
     measured: Float[Tensor, "batch genes"]
+    """Scaled panel values."""
+    log_dispersion: Float[Tensor, "batch dispersions"]
+    """Of each gene's counts, the same for every spot, under `loss.nb`; no columns otherwise."""
+    rows: Int[Tensor, " batch"]
+    """Rows among the training spots."""
 
 
 @final
 class ContrastiveTask(nn.Module):
-    """CLIP or SigLIP over the tiles and spots of all processes together, with squared error beside it under `both`.
+    """CLIP or SigLIP over the tiles and spots of all processes together, with a regression loss beside it under `both`.
 
     Raises:
-        ConfigError: SigLIP is asked for with soft targets, or `near` without places.
+        ConfigError: SigLIP is asked for with soft targets, `near` without places, or terms of genes without a panel.
 
     """
 
     place: Tensor
     section: Tensor
 
-    def __init__(self, model: DualEncoder, config: LossConfig, places: Places | None = None) -> None:
+    def __init__(
+        self, model: DualEncoder, config: LossConfig, places: Places | None = None, panel: GenePanel | None = None
+    ) -> None:
         super().__init__()
         if config.form == "siglip" and config.targets != "hard":
             raise ConfigError(
@@ -78,6 +88,7 @@ class ContrastiveTask(nn.Module):
                 f"loss.near is {config.near:g}, but nobody said where the training spots lie: give their sections"
             )
         self.model, self.config = model, config
+        self.terms = Terms(config, panel) if config.task == "both" else None
         if config.near > 0 and places is not None:
             # Not persistent: where spots lie is known from the data, so neither a run nor a state need keep it.
             self.register_buffer("place", places.place, persistent=False)
@@ -88,12 +99,12 @@ class ContrastiveTask(nn.Module):
         return Encoded(*pair, rows=batch.rows)
 
     def loss(self, encoded: Encoded) -> Float[Tensor, ""]:
-        """Return the loss over the spots of all processes; squared error over this one's, as `RegressionTask` does."""
+        """Return the loss over the spots of all processes; that of regression as `RegressionTask` does."""
         sides = Sides(*(gather_rows(side) for side in encoded[:4]))
         contrastive = self._contrastive(sides, encoded, self.ignored(gather_numbers(encoded.rows), sides.values))
-        if self.config.task != "both":
+        if self.terms is None:
             return contrastive
-        return contrastive + self.config.regression * squared_error(encoded.predicted, encoded.values)
+        return contrastive + self.config.regression * self.terms(encoded.predicted, encoded.values)
 
     def _contrastive(self, sides: Sides, encoded: Encoded, ignored: Bool[Tensor, "all all"] | None) -> Float[Tensor, ""]:
         if self.config.form == "siglip":
@@ -113,33 +124,66 @@ class ContrastiveTask(nn.Module):
 
 @final
 class RegressionTask(nn.Module):
-    """Squared error of the predicted values; processes hold equal parts, so their mean is the loss of all."""
+    """The regression loss; processes hold equal parts, so that the mean of their losses is that of all.
 
-    def __init__(self, model: Regressor) -> None:
+    Under `loss.nb` each gene's dispersion is learnt too; it is the loss's own, and no part of the run.
+
+    Raises:
+        ConfigError: terms of genes come without a panel, or the likelihood of counts without counts.
+
+    """
+
+    counts: Tensor
+    log_exposure: Tensor
+
+    def __init__(
+        self,
+        model: Regressor,
+        config: LossConfig | None = None,
+        panel: GenePanel | None = None,
+        counts: Counts | None = None,
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.config = model, LossConfig(task="regression") if config is None else config
+        self.terms = Terms(self.config, panel)
+        self.log_dispersion = None
+        if model.link is not None:
+            if panel is None or counts is None:
+                raise ConfigError("loss.nb is a likelihood of counts, but no counts were given: give panel and sections")
+            model.link.fit(panel.mean, panel.shift, panel.factor)
+            self.log_dispersion = nn.Parameter(torch.zeros(len(panel.genes)))
+            # Not persistent: what was counted is known from the data.
+            self.register_buffer("counts", counts.counts, persistent=False)
+            self.register_buffer("log_exposure", counts.log_exposure, persistent=False)
 
     def forward(self, batch: Batch) -> Predicted:
-        return Predicted(self.model(batch.inputs), batch.expression)
+        said = self.model(batch.inputs)
+        spread = said.new_zeros((len(said), 0)) if self.log_dispersion is None else self.log_dispersion.expand_as(said)
+        return Predicted(said, batch.expression, spread, batch.rows)
 
     def loss(self, predicted: Predicted) -> Float[Tensor, ""]:
-        """Return the loss over this process's spots."""
-        return squared_error(*predicted)
+        """Return the loss over this process's spots; see `Terms` for those over all."""
+        total: Tensor = self.terms(self.model.scaled(predicted.said), predicted.measured)
+        if self.model.link is None:
+            return total
+        log_mean = self.model.link.log_rate(predicted.said) + self.log_exposure[predicted.rows, None]
+        return total + self.config.nb * negative_binomial(self.counts[predicted.rows], log_mean, predicted.log_dispersion)
 
 
 def task_of(
-    model: DualEncoder | Regressor, config: LossConfig, sections: Sequence[Section] = ()
+    model: DualEncoder | Regressor, config: LossConfig, sections: Sequence[Section] = (), panel: GenePanel | None = None
 ) -> ContrastiveTask | RegressionTask:
     """Return the task that trains this model on the spots of these sections, in their order.
 
     Raises:
-        ConfigError: the settings of the loss contradict each other.
-        DataError: `loss.near` is set, and a section's tiles have no known places.
+        ConfigError: the settings of the loss contradict each other, or a term of it needs the panel.
+        DataError: `loss.near` is set, and a section's tiles have no known places; or `loss.nb`, and it has no counts.
 
     """
     if isinstance(model, Regressor):
-        return RegressionTask(model)
-    return ContrastiveTask(model, config, places_of(sections) if config.near > 0 and sections else None)
+        counts = counts_of(sections, panel) if model.link is not None and sections and panel is not None else None
+        return RegressionTask(model, config, panel, counts)
+    return ContrastiveTask(model, config, places_of(sections) if config.near > 0 and sections else None, panel)
 
 
 def places_of(sections: Sequence[Section]) -> Places:

@@ -1,12 +1,14 @@
 """Experiment trackers, through Accelerate, beside the run's own log."""
 
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 from bleep.settings import Config
 
 PROJECT = "bleep"
@@ -18,9 +20,13 @@ def accelerator_of(config: Config) -> Accelerator:
 
     Raises:
         DataError: the tracker is not installed.
+        ConfigError: half precision was asked for, and there is no GPU.
 
     """
     name = config.optim.tracker
+    half = os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16"
+    if half and torch.accelerator.current_accelerator(check_available=True) is None:
+        raise ConfigError("mixed precision fp16 needs a GPU: launch with --mixed_precision bf16 or no on a CPU")
     if name == "none":
         return Accelerator()
     if find_spec(name) is None:

@@ -69,7 +69,7 @@ class Watch:
             if before[2][0]:
                 raise StoppedError(asked_in(epoch))
 
-    def finish(self, model: nn.Module, epoch: int) -> bool:
+    def finish(self, parameters: list[nn.Parameter], epoch: int) -> bool:
         """Look at an epoch's last step and at the weights it left, and return whether some process was asked to stop.
 
         The epoch is whole then, so it may be saved first.
@@ -83,8 +83,8 @@ class Watch:
             asked = bool(self._told[2][0])
             _say_if_broken(*self._told)
         self._told = None
-        learning = [p.detach().isfinite().all() for p in model.parameters() if p.requires_grad]
-        if learning and not bool(torch.stack(learning).all()):
+        finite = [p.detach().isfinite().all() for p in parameters]
+        if finite and not bool(torch.stack(finite).all()):
             raise ConfigError(f"weights are no numbers after epoch {epoch}: {_ADVICE}")
         return asked
 

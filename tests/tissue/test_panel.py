@@ -56,6 +56,35 @@ def test_unscaling_takes_scaling_back(scale: str, toys: tuple[Section, ...]) -> 
     np.testing.assert_allclose(panel.unscaled(panel.scaled(values)), values, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("normalise", ["log1p", "none"])
+def test_unscaling_is_exact_within_the_clipped_range_for_every_target(
+    scale: str, clip: float, normalise: str, toys: tuple[Section, ...]
+) -> None:
+    # One gene never varies: it must come back too.
+    flat = []
+    for section in toys[:2]:
+        matrix = dense(section)
+        matrix[:, 3] = 0
+        flat.append(with_counts(section, matrix))
+    panel = GenePanel.fit(flat, config(choice="all", scale=scale, clip=clip, normalise=normalise))
+    values = np.concatenate([panel.values(section) for section in flat])
+    back = panel.unscaled(panel.scaled(values))
+    np.testing.assert_allclose(back, np.clip(values, panel.low, panel.high), rtol=1e-5, atol=1e-5)
+    assert np.isfinite(panel.scaled(values)).all()
+    if clip:
+        assert (np.abs(back - values) > 1e-3).mean() < 2 * clip + 0.02
+
+
+def test_values_below_0_are_kept_as_they_are_and_are_no_counts(toys: tuple[Section, ...]) -> None:
+    centred = with_counts(toys[0], dense(toys[0]) * 0.01 - 0.05)
+    panel = GenePanel.fit([centred], config(normalise="none", choice="all"))
+    np.testing.assert_allclose(panel.values(centred), dense(centred), rtol=1e-6)
+    with pytest.raises(DataError, match=r"section toy1: holds negative values \(least -0\.05\).*set it to none"):
+        GenePanel.fit([centred], config(choice="all"))
+
+
 def test_z_scores_have_mean_0_and_spread_1_over_the_training_spots(toys: tuple[Section, ...]) -> None:
     panel = GenePanel.fit(toys[:2], config(scale="zscore"))
     scaled = np.concatenate([panel.apply(section) for section in toys[:2]])

@@ -12,7 +12,7 @@ from bleep.settings import DataConfig
 from bleep.tissue.section import Section
 from bleep.tissue.splits import Split, split
 
-VALS = ("none", "group", "block")
+VALS = ("none", "group", "block", "random")
 
 
 def config(**over: object) -> DataConfig:
@@ -62,13 +62,17 @@ def test_no_patient_stands_on_both_sides_of_a_split_by_patient(val: str, fold: i
 def test_no_section_stands_on_both_sides_of_a_split_by_section(val: str, fold: int, six: tuple[Section, ...]) -> None:
     parts = split(six, config(split="section", folds=3, fold=fold, val=val))
     assert not names(parts.test) & (names(parts.train) | names(parts.val))
-    assert (not names(parts.train) & names(parts.val)) == (val != "block")
+    assert (not names(parts.train) & names(parts.val)) == (val not in ("block", "random"))
     assert parts.leak.status == "same patient"
 
 
 @pytest.mark.parametrize("val", VALS)
 @pytest.mark.parametrize("by", ["patient", "section", "block", "random"])
 def test_no_spot_stands_on_two_sides(by: str, val: str, six: tuple[Section, ...], fine: tuple[Section, ...]) -> None:
+    if (by, val) == ("block", "random"):
+        with pytest.raises(ConfigError, match=r"data\.val is random, but data\.split is block"):
+            split(fine, config(split=by, folds=3, val=val))
+        return
     parts = split(fine if by == "block" else six, config(split=by, folds=3, fold=1, val=val))
     train, chosen, test = (spots(side) for side in (parts.train, parts.val, parts.test))
     assert train
@@ -185,3 +189,31 @@ def test_blocks_are_square_and_spread(toys: tuple[Section, ...]) -> None:
     parts = split(toys[:1], config(split="block", folds=4, margin=0))
     assert 0.1 < len(spots(parts.test)) / len(toys[0]) < 0.4
     assert np.ptp(parts.test[0].xy, axis=0).min() > 100
+
+
+@pytest.mark.parametrize(
+    ("over", "shares"),
+    [
+        ({"split": "random", "folds": 5}, (0.8, 0.0, 0.2)),
+        ({"split": "random", "folds": 10, "val": "random", "val_share": 0.1}, (0.8, 0.1, 0.1)),
+        ({"split": "none", "val": "random", "val_share": 0.2}, (0.8, 0.2, 0.0)),
+    ],
+)
+def test_splits_80_20_and_80_10_10_at_random_can_be_said(
+    over: dict[str, object], shares: tuple[float, ...], fine: tuple[Section, ...]
+) -> None:
+    parts = split(fine, config(**over))
+    sides = [spots(side) for side in (parts.train, parts.val, parts.test)]
+    assert set().union(*sides) == spots(fine)
+    assert sum(map(len, sides)) == len(spots(fine))
+    assert [len(side) / len(spots(fine)) for side in sides] == pytest.approx(shares, abs=0.01)
+    assert parts.leak.status == ("nothing held out" if over["split"] == "none" else "random spots")
+
+
+def test_validation_spots_at_random_are_drawn_anew_with_the_seed_and_said_to_leak(
+    toys: tuple[Section, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, again, other = (spots(split(toys, config(split="none", val="random"), seed).val) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert "data.val is random: validation spots lie between training spots" in caplog.text

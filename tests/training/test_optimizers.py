@@ -1,4 +1,7 @@
-"""Rates and decay."""
+"""Optimizers by name, their rates and decay."""
+
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -6,8 +9,9 @@ from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from bleep.encoders.image import build_trunk
-from bleep.settings import ImageConfig, OptimConfig
-from bleep.training.optimizers import build_optimizer, drop_sleeping, set_rate
+from bleep.settings import ImageConfig, OptimConfig, OptimizerName
+from bleep.training.journal import Journal, Progress
+from bleep.training.optimizers import OPTIMIZERS, build_optimizer, drop_sleeping, set_rate
 
 
 def model() -> nn.Module:
@@ -60,3 +64,53 @@ def test_each_block_of_a_trunk_is_slower_than_the_next_as_timm_has_it(trunk: str
     assert len({rate for rate, _ in found.values()}) > 4
     for parameter in made.parameters():
         assert found[id(parameter)] == expected[id(parameter)]
+
+
+PLAIN = {
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.2),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.2),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.2, momentum=0.7),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.1, weight_decay=0.2, momentum=0.7),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1, weight_decay=0.2),
+    "adadelta": lambda p: torch.optim.Adadelta(p, lr=0.1, weight_decay=0.2),
+}
+
+
+def walked(weight: nn.Parameter, optimizer: torch.optim.Optimizer, steps: range) -> torch.Tensor:
+    for step in steps:
+        weight.grad = torch.sin(weight.detach() + step)
+        optimizer.step()
+    return weight.detach().clone()
+
+
+def named(name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
+    holder = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        holder.weight.copy_(torch.arange(6.0).reshape(2, 3))
+    config = OptimConfig.model_validate({"name": name, "lr": 0.1, "weight_decay": 0.2, "momentum": 0.7})
+    return holder, build_optimizer(holder, config)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_an_optimizer_by_name_steps_as_torchs(name: str) -> None:
+    assert set(OPTIMIZERS) == set(get_args(OptimizerName))
+    holder, optimizer = named(name)
+    plain = nn.Parameter(torch.arange(6.0).reshape(2, 3))
+    expected = walked(plain, PLAIN[name]([plain]), range(5))
+    torch.testing.assert_close(walked(holder.weight, optimizer, range(5)), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_an_optimizer_by_name_goes_on_where_it_stood(name: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log.jsonl", tmp_path / "state")
+    holder, optimizer = named(name)
+    expected = walked(*_parts(named(name)), range(8))
+    walked(holder.weight, optimizer, range(4))
+    journal.save(holder, optimizer, Progress.start())
+    again, fresh = named(name)
+    journal.resume(again, fresh)
+    torch.testing.assert_close(walked(again.weight, fresh, range(4, 8)), expected, rtol=0, atol=0)
+
+
+def _parts(made: tuple[nn.Module, torch.optim.Optimizer]) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+    return made[0].weight, made[1]

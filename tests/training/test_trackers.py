@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bleep import pipeline
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
 from bleep.settings import Config
 from bleep.training import trackers
-from bleep.training.trackers import flat
+from bleep.training.trackers import accelerator_of, flat
 
 
 def test_a_tracker_that_is_not_installed_is_said_in_a_sentence_and_nothing_is_written(
@@ -47,3 +48,10 @@ def test_tensorboard_gets_the_line_of_every_epoch(recipe: Any, tmp_path: Path) -
         (n, pytest.approx(line["loss"])) for n, line in enumerate(lines)
     ]
     assert "lr" in found.Tags()["scalars"]
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="needs a machine without a GPU")
+def test_half_precision_is_refused_on_a_cpu_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(ConfigError, match="mixed precision fp16 needs a GPU"):
+        accelerator_of(Config())

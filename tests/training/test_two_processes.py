@@ -26,15 +26,29 @@ atexit.register(tell)
 """Each process says at its end how many there were."""
 
 
+CASES: dict[str, dict[str, Any]] = {
+    "contrastive": {},
+    "regression": {"loss": {"task": "regression"}},
+    "gradual unfreezing and averaged weights": {
+        "image": {"train": "gradual", "unfreeze": 2, "layer_decay": 0.5},
+        "optim": {"trunk_lr": 1e-3, "ema": 0.9},
+    },
+    "adapters and averaged weights": {
+        "image": {"train": "lora", "trunk": "test_vit", "lora_rank": 2},
+        "optim": {"trunk_lr": 1e-2, "ema": 0.9},
+    },
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["contrastive", "regression"])
-def test_two_processes_train_the_run_of_one(task: str, recipe: Any, repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_the_run_of_one(case: str, recipe: Any, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(REPORT)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     shared = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TELL": str(tmp_path)}
     for count in (1, 2):
         out = tmp_path / f"run{count}"
-        tree = recipe(out, {"head": {"dim": 16, "dropout": 0.0}, "loss": {"task": task}, "optim": {"epochs": 4, "batch": 32}})
+        tree = recipe(out, {"head": {"dim": 16, "dropout": 0.0}, "optim": {"epochs": 4, "batch": 32}}, CASES[case])
         (tmp_path / f"{count}.yaml").write_text(yaml.safe_dump(tree))
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         command = [*(launch if count == 2 else [sys.executable]), str(repository / "bleep" / "train.py")]

@@ -6,6 +6,7 @@ Arguments: the folder to write to. Not a test by itself: see test_tasks.py.
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
@@ -17,8 +18,10 @@ from bleep.encoders.image import build_trunk
 from bleep.encoders.regressor import Regressor
 from bleep.records import Batch
 from bleep.settings import Config
+from bleep.tissue.panel import GenePanel
 from bleep.training.gradcache import backward
-from bleep.training.tasks import ContrastiveTask, Places, task_of
+from bleep.training.tasks import ContrastiveTask, Places, RegressionTask
+from bleep.training.terms import Counts
 
 KINDS = {
     "hard": {"targets": "hard"},
@@ -31,6 +34,9 @@ KINDS = {
     "both": {"task": "both", "regression": 0.7},
     "both near": {"task": "both", "targets": "projected", "near": 150.0},
     "regression": {"task": "regression"},
+    "regression by genes": {"task": "regression", "mse": 0.0, "pearson": 1.0, "huber": 1.0, "heg_mse": 2.0, "top": 2},
+    "regression of counts": {"task": "regression", "mse": 0.5, "nb": 1.0},
+    "both by genes": {"task": "both", "pearson": 2.0, "mse": 0.0, "hvg_mse": 1.0, "top": 2},
 }
 """Settings of the loss, by name."""
 CHUNKS = (None, 4, 1)
@@ -49,15 +55,26 @@ def make(kind: str) -> tuple[nn.Module, Batch]:
     )
     torch.manual_seed(0)
     trunk, _ = build_trunk(config.image, 32)
-    model = (Regressor if kind == "regression" else DualEncoder)(trunk, GENES, config)
+    model = (Regressor if kind.startswith("regression") else DualEncoder)(trunk, GENES, config)
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(SPOTS, trunk.width, generator=generator)
     values = torch.randn(SPOTS, GENES, generator=generator)
     # The batch's spots are not the first of all, nor in order: a task that took their number in the batch would fail.
     batch = Batch(features, values, torch.randperm(2 * SPOTS, generator=generator)[:SPOTS])
     if isinstance(model, Regressor):
-        return task_of(model, config.loss), batch
-    return ContrastiveTask(model, config.loss, places()), batch
+        counted = torch.poisson(torch.full((2 * SPOTS, GENES), 4.0), generator=generator)
+        counts = Counts(counted, torch.randn(2 * SPOTS, generator=generator)) if config.loss.nb else None
+        return RegressionTask(model, config.loss, panel(), counts), batch
+    return ContrastiveTask(model, config.loss, places(), panel()), batch
+
+
+def panel() -> GenePanel:
+    """Return a panel of made-up statistics."""
+    mean, one = np.linspace(0.5, 2, GENES), np.ones(GENES)
+    words = {"species": "none", "normalise": "log1p", "target": 1e4, "denominator": "all", "scale": "zscore"}
+    statistics = {"low": -one, "high": one, "shift": mean, "factor": one, "mean": mean, "variance": mean[::-1] ** 3}
+    genes = tuple(f"gene{number}" for number in range(GENES))
+    return GenePanel(genes=genes, others=genes, sections=(), batch=None, **words, **statistics)
 
 
 def places() -> Places:

@@ -1,0 +1,72 @@
+"""Epochs kept as runs, and resumed trainings of every kind of loss, optimizer and plateau."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bleep import pipeline
+from bleep.errors import ConfigError
+from bleep.runs import Run
+from bleep.settings import Config
+from bleep.training.journal import Journal
+
+VALIDATED = {"data": {"split": "section", "test": ["toy4"], "val": "group"}}
+REGRESSION = {"loss": {"task": "regression"}, "head": {"hidden": 8, "dropout": 0.2}}
+PLATEAU = {"schedule": "plateau", "plateau_patience": 0, "plateau_threshold": 0.3, "plateau_cooldown": 1, "plateau_factor": 0.5}
+KINDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "plateau": (REGRESSION, VALIDATED, {"optim": {"epochs": 6, "batch": 32, "patience": 6, **PLATEAU}}),
+    "counts": (
+        {"loss": {"task": "regression", "nb": 1.0, "pearson": 1.0}},
+        {"optim": {"epochs": 6, "batch": 32, "name": "adagrad", "lr": 0.01}},
+    ),
+    "sgd": (REGRESSION, {"optim": {"epochs": 6, "batch": 32, "name": "sgd", "lr": 0.1, "keep": [2, 5]}}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    kind: str, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pipeline.fit(Config.load(recipe(tmp_path / "whole", *KINDS[kind])))
+    broken = Config.load(recipe(tmp_path / "broken", *KINDS[kind]))
+    write = Journal.write
+
+    def stop(self: Journal, line: dict[str, float | int]) -> None:
+        if line["epoch"] == 3:
+            raise KeyboardInterrupt
+        write(self, line)
+
+    monkeypatch.setattr(Journal, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.fit(broken)
+    monkeypatch.setattr(Journal, "write", write)
+    assert pipeline.fit(broken, resume=True).weights_digest() == whole.weights_digest()
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "broken")]
+    rates = [[line.split('"lr": ')[1].split(",")[0] for line in log] for log in logs]
+    assert rates[0] == rates[1]
+    if kind == "plateau":
+        assert len(set(rates[0])) > 2
+    if kind == "sgd":
+        assert [path.name for path in sorted((tmp_path / "broken" / "epochs").iterdir())] == ["2", "5"]
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_kept_epoch_is_the_run_of_a_training_of_that_length(ema: float, recipe: Any, tmp_path: Path) -> None:
+    steady = {"batch": 32, "schedule": "constant", "warmup": 0.0, "ema": ema}
+    long = Config.load(recipe(tmp_path / "long", REGRESSION, {"optim": {"epochs": 4, "keep": [1, 2], **steady}}))
+    pipeline.fit(long)
+    short = pipeline.fit(Config.load(recipe(tmp_path / "short", REGRESSION, {"optim": {"epochs": 2, **steady}})))
+    kept = Run.load(tmp_path / "long" / "epochs" / "2")
+    assert kept.weights_digest() == short.weights_digest() != Run.load(tmp_path / "long").weights_digest()
+    assert (kept.config.optim.epochs, kept.config.optim.keep, kept.facts.epoch) == (2, (), 1)
+    assert kept.config.model_copy(update={"out": Path("x")}) == short.config.model_copy(update={"out": Path("x")})
+    assert sorted(path.name for path in (tmp_path / "long" / "epochs").iterdir()) == ["1", "2"]
+    pipeline.fit(long.model_copy(update={"optim": long.optim.model_copy(update={"keep": ()})}), overwrite=True)
+    assert not (tmp_path / "long" / "epochs").exists()
+
+
+def test_an_epoch_that_never_comes_is_not_kept() -> None:
+    with pytest.raises(ConfigError, match=r"optim\.keep names epoch 9, but optim\.epochs is 5"):
+        Config.load({"optim": {"keep": [3, 9], "epochs": 5}})
