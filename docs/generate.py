@@ -1,21 +1,26 @@
-"""Pages made from the code at each build: every setting, and every command with its flags."""
+"""Pages made at each build: every setting, every command with its flags, and the results kept in benchmarks/results."""
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from results_table import results_markdown
+
 from bleep.cli.app import build_parser
 from bleep.cli.config import settings_markdown
 from bleep.cli.train import build_parser as build_train_parser
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results"
 
 TRAIN_USAGE = """usage: accelerate launch [options of accelerate] bleep/train.py
            [--config YAML [YAML ...]] [--resume] [--overwrite] [--section.field X ...]"""
 
 
 def write_pages(folder: Path) -> None:
-    """Write `config.md` and `cli.md`; a page that would not change is left alone."""
+    """Write `config.md`, `cli.md` and `results.md`; a page that would not change is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {"config.md": settings_markdown(), "cli.md": commands_markdown()}.items():
+    texts = {"config.md": settings_markdown(), "cli.md": commands_markdown(), "results.md": results_markdown(RESULTS)}
+    for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
@@ -73,13 +78,14 @@ def _usage(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    own = [action for action in parser._actions if not action.dest.startswith("set:")]
+    own = [action for action in parser._actions if not (_settings(parser) and action.dest.startswith("set:"))]
     link = ["Every setting is a flag too: see [Settings](config.md).", ""] if _settings(parser) else []
     return [*_table(own), *link]
 
 
 def _settings(parser: argparse.ArgumentParser) -> bool:
-    return any(action.dest.startswith("set:") for action in parser._actions)
+    """Return whether a command takes all settings; one that takes some of them lists these like its other flags."""
+    return any(action.dest == "config" for action in parser._actions)
 
 
 def _table(actions: list[argparse.Action]) -> list[str]:
@@ -95,5 +101,5 @@ def _row(action: argparse.Action) -> str:
         default = "required"
     else:
         default = "" if action.default is None or action.default is False or action.default == [] else f"`{action.default}`"
-    meaning = (action.help or "").replace("%%", "%").replace("|", "\\|")
+    meaning = " ".join((action.help or "").split()).replace("%%", "%").replace("|", "\\|")
     return f"| `{shown}` | {default} | {meaning} |"

@@ -1,16 +1,23 @@
-"""Pearson correlation down columns: at once, or from parts that are merged.
+"""Correlation down columns, Pearson's and Spearman's: at once, or from parts that are merged.
 
 Where the measured values do not vary there is nothing to correlate: the result is not a number, and means leave it out.
-Where only the prediction does not vary, it explains nothing: the result is 0.
+Where only the prediction does not vary, it explains nothing: the result is 0. A measured value that is not a number leaves
+its row out of that column; a predicted one that is not a number where something was measured is refused.
 """
 
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
+
+from bleep.errors import DataError
 
 Column = Float64[np.ndarray, " columns"]
+Table = Float[np.ndarray, "rows columns"]
+
+FLAT = 1e-12
+"""A column of smaller variance does not vary: float32 cannot tell it from rounding."""
 
 
 @final
@@ -18,38 +25,129 @@ Column = Float64[np.ndarray, " columns"]
 class PearsonState:
     """Sums from which column-wise correlations follow; states of parts add up (Chan et al., COMPSTAT 1982)."""
 
-    count: int
+    count: Column
+    """Rows in which the column was measured."""
     mean: tuple[Column, Column]
     square: tuple[Column, Column]
     cross: Column
 
     @classmethod
-    def of(cls, predicted: Float[np.ndarray, "rows columns"], measured: Float[np.ndarray, "rows columns"]) -> "PearsonState":
-        """Summarise some rows."""
+    def of(cls, predicted: Table, measured: Table) -> "PearsonState":
+        """Summarise some rows.
+
+        Raises:
+            DataError: a predicted value is not a number.
+
+        """
+        known = known_values(predicted, measured)
+        count = known.sum(axis=0).astype(np.float64)
         p, m = predicted.astype(np.float64), measured.astype(np.float64)
-        mean = (p.mean(axis=0), m.mean(axis=0))
-        p, m = p - mean[0], m - mean[1]
-        return cls(len(p), mean, ((p**2).sum(axis=0), (m**2).sum(axis=0)), (p * m).sum(axis=0))
+        if not known.all():
+            p[~known], m[~known] = np.nan, np.nan
+        some = np.maximum(count, 1.0)
+        mean = (np.nansum(p, axis=0) / some, np.nansum(m, axis=0) / some)
+        p -= mean[0]
+        m -= mean[1]
+        if not known.all():
+            p[~known], m[~known] = 0.0, 0.0
+        squares = np.einsum("rc,rc->c", p, p), np.einsum("rc,rc->c", m, m)
+        return cls(count, mean, squares, np.einsum("rc,rc->c", p, m))
 
     def merge(self, other: "PearsonState") -> "PearsonState":
         """Return the state of both parts together."""
         count = self.count + other.count
-        share = self.count * other.count / count
+        some = np.maximum(count, 1.0)
+        share = self.count * other.count / some
         gap = tuple(there - here for here, there in zip(self.mean, other.mean, strict=True))
-        mean = tuple(here + step * other.count / count for here, step in zip(self.mean, gap, strict=True))
+        mean = tuple(here + step * other.count / some for here, step in zip(self.mean, gap, strict=True))
         square = tuple(a + b + step**2 * share for a, b, step in zip(self.square, other.square, gap, strict=True))
         cross = self.cross + other.cross + gap[0] * gap[1] * share
         return PearsonState(count, (mean[0], mean[1]), (square[0], square[1]), cross)
 
+    @property
+    def varies(self) -> Bool[np.ndarray, " columns"]:
+        """Return the columns whose measured values vary."""
+        return self.square[1] > FLAT * self.count
+
     def pearson(self) -> Column:
         """Return the correlation of each column."""
-        floor = 1e-12 * self.count
+        floor = np.maximum(FLAT * self.count, np.finfo(float).tiny)
         size = np.sqrt(np.maximum(self.square[0], floor)) * np.sqrt(np.maximum(self.square[1], floor))
         r = np.where(self.square[0] > floor, self.cross / size, 0.0)
-        out: Column = np.where(self.square[1] > floor, np.clip(r, -1, 1), np.nan)
+        out: Column = np.where(self.varies, np.clip(r, -1, 1), np.nan)
         return out
 
 
-def pearson(predicted: Float[np.ndarray, "rows columns"], measured: Float[np.ndarray, "rows columns"]) -> Column:
+@final
+@dataclass(frozen=True, slots=True)
+class SpearmanState:
+    """The rows themselves: a rank depends on all values of its column, so nothing smaller gives the exact result.
+
+    Memory therefore grows with the rows. Scores take ranks within one section, which fits.
+    """
+
+    predicted: Table
+    measured: Table
+
+    @classmethod
+    def of(cls, predicted: Table, measured: Table) -> "SpearmanState":
+        """Keep some rows.
+
+        Raises:
+            DataError: a predicted value is not a number.
+
+        """
+        known_values(predicted, measured)
+        return cls(predicted, measured)
+
+    def merge(self, other: "SpearmanState") -> "SpearmanState":
+        """Return the rows of both parts."""
+        predicted, measured = (self.predicted, other.predicted), (self.measured, other.measured)
+        return SpearmanState(np.concatenate(predicted), np.concatenate(measured))
+
+    def spearman(self) -> Column:
+        """Return the rank correlation of each column."""
+        return pearson(ranked(self.predicted, self.measured), ranked(self.measured, self.measured))
+
+
+def pearson(predicted: Table, measured: Table) -> Column:
     """Return the correlation of each column over the rows."""
     return PearsonState.of(predicted, measured).pearson()
+
+
+def spearman(predicted: Table, measured: Table) -> Column:
+    """Return the rank correlation of each column over the rows; ties share their mean rank."""
+    return SpearmanState.of(predicted, measured).spearman()
+
+
+def ranked(values: Table, measured: Table) -> Table:
+    """Return the rank of each value in its column, from 1, among the rows that were measured; not a number elsewhere.
+
+    What differs by no more than float32 rounding of a flat column ties, as for Pearson.
+    """
+    from scipy.stats import rankdata
+
+    known = np.isfinite(measured)
+    state = PearsonState.of(values, np.where(known, values, np.nan))
+    held = np.where(state.varies, values, 0.0).astype(values.dtype)
+    if known.all():
+        return rankdata(held, axis=0).astype(np.float32)
+    return rankdata(np.where(known, held, np.nan), axis=0, nan_policy="omit").astype(np.float32)
+
+
+def known_values(predicted: Table, measured: Table) -> Bool[np.ndarray, "rows columns"]:
+    """Return where something was measured.
+
+    Raises:
+        DataError: a predicted value there is not a number.
+
+    """
+    known = np.isfinite(measured)
+    wrong = known & ~np.isfinite(predicted)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{int(wrong.sum())} predicted values are not numbers, first in row {row}, column {column}: leaving them out would "
+            "flatter the predictor, so mend it"
+        )
+    return known

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bleep.evaluation.scorecard import SCORES
+from bleep.evaluation import leakage, paired, peers
+from bleep.evaluation.bootstrap import section_interval
+from bleep.evaluation.scorecard import SCORES, meaning
 from bleep.files import write_json, write_text
-from bleep.records import Leak, Scorecard, Table
+from bleep.records import Leak, LeakReport, Scorecard, Table
 
 HEADINGS = {
     "pcc": "PCC",
@@ -20,20 +24,34 @@ HEADINGS = {
     "variance_ratio": "var. ratio",
 }
 """How the scores are called in tables."""
+FLOORS = ("ridge", "ridge on colour", "image-kNN", "mean")
+"""Predictors that are there to be beaten; the others are told against the first of them."""
 
 
-def compare(cards: Sequence[Scorecard], protocol: str, leak: Leak, facts: dict[str, str]) -> Table:
+def compare(
+    cards: Sequence[Scorecard],
+    protocol: str,
+    leak: Leak,
+    facts: dict[str, str],
+    leaks: Sequence[LeakReport] = (),
+    published: pd.DataFrame | None = None,
+) -> Table:
     """Join scorecards: the mean over the seeds of a section, then the mean and the spread over sections.
 
-    The spread is the sample standard deviation over test sections; with one section there is none.
+    The spread is the sample standard deviation over test sections; `_low` and `_high` are the ends of its mean's bootstrap
+    interval over sections (95 %). With one section there is neither. Every two predictors are compared section by section.
     """
     flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, "seed": c.seed} | c.summary for c in cards])
-    scores = [name for name in SCORES if name in flat]
+    scores = [name for name in flat if name not in ("predictor", "section", "seed")]
     by_section = flat.groupby(["predictor", "section"], sort=False)[scores].mean()
-    rows = by_section.groupby("predictor", sort=False).mean()
-    spread = by_section.groupby("predictor", sort=False).std().add_suffix("_sd")
+    grouped = by_section.groupby("predictor", sort=False)
+    rows, spread = grouped.mean(), grouped.std().add_suffix("_sd")
+    ends = {name: section_interval(group["pcc"].tolist()) for name, group in grouped}
+    sure = pd.DataFrame.from_dict(ends, orient="index", columns=["pcc_low", "pcc_high"])
     order = rows["pcc"].sort_values(ascending=False).index
-    return Table(protocol, leak, facts, pd.concat([rows, spread], axis=1).loc[order], tuple(cards))
+    contrasts = tuple(paired.contrast(cards, first, second) for first, second in combinations(map(str, order), 2))
+    joined = pd.concat([rows, spread, sure], axis=1).loc[order]
+    return Table(protocol, leak, facts, joined, tuple(cards), tuple(leaks), contrasts, published)
 
 
 def as_text(table: Table) -> str:
@@ -44,9 +62,9 @@ def as_text(table: Table) -> str:
         "  ".join(c.ljust(w) if not n else c.rjust(w) for n, (c, w) in enumerate(zip(r, widths, strict=True))) for r in cells
     ]
     lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(
-        [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", "", *lines, "", *_notes(table)]
-    )
+    head = [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", *leakage.lines(table.leaks)]
+    against, known = _against_ridge(table), peers.lines(table.published)
+    return "\n".join([*head, "", *lines, "", *against, *known, *_notes(table)])
 
 
 def as_markdown(table: Table) -> str:
@@ -61,10 +79,13 @@ def as_markdown(table: Table) -> str:
             "",
             f"Leak: **{table.leak.status}** ({table.leak.detail}).",
             "",
+            *_items(leakage.lines(table.leaks)),
             head,
             rule,
             *rows,
             "",
+            *_items(_against_ridge(table)),
+            *_items(peers.lines(table.published)),
             *facts,
             "",
             _notes(table)[-1],
@@ -81,17 +102,55 @@ def save(table: Table, folder: Path) -> tuple[Path, Path]:
         "protocol": table.protocol,
         "leak": {"status": table.leak.status, "detail": table.leak.detail},
         "facts": table.facts,
-        "scores": dict(SCORES),
+        "scores": {name: meaning(name) for name in dict.fromkeys(name for c in table.cards for name in c.summary)},
         "predictors": {str(name): _plain(row.to_dict()) for name, row in table.rows.iterrows()},
         "sections": [
-            {"predictor": c.predictor, "section": c.section, "seed": c.seed, "skipped_genes": c.skipped} | _plain(c.summary)
+            {"predictor": c.predictor, "section": c.section, "patient": c.patient, "seed": c.seed, "skipped_genes": c.skipped}
+            | _plain(c.summary)
             for c in table.cards
         ],
+        "patients": _by_patient(table),
+        "contrasts": [_numbers(asdict(found)) for found in table.contrasts],
+        "leak_report": [asdict(found) for found in table.leaks],
+        "published": [] if table.published is None else table.published.to_dict("records"),
     }
     paths = (folder / "evaluation.json", folder / "evaluation.md")
     write_json(paths[0], plain)
     write_text(paths[1], as_markdown(table))
     return paths
+
+
+def more_as_text(table: Table) -> str:
+    """Return all scores, one line a score with what it means, one column a predictor."""
+    names = [name for name in map(str, table.rows) if not name.endswith(("_sd", "_low", "_high"))]
+    shown = table.rows[names].T.map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
+    return "\n".join([shown.to_string(), "", *(f"{name}: {meaning(name)}" for name in names)])
+
+
+def _against_ridge(table: Table) -> list[str]:
+    """Say of each predictor that is no floor how it stands to ridge."""
+    lines = []
+    for found in table.contrasts:
+        first, second = found.first, found.second
+        if second == FLOORS[0] and first not in FLOORS:
+            lines.append(paired.words(found))
+        elif first == FLOORS[0] and second not in FLOORS:
+            lines.append(paired.words(paired.turned(found)))
+    return lines
+
+
+def _by_patient(table: Table) -> list[dict[str, Any]]:
+    """Return the mean over seeds, then over the sections of a patient."""
+    rows = [{"predictor": c.predictor, "patient": c.patient, "section": c.section} | c.summary for c in table.cards]
+    by_section = pd.DataFrame(rows).groupby(["predictor", "patient", "section"], sort=False).mean(numeric_only=True)
+    by_patient = by_section.groupby(["predictor", "patient"], sort=False).mean()
+    wide = by_patient.reset_index()
+    keys = ["predictor", "patient"]
+    return [{key: str(row[key]) for key in keys} | _plain(row.drop(keys).to_dict()) for _, row in wide.iterrows()]
+
+
+def _items(lines: Sequence[str]) -> list[str]:
+    return [*(f"- {line.strip()}" for line in lines), ""] if lines else []
 
 
 def _cells(table: Table) -> list[list[str]]:
@@ -124,6 +183,11 @@ def _by_section(table: Table) -> list[str]:
     head = ["PCC by section", *map(str, wide.columns)]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(wide.columns)]
     return lines + ["| " + " | ".join([str(name), *(f"{value:.3f}" for value in row)]) + " |" for name, row in wide.iterrows()]
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row with numbers as JSON has them: what is not a number becomes null."""
+    return {key: _plain({key: value})[key] if isinstance(value, float) else value for key, value in row.items()}
 
 
 def _plain(row: Mapping[Any, float]) -> dict[str, float | None]:

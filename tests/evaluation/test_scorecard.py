@@ -1,16 +1,18 @@
 """Scores, and the tables made of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bleep.errors import MismatchError
+from bleep.errors import DataError, MismatchError
 from bleep.evaluation import report
-from bleep.evaluation.gene_sets import gene_sets
-from bleep.evaluation.scorecard import SCORES, score
+from bleep.evaluation.gene_sets import MARKERS, gene_sets, listed, marker_sets, more_gene_sets, sets_of_test
+from bleep.evaluation.scorecard import SCORES, Truth, meaning, score
+from bleep.evaluation.spatial import morans_i, neighbour_graph
 from bleep.records import Leak, Prediction, Scorecard
 from bleep.settings import PanelConfig
 from bleep.tissue.panel import GenePanel
@@ -116,3 +118,59 @@ def test_one_section_has_no_spread() -> None:
     assert np.isnan(table.rows.loc["a", "pcc_sd"])
     assert "±" not in report.as_text(table)
     assert "nan" not in report.as_text(table)
+
+
+PLACES = np.stack(np.meshgrid(np.arange(5), np.arange(5)), -1).reshape(-1, 2) * 100.0
+
+
+def test_a_truth_gives_every_score_and_a_perfect_prediction_the_best_of_each(measured: np.ndarray) -> None:
+    perfect = prediction(measured)
+    sure = replace(perfect, lower=perfect.expression - 1, upper=perfect.expression + 1)
+    summary = score(sure, Truth.of(measured, PLACES), {}, 0, "x").summary
+    best = {"spearman": 1, "spearman_spot": 1, "mae": 0, "r2": 1, "moran_error": 0, "ssim": 1, "coverage": 1, "width": 2}
+    assert {name: summary[name] for name in best} == pytest.approx(best, abs=1e-5)
+    assert summary["moran_measured"] == pytest.approx(summary["moran_predicted"])
+    assert all(meaning(name) for name in summary)
+
+
+def test_scores_of_maps_need_places_and_a_flat_map_has_a_morans_i_of_0(measured: np.ndarray) -> None:
+    flat = prediction(np.tile(measured.mean(axis=0), (25, 1)))
+    summary = score(flat, Truth.of(measured, PLACES), {}, 0, "mean").summary
+    assert summary["moran_predicted"] == 0
+    assert summary["r2"] == pytest.approx(0, abs=1e-5)
+    assert summary["spearman"] == 0
+    assert "ssim" not in score(flat, Truth.of(measured, None), {}, 0, "mean").summary
+    assert "coverage" not in summary
+
+
+def test_values_that_were_not_measured_are_left_out_and_those_not_predicted_refused(measured: np.ndarray) -> None:
+    holed = measured.copy()
+    holed[3, 1], holed[:, 5] = np.nan, np.nan
+    card = score(prediction(measured), Truth.of(holed, PLACES), {}, 0, "x")
+    assert card.summary["pcc"] == pytest.approx(1)
+    assert card.summary["mse"] == pytest.approx(0)
+    assert card.skipped == 1
+    with pytest.raises(DataError, match="not numbers"):
+        score(prediction(holed), measured, {}, 0, "x")
+
+
+def test_more_sets_are_chosen_on_training_sections_and_lists_by_either_name(toys: tuple[Section, ...]) -> None:
+    panel = GenePanel.fit(toys[:2], PanelConfig(choice="all"))
+    sets = more_gene_sets(panel, toys[:2])
+    assert sorted(sets) == ["pcc_cv50", "pcc_moran50"]
+    structure = np.mean([morans_i(panel.values(section), neighbour_graph(section.xy)) for section in toys[:2]], axis=0)
+    assert structure[sets["pcc_moran50"]].min() >= np.delete(structure, sets["pcc_moran50"]).max()
+    ratio = np.sqrt(panel.variance) / panel.mean
+    assert ratio[sets["pcc_cv50"]].min() >= np.delete(ratio, sets["pcc_cv50"]).max()
+    other = replace(panel, others=tuple(f"ENSG{place}" for place in range(len(panel.genes))))
+    assert listed(other, ["ENSG2", panel.genes[4], "none"]).tolist() == [2, 4]
+    marked = replace(other, others=(*MARKERS["liver"], *other.others[8:]))
+    assert marker_sets(marked)["pcc_list_liver"].tolist() == list(range(8))
+
+
+def test_genes_chosen_on_the_test_section_are_those_of_its_own_sum_and_variance() -> None:
+    values = np.random.default_rng(0).random((20, 60)).astype(np.float32) * np.arange(60)
+    sets = sets_of_test(values)
+    assert set(sets["pcc_heg50_of_test"]) == set(np.argsort(-values.sum(axis=0))[:50])
+    assert set(sets["pcc_hvg50_of_test"]) == set(np.argsort(-values.var(axis=0))[:50])
+    assert sets_of_test(values[:, :50]) == {}

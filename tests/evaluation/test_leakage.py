@@ -1,0 +1,184 @@
+"""A deliberate leak of each kind is found and named; nothing is found where there is none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bleep
+from bleep.errors import MismatchError
+from bleep.evaluation import leakage
+from bleep.evaluation.report import as_text, save
+from bleep.files import read_json, write_json
+from bleep.pipeline.auditing import audit
+from bleep.prediction.reference import build
+from bleep.records import Fitted, Leak, LeakReport
+from bleep.runs import Run
+from bleep.settings import Config, PanelConfig
+from bleep.tissue.panel import GenePanel
+from bleep.tissue.section import Section
+from bleep.tissue.slides import ArraySlide
+from bleep.tissue.splits import Split
+
+NONE = Leak("none", "nothing shared")
+
+
+def kinds(report: LeakReport) -> dict[str, str]:
+    return {finding.kind: finding.severity for finding in report.findings}
+
+
+def report(divided: Split, *fitted: Fitted) -> LeakReport:
+    return leakage.report("run", divided, fitted, ())
+
+
+@pytest.fixture
+def divided(toys: tuple[Section, ...]) -> Split:
+    return Split(toys[:2], (), toys[2:], "patient", NONE)
+
+
+def test_patients_apart_and_all_fitted_on_training_sections_is_no_finding(divided: Split) -> None:
+    assert report(divided, Fitted("panel", ("toy1", "toy2"))).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("by", "kind", "severity"), [("random", "random split", "leak"), ("block", "neighbouring tissue", "caution")]
+)
+def test_a_split_inside_sections_is_named(toys: tuple[Section, ...], by: Any, kind: str, severity: str) -> None:
+    train, test = toys[0].subset(np.arange(0, 40)), toys[0].subset(np.arange(40, len(toys[0])))
+    assert kinds(report(Split((train,), (), (test,), by, NONE))) == {kind: severity}
+
+
+def test_another_section_of_the_same_patient_is_named_whatever_was_noted_before(toys: tuple[Section, ...]) -> None:
+    found = report(Split(toys[:1], (), toys[1:2], "section", NONE))
+    assert kinds(found) == {"same patient": "caution"}
+    assert "donor1" in found.findings[0].detail
+
+
+def test_a_section_without_a_patient_is_named(toys: tuple[Section, ...]) -> None:
+    nobody = replace(toys[2], patient=toys[2].name)
+    assert kinds(report(Split(toys[:1], (), (nobody,), "section", NONE))) == {"unknown patient": "unknown"}
+
+
+def test_a_section_doubled_under_another_name_and_picture_is_named(toys: tuple[Section, ...]) -> None:
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(len(toys[0]))
+    picture = ArraySlide(rng.integers(0, 255, (300, 300, 3), dtype=np.uint8))
+    double = replace(toys[0].subset(shuffled), name="new", patient="someone", slide=picture)
+    found = report(Split(toys[:2], (), (double,), "patient", NONE))
+    assert kinds(found) == {"duplicate": "leak"}
+    assert (
+        f"{len(double)} of {len(double)} spots of test section new have the counts of spots of section toy1"
+        in found.findings[0].detail
+    )
+
+
+def test_a_doubled_section_whose_genes_stand_in_another_order_is_named(toys: tuple[Section, ...]) -> None:
+    turned = toys[0].counts[:, ::-1].copy()
+    double = replace(toys[0], name="new", patient="someone", counts=turned)
+    assert kinds(report(Split(toys[:2], (), (double,), "patient", NONE))) == {"duplicate": "leak"}
+
+
+def test_a_section_on_a_picture_that_was_trained_on_is_named(toys: tuple[Section, ...]) -> None:
+    other = replace(toys[2], slide=toys[0].slide)
+    assert kinds(report(Split(toys[:2], (), (other,), "patient", NONE))) == {"same picture": "caution"}
+
+
+def test_different_tissue_is_no_duplicate(toys: tuple[Section, ...]) -> None:
+    assert len({tuple(leakage.spot_codes(section)[0]) for section in toys}) == len(toys)
+    for section in toys:
+        codes, seen = leakage.spot_codes(section)
+        assert len(np.unique(codes)) == len(section)
+        assert (seen == (section.counts.X > 0).sum(axis=1).ravel()).all()
+
+
+def test_a_test_section_among_those_something_was_fitted_on_is_named_by_that_thing(divided: Split) -> None:
+    for what in ("panel", "corrector", "index"):
+        found = report(divided, Fitted(what, ("toy1", "toy3")))
+        assert kinds(found) == {what: "leak"}
+        assert "toy3" in found.findings[0].detail
+
+
+def test_test_spots_in_a_correction_are_named(divided: Split) -> None:
+    found = list(leakage.of_spots("batch correction", [*divided.train[0].ids, divided.test[0].ids[5]], divided))
+    assert [finding.kind for finding in found] == ["batch correction"]
+    assert divided.test[0].ids[5] in found[0].detail
+
+
+PANEL = PanelConfig(choice="variance", size=12)
+
+
+def test_a_panel_fitted_with_a_test_section_is_found_though_it_says_otherwise(
+    divided: Split, toys: tuple[Section, ...]
+) -> None:
+    honest = GenePanel.fit(toys[:2], PANEL)
+    assert list(leakage.of_panel(honest, PANEL, divided)) == []
+    leaking = replace(GenePanel.fit(toys, PANEL), sections=honest.sections)
+    found = {finding.kind: finding.detail for finding in leakage.of_panel(leaking, PANEL, divided)}
+    assert "training and test sections give together" in found["panel"]
+
+
+def test_a_scaler_fitted_with_a_test_section_is_found_by_itself(divided: Split, toys: tuple[Section, ...]) -> None:
+    every = PanelConfig(choice="all")
+    honest, leaking = GenePanel.fit(toys[:2], every), GenePanel.fit(toys, every)
+    scaled = replace(honest, shift=leaking.shift, factor=leaking.factor)
+    assert [finding.kind for finding in leakage.of_panel(scaled, every, divided)] == ["scaling"]
+
+
+def test_features_standardised_by_other_tiles_are_found() -> None:
+    features = np.random.default_rng(0).normal(2, 3, (50, 4)).astype(np.float32)
+    assert list(leakage.of_standardiser(features.mean(axis=0), features)) == []
+    assert [f.kind for f in leakage.of_standardiser(features.mean(axis=0) + 0.5, features)] == ["standardising"]
+
+
+def test_a_trained_run_is_clean_and_the_table_says_so(trained: dict[str, Path], tmp_path: Path) -> None:
+    table = bleep.evaluate([trained["contrastive"]])
+    (found,) = table.leaks
+    assert [finding for finding in found.findings if finding.severity != "unknown"] == []
+    assert {"panel", "scaling", "index", "heads", "floors"} <= {fitted.what for fitted in found.fitted}
+    assert "fitted on training sections alone: panel, scaling" in as_text(table)
+    assert read_json(save(table, tmp_path)[0], "it")["leak_report"][0]["fitted"][0]["sections"] == ["toy1", "toy2"]
+
+
+def test_leaks_planted_in_a_runs_folder_are_named_in_the_table(
+    run_copy: Callable[..., Path], toys: tuple[Section, ...]
+) -> None:
+    folder = run_copy("contrastive")
+    run = Run.load(folder)
+    test = bleep.load_split(run.config).test
+    panel = GenePanel.fit((*bleep.load_split(run.config).train, *test), run.config.panel)
+    write_json(folder / "panel.json", replace(panel, sections=run.panel.sections).to_dict())
+    write_json(folder / "calibration" / "calibration.json", {"sections": [{"name": test[0].name}]})
+    leaking = Run.load(folder)
+    reference = build(leaking, bleep.load_split(run.config).train).add(leaking, (test[1],), allow_held_out=True)
+    found = audit(leaking, bleep.load_split(run.config), reference, folder)
+    assert {"panel": "leak", "corrector": "leak", "index": "leak", "same patient": "caution"}.items() <= kinds(found).items()
+    said = "\n".join(leakage.lines([found]))
+    assert "LEAK, corrector: test section toy3" in said
+    assert "LEAK, index: " in said
+
+
+def test_a_scaler_of_features_fitted_with_test_tiles_is_named(run_copy: Callable[..., Path]) -> None:
+    run = Run.load(run_copy("regression"))
+    divided = bleep.load_split(run.config)
+    assert "standardising" not in kinds(audit(run, divided, None, Path("x")))
+    with torch.no_grad():
+        run.model.standardize.mean += 0.5 * run.model.standardize.spread
+    assert kinds(audit(run, divided, None, Path("x")))["standardising"] == "leak"
+
+
+def test_a_random_split_is_named_in_the_table(recipe: Any, tmp_path: Path) -> None:
+    over = {"data": {"split": "random", "test": []}, "loss": {"task": "regression"}, "optim": {"epochs": 1}}
+    bleep.fit(Config.load(recipe(tmp_path / "run", over)))
+    assert "LEAK, random split: " in as_text(bleep.evaluate([tmp_path / "run"]))
+
+
+def test_a_test_section_trained_on_is_refused_before_anything_is_scored(run_copy: Callable[..., Path]) -> None:
+    folder = run_copy("regression")
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("- donor2", "- donor1"))
+    with pytest.raises(MismatchError, match="trained on"):
+        bleep.evaluate([folder])
