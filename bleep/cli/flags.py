@@ -10,12 +10,15 @@ from bleep.settings import Config, describe_fields
 LISTS = ("list of names", "list of numbers")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add `--config` and a flag for every setting."""
-    parser.add_argument("--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes; the later wins")
+def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> None:
+    """Add `--config` and a flag for every setting; with `only`, flags for the settings of that section alone."""
+    if only is None:
+        parser.add_argument("--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes; the later wins")
     sections: dict[str, Any] = {}
     for name, kind, default, text in describe_fields():
         head = name.split(".")[0] if "." in name else "run"
+        if only not in (head, None):
+            continue
         if head not in sections:
             sections[head] = parser.add_argument_group(f"{head} settings")
         help_text = f"{text} [{kind}; {default}]".replace("%", "%%")

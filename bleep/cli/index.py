@@ -1,44 +1,153 @@
-"""`bleep index`: build and info."""
+"""`bleep index`: build, info, add, remove, merge and verify."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from bleep.cli.flags import add_settings, overrides
 from bleep.cli.runs import add_run, named_run
+
+if TYPE_CHECKING:
+    from bleep.prediction.reference import Reference
+    from bleep.runs import Run
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="embed the training spots and index them", allow_abbrev=False)
-    add_run(build)
+    add_settings(build, only="index")
     build.set_defaults(run_command=_build)
     info = actions.add_parser("info", help="say what an index holds and whether it fits its run", allow_abbrev=False)
-    add_run(info)
     info.set_defaults(run_command=_info)
+    grow = actions.add_parser("add", help="add measured sections to an index", allow_abbrev=False)
+    grow.add_argument("--images", type=Path, required=True, help="where the sections are, in the form the run was trained on")
+    grow.add_argument("--sections", nargs="+", default=[], help="which of them (default: all)")
+    grow.add_argument("--patient", default=None, help="whom they are from (default: what the files say)")
+    grow.add_argument(
+        "--allow-held-out", action="store_true", help="take sections the run holds out for testing; it is then not evaluated"
+    )
+    grow.set_defaults(run_command=_add)
+    remove = actions.add_parser("remove", help="remove a section or a patient from an index", allow_abbrev=False)
+    which = remove.add_mutually_exclusive_group(required=True)
+    which.add_argument("--section", default=None, help="name of the section")
+    which.add_argument("--patient", default=None, help="name of the patient, all of whose sections go")
+    remove.set_defaults(run_command=_remove)
+    merge = actions.add_parser("merge", help="add what another index of the same run holds", allow_abbrev=False)
+    merge.add_argument("other", type=Path, help="folder of the other index, or of the run that holds it")
+    merge.set_defaults(run_command=_merge)
+    verify = actions.add_parser("verify", help="read all of an index and compare it with its manifest", allow_abbrev=False)
+    verify.set_defaults(run_command=_verify)
+    for action in (build, info, grow, remove, merge, verify):
+        add_run(action)
 
 
 def _build(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
+    from dataclasses import replace
+
     from bleep import pipeline
     from bleep.runs import REFERENCE, Run
+    from bleep.settings import Config
 
     run = Run.load(folder)
+    config = Config.load(run.config.dump(), overrides(arguments))
     run.model.to(pipeline.best_device())
-    reference = pipeline.build_reference(run)
+    if not pipeline.is_main_process():
+        pipeline.help_build_reference(run)
+        return 0
+    reference = pipeline.build_reference(replace(run, config=config))
     reference.save(folder / REFERENCE)
-    print(f"{folder / REFERENCE}: {len(reference)} spots of {', '.join(reference.manifest['sections'])}")
+    print(f"{folder / REFERENCE}: {_holds(reference)}")
     print(f"next: bleep query --images FOLDER --run {folder}")
     return 0
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    folder = named_run(arguments.run)
+    folder, run = _run(arguments)
     from bleep.prediction.reference import Reference
-    from bleep.runs import REFERENCE, Run
+    from bleep.runs import REFERENCE
 
     reference = Reference.load(folder / REFERENCE)
     for key, value in reference.manifest.items():
-        shown = f"{len(value)}, first {', '.join(value[:5])}" if key == "genes" else value
-        print(f"{key:13s} {', '.join(shown) if isinstance(shown, list) else shown}")
-    reference.check(Run.load(folder))
+        for line, text in enumerate(_lines(key, value)):
+            print(f"{'' if line else key:13s} {text}")
+    reference.check(run)
     print("fits the run")
     return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    folder, run = _run(arguments)
+    from bleep import pipeline
+    from bleep.pipeline import indexing
+
+    run.model.to(pipeline.best_device())
+    sections = indexing.read_measured(run, arguments.images, arguments.sections, arguments.patient)
+    reference = indexing.add_sections(run, folder, sections, allow_held_out=arguments.allow_held_out)
+    print(f"added {sum(map(len, sections))} spots of {', '.join(section.name for section in sections)}")
+    return _told(folder, reference)
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    folder = named_run(arguments.run)
+    from bleep.pipeline import indexing
+
+    return _told(folder, indexing.remove_spots(folder, arguments.section, arguments.patient))
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    folder = named_run(arguments.run)
+    from bleep.pipeline import indexing
+
+    return _told(folder, indexing.merge_references(folder, arguments.other))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    folder, run = _run(arguments)
+    from bleep.prediction.reference import verify
+    from bleep.runs import REFERENCE
+
+    reference, measured = verify(folder / REFERENCE)
+    reference.check(run)
+    print(f"{folder / REFERENCE}: whole; {_holds(reference)}; {_measured(measured)}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> "tuple[Path, Run]":
+    folder = named_run(arguments.run)
+    from bleep.runs import Run
+
+    return folder, Run.load(folder)
+
+
+def _told(folder: Path, reference: "Reference") -> int:
+    from bleep.runs import REFERENCE
+
+    print(f"{folder / REFERENCE}: {_holds(reference)}; {_measured(reference.manifest['measured'])}")
+    return 0
+
+
+def _holds(reference: "Reference") -> str:
+    return f"{len(reference)} spots of {', '.join(section['name'] for section in reference.manifest['sections'])}"
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    """Return an entry of the manifest as lines to read."""
+    if key == "genes":
+        return [f"{len(value)}, first {', '.join(value[:5])}"]
+    if key == "sections":
+        return [f"{one['name']}: {one['spots']} spots, patient {one['patient']}, {one['origin']}" for one in value]
+    if key == "measured":
+        return [_measured(value)]
+    if key == "expression":
+        return [f"{value['form']}: {value['why']}"]
+    return [str(value)]
+
+
+def _measured(measured: dict[str, Any]) -> str:
+    words = f"finds {measured['recall']:.1%} of the true {measured['k']} neighbours of {measured['queries']} "
+    words += str(measured["queries_are"])
+    if "milliseconds_per_query" in measured:
+        words += f", {measured['milliseconds_per_query']:.3g} ms a query, {measured['bytes_per_vector']:.0f} bytes a vector"
+    return words

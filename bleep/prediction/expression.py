@@ -1,0 +1,183 @@
+"""Measured expression of many spots, in memory or mapped from files: dense, rounded to half the bytes, or sparse."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, final, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, Int64
+from scipy import sparse
+
+from bleep.errors import DataError
+from bleep.prediction.arrays import give_back
+
+FormName = Literal["dense", "half", "sparse"]
+Rows = Int64[np.ndarray, " rows"]
+Values = Float32[np.ndarray, "rows genes"]
+
+
+@runtime_checkable
+class ExpressionStore(Protocol):
+    """Values of the panel's genes, one row a spot; nothing is read before it is asked for."""
+
+    @property
+    def form(self) -> FormName:
+        """How the values are kept."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Spots and genes."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Kind of number kept."""
+        ...
+
+    def rows(self, rows: Rows) -> Values:
+        """Return some spots, in this order."""
+        ...
+
+    def sparse_rows(self, rows: Rows) -> sparse.csr_matrix:
+        """Return some spots, in this order, as compressed rows."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DenseExpression:
+    """Every value, as float32 or rounded to float16."""
+
+    values: Float[np.ndarray, "spots genes"]
+
+    @property
+    def form(self) -> FormName:
+        return "half" if self.values.dtype == np.float16 else "dense"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.values), self.values.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.values.dtype
+
+    def rows(self, rows: Rows) -> Values:
+        found = np.asarray(self.values[rows], dtype=np.float32)
+        give_back(self.values)
+        return found
+
+    def sparse_rows(self, rows: Rows) -> sparse.csr_matrix:
+        return sparse.csr_matrix(self.rows(rows))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SparseExpression:
+    """The values other than zero, in compressed rows.
+
+    Raises:
+        DataError: the parts contradict each other.
+
+    """
+
+    data: Float32[np.ndarray, " stored"]
+    """Values, row after row."""
+    indices: Int32[np.ndarray, " stored"]
+    """The gene of each."""
+    indptr: Int64[np.ndarray, " ends"]
+    """Where each row begins, and at last where all end."""
+    genes: int
+    """How many genes there are."""
+
+    def __post_init__(self) -> None:
+        ends = self.indptr
+        if len(ends) == 0 or ends[0] != 0 or ends[-1] != len(self.data) or (np.diff(ends) < 0).any():
+            raise DataError(f"the rows of the expression do not add up to its {len(self.data)} values")
+
+    @property
+    def form(self) -> FormName:
+        return "sparse"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.genes
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    def rows(self, rows: Rows) -> Values:
+        return self.sparse_rows(rows).toarray()
+
+    def sparse_rows(self, rows: Rows) -> sparse.csr_matrix:
+        starts, counts = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        places = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], counts)
+        indices = self.indices[places]
+        # SciPy trusts these, and would write outside its memory.
+        if len(indices) and not (indices.min() >= 0 and indices.max() < self.genes):
+            raise DataError(f"the expression names genes beyond its {self.genes}; it is damaged: run `bleep index build` again")
+        data = self.data[places]
+        for array in (self.data, self.indices):
+            give_back(array)
+        return sparse.csr_matrix((data, indices, ends), shape=(len(rows), self.genes))
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SplicedExpression:
+    """Spots of several stores as one: what a reference holds between a change and its writing."""
+
+    parts: tuple[ExpressionStore, ...]
+    """Where the values are."""
+    kept: tuple[Int64[np.ndarray, "_"], ...]
+    """Which rows of each, in order; the parts follow one another."""
+
+    @property
+    def form(self) -> FormName:
+        return self.parts[0].form
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.parts[0].shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.parts[0].dtype
+
+    def rows(self, rows: Rows) -> Values:
+        out = np.empty((len(rows), self.shape[1]), np.float32)
+        for mine, part, there in self._places(rows):
+            out[mine] = part.rows(there)
+        return out
+
+    def sparse_rows(self, rows: Rows) -> sparse.csr_matrix:
+        found = self._places(rows)
+        order = np.concatenate([mine for mine, _, _ in found])
+        return sparse.vstack([part.sparse_rows(there) for _, part, there in found], format="csr")[np.argsort(order)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.kept))
+
+    def _places(self, rows: Rows) -> list[tuple[np.ndarray, ExpressionStore, np.ndarray]]:
+        """Return for each part which of the rows asked for it has, and where."""
+        found, start = [], 0
+        for part, kept in zip(self.parts, self.kept, strict=True):
+            mine = np.flatnonzero((rows >= start) & (rows < start + len(kept)))
+            found.append((mine, part, kept[rows[mine] - start]))
+            start += len(kept)
+        return found
+
+
+def as_store(expression: ExpressionStore | Float[np.ndarray, "spots genes"]) -> ExpressionStore:
+    """Return a store of an array; a store is returned as it is."""
+    return DenseExpression(expression) if isinstance(expression, np.ndarray) else expression
