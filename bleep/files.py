@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,24 @@ def whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         elif temporary.exists():
             temporary.unlink()
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place that a file could not be written to, before the work that would fill it.
+
+    Raises:
+        DataError: it is a folder, a part of its path is a file, or the nearest folder there takes no files.
+
+    """
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    why = "a folder is there" if path.is_dir() else None if there.is_dir() else f"{there} is a file"
+    if why is None:
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                return
+        except OSError as error:
+            why = str(error.strerror)
+    raise DataError(f"{path}: cannot be written ({why}); choose another place")
 
 
 def write_text(path: Path, text: str) -> None:

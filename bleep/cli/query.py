@@ -2,16 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from bleep.cli import contest_flags, explain_flags, look_flags
 from bleep.cli.runs import add_run, named_run
 from bleep.errors import ConfigError
+from bleep.settings import ABSTAIN, WeightsName
 
 if TYPE_CHECKING:
     from bleep.runs import Run
     from bleep.tissue.tiles import Tiles
 
-SUFFIXES = (".h5ad", ".csv", ".parquet")
+SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")
 NUMBERS = ("mpp", "k", "step", "pixel_limit")
 OF_SLIDES = ("step", "mask", "save_mask")
 """Flags that only whole slides have."""
@@ -22,7 +24,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--images", type=Path, help="a folder of tiles, a CSV of tiles, or a section")
     what.add_argument("--slides", type=Path, nargs="+", help="whole slides (SVS, TIFF, JPEG, ...) or folders of them")
-    parser.add_argument("--out", type=Path, default=Path("predictions.h5ad"), help="where to write: .h5ad, .csv or .parquet")
+    parser.add_argument(
+        "--out", type=Path, default=Path("predictions.h5ad"), help="where to write: .h5ad, .zarr, .csv or .parquet"
+    )
+    parser.add_argument("--genes", default=None, help="write these genes alone, as A,B,C (default: the whole panel)")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="precision in .h5ad and .zarr")
+    parser.add_argument("--resume", action="store_true", help="go on with the same query where it was stopped")
     parser.add_argument("--mpp", type=float, default=None, help="microns per pixel of the images, where they do not say")
     parser.add_argument("--step", type=float, default=None, help="slides: microns between tiles (default: the run's, 100)")
     parser.add_argument(
@@ -31,7 +38,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-mask", type=Path, default=None, help="slides: write the mask used; a folder for several")
     parser.add_argument("--pixel-limit", type=int, default=None, help="most pixels of a picture that is decoded whole")
     parser.add_argument("--k", type=int, default=None, help="reference spots averaged (default: the run's)")
-    parser.add_argument("--weights", choices=("uniform", "softmax", "distance"), default=None, help="how (default: the run's)")
+    parser.add_argument("--weights", choices=get_args(WeightsName), default=None, help="how (default: the run's)")
+    parser.add_argument(
+        "--abstain", type=float, nargs="?", const=ABSTAIN, default=None, metavar="SHARE",
+        help=f"mark tiles less familiar than this share of left-out training ones (default {ABSTAIN}); needs `bleep calibrate`",
+    )  # fmt: skip
+    contest_flags.add_sample(parser)
+    explain_flags.add(parser)
+    look_flags.add_report(parser)
     add_run(parser)
     parser.set_defaults(run_command=_query)
 
@@ -39,26 +53,46 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _query(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     _check(arguments)
+    explain_flags.check(arguments)
+    look_flags.check(arguments)
     folder = named_run(arguments.run)
     from bleep import pipeline
-    from bleep.prediction.retrieval import neighbor_table
-    from bleep.prediction.write import write_prediction, write_table
-    from bleep.runs import Run
 
-    run = Run.load(folder)
+    genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
+    output = pipeline.Output(out, genes, arguments.dtype, resume=arguments.resume)
+    run = pipeline.open_run(folder)
     run.model.to(pipeline.best_device())
-    predictor, reference = pipeline.open_predictor(run, folder, arguments.k, arguments.weights)
+    main = pipeline.is_main_process()
+    # Whatever is wrong is said by the main process, before the others wait for it.
+    predictor, reference = (
+        pipeline.open_any(run, folder, arguments.k, arguments.weights, arguments.abstain) if main else (None, None)
+    )
     tiles = _open(arguments, run)
+    look_flags.check_size(arguments, tiles)
+    submission = contest_flags.submission_of(arguments, run, tiles)
+    if predictor is None:
+        pipeline.share_features(run, tiles)
+        return 0
+    explained = explain_flags.rows_to_explain(arguments, tiles, reference)
     if arguments.save_mask is not None:
-        for path in pipeline.save_masks(tiles, arguments.save_mask):
-            print(f"{path}: the mask used; edit it and give it back with --mask")
-    prediction = pipeline.predict(run, predictor, tiles)
-    write_prediction(prediction, out)
-    print(f"{out}: {len(tiles)} tiles x {len(prediction.genes)} genes, {prediction.scale}")
-    if reference is not None:
-        beside = out.with_suffix(".neighbours.parquet" if out.suffix == ".parquet" else ".neighbours.csv")
-        write_table(neighbor_table(prediction, reference), beside)
-        print(f"{beside}: which reference spots each tile used, with their weights")
+        pipeline.mask_places(tiles, arguments.save_mask)
+    pipeline.warn_of_trained(run, tiles)
+    flags = {"k": arguments.k, "weights": arguments.weights, "abstain": arguments.abstain}
+    flags["fitted"] = pipeline.fitted(predictor)
+    query = pipeline.Query(run, predictor, reference, tiles, flags)
+    pipeline.share_features(run, tiles)
+    if submission is not None:
+        contest_flags.submit(submission, predictor, tiles, out)
+        return 0
+    path, *beside = pipeline.write_query(query, output)
+    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes, {run.panel.words()}")
+    for table in beside:
+        print(f"{table}: which reference spots each tile used, with their weights")
+    if arguments.save_mask is not None:
+        for place in pipeline.save_masks(tiles, arguments.save_mask):
+            print(f"{place}: the mask used; edit it and give it back with --mask")
+    explain_flags.explain(arguments, run, predictor, reference, tiles, explained)
+    look_flags.show_query(arguments, run, predictor, reference, tiles)
     return 0
 
 

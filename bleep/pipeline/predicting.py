@@ -1,20 +1,24 @@
 """From a trained run to predictions."""
 
 import logging
+import os
 from pathlib import Path
 
 import torch
 
 from bleep import runs
 from bleep.encoders.dual import DualEncoder
-from bleep.errors import DataError, MismatchError
-from bleep.pipeline.fitting import load_split
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.pipeline.fitting import launched, load_split
 from bleep.pipeline.whole_slides import described
+from bleep.prediction import embed
 from bleep.prediction import reference as references
 from bleep.prediction.baselines import ImageKnnPredictor, MeanPredictor, RidgePredictor
+from bleep.prediction.calibration import Calibration, calibration_of
+from bleep.prediction.combined import CombinedPredictor
 from bleep.prediction.ensemble import MeanOfPredictors
 from bleep.prediction.predictor import Predictor
-from bleep.prediction.reference import Reference
+from bleep.prediction.reference import Reference, building
 from bleep.prediction.regression import RegressionPredictor
 from bleep.prediction.retrieval import RetrievalPredictor
 from bleep.records import Prediction
@@ -24,6 +28,9 @@ from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.sources import has_form, read_sections
 from bleep.tissue.sources.wsi import has_slides
 from bleep.tissue.tiles import Tiles
+
+BOTH = "mean of both"
+"""How tables call the plain mean of retrieval and regression."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +43,16 @@ def build_reference(run: Run) -> Reference:
 
     """
     return references.build(run, load_split(run.config).train)
+
+
+def help_build_reference(run: Run) -> None:
+    """Do this process's share of the trunk's work while the main process of a launch builds the reference.
+
+    Raises:
+        MismatchError: see `build_reference`.
+
+    """
+    embed.share_features(run, building.queried(run, load_split(run.config).train))
 
 
 def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit: int | None = None) -> Tiles:
@@ -67,32 +84,66 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
 
 
 def open_predictor(
-    run: Run, folder: Path, k: int | None = None, weights: WeightsName | None = None
+    run: Run, folder: Path, k: int | None = None, weights: WeightsName | None = None, abstain: float | None = None
 ) -> tuple[Predictor, Reference | None]:
     """Return the run's own predictor and, where it is contrastive, the reference in `folder` that it retrieves from.
 
-    A run trained for both tasks retrieves.
+    A calibrated run combines, unless `k` or `weights` ask for plain retrieval; another run trained for both tasks retrieves.
+    With `abstain`, tiles of lower familiarity are marked.
 
     Raises:
         DataError: there is no index yet.
-        MismatchError: the index belongs to another run.
+        MismatchError: the index or the calibration belongs to another run.
+        ConfigError: `abstain` is asked of a predictor that knows no familiarity.
 
     """
-    if not isinstance(run.model, DualEncoder):
+    reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
+    calibration = calibration_of(run, folder) if k is None and weights is None else None
+    if calibration is not None:
+        return CombinedPredictor(run, reference, calibration, abstain), reference
+    if abstain is not None:
+        why = (
+            "is not calibrated: run `bleep calibrate` first"
+            if k is None and weights is None
+            else "takes no k or weights with it"
+        )
+        raise ConfigError(f"--abstain: marks tiles by the calibration of a run, and {folder} {why}")
+    if reference is None:
         return RegressionPredictor(run), None
-    reference = Reference.load(folder / runs.REFERENCE)
     return RetrievalPredictor(run, reference, k, weights), reference
 
 
 def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:
     """Predict tiles, and say aloud which sections the run was trained on."""
-    trained = {facts.digest for facts in (*run.facts.train, *run.facts.val)}
+    warn_of_trained(run, tiles)
+    return described(predictor.predict(tiles), tiles)
+
+
+def warn_of_trained(run: Run, tiles: Tiles) -> None:
+    """Say aloud which sections, or slides of them, the run was trained on."""
+    known = (*run.facts.train, *run.facts.val)
+    trained, pictures = {facts.digest for facts in known}, {facts.picture: facts.name for facts in known if facts.picture}
     for section in tiles.sections:
         if section.digest() in trained:
             log.warning(
                 "section %s was trained on: its prediction looks back at itself and says nothing of skill", section.name
             )
-    return described(predictor.predict(tiles), tiles)
+        elif (name := pictures.get(section.slide.digest())) is not None:
+            log.warning(
+                "%s is the picture of section %s, which was trained on: its prediction looks back at itself where spots were "
+                "measured, and says nothing of skill there",
+                section.name, name,
+            )  # fmt: skip
+
+
+def share_features(run: Run, tiles: Tiles) -> None:
+    """Put what a run's trunk says of tiles into the cache, each process of a launch computing a part; all must call it.
+
+    Raises:
+        MismatchError: the tiles are cut otherwise than the run's own.
+
+    """
+    embed.share_features(run, tiles)
 
 
 def query(
@@ -109,8 +160,11 @@ def query(
     return predict(run, predictor, tiles), reference
 
 
-def predictors_of(run: Run, reference: Reference | None) -> dict[str, Predictor]:
-    """Return the run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean."""
+def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
+    """Return the run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
+
+    With a calibration, the combined predictor too.
+    """
     found: dict[str, Predictor] = {}
     if isinstance(run.model, DualEncoder):
         if reference is None:
@@ -119,8 +173,10 @@ def predictors_of(run: Run, reference: Reference | None) -> dict[str, Predictor]
     if regresses(run.model):
         found[RegressionPredictor.name] = RegressionPredictor(run)
     if len(found) > 1:
-        combined = MeanOfPredictors(tuple(found.values()))
-        found[combined.name] = combined
+        plain = MeanOfPredictors(tuple(found.values()), BOTH)
+        found[plain.name] = plain
+    if calibration is not None:
+        found[CombinedPredictor.name] = CombinedPredictor(run, reference, calibration)
     return found
 
 
@@ -132,7 +188,10 @@ def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
 
 
 def best_device() -> torch.device:
-    """Return the accelerator torch finds, else the CPU."""
+    """Return the accelerator torch finds, this process's own where there are several processes, else the CPU."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        device: torch.device = launched().device
+        return torch.device("cpu") if device.type == "cpu" else device
     found = torch.accelerator.current_accelerator(check_available=True)
     return found if found is not None else torch.device("cpu")
 

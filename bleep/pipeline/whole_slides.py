@@ -4,10 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.files import check_writable
 from bleep.records import Backdrop, Prediction
 from bleep.runs import Run
 from bleep.tissue import masks
@@ -69,8 +71,8 @@ def open_slides(
     return run.tiles(tuple(sections))
 
 
-def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
-    """Write the mask of a slide, or of several into a folder, and return the files.
+def mask_places(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+    """Return where the mask of each slide goes: one file for one slide, a folder for several.
 
     Raises:
         ConfigError: the name does not fit.
@@ -81,7 +83,21 @@ def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
     if one != (path.suffix.lower() == ".png"):
         expected = "a name ending in .png, for the mask of one slide" if one else "a folder, for the masks of several slides"
         raise ConfigError(f"--save-mask {path}: expected {expected}")
-    written = tuple(path if one else path / f"{section.name}.png" for section in tiles.sections)
+    places = tuple(path if one else path / f"{section.name}.png" for section in tiles.sections)
+    for place in places:
+        check_writable(place)
+    return places
+
+
+def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+    """Write the mask of a slide, or of several into a folder, and return the files.
+
+    Raises:
+        ConfigError: the name does not fit.
+        DataError: the place cannot be written to.
+
+    """
+    written = mask_places(tiles, path)
     for section, place in zip(tiles.sections, written, strict=True):
         masks.save_mask(section.counts.uns["mask"], place)
     return written
@@ -89,21 +105,36 @@ def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
 
 def described(prediction: Prediction, tiles: Tiles) -> Prediction:
     """Add to a prediction how its tiles were cut and, for whole slides, the grid and a picture to draw on."""
-    facts = {
+    prediction = replace(with_grid(prediction, tiles), facts=facts_of(tiles))
+    return replace(prediction, backdrops=backdrops_of(tiles.sections)) if is_grid(tiles) else prediction
+
+
+def facts_of(tiles: Tiles) -> dict[str, Any]:
+    """Return how tiles were cut."""
+    return {
         "tile_pixels": tiles.spec.pixels,
         "tile_microns": list(tiles.spec.microns),
         "sections": [section.name for section in tiles.sections],
         "mpp": [section.mpp for section in tiles.sections],
     }
-    if not all("step" in section.counts.uns for section in tiles.sections):
-        return replace(prediction, facts=facts)
+
+
+def is_grid(tiles: Tiles) -> bool:
+    """Return whether all tiles are of grids that were laid over whole slides."""
+    return all("step" in section.counts.uns for section in tiles.sections)
+
+
+def with_grid(prediction: Prediction, tiles: Tiles) -> Prediction:
+    """Return a prediction with the places of its tiles on the grid, where they have such."""
+    if not is_grid(tiles):
+        return prediction
     grid = pd.concat([section.counts.obs for section in tiles.sections])
-    return replace(
-        prediction,
-        facts=facts,
-        spots=prediction.spots.assign(**{name: grid[name].to_numpy() for name in grid}),
-        backdrops={section.name: _backdrop(section) for section in tiles.sections},
-    )
+    return replace(prediction, spots=prediction.spots.assign(**{name: grid[name].to_numpy() for name in grid}))
+
+
+def backdrops_of(sections: Sequence[Section]) -> dict[str, Backdrop]:
+    """Return a picture of each whole slide."""
+    return {section.name: _backdrop(section) for section in sections}
 
 
 def _backdrop(section: Section) -> Backdrop:

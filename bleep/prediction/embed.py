@@ -1,6 +1,7 @@
 """Tiles and spots as vectors of the shared space."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,31 @@ CHUNK = 4096
 
 def tile_features(run: Run, tiles: Tiles) -> Features:
     """Return what the run's trunk says of each tile, over `query.views` views of it."""
-    return FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config).read(tiles)
+    return _reader(run).read(tiles)
+
+
+def raw_features(run: Run, tiles: Tiles) -> Features:
+    """Return the same as the trunk gives it, not standardised by section."""
+    return _reader(run).raw().read(tiles)
+
+
+def share_features(run: Run, tiles: Tiles) -> None:
+    """Put what the run's trunk says of these tiles into the cache, each process computing a part; all must call it.
+
+    What an earlier, interrupted call has put there is not computed again.
+
+    Raises:
+        MismatchError: the tiles are cut otherwise than the run's own.
+
+    """
+    check_tiles(run, tiles)
+    _reader(run).share(tiles)
+
+
+def _reader(run: Run) -> FeatureReader:
+    # The weights of a finished run stay, so the features of a trunk that learnt may be kept as well as a frozen one's.
+    reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
+    return replace(reader, cache=run.config.cache / "features")
 
 
 def embed_tiles(run: Run, tiles: Tiles) -> Embeddings:

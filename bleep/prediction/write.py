@@ -1,32 +1,50 @@
-"""Predictions as files, by suffix."""
+"""Predictions as files, by suffix; from blocks that follow one another, so that memory does not grow with them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, Literal
 
+import anndata
+import h5py
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from anndata.io import write_elem
 
 from bleep.errors import ConfigError
 from bleep.files import whole
 from bleep.records import Prediction
 
-TABLES: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
-    ".csv": lambda table, path: table.to_csv(path, index=False),
-    ".parquet": lambda table, path: table.to_parquet(path, index=False),
-}
+DtypeName = Literal["float32", "float16"]
+"""Precision of the values in h5ad and zarr; float16 keeps three digits."""
+CHUNK = 1024
+"""Tiles in a chunk of a zarr array."""
 
 
 def write_prediction(prediction: Prediction, path: Path) -> None:
-    """Write h5ad, CSV or parquet by the suffix, whole or not at all.
+    """Write h5ad, zarr, CSV or parquet by the suffix, whole or not at all.
 
     Raises:
         ConfigError: the suffix is none of these.
 
     """
-    if path.suffix == ".h5ad":
-        with whole(path) as temporary:
-            prediction.to_anndata().write_h5ad(temporary)
+    write_blocks([prediction], len(prediction.spots), path)
+
+
+def write_blocks(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName = "float32") -> None:
+    """Write the blocks of a prediction of so many tiles in all, in order, as one file, whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is none of those known, or tables of text were asked for in float16.
+
+    """
+    check_form(path, dtype)
+    if path.suffix in FRAMES:
+        write_frames((block.to_frame() for block in blocks), path)
     else:
-        write_table(prediction.to_frame(), path)
+        with whole(path) as temporary:
+            ANNOTATED[path.suffix](blocks, tiles, temporary, dtype)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -36,7 +54,103 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         ConfigError: the suffix is neither.
 
     """
-    if path.suffix not in TABLES:
-        raise ConfigError(f"{path}: expected a name ending in .h5ad, {', '.join(TABLES)}")
+    write_frames([table], path)
+
+
+def write_frames(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write tables of the same columns one below the other, CSV or parquet by the suffix, whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is neither.
+
+    """
+    if path.suffix not in FRAMES:
+        raise ConfigError(f"{path}: expected a name ending in {' or '.join(FRAMES)}")
     with whole(path) as temporary:
-        TABLES[path.suffix](table, temporary)
+        FRAMES[path.suffix](tables, temporary)
+
+
+def check_form(path: Path, dtype: DtypeName = "float32") -> None:
+    """Refuse a suffix that is not known, and float16 where the form has none.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}")
+    if dtype == "float16" and path.suffix not in ANNOTATED:
+        raise ConfigError(f"{path}: float16 is for {' and '.join(ANNOTATED)}; tables are written in full")
+
+
+def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=number == 0)
+
+
+def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    writer = None
+    try:
+        for table in tables:
+            group = pa.Table.from_pandas(table, schema=None if writer is None else writer.schema, preserve_index=False)
+            writer = writer or pq.ParquetWriter(path, group.schema)
+            writer.write_table(group)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _h5ad(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
+    with h5py.File(path, "w") as root:
+        _fill(root, blocks, lambda group, name, genes: group.create_dataset(name, (tiles, genes), dtype))
+
+
+def _zarr(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
+    import zarr
+
+    form: Any = anndata.settings.zarr_write_format
+    root = zarr.open_group(path, mode="w", zarr_format=form)
+
+    def create(group: Any, name: str, genes: int) -> Any:
+        return group.create_array(name, shape=(tiles, genes), dtype=dtype, chunks=(min(CHUNK, tiles), genes))
+
+    _fill(root, blocks, create)
+    if form == 2:
+        zarr.consolidate_metadata(root.store)
+
+
+def _fill(root: Any, blocks: Iterable[Prediction], create: Callable[[Any, str, int], Any]) -> None:
+    """Write AnnData into an open file: values block by block, and what stands beside them at the end."""
+    arrays: dict[str, Any] = {}
+    obs, places, head, start = [], [], anndata.AnnData(), 0
+    for block in blocks:
+        data = block.to_anndata()
+        if not arrays:
+            head = data
+            arrays = {"X": create(root, "X", data.n_vars)}
+            layers = root.create_group("layers")
+            arrays |= {name: create(layers, name, data.n_vars) for name in data.layers}
+        head.uns |= {"spatial": {**head.uns.get("spatial", {}), **data.uns["spatial"]}} if "spatial" in data.uns else {}
+        stop = start + len(data)
+        for name, array in arrays.items():
+            array[start:stop] = data.X if name == "X" else data.layers[name]
+        obs.append(data.obs)
+        places.append({name: np.asarray(data.obsm[name]) for name in data.obsm})
+        start = stop
+    obsm = {name: np.concatenate([place[name] for place in places]) for name in places[0]}
+    beside = anndata.AnnData(obs=pd.concat(obs), var=head.var, obsm=obsm, uns=head.uns)
+    beside.strings_to_categoricals()
+    for array in arrays.values():
+        array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    root["layers"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+    for name in ("obs", "var"):
+        write_elem(root, name, getattr(beside, name))
+    for name in ("obsm", "varm", "obsp", "varp", "uns"):
+        write_elem(root, name, dict(getattr(beside, name)))
+    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+
+
+FRAMES: Mapping[str, Callable[[Iterable[pd.DataFrame], Path], None]] = {".csv": _csv, ".parquet": _parquet}
+ANNOTATED: Mapping[str, Callable[[Iterable[Prediction], int, Path, DtypeName], None]] = {".h5ad": _h5ad, ".zarr": _zarr}
+SUFFIXES = (*ANNOTATED, *FRAMES)

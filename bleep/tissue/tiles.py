@@ -1,6 +1,6 @@
 """The tiles of some sections: cut when asked for, or read from the store where they are kept there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
@@ -32,6 +32,8 @@ class Tiles:
     spec: TileSpec
     kept: Path | None = None
     """Folder of the stores of tiles; tiles that have none there, and all without a folder, are cut."""
+    whole: tuple[Section, ...] = ()
+    """For a block: the whole sections that these are parts of, as `blocks` gives them; empty: they are whole themselves."""
     stored: tuple[store.StoredTiles | None, ...] = field(init=False, repr=False, compare=False)
     """What the folder holds of each section."""
 
@@ -66,7 +68,17 @@ class Tiles:
 
     def alone(self) -> tuple["Tiles", ...]:
         """Return the tiles of each section by themselves."""
-        return tuple(replace(self, sections=(section,)) for section in self.sections)
+        return tuple(
+            replace(self, sections=(section,), whole=self.whole[at : at + 1]) for at, section in enumerate(self.sections)
+        )
+
+    def blocks(self, rows: int) -> Iterator["Tiles"]:
+        """Yield the tiles, in order, in blocks of at most so many, none of two sections; each knows its whole section."""
+        for alone in self.alone():
+            (section,), whole = alone.sections, alone.whole or alone.sections
+            for start in range(0, len(section), rows):
+                here = section.subset(np.arange(start, min(start + rows, len(section))))
+                yield replace(alone, sections=(here,), whole=whole)
 
     def subset(self, rows: Int[np.ndarray, " rows"]) -> "Tiles":
         """Return these tiles alone; rows are counted through all sections and kept in section order."""
@@ -76,7 +88,7 @@ class Tiles:
             if len(mine):
                 chosen.append(section.subset(mine))
             start += len(section)
-        return replace(self, sections=tuple(chosen))
+        return replace(self, sections=tuple(chosen), whole=())
 
     def read(self, row: int) -> Tile:
         """Return one tile; it may be mapped from a file: copy it before writing to it."""

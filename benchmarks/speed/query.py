@@ -1,0 +1,97 @@
+"""How much a query takes beyond the trunk's own forward pass, over a real section, features not cached.
+
+    python benchmarks/speed/query.py --root DATA/her2st --weights FILE [--section C4] [--out benchmarks/results]
+
+A run is trained on the other sections of the patient, and its index built. Then, in one process: the trunk over the section's
+tiles, which stand ready in memory; and the query, from opening the section to the finished files. Both are repeated, in
+turn, and the least of each is compared.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bleep import pipeline
+from bleep.files import write_json, write_text
+from bleep.pipeline.streaming import Output, Query
+from bleep.runs import Run
+from bleep.settings import Config
+
+TIMES = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--section", default="C4")
+    parser.add_argument("--cache", type=Path, default=Path("cache"), help="features of the training sections")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        over = {
+            "data": {"root": str(asked.root), "test": [asked.section]},
+            "image": {"weights": str(asked.weights)},
+            "out": str(root / "run"),
+            "cache": str(asked.cache),
+        }
+        run = pipeline.fit(Config.load("configs/her2st-c.yaml", over))
+        pipeline.build_reference(run).save(root / "run/reference")
+        rows = [measured(asked, root) for _ in range(TIMES)]
+    forward, query = (min(row[name] for row in rows) for name in ("forward_s", "query_s"))
+    least = min(rows, key=lambda row: row["query_s"])
+    lines = [
+        "# A query beyond the trunk", "",
+        f"`python benchmarks/speed/query.py`: her2st {asked.section}, {int(least['tiles'])} tiles, {run.facts.trunk}, "
+        f"{torch.get_num_threads()} threads, least of {TIMES}. Asked: the query takes at most 10 % more than the trunk.", "",
+        "| | seconds |", "| --- | --- |",
+        f"| trunk over ready tiles | {forward:.2f} |",
+        f"| query, from the open run to the files | {query:.2f} |",
+        f"| of it, opening the section | {least['open_s']:.2f} |",
+        f"| of it, tiles cut and through the trunk | {least['features_s']:.2f} |",
+        f"| of it, search, average, files | {least['rest_s']:.2f} |",
+        "", f"The query takes {100 * (query / forward - 1):.1f} % more.",
+    ]  # fmt: skip
+    print("\n".join(lines))
+    write_text(asked.out / "query.md", "\n".join([*lines, ""]))
+    write_json(asked.out / "query.json", {"forward_s": forward, "query_s": query, "added": query / forward - 1, "runs": rows})
+
+
+def measured(asked: argparse.Namespace, root: Path) -> dict[str, float]:
+    """Time both, with nothing cached of the section."""
+    shutil.rmtree(root / "cache", ignore_errors=True)
+    loaded = Run.load(root / "run")
+    run = Run(loaded.config.model_copy(update={"cache": root / "cache"}), loaded.model, loaded.panel, loaded.facts)
+    data = run.config.data.model_copy(update={"sections": (asked.section,), "test": ()})
+    begun = time.perf_counter()
+    narrowed = Run(run.config.model_copy(update={"data": data}), run.model, run.panel, run.facts)
+    predictor, reference = pipeline.open_predictor(run, root / "run")
+    tiles = pipeline.open_tiles(asked.root, narrowed)
+    opened = time.perf_counter()
+    pipeline.share_features(run, tiles)
+    known = time.perf_counter()
+    pipeline.write_query(Query(run, predictor, reference, tiles), Output(root / "p.h5ad"))
+    done = time.perf_counter()
+    images = torch.from_numpy(np.asarray(tiles.images(range(len(tiles)))))
+    trunk, batch = run.model.trunk, run.config.query.batch
+    with torch.no_grad():
+        trunk(images[:batch])
+        began = time.perf_counter()
+        for at in range(0, len(images), batch):
+            for _ in range(run.config.query.views):
+                trunk(images[at : at + batch])
+    forward = time.perf_counter() - began
+    return {
+        "tiles": float(len(tiles)), "forward_s": forward, "query_s": done - begun, "open_s": opened - begun,
+        "features_s": known - opened, "rest_s": done - known,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

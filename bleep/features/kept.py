@@ -1,0 +1,139 @@
+"""Features kept on disk: those of one slide under one trunk and tile spec, in parts that are mapped, not loaded.
+
+A part is a safetensors file of `xy` and `features`, whole or not there. The first is NAME.safetensors, the next
+NAME-00001.safetensors. The last is filled up to `BLOCK` rows before another is begun, so a computation that was killed has
+lost less than one block.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int, Int64
+
+from bleep.files import write_tensors
+
+BLOCK = 2048
+"""Rows of a part, and tiles that are computed before they are kept."""
+
+log = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """One file."""
+
+    path: Path
+    xy: Float64[np.ndarray, "rows 2"]
+    """Centres the tiles were cut at, in level-0 pixels."""
+    features: Float32[np.ndarray, "rows features"]
+    """Mapped: read from disk when touched."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class KeptFeatures:
+    """What is kept of one slide."""
+
+    folder: Path
+    name: str
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> "KeptFeatures":
+        """Find the parts; a damaged one counts as empty, which is said, and is written anew."""
+        later = sorted(folder.glob(f"{name}-[0-9][0-9][0-9][0-9][0-9].safetensors"))
+        first = folder / f"{name}.safetensors"
+        return cls(folder, name, tuple(_read(path) for path in (*([first] if first.exists() else []), *later)))
+
+    def rows_of(self, xy: Float64[np.ndarray, "tiles 2"]) -> Int64[np.ndarray, " tiles"]:
+        """Return the row of each position, counted through all parts; -1: it is not known."""
+        known = np.concatenate([np.empty((0, 2)), *(part.xy for part in self.parts)])
+        if not len(known):
+            return np.full(len(xy), -1, dtype=np.int64)
+        places, asked = _places(known), _places(xy)
+        order = np.argsort(places, kind="stable")
+        found = order[np.minimum(np.searchsorted(places, asked, sorter=order), len(order) - 1)]
+        return np.where(places[found] == asked, found, -1).astype(np.int64)
+
+    def take(self, rows: Int[np.ndarray, " tiles"]) -> Float32[np.ndarray, "tiles features"]:
+        """Return the features of these rows, in memory."""
+        width = next(part.features.shape[1] for part in self.parts if len(part.xy))
+        out = np.empty((len(rows), width), dtype=np.float32)
+        start = 0
+        for part in self.parts:
+            mine = (rows >= start) & (rows < start + len(part.xy))
+            if mine.any():
+                out[mine] = part.features[rows[mine] - start]
+            start += len(part.xy)
+        return out
+
+    def add(self, xy: Float64[np.ndarray, "tiles 2"], features: Float32[np.ndarray, "tiles features"]) -> "KeptFeatures":
+        """Write rows to disk, into parts that have room first, and return what is kept then.
+
+        Raises:
+            DataError: there is no room on the disk, or the folder cannot be written to.
+
+        """
+        start, number = 0, 0
+        while start < len(xy):
+            part = self.parts[number] if number < len(self.parts) else None
+            held = 0 if part is None else len(part.xy)
+            stop = min(start + BLOCK - held, len(xy))
+            if stop > start:
+                before = (np.empty((0, 2)), features[:0]) if part is None or not held else (part.xy, part.features)
+                tensors = {
+                    "xy": np.concatenate([before[0], xy[start:stop]]),
+                    "features": np.concatenate([before[1], features[start:stop]]),
+                }
+                write_tensors(self._free(number) if part is None else part.path, tensors)
+                start = stop
+            number += 1
+        return KeptFeatures.open(self.folder, self.name)
+
+    def _free(self, number: int) -> Path:
+        """Return the name of a new part; another process may have begun some since this one looked."""
+        first = self.folder / f"{self.name}.safetensors"
+        if number == 0 and not first.exists():
+            return first
+        while (path := self.folder / f"{self.name}-{max(number, 1):05d}.safetensors").exists():
+            number = max(number, 1) + 1
+        return path
+
+
+def _places(xy: Float64[np.ndarray, "rows 2"]) -> np.ndarray:
+    """Return x and y as one value each, which can be sorted and compared."""
+    return np.ascontiguousarray(xy).view(np.complex128).ravel()
+
+
+def _read(path: Path) -> Part:
+    try:
+        return _mapped(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        log.warning("%s: is damaged; its features are computed again", path)
+        return Part(path, np.empty((0, 2)), np.empty((0, 0), np.float32))
+
+
+def _mapped(path: Path) -> Part:
+    """Map the arrays of a safetensors file: a length of 8 bytes, a header of that many in JSON, then the values."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size:
+            raise ValueError(length)
+        header = json.loads(file.read(length))
+    held = {}
+    for name, (dtype, code) in {"xy": (np.float64, "F64"), "features": (np.float32, "F32")}.items():
+        facts = header[name]
+        begin, end = facts["data_offsets"]
+        shape = tuple(facts["shape"])
+        if facts["dtype"] != code or 8 + length + end > size or end - begin != np.dtype(dtype).itemsize * int(np.prod(shape)):
+            raise ValueError(name)
+        empty = 0 in shape
+        held[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", 8 + length + begin, shape)
+    if len(held["xy"]) != len(held["features"]):
+        raise ValueError(path)
+    # Positions are few bytes and always needed; features stay on disk.
+    return Part(path, np.array(held["xy"]), held["features"])
