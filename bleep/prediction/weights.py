@@ -9,6 +9,9 @@ from bleep.settings import WeightsName
 
 Rows = Float32[np.ndarray, "queries k"]
 
+LEAST = 5
+"""Neighbours that adaptive weights always use."""
+
 
 def uniform(similarity: Rows, temperature: float) -> Rows:
     """Weigh every neighbour alike, as BLEEP does (Xie et al., NeurIPS 2023)."""
@@ -33,8 +36,19 @@ def inverse_distance(similarity: Rows, temperature: float) -> Rows:
     return (inverse / inverse.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def adaptive(similarity: Rows, temperature: float) -> Rows:
+    """Weigh alike the neighbours less than `temperature` below the most similar, and at least the first five; others get 0.
+
+    So a tile with many near matches averages over many of them, and one with few over few.
+    """
+    near = similarity >= similarity[:, :1] - temperature
+    near[:, :LEAST] = True
+    return (near / near.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 WEIGHTS: Mapping[WeightsName, Callable[[Rows, float], Rows]] = {
     "uniform": uniform,
     "softmax": softmax,
     "distance": inverse_distance,
+    "adaptive": adaptive,
 }

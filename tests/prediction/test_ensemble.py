@@ -31,7 +31,7 @@ def test_it_is_the_mean_of_its_members(members: tuple) -> None:
     combined = MeanOfPredictors((retrieval, regression))
     prediction = combined.predict(tiles)
     np.testing.assert_allclose(prediction.expression, expected, rtol=1e-6, atol=1e-6)
-    assert prediction.predictor == combined.name == "combined"
+    assert prediction.predictor == combined.name == "mean of both"
     np.testing.assert_array_equal(MeanOfPredictors((retrieval,)).predict(tiles).expression, retrieval.predict(tiles).expression)
 
 

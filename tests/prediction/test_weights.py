@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bleep.prediction.retrieval import averaged
+from bleep.prediction.averaging import averaged
 from bleep.prediction.weights import WEIGHTS, softmax
 from bleep.records import Neighbors
 

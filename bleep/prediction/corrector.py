@@ -1,0 +1,139 @@
+"""The corrector: per gene, how much of each member's prediction to believe, fitted on out-of-fold predictions.
+
+Predictions are read in standard deviations from the training mean, and in two parts: what lies along the leading principal
+axes of the training expression, and what is left beside them. Each part of each member has a weight of 0 or more, so a
+part that foretells nothing is shrunk to the mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Shaped
+from scipy.optimize import nnls
+
+from bleep.errors import MismatchError
+
+Values = Float32[np.ndarray, "spots genes"]
+Part = Float32[np.ndarray, "_ genes"]
+"""Values of one part of several, each of its own length."""
+Members = Mapping[str, Shaped[np.ndarray, "tiles genes"]]
+
+AXES = (0, 5, 10, 20, 40)
+"""Numbers of principal axes tried."""
+SHRINK = (1.0, 10.0, 100.0)
+"""Strengths tried of the pull of each gene's weights towards those of all genes; 1 is as much as the data say."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What members predicted of spots they had not seen, and what was measured there."""
+
+    predictions: Mapping[str, Values]
+    """By member."""
+    truth: Values
+    mean: Float64[np.ndarray, " genes"]
+    """Mean of the spots the members were fitted on."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Corrector:
+    """Weights of members, gene by gene."""
+
+    members: tuple[str, ...]
+    mean: Float64[np.ndarray, " genes"]
+    """Mean of the training spots."""
+    spread: Float64[np.ndarray, " genes"]
+    """Standard deviation within training sections."""
+    axes: Float64[np.ndarray, "axes genes"]
+    """Leading principal axes of the training values in these units, of unit length."""
+    weights: Float64[np.ndarray, "parts genes"]
+    """For each member its weight along the axes, then for each its weight beside them."""
+
+    def apply(self, predictions: Members) -> Shaped[np.ndarray, "tiles genes"]:
+        """Return the corrected prediction.
+
+        Raises:
+            MismatchError: a member is missing.
+
+        """
+        missing = [name for name in self.members if name not in predictions]
+        if missing:
+            raise MismatchError(f"the corrector was fitted on {', '.join(self.members)}, but {missing[0]} was not given")
+        parts = _parts([(predictions[name] - self.mean) / self.spread for name in self.members], self.axes)
+        combined = np.einsum("png,pg->ng", parts, self.weights)
+        out: np.ndarray = (combined * self.spread + self.mean).astype(np.float32)
+        return out
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """The units and axes of training values."""
+
+    mean: Float64[np.ndarray, " genes"]
+    spread: Float64[np.ndarray, " genes"]
+    axes: Float64[np.ndarray, "axes genes"]
+
+    @classmethod
+    def of(cls, tables: Sequence[Part]) -> "Basis":
+        """Measure them over the values of some sections, each less its own mean, so that axes are not those of sections."""
+        within = np.concatenate([table - table.mean(axis=0, dtype=np.float64) for table in tables])
+        spread = within.std(axis=0)
+        spread = np.where(spread > 1e-8, spread, 1.0)
+        unit = within / spread
+        # The axes of the smaller Gram matrix cost least, and only the leading ones are wanted.
+        wide = unit.shape[1] > unit.shape[0]
+        _, vectors = np.linalg.eigh(unit @ unit.T if wide else unit.T @ unit)
+        leading = vectors[:, ::-1][:, : max(AXES)]
+        axes = (unit.T @ leading).T if wide else leading.T
+        size = np.linalg.norm(axes, axis=1, keepdims=True)
+        axes = axes[size[:, 0] > 1e-6] / size[size[:, 0] > 1e-6]
+        return cls(np.concatenate(tables).mean(axis=0, dtype=np.float64), spread, axes)
+
+
+def fit_corrector(seen: Sequence[Seen], basis: Basis, axes: int, shrink: float) -> Corrector:
+    """Fit weights of 0 or more that make squared error within sections least.
+
+    First one weight for each part of each member over all genes; then each gene's own, pulled towards those by `shrink`
+    times the part's mean square.
+    """
+    members = tuple(seen[0].predictions)
+    kept = basis.axes[:axes]
+    gram: Any = 0.0
+    cross: Any = 0.0
+    for one in seen:
+        units = [_within(one.predictions[name], basis) for name in members]
+        parts, truth = _parts(units, kept), _within(one.truth, basis)
+        gram = gram + np.einsum("png,qng->gpq", parts, parts)
+        cross = cross + np.einsum("png,ng->gp", parts, truth)
+    shared = _least_squares(gram.sum(axis=0), cross.sum(axis=0))
+    pull = shrink * np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
+    own = [
+        _least_squares(one + strength * np.eye(len(shared)), towards + strength * shared)
+        for one, towards, strength in zip(gram, cross, pull, strict=True)
+    ]
+    return Corrector(members, basis.mean, basis.spread, kept, np.stack(own, axis=1))
+
+
+def _within(values: Values, basis: Basis) -> Float64[np.ndarray, "spots genes"]:
+    within: np.ndarray = (values - values.mean(axis=0, dtype=np.float64)) / basis.spread
+    return within
+
+
+def _parts(units: Sequence[np.ndarray], axes: np.ndarray) -> Float64[np.ndarray, "parts tiles genes"]:
+    """Return what of each member lies along the axes, then what lies beside them; without axes all lies beside."""
+    stacked = np.stack(units).astype(np.float64)
+    along = (stacked @ axes.T) @ axes
+    return np.concatenate([along, stacked - along])
+
+
+def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, " parts"]:
+    """Return the weights of 0 or more of least squared error (Lawson and Hanson, Solving Least Squares Problems, 1974)."""
+    ridge = 1e-9 * max(np.trace(gram), 1e-12) * np.eye(len(gram))
+    lower = np.linalg.cholesky(gram + ridge)
+    out: np.ndarray = nnls(lower.T, np.linalg.solve(lower, cross))[0]
+    return out
