@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bleep.encoders.expression import ExpressionEncoder
+from bleep.encoders.fusion import Trunk
 from bleep.encoders.heads import ProjectionHead, Standardizer, regression_head
-from bleep.encoders.image import ImageTrunk
 from bleep.errors import MismatchError
 from bleep.settings import Config
 
@@ -45,7 +45,7 @@ class DualEncoder(nn.Module):
     features as the image side's projection.
     """
 
-    def __init__(self, trunk: ImageTrunk, genes: int, config: Config) -> None:
+    def __init__(self, trunk: Trunk, genes: int, config: Config) -> None:
         super().__init__()
         self.trunk = trunk
         width = trunk.width * len(config.tiles.microns)
@@ -60,7 +60,9 @@ class DualEncoder(nn.Module):
         # Made last, so that the other weights are the same with and without them.
         self.bias = nn.Parameter(torch.tensor(BIAS)) if config.loss.form == "siglip" else None
         self.regression_head = (
-            regression_head(width, genes, config.head.hidden, config.head.dropout) if config.loss.task == "both" else None
+            regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
+            if config.loss.task == "both"
+            else None
         )
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"], expression: Float[Tensor, "batch genes"]) -> Pair:

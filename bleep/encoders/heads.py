@@ -1,10 +1,13 @@
 """What stands on the encoders."""
 
+from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from bleep.settings import BeforeName
 
 
 @final
@@ -53,8 +56,17 @@ class Standardizer(nn.Module):
         return (features - self.mean) / self.spread if self.applied else features
 
 
-def regression_head(width: int, genes: int, hidden: int, dropout: float) -> nn.Module:
-    """Return a linear layer, or with `hidden` a layer of that width with SiLU and dropout before it."""
-    if hidden == 0:
-        return nn.Linear(width, genes)
-    return nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout), nn.Linear(hidden, genes))
+BEFORE: Mapping[BeforeName, Callable[[float], list[nn.Module]]] = {
+    "none": lambda dropout: [],
+    "silu": lambda dropout: [nn.SiLU(), nn.Dropout(dropout)],
+}
+"""What the features go through before the first layer of the regression head, made from the dropout."""
+
+
+def regression_head(width: int, genes: int, hidden: int, dropout: float, before: BeforeName = "none") -> nn.Module:
+    """Return what `before` names and a linear layer, or with `hidden` a layer of that width, SiLU and dropout between."""
+    parts = BEFORE[before](dropout)
+    if hidden:
+        parts += [nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout)]
+    last = nn.Linear(hidden or width, genes)
+    return nn.Sequential(*parts, last) if parts else last
