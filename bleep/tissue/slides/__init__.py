@@ -4,7 +4,17 @@ import importlib.util
 from pathlib import Path
 
 from bleep.tissue.slides.base import PADDINGS, Box, Pixels, Slide
-from bleep.tissue.slides.picture import LIMIT, ArraySlide, MosaicSlide, PictureSlide, pixels_of, resize, save_jpeg, save_png
+from bleep.tissue.slides.picture import (
+    LIMIT,
+    ArraySlide,
+    MosaicSlide,
+    PictureSlide,
+    jpeg_bytes,
+    pixels_of,
+    resize,
+    save_jpeg,
+    save_png,
+)
 from bleep.tissue.slides.pyramid import SCANNERS, TIFF, PyramidSlide, is_tiled
 
 __all__ = [
@@ -16,6 +26,7 @@ __all__ = [
     "Pixels",
     "PyramidSlide",
     "Slide",
+    "jpeg_bytes",
     "open_slide",
     "pixels_of",
     "resize",

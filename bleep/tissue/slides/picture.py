@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,6 +143,13 @@ def save_png(pixels: Pixels, path: Path) -> None:
 def save_jpeg(pixels: Pixels, path: Path) -> None:
     """Write a picture as JPEG of high quality, colours not subsampled."""
     Image.fromarray(pixels).save(path, format="JPEG", quality=95, subsampling=0)
+
+
+def jpeg_bytes(pixels: Pixels, quality: int = 80) -> bytes:
+    """Return a picture as a JPEG file, for places where it is looked at and no longer measured."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
 
 
 def resize(pixels: Pixels, side: int) -> Box:

@@ -1,0 +1,101 @@
+"""The flags that ask for something to look at: `--report PAGE` and `--figures FOLDER`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bleep.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from bleep.prediction.predictor import Predictor
+    from bleep.prediction.reference import Reference
+    from bleep.records import Table
+    from bleep.runs import Run
+    from bleep.tissue.tiles import Tiles
+
+MOST = 30_000
+"""Tiles that a page can show."""
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add `--report`."""
+    parser.add_argument("--report", type=Path, default=None, metavar="PAGE.html", help="also write a page to look at, offline")
+
+
+def add_figures(parser: argparse.ArgumentParser) -> None:
+    """Add `--figures` and the genes drawn."""
+    parser.add_argument("--figures", type=Path, default=None, metavar="FOLDER", help="also draw figures, as PNG and SVG")
+    parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="genes drawn on the tissue (default: four)")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be written, before anything long begins.
+
+    Raises:
+        ConfigError: the page's name does not end in .html, or Bokeh or matplotlib is not installed.
+        DataError: the folder of figures is there already.
+
+    """
+    if arguments.report is not None:
+        if arguments.report.suffix != ".html":
+            raise ConfigError(f"--report {arguments.report}: expected a name ending in .html")
+        _need("bokeh", "--report", "report")
+    figures = getattr(arguments, "figures", None)
+    if figures is not None:
+        if figures.exists():
+            raise DataError(f"--figures {figures}: is there already; name another folder, or remove it")
+        for library in ("matplotlib", "sklearn", "umap"):
+            _need(library, "--figures", "plots")
+
+
+def show_evaluation(arguments: argparse.Namespace, folders: Sequence[Path], table: "Table") -> None:
+    """Write the page and the figures of a comparison that were asked for."""
+    if arguments.report is not None:
+        from bleep.evaluation.page import write_page
+        from bleep.pipeline.reporting import evaluation_page
+
+        _written(arguments.report, write_page(evaluation_page(folders, table), arguments.report))
+    if arguments.figures is not None:
+        from bleep.pipeline.picturing import picture
+
+        for name, finding in picture(folders, table, arguments.figures, arguments.genes).items():
+            print(f"{arguments.figures / name}.png: {finding}")
+
+
+def check_size(arguments: argparse.Namespace, tiles: "Tiles") -> None:
+    """Refuse a page of more tiles than it can show.
+
+    Raises:
+        ConfigError: saying how many there are.
+
+    """
+    if arguments.report is not None and len(tiles) > MOST:
+        raise ConfigError(
+            f"--report: a page shows at most {MOST:,} tiles, and there are {len(tiles):,}; "
+            "query fewer sections at a time, take a larger --step, or leave the page out"
+        )
+
+
+def show_query(
+    arguments: argparse.Namespace, run: "Run", predictor: "Predictor", reference: "Reference | None", tiles: "Tiles"
+) -> None:
+    """Write the page of a prediction, where one was asked for."""
+    if arguments.report is None:
+        return
+    from bleep.evaluation.page import write_page
+    from bleep.pipeline.reporting import query_page
+
+    page = query_page(run, tiles, predictor.predict(tiles), reference)
+    _written(arguments.report, write_page(page, arguments.report))
+
+
+def _written(path: Path, genes: int) -> None:
+    print(f"{path}: a page of {genes} genes; open it in a browser, it needs no network")
+
+
+def _need(library: str, flag: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(library) is None:
+        raise ConfigError(f"{flag} needs {library}, which is not installed: pip install 'bleep-st[{extra}]'")
