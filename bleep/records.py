@@ -84,7 +84,10 @@ class Prediction:
     expression: Float32[np.ndarray, "tiles genes"]
     """Predicted values."""
     spots: pd.DataFrame
-    """One row a tile, indexed by `section/spot`: section, spot, patient, x and y in level-0 pixels."""
+    """One row a tile, indexed by `section/spot`: section, spot, patient, x and y in level-0 pixels.
+
+    A calibrated predictor adds `distance` and `familiarity`, and `abstain` where it was asked for.
+    """
     genes: tuple[str, ...]
     """Gene of each column."""
     scale: str
@@ -101,6 +104,10 @@ class Prediction:
     """How the tiles were cut: pixels and microns of a tile, sections and the microns per pixel of each."""
     backdrops: Mapping[str, Backdrop] = field(default_factory=dict)
     """For whole slides: a picture of each section."""
+    lower: Float32[np.ndarray, "tiles genes"] | None = None
+    """Lower end of the interval of each value, from a calibrated predictor."""
+    upper: Float32[np.ndarray, "tiles genes"] | None = None
+    """Upper end."""
 
     def __post_init__(self) -> None:
         if self.expression.shape != (len(self.spots), len(self.genes)):
@@ -130,8 +137,9 @@ class Prediction:
                 }
                 for section, backdrop in self.backdrops.items()
             }
-        if self.spread is not None:
-            data.layers["spread"] = self.spread
+        for name, layer in (("spread", self.spread), ("lower", self.lower), ("upper", self.upper)):
+            if layer is not None:
+                data.layers[name] = layer
         return data
 
     def to_frame(self) -> pd.DataFrame:
@@ -157,6 +165,8 @@ class Scorecard:
     """The scores by name, each a mean: see `bleep.evaluation.scorecard.SCORES`."""
     skipped: int = 0
     """Genes left out of the correlation, because their measured values do not vary in this section."""
+    patient: str = ""
+    """Whom the section is from."""
 
 
 @final
@@ -168,6 +178,68 @@ class Leak:
     """What the two sides share; `none` when they share no patient, `unknown` when nobody said who they are from."""
     detail: str
     """The same in a sentence."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """One thing that was learnt from data, and from which."""
+
+    what: str
+    """Panel, scaling, index and so on."""
+    sections: tuple[str, ...]
+    """Names of the sections it was fitted on; empty where it was fitted on none, or elsewhere."""
+    detail: str = ""
+    """What is worth knowing of it."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LeakFinding:
+    """Something of the test tissue that took part in training, or may have."""
+
+    kind: str
+    """What it is: see `bleep.evaluation.leakage.KINDS`."""
+    severity: Literal["leak", "caution", "unknown"]
+    """`leak`: the score is not one of unseen tissue; `caution`: it is, of related tissue; `unknown`: nobody can tell."""
+    detail: str
+    """The same in a sentence."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LeakReport:
+    """What of a run was fitted on which sections, and what of the test tissue was among them."""
+
+    run: str
+    """Its folder."""
+    fitted: tuple[Fitted, ...]
+    findings: tuple[LeakFinding, ...]
+    """Worst first; none: no test section, patient or duplicate took part in anything that could be looked at."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Two predictors compared section by section."""
+
+    first: str
+    second: str
+    score: str
+    difference: float
+    """Mean over sections of the first's score minus the second's."""
+    low: float
+    """Lower end of its bootstrap interval over sections; not a number with one section."""
+    high: float
+    """Upper end."""
+    sections: int
+    """Sections that both have a score of."""
+    better: int
+    """Sections on which the first is the better."""
+    ties: int
+    """Sections on which both are alike."""
+    p_value: float | None
+    """Of the sign-flip permutation test over sections; None with fewer than two."""
 
 
 @final
@@ -185,3 +257,9 @@ class Table:
     """One row a predictor; columns are scores and their spread over sections."""
     cards: tuple[Scorecard, ...] = field(default=())
     """The scorecards it was made from."""
+    leaks: tuple[LeakReport, ...] = field(default=())
+    """For each run, what was fitted on which sections."""
+    contrasts: tuple[Contrast, ...] = field(default=())
+    """Every pair of predictors, compared section by section."""
+    published: pd.DataFrame | None = None
+    """What others have published under the same protocol."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bleep.encoders.dual import DualEncoder
-from bleep.encoders.image import ImageTrunk, build_trunk
+from bleep.encoders.fusion import Trunk, build_trunks, without_weights
 from bleep.encoders.regressor import Regressor
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json, write_text
@@ -32,8 +32,12 @@ CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE = (
     "config.yaml", "panel.json", "batch.safetensors", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
 )  # fmt: skip
 """Names inside a run's folder."""
+EPOCHS = "epochs"
+"""Name of the folder of a run that holds it as it was after some epochs."""
 STORES = "tiles"
 """Name of the stores of tiles inside the cache."""
+OF_TUNING = ("study.db", "trials.csv")
+"""Names that only the folder of a tuning holds; the runs below it are its trials."""
 
 
 @final
@@ -49,12 +53,15 @@ class SectionFacts:
     mpp: float
     tile_side: int
     """Pixels of its ready-cut tiles; 0 for a slide."""
+    picture: str = field(default="", compare=False)
+    """sha256 of its picture alone; empty in runs of older versions, which did not note it."""
 
     @classmethod
     def of(cls, section: Section) -> "SectionFacts":
         """Note a section down."""
         side = section.slide.side if isinstance(section.slide, MosaicSlide) else 0
-        return cls(section.name, section.patient, len(section), section.digest(), section.mpp, side)
+        picture = section.slide.digest()
+        return cls(section.name, section.patient, len(section), section.digest(), section.mpp, side, picture)
 
 
 @final
@@ -128,9 +135,22 @@ class Run:
 
         """
         torch.manual_seed(config.seed)
-        trunk, name = build_trunk(config.image, config.tiles.pixels)
+        trunk, name = build_trunks(config.image, config.tiles.pixels, len(config.tiles.microns))
         torch.manual_seed(config.seed)
         return cls(config, _model(trunk, len(panel.genes), config), panel, Facts.of(split, name))
+
+    def untrained(self, panel: GenePanel, split: Split) -> "Run":
+        """Return a run of the same recipe before training, on other tissue; a frozen trunk is shared, another built anew.
+
+        Raises:
+            WeightsError: the trunk's weights cannot be had again.
+
+        """
+        if self.model.trunk.learns:
+            return Run.new(self.config, panel, split)
+        torch.manual_seed(self.config.seed)
+        model = _model(self.model.trunk, len(panel.genes), self.config)
+        return Run(self.config, model, panel, Facts.of(split, self.facts.trunk))
 
     @property
     def spec(self) -> TileSpec:
@@ -195,8 +215,8 @@ class Run:
         plain = read_json(folder / PANEL, "the run's panel")
         panel = GenePanel.from_dict(plain, Correction.load(folder / BATCH) if "batch" in plain else None)
         facts = Facts.from_dict(read_json(folder / FACTS, "the run's facts"))
-        image = config.image.model_copy(update={"trunk": facts.trunk, "weights": "random"})
-        trunk, _ = build_trunk(image, config.tiles.pixels)
+        image = without_weights(config.image, facts.trunk)
+        trunk, _ = build_trunks(image, config.tiles.pixels, len(config.tiles.microns))
         model = _model(trunk, len(panel.genes), config)
         try:
             model.load_state_dict(load_file(folder / MODEL))
@@ -209,7 +229,7 @@ class Run:
         return cls(config, model, panel, facts)
 
 
-def _model(trunk: ImageTrunk, genes: int, config: Config) -> Model:
+def _model(trunk: Trunk, genes: int, config: Config) -> Model:
     return (Regressor if config.loss.task == "regression" else DualEncoder)(trunk, genes, config)
 
 
@@ -219,13 +239,22 @@ def regresses(model: Model) -> bool:
 
 
 def newest_run(root: Path = Path("runs")) -> Path:
-    """Return the finished run below `root` whose weights were written last.
+    """Return the finished run below `root` whose weights were written last; the trials of a tuning do not count, nor what a run
+    keeps of itself as it was earlier.
 
     Raises:
         DataError: there is none.
 
     """
-    found: Sequence[Path] = sorted(root.rglob(MODEL), key=lambda path: path.stat().st_mtime)
+    whole_ones = (path for path in root.rglob(MODEL) if not _is_no_result(path.parent, root))
+    found: Sequence[Path] = sorted(whole_ones, key=lambda path: path.stat().st_mtime)
     if not found:
         raise DataError(f"{root}/: holds no trained run; train one, or name it with --run or $BLEEP_RUN")
     return found[-1].parent
+
+
+def _is_no_result(folder: Path, root: Path) -> bool:
+    if folder.parent.name == EPOCHS:
+        return True
+    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
+    return any((parent / name).exists() for parent in above for name in OF_TUNING)

@@ -42,4 +42,4 @@ def test_the_recipe_for_both_tasks_gives_both(recipe: Any, repository: Path, tmp
     config = Config.load(recipe(tmp_path / "run"), repository / "configs/tasks/both.yaml", {"optim": {"epochs": 1}})
     run = pipeline.fit(config)
     predictors = pipeline.predictors_of(Run.load(tmp_path / "run"), pipeline.build_reference(run))
-    assert set(predictors) == {"retrieval", "regression", "combined"}
+    assert set(predictors) == {"retrieval", "regression", "mean of both"}

@@ -30,7 +30,7 @@ def both(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_for_both_tasks_has_both_predictors_and_both_stand_in_the_table(both: Path) -> None:
     run, reference = Run.load(both), bleep.Reference.load(both / "reference")
     predictors = pipeline.predictors_of(run, reference)
-    assert set(predictors) == {"retrieval", "regression", "combined"}
+    assert set(predictors) == {"retrieval", "regression", "mean of both"}
     tiles = Tiles(bleep.load_split(run.config).test, run.spec)
     one, other = (predictors[name].predict(tiles).expression for name in ("retrieval", "regression"))
     assert np.abs(one - other).max() > 0.01

@@ -12,6 +12,8 @@ from bleep.errors import BleepError
 COMMANDS = {
     "data": "look at tissue, or make some up",
     "index": "build and inspect the index of training spots",
+    "calibrate": "learn from training tissue left out how to combine, and how sure to be",
+    "ensemble": "join runs to one predictor",
     "query": "predict expression for tiles",
     "evaluate": "compare predictors on held-out tissue",
     "tune": "find the settings with the best validation score",

@@ -3,24 +3,45 @@
 import argparse
 from pathlib import Path
 
+from bleep.cli import contest_flags, look_flags
 from bleep.cli.runs import DEFAULT, named_run
+
+PROTOCOLS = (
+    "her2st-c", "her2st-b", "mob-mouse", "muscle-blocks", "hist2st-785", "triplex-250", "hest", "bleep-liver", "dacon",
+)  # fmt: skip
+"""Names of the protocols, here so that `--help` does not load them."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--run", type=Path, nargs="+", default=[], help=f"runs to score: folds, seeds, tasks ({DEFAULT})")
     parser.add_argument("--out", type=Path, default=None, help="folder for evaluation.json and .md (default: the first run)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default=None, help="score by this protocol (default: the run's own)")
+    parser.add_argument("--all-scores", action="store_true", help="compute, print and store every score there is")
+    parser.add_argument("--genes-file", type=Path, default=None, help="score these genes by themselves too, one a line")
+    look_flags.add_report(parser)
+    look_flags.add_figures(parser)
+    contest_flags.add(parser)
     parser.set_defaults(run_command=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    contest_flags.check(arguments)
+    if arguments.protocol == "dacon":
+        return contest_flags.evaluate(arguments)
+    look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
     from bleep import pipeline
     from bleep.evaluation import report
 
-    table = pipeline.evaluate(folders)
+    table = pipeline.evaluate(
+        folders, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file
+    )
     written = report.save(table, arguments.out or folders[0])
     print(report.as_text(table))
+    if arguments.all_scores:
+        print("\n" + report.more_as_text(table))
     for path in written:
         print(f"written: {path}")
+    look_flags.show_evaluation(arguments, folders, table)
     return 0

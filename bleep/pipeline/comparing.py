@@ -7,28 +7,30 @@ from bleep import runs
 from bleep.encoders.dual import DualEncoder
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import report
-from bleep.evaluation.gene_sets import gene_sets
-from bleep.evaluation.scorecard import score
+from bleep.evaluation.protocols import named
+from bleep.pipeline.auditing import audit
+from bleep.pipeline.ensembling import Member, is_ensemble, members_of, open_ensemble
 from bleep.pipeline.fitting import differences, load_split
+from bleep.pipeline.indexing import check_reference
 from bleep.pipeline.predicting import baselines_of, best_device, predictors_of
+from bleep.pipeline.protocols import Marking
+from bleep.prediction.calibration import calibration_of
+from bleep.prediction.ensemble import Ensemble
 from bleep.prediction.predictor import Predictor
 from bleep.prediction.reference import Reference
-from bleep.records import Scorecard, Table
+from bleep.records import LeakReport, Scorecard, Table
 from bleep.runs import Run
 from bleep.settings import Config
+from bleep.tissue.section import Section
 from bleep.tissue.splits import Split
 from bleep.tissue.tiles import Tiles
 
 
-def score_all(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> list[Scorecard]:
-    """Score each predictor on each measured section, on the panel's normalised scale."""
-    sets = gene_sets(run.panel)
-    cards = []
-    for alone in tiles.alone():
-        measured = run.panel.values(alone.sections[0])
-        for name, predictor in predictors.items():
-            cards.append(score(predictor.predict(alone), measured, sets, run.config.seed, name))
-    return cards
+def score_all(
+    predictors: Mapping[str, Predictor], tiles: Tiles, run: Run, marking: Marking | None = None, train: Sequence[Section] = ()
+) -> list[Scorecard]:
+    """Score each predictor on each measured section, on the panel's normalised scale unless the marking says otherwise."""
+    return (marking or Marking()).score(predictors, tiles, run, train)
 
 
 def compare(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Table:
@@ -36,42 +38,68 @@ def compare(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Tabl
     return report.compare(score_all(predictors, tiles, run), _protocol(run), run.facts.leak, _words([run]))
 
 
-def evaluate(folders: Sequence[str | Path]) -> Table:
+def evaluate(
+    folders: Sequence[str | Path],
+    *,
+    protocol: str | None = None,
+    all_scores: bool = False,
+    genes_file: Path | None = None,
+) -> Table:
     """Score runs on the tissue they held out, beside the floors fitted on the same training tissue.
 
     Runs of one protocol join into one table: folds add test sections, seeds are averaged, and contrastive and regression
-    runs stand side by side. Floors are fitted once for each training set and trunk.
+    runs stand side by side. Floors are fitted once for each training set and trunk. A `protocol` by name says what is scored
+    against what (see `bleep.evaluation.protocols`); `genes_file` is a list of genes to score by itself.
 
     Raises:
-        MismatchError: runs are of different protocols, panels' rules or tiles; or test tissue was trained on.
+        MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test
+            tissue was trained on.
+        ConfigError: there is no such protocol.
 
     """
+    marking = Marking(named(protocol) if protocol else None, all_scores, genes_file)
     cards: list[Scorecard] = []
     seen: list[Run] = []
+    lines: list[Run] = []
+    leaks: list[LeakReport] = []
     floors: set[tuple[str, str, int]] = set()
     for folder in map(Path, folders):
-        run = Run.load(folder)
+        members = members_of(folder) if is_ensemble(folder) else [Member(folder, Run.load(folder), 1.0)]
+        run = members[0].run
         run.model.to(best_device())
-        _check_comparable(run, seen, folder)
+        _check_comparable(run, seen, lines if len(members) == 1 else [], folder)
         seen.append(run)
         divided = load_split(run.config)
-        _check_held_out(run, divided, folder)
-        kept = folder / runs.REFERENCE
-        reference = Reference.load(kept) if isinstance(run.model, DualEncoder) else None
-        predictors = predictors_of(run, reference)
+        for member in members:
+            check_held_out(member.run, divided, member.folder)
+        marking.check(run, divided, folder)
+        predictors: dict[str, Predictor] = {}
+        for member in members:
+            kept = member.folder / runs.REFERENCE
+            reference = Reference.load(kept) if isinstance(member.run.model, DualEncoder) else None
+            if reference is not None:
+                check_reference(reference, divided, member.folder)
+            leaks.append(audit(member.run, divided, reference, member.folder))
+            if len(members) == 1:
+                lines.append(run)
+                predictors = predictors_of(run, reference, calibration_of(run, folder))
+        if len(members) > 1:
+            predictors = {Ensemble.name: open_ensemble(folder)}
         key = (run.panel.digest(), run.facts.trunk, run.config.query.views)
         if key not in floors:
             floors.add(key)
             predictors |= baselines_of(run, run.tiles(divided.train))
-        cards += score_all(predictors, run.tiles(divided.test), run)
+        marked = marking.predictors(run, predictors, run.tiles(divided.train))
+        cards += score_all(marked, run.tiles(divided.test), run, marking, divided.train)
     worst = max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
-    return report.compare(cards, _protocol(seen[0]), worst, _words(seen))
+    return marking.told(report.compare(cards, _protocol(seen[0]), worst, _words(seen), leaks), seen)
 
 
 _ORDER = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
 
 
-def _check_comparable(run: Run, seen: Sequence[Run], folder: Path) -> None:
+def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folder: Path) -> None:
+    """Refuse a run of another protocol; or one that gives the same `lines` of the table as an earlier one of other settings."""
     if not seen:
         return
     rule = ("protocol", "split", "source", "folds")
@@ -81,9 +109,14 @@ def _check_comparable(run: Run, seen: Sequence[Run], folder: Path) -> None:
             raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; evaluate them apart")
     task = run.config.loss.task
     # A run for both tasks gives the lines of either, so it would be averaged with runs of one.
-    same_lines = [before for before in seen if task == before.config.loss.task or "both" in (task, before.config.loss.task)]
+    same_lines = [before for before in lines if task == before.config.loss.task or "both" in (task, before.config.loss.task)]
     for key, first, here in differences(_model_rule(same_lines[0]), _model_rule(run)) if same_lines else []:
         kind = same_lines[0].config.loss.task
+        if key in ("panel.scale", "panel.clip"):
+            raise MismatchError(
+                f"{folder}: has {key} = {here}, but the first {kind} run has {first}: their losses are on different scales and "
+                "say nothing of each other; evaluate them apart, and compare the scores, which are on the normalised scale"
+            )
         raise MismatchError(f"{folder}: has {key} = {here}, but the first {kind} run has {first}; evaluate them apart")
     here_panel, first_panel = _panel_rule(run.config), _panel_rule(seen[0].config)
     for key, first, here in differences(first_panel, here_panel):
@@ -93,7 +126,8 @@ def _check_comparable(run: Run, seen: Sequence[Run], folder: Path) -> None:
 def _model_rule(run: Run) -> dict[str, object]:
     """Return what makes two runs the same model, but for fold and seed."""
     tree = run.config.dump()
-    return {key: tree[key] for key in ("tiles", "image", "expression", "head", "loss", "optim", "query")}
+    scaling = {"panel": {key: tree["panel"][key] for key in ("scale", "clip")}}
+    return {key: tree[key] for key in ("tiles", "image", "expression", "head", "loss", "optim", "query")} | scaling
 
 
 def _panel_rule(config: Config) -> dict[str, object]:
@@ -101,7 +135,14 @@ def _panel_rule(config: Config) -> dict[str, object]:
     return {key: value for key, value in config.panel.model_dump(mode="json").items() if key not in ("scale", "clip")}
 
 
-def _check_held_out(run: Run, divided: Split, folder: Path) -> None:
+def check_held_out(run: Run, divided: Split, folder: Path) -> None:
+    """Refuse to score a run on tissue that it was trained on, or that has changed since.
+
+    Raises:
+        DataError: nothing was held out.
+        MismatchError: naming the run and the section.
+
+    """
     trained = {facts.digest: facts.name for facts in (*run.facts.train, *run.facts.val)}
     if not divided.test:
         raise DataError(f"{folder}: nothing was held out (data.split is none), so there is nothing to score; split to evaluate")
@@ -128,7 +169,7 @@ def _words(seen: Sequence[Run]) -> dict[str, str]:
     trunks = {_trunk_words(run) for run in seen}
     return {
         "split": f"by {first.config.data.split}, trained on {len(first.facts.train)} sections",
-        "genes": f"{pick}, chosen on training spots",
+        "genes": f"{pick}, {'as listed by others' if panel.choice == 'list' else 'chosen on training spots'}",
         "values": first.panel.words() + ", no smoothing",
         "tiles": first.spec.words(),
         "trunk": "; ".join(sorted(trunks)),
@@ -141,6 +182,8 @@ def _trunk_words(run: Run) -> str:
     weights = image.weights if image.weights in ("hub", "random") else Path(image.weights).name
     layer = "last layer" if image.layer is None else f"layer {image.layer}"
     per = ", features standardised per section" if image.standardize == "section" else ""
+    if image.stain != "none":
+        per += f", stains of each section brought to the training tiles' ({image.stain})"
     views = run.config.query.views
     over = f", mean over {views} views of a tile" if views > 1 else ""
     return f"{run.facts.trunk} ({weights}), {layer}, {image.train}{per}{over}"

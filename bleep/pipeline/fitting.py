@@ -1,12 +1,15 @@
 """From a configuration to a trained run."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -16,7 +19,8 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation.correlation import pearson
 from bleep.features import FeatureReader, Features
 from bleep.files import read_json
-from bleep.prediction.retrieval import averaged
+from bleep.prediction.averaging import weighted_mean
+from bleep.prediction.calibration import FOLDER as CALIBRATION
 from bleep.prediction.search import FlatIndex
 from bleep.prediction.weights import WEIGHTS
 from bleep.records import Batch
@@ -27,9 +31,10 @@ from bleep.tissue.panel import GenePanel
 from bleep.tissue.sources import read_sections
 from bleep.tissue.splits import Split, split
 from bleep.tissue.stain import StainJitter
+from bleep.tissue.staining import StainMatch, measured
 from bleep.tissue.tiles import Tiles
 from bleep.training.journal import Journal
-from bleep.training.loop import EpochBatches, train
+from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
 from bleep.training.tasks import ContrastiveTask, RegressionTask, task_of
 from bleep.training.trackers import accelerator_of, begin
@@ -72,11 +77,14 @@ def fit(
     run = Run.new(config, panel, divided)
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out)
-    task = task_of(run.model, config.loss, divided.train)
+    task = task_of(run.model, config.loss, divided.train, panel)
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
     run.model.to(accelerator.device)
     reader = FeatureReader.of(run.model.trunk, run.model.standardize, config)
+    reader.share(tiles)
+    if divided.val:
+        FeatureReader.to_predict(run.model.trunk, run.model.standardize, config).share(run.tiles(divided.val))
     with accelerator.main_process_first():
         dataset = _dataset(run, reader, tiles, values)
     validate = _validation(run, divided, values) if divided.val and accelerator.is_main_process else None
@@ -91,7 +99,8 @@ def fit(
         run.save_plan(config.out)
     accelerator.wait_for_everyone()
     begin(accelerator, config)
-    epoch = train(task, dataset, batches, config.optim, journal, told, accelerator, _view(run, len(tiles)), on_epoch)
+    view, keep = _view(run, tiles), _keeper(run) if config.optim.keep else None
+    epoch = train(task, dataset, batches, config.optim, journal, told, accelerator, view, on_epoch, keep)
     run = run.finished(epoch)
     run.model.eval()
     if accelerator.is_main_process:
@@ -101,9 +110,53 @@ def fit(
     return run
 
 
+def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
+    """Train the run's recipe on other tissue, without writing a run; the journal, from which it is resumed, goes to `place`.
+
+    Raises:
+        WeightsError: the trunk learns, and its first weights cannot be had again.
+
+    """
+    fresh, accelerator = run.untrained(panel, divided), Accelerator()
+    task = task_of(fresh.model, run.config.loss, divided.train, panel)
+    tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
+    batches = EpochBatches(len(tiles), run.config.optim.batch, run.config.seed, 0, 1)
+    fresh.model.to(accelerator.device)
+    reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
+    dataset = _dataset(fresh, reader, tiles, values)
+    validate = _validation(fresh, divided, values) if divided.val else None
+    journal = Journal(place / runs.LOG, place / runs.STATE)
+    epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
+    fresh.model.eval()
+    return fresh.finished(epoch)
+
+
+def _keeper(run: Run) -> Callable[[int], None]:
+    """Return what writes the run as it is after the numbers of epochs of `optim.keep`, each with that number as its own."""
+
+    def keep(epoch: int) -> None:
+        if epoch + 1 in run.config.optim.keep:
+            out = run.config.out / runs.EPOCHS / str(epoch + 1)
+            config = Config.load(run.config.dump(), {"out": out, "optim": {"epochs": epoch + 1, "keep": ()}})
+            replace(run.finished(epoch), config=config).save(out)
+
+    return keep
+
+
 def is_main_process() -> bool:
     """Return whether this process is the one that writes and prints."""
-    return PartialState().is_main_process
+    main: bool = launched().is_main_process
+    return main
+
+
+def launched() -> PartialState:
+    """Return what this process knows of its launch; several processes without accelerators are joined on the CPU.
+
+    Accelerate would otherwise take each of them for the only one, unless it had trained before.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
+    return PartialState(cpu=several and (asked or not torch.accelerator.is_available()))
 
 
 def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:
@@ -111,6 +164,8 @@ def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) 
     config = run.config
     if isinstance(run.model, DualEncoder):
         run.model.expression_encoder.hide.fit(torch.from_numpy(values))
+    if config.image.stain != "none":
+        run.model.trunk.stain.fit(torch.from_numpy(measured(config.image.stain, tiles)))
     needed = not run.model.trunk.learns or config.image.standardize == "train"
     raw = reader.raw().read(tiles) if needed else np.empty((0, 0), np.float32)
     if config.image.standardize != "none":
@@ -121,10 +176,20 @@ def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) 
     return FeatureDataset(torch.from_numpy(reader.read(tiles) if reader.per_section else raw), values)
 
 
-def _view(run: Run, spots: int) -> StainJitter | None:
-    """Return what jitters the stains of training tiles, where it is asked for and the trunk sees them."""
-    strength = run.config.optim.stain
-    return StainJitter(run.config.seed, spots, strength) if strength and run.model.trunk.learns else None
+def _view(run: Run, tiles: Tiles) -> View | None:
+    """Return what changes the stains of training tiles, where it is asked for and the trunk sees them."""
+    wanted, strength = run.config.image.stain, run.config.optim.stain
+    views: list[View] = []
+    if not run.model.trunk.learns:
+        return None
+    if wanted != "none":
+        target = run.model.trunk.stain.get_buffer("numbers").cpu().numpy()
+        views.append(StainMatch.of(wanted, tiles, target))
+    if strength:
+        views.append(StainJitter(run.config.seed, len(tiles), strength))
+    if not views:
+        return None
+    return lambda batch, epoch: reduce(lambda seen, view: view(seen, epoch), views, batch)
 
 
 def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
@@ -144,7 +209,7 @@ def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mo
         for features in found:
             inputs = torch.from_numpy(features).to(device)
             neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
-            yield averaged(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))[0]
+            yield weighted_mean(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))
 
     def regressed(model: Model, found: list[Features], device: torch.device) -> Iterator[np.ndarray]:
         for features in found:
@@ -199,7 +264,7 @@ def _clear(out: Path) -> None:
     """Remove an earlier run, and nothing else that may be in its folder."""
     for name in (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.MODEL, runs.LOG):
         (out / name).unlink(missing_ok=True)
-    for name in (runs.STATE, runs.REFERENCE):
+    for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
         shutil.rmtree(out / name, ignore_errors=True)
 
 

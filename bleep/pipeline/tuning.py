@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -28,8 +29,12 @@ BEST, TABLE, IMPORTANCE, DATABASE, TRIALS = "best.yaml", "trials.csv", "importan
 """Names inside the folder of a tuning."""
 STUDY = "bleep"
 """Name of the study inside its database."""
+SCALES = ("panel.scale", "panel.clip", "loss.")
+"""How settings begin that change what a loss is measured in."""
 UNPRUNED = 5
 """One part in so many of a training's epochs is always done."""
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -57,6 +62,13 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
 
     """
     _check(config, space, out)
+    differing = [name for name in space if name.startswith(SCALES)]
+    if differing:
+        log.info(
+            "trials differ in %s: their losses are on different scales and say nothing of each other; they are compared by the "
+            "validation score, a correlation on the normalised scale",
+            ", ".join(differing),
+        )
     storage = storage or f"sqlite:///{out / DATABASE}"
     out.mkdir(parents=True, exist_ok=True)
     facts = {f"recipe: {key}": value for key, value in _leaves(config).items() if key not in ("out", "cache")}

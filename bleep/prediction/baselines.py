@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from bleep.features import Features
+from bleep.prediction.averaging import weighted_mean
 from bleep.prediction.embed import check_tiles, tile_features
-from bleep.prediction.retrieval import averaged
 from bleep.prediction.ridge import Ridge, fit_ridge
 from bleep.prediction.search import FlatIndex
 from bleep.records import Prediction
@@ -78,7 +78,7 @@ class ImageKnnPredictor:
         check_tiles(self.run, tiles)
         neighbors = self._index.search(self._unit(tile_features(self.run, tiles)), self.run.config.query.k)
         weights = np.full_like(neighbors.similarity, 1 / neighbors.rows.shape[1])
-        return _prediction(self.run, tiles, averaged(self.values, neighbors, weights)[0], self.name)
+        return _prediction(self.run, tiles, weighted_mean(self.values, neighbors, weights), self.name)
 
     def _unit(self, features: Features) -> Features:
         standard = (features - self._mean) / self._spread

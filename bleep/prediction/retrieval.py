@@ -5,19 +5,16 @@ from typing import final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
 
 from bleep.errors import MismatchError
+from bleep.prediction.averaging import averaged
 from bleep.prediction.embed import embed_tiles
 from bleep.prediction.reference import Reference
 from bleep.prediction.weights import WEIGHTS
-from bleep.records import Neighbors, Prediction
+from bleep.records import Prediction
 from bleep.runs import Run
 from bleep.settings import WeightsName
 from bleep.tissue.tiles import Tiles
-
-CHUNK = 256
-"""Queries averaged at a time, so that k x genes values of each fit in memory."""
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +25,15 @@ class RetrievalPredictor:
 
     name = "retrieval"
 
-    def __init__(self, run: Run, reference: Reference, k: int | None = None, weights: WeightsName | None = None) -> None:
-        """Join a run and its reference; `k` and `weights` default to the run's settings.
+    def __init__(
+        self,
+        run: Run,
+        reference: Reference,
+        k: int | None = None,
+        weights: WeightsName | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        """Join a run and its reference; `k`, `weights` and their temperature default to the run's settings.
 
         Raises:
             MismatchError: the reference belongs to another run.
@@ -39,13 +43,14 @@ class RetrievalPredictor:
         self.run, self.reference = run, reference
         self.k = run.config.query.k if k is None else k
         self.weights = run.config.query.weights if weights is None else weights
+        self.temperature = run.config.query.temperature if temperature is None else temperature
         if self.k > len(reference):
             log.warning("k is %d, but the reference holds %d spots: all of them are averaged", self.k, len(reference))
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; the spread, the neighbours and their weights come with it."""
         neighbors = self.reference.index.search(embed_tiles(self.run, tiles).vectors, self.k)
-        weights = WEIGHTS[self.weights](neighbors.similarity, self.run.config.query.temperature)
+        weights = WEIGHTS[self.weights](neighbors.similarity, self.temperature)
         mean, spread = averaged(self.reference.expression, neighbors, weights)
         return Prediction(
             expression=mean,
@@ -57,21 +62,6 @@ class RetrievalPredictor:
             neighbors=neighbors,
             weights=weights,
         )
-
-
-def averaged(
-    expression: Float32[np.ndarray, "spots genes"], neighbors: Neighbors, weights: Float32[np.ndarray, "queries k"]
-) -> tuple[Float32[np.ndarray, "queries genes"], Float32[np.ndarray, "queries genes"]]:
-    """Return the weighted mean and standard deviation of the neighbours' expression."""
-    means, spreads = [], []
-    for at in range(0, len(weights), CHUNK):
-        rows, share = neighbors.rows[at : at + CHUNK], weights[at : at + CHUNK]
-        taken = expression[rows]
-        mean = np.einsum("qk,qkg->qg", share, taken)
-        square = np.einsum("qk,qkg->qg", share, (taken - mean[:, None]) ** 2)
-        means.append(mean)
-        spreads.append(np.sqrt(square))
-    return np.concatenate(means).astype(np.float32), np.concatenate(spreads).astype(np.float32)
 
 
 def neighbor_table(prediction: Prediction, reference: Reference) -> pd.DataFrame:

@@ -383,11 +383,16 @@ INDEX: dict[str, tuple[str, bytes | None, tuple[str, ...]]] = {
     "no index file": ("index.faiss", b"gone", ("index.faiss: is not there", "bleep index build")),
     "index cut short": ("index.faiss", None, ("index.faiss: is damaged",)),
     "index garbled": ("index.faiss", b"nothing of an index", ("index.faiss: is damaged",)),
-    "no spots": ("spots.h5ad", b"gone", ("spots.h5ad: is not there",)),
-    "spots cut short": ("spots.h5ad", None, ("spots.h5ad: is damaged",)),
+    "no spots": ("spots.parquet", b"gone", ("spots.parquet: is not there",)),
+    "spots cut short": ("spots.parquet", None, ("spots.parquet: is damaged",)),
+    "no expression": ("expression.npy", b"gone", ("expression.npy: is not there",)),
+    "expression cut short": ("expression.npy", None, ("expression.npy: is damaged",)),
+    "expression garbled": ("expression.npy", b"nothing of an array", ("expression.npy: is damaged",)),
+    "no vectors": ("vectors.npy", b"gone", ("vectors.npy: is not there",)),
+    "vectors cut short": ("vectors.npy", None, ("vectors.npy: is damaged",)),
     "no manifest": ("manifest.json", b"gone", ("manifest.json: no such file",)),
     "manifest cut short": ("manifest.json", None, ("manifest.json: is damaged",)),
-    "manifest emptied": ("manifest.json", b"{}", ("was built with other tile size",)),
+    "manifest emptied": ("manifest.json", b"{}", ("manifest.json: is damaged",)),
 }
 
 
@@ -523,9 +528,11 @@ def test_killed_while_predictions_are_written(
     assert (tmp_path / "p.csv").read_text() == "old"
 
 
-@pytest.mark.parametrize("file", ["spots.h5ad", "manifest.json"])
+@pytest.mark.parametrize(
+    "target", ["pandas.DataFrame.to_parquet", "bleep.prediction.reference.storage.write_json"], ids=["spots", "manifest"]
+)
 def test_killed_while_the_index_is_written(
-    file: str, run_copy: Any, tmp_path: Path, state: Any, monkeypatch: pytest.MonkeyPatch
+    target: str, run_copy: Any, tmp_path: Path, state: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_copy()
     before = state(tmp_path)
@@ -533,7 +540,6 @@ def test_killed_while_the_index_is_written(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    target = "anndata.AnnData.write_h5ad" if file == "spots.h5ad" else "bleep.prediction.reference.write_json"
     monkeypatch.setattr(target, stop)
     assert app.main(["index", "build", "--run", str(run)]) == 130
     assert state(tmp_path) == before

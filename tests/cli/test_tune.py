@@ -119,6 +119,16 @@ def test_two_processes_share_a_study(tune: Tune, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_trials_on_different_scales_are_compared_by_score_and_not_by_loss(
+    tune: Tune, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"panel.scale": {"choices": ["zscore", "minmax"]}, "loss.pearson": {"low": 0.0, "high": 1.0}}
+    assert app.main(tune({"loss": {"task": "regression"}}, space=space, trials=2)) == 0
+    said = capsys.readouterr().err
+    assert "trials differ in loss.pearson, panel.scale: their losses are on different scales" in said
+
+
+@pytest.mark.slow
 def test_trials_that_all_fail_are_an_error(tune: Tune, capsys: pytest.CaptureFixture[str]) -> None:
     command = tune({"loss": {"task": "regression"}}, space={"optim.lr": {"choices": [1e30, 1e31]}}, trials=2)
     assert app.main(command) == 2
