@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int64, UInt8
+from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -123,9 +123,8 @@ class FeatureReader:
             return table
         moments, (section,) = self._moments_of(table, alone), alone.whole or alone.sections
         if len(section) < FEW and self.usual is not None:
-            few = (
-                f"section {section.name}: has {len(section)} tiles, fewer than the {FEW} that mean and spread can be taken from"
-            )
+            few = f"section {section.name}: has {len(section)} tiles, fewer than the {FEW} "
+            few += "that mean and spread can be taken from"
             if self.usual.fitted:
                 mean, spread = (moment.cpu().numpy() for moment in (self.usual.mean, self.usual.spread))
                 _say(f"{few}; its features are standardised by the training tiles'")

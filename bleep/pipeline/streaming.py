@@ -150,7 +150,8 @@ def _columns(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
     unknown = [gene for gene in genes if gene not in places]
     if unknown:
         raise ConfigError(
-            f"--genes: the run's panel of {len(places)} genes has no {unknown[0]!r}; it has {', '.join(list(places)[:5])} and so on"
+            f"--genes: the run's panel of {len(places)} genes has no {unknown[0]!r}; "
+            f"it has {', '.join(list(places)[:5])} and so on"
         )
     return np.array([places[gene] for gene in genes]) if genes else None
 

@@ -1,6 +1,5 @@
 """Blocks of a long query kept on disk, each whole or not there, so that a query that was stopped goes on where it was."""
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -116,7 +115,7 @@ def _read(folder: Path) -> Prediction:
     plain = read_json(folder / PLAIN, "a block of a stopped query")
     try:
         arrays = load_file(folder / ARRAYS)
-        frames = {path.stem: pd.read_parquet(path) for path in folder.glob(f"*{FRAMES}")}
+        frames: dict[str, Any] = {path.stem: pd.read_parquet(path) for path in folder.glob(f"*{FRAMES}")}
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{folder}: is damaged ({str(error).splitlines()[0]}); start the query anew without --resume") from None
     grouped: dict[str, Any] = {}

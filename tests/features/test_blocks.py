@@ -95,17 +95,17 @@ def test_a_computation_that_was_stopped_goes_on_after_its_last_block(
     tiles, asked = Tiles(toys[:1], SPEC), FeatureReader(trunk, tmp_path, batch=8)
     stopped = 0
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal stopped
         stopped += len(inputs[0])
         if stopped > 40:
-            raise Stop
+            raise StopError
 
     hook = trunk.register_forward_pre_hook(stop)
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         asked.share(tiles)
     hook.remove()
     assert sum(seen) == 40

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-VALUES, ERRORS = "cividis", "PuOr"
+VALUES, ERRORS = "cividis", "PuOr_r"
 """Colours for values and for differences, both safe for the colour-blind."""
 INCHES = 3.1
 """Width of a panel."""
