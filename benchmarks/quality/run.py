@@ -1,4 +1,4 @@
-"""Remake a row of the results page: train every fold and seed of a protocol, score by it, and keep the record.
+"""Remake a row of the results page: train and calibrate every fold and seed of a protocol, score by it, keep the record.
 
     python benchmarks/quality/run.py --protocol her2st-c --root data/her2st --weights FILE.safetensors
     python benchmarks/quality/run.py --protocol hist2st-785 --root data/her2st --weights FILE.safetensors --seeds 1
@@ -19,6 +19,7 @@ os.environ["TQDM_DISABLE"] = "1"
 from bleep.cli import app, train
 from bleep.cli.evaluate import PROTOCOLS
 from bleep.files import write_json, write_text
+from bleep.prediction.calibration import FACTS, FOLDER
 from bleep.settings import Config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--weights", default="hub", help="image.weights")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--suffix", default="", help="added to the record's name")
+    parser.add_argument("--keep", action="store_true", help="use runs that are finished as they are")
     parser.add_argument("--all-scores", action="store_true")
     parser.add_argument("more", nargs="*", help="further settings, after --")
     arguments = parser.parse_args()
@@ -46,10 +48,13 @@ def main() -> None:
             out = place / f"fold{fold}-seed{seed}"
             settings = ["--data.root", arguments.root, "--image.weights", arguments.weights, *more]
             settings += ["--data.fold", str(fold), "--seed", str(seed), "--out", str(out)]
+            runs.append(str(out))
+            if arguments.keep and (out / FOLDER / FACTS).exists():
+                continue
             _do(train.command, ["--overwrite", "--config", *map(str, found), *settings])
             if config.loss.task != "regression":
                 _do(app.main, ["index", "build", "--run", str(out)])
-            runs.append(str(out))
+            _do(app.main, ["calibrate", "--run", str(out)])
     asked = ["--all-scores"] if arguments.all_scores else []
     _do(app.main, ["evaluate", "--protocol", arguments.protocol, *asked, "--run", *runs, "--out", str(place)])
     _keep(place, arguments)
@@ -73,7 +78,7 @@ def _list(config: Config, root: str, more: list[str]) -> list[str]:
 
 def _keep(place: Path, arguments: argparse.Namespace) -> None:
     """Keep the record, with the command that remakes it; of paths, which differ between machines, the names."""
-    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:] if word != "--keep"]
     command = shlex.join(["python", "benchmarks/quality/run.py", *words])
     record = REPOSITORY / f"benchmarks/results/{arguments.protocol}{arguments.suffix}"
     plain = json.loads((place / "evaluation.json").read_text())

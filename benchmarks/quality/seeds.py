@@ -140,7 +140,6 @@ def frozen(recipe: str | None, row: Row, weights: Mapping[str, str]) -> Config:
         "weights": weights[first],
         "layer": TRUNKS[first][1],
         "train": "frozen",
-        "standardize": "train",
         "also": [TRUNKS[one][0] for one in also],
         "also_weights": [weights[one] for one in also],
         "also_layers": [TRUNKS[one][1] for one in also],
@@ -225,9 +224,9 @@ def about(seeds: int) -> list[str]:
         "# The contest's systems on her2st-c",
         "",
         f"`python benchmarks/quality/seeds.py`, {seeds} seed{'s' * (seeds > 1)}: breast cancer, sections C2 to C5 of one "
-        "patient in the contest's form, three train and the fourth tests, 250 genes chosen on the training sections, one window of "
-        "155 um. Leak: **same patient**. A random fifth of the training tiles chose the epoch (that leaks, and only towards "
-        "too late an epoch).",
+        "patient in the contest's form, three train and the fourth tests, 250 genes chosen on the training sections, one "
+        "window of 155 um. Leak: **same patient**. A random fifth of the training tiles chose the epoch (that leaks, and only "
+        "towards too late an epoch).",
         "",
         "**Every trunk is frozen, and none is the one its system names**: no weights of those were at hand. So a row says what "
         "a head, its targets and its loss are worth on one and the same features, and nothing of what a trunk is worth, nor "
@@ -246,8 +245,8 @@ def which() -> list[str]:
     lines += [
         f"- {OWN}: `contest.yaml` with `loss.task: both`; ridge, mean and the other floors stand on its features",
         "",
-        "As they are, with the trunk that they name learning, they need its weights from the hub, and a GPU. Each file's comment "
-        "has its command, of this form:",
+        "As they are, with the trunk that they name learning, they need its weights from the hub, and a GPU. Each file's "
+        "comment has its command, of this form:",
         "",
         "```text",
         "accelerate launch bleep/train.py --config configs/contest.yaml configs/seeds/NAME.yaml \\",

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +62,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.work) as temporary:
         root = Path(temporary)
         run = made_run(root, asked.genes, asked.memory)
-        kind = made_reference(run, root / "run/reference", asked.spots)
+        # A process of its own: what a parent held when it began another is counted as that one's memory.
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            kind = alone.submit(made_reference, root / "run", asked.spots).result()
         print(f"reference of {asked.spots:,} spots, {kind}", flush=True)
         for tiles in (asked.tiles // 10, asked.tiles):
             shutil.rmtree(root / "cache", ignore_errors=True)
@@ -116,8 +120,9 @@ def made_run(root: Path, genes: int, memory: float | None) -> Run:
     return Run.load(root / "run")
 
 
-def made_reference(run: Run, folder: Path, spots: int) -> str:
-    """Write a reference of made-up spots, and return the kind of its index."""
+def made_reference(folder: Path, spots: int) -> str:
+    """Write a reference of made-up spots into a run's folder, and return the kind of its index."""
+    run = Run.load(folder)
     centres = rng.normal(size=(CLUSTERS, DIM)).astype(np.float32)
     vectors = np.empty((spots, DIM), np.float32)
     blocks = []
@@ -143,7 +148,7 @@ def made_reference(run: Run, folder: Path, spots: int) -> str:
         "measured": {"recall": 1.0, "k": 50, "queries": 0, "queries_are": "none"}, "scale": run.panel.words(),
         "expression": {"form": store.form, "why": why}, "sections": [], "genes": list(run.panel.genes),
     }  # fmt: skip
-    Reference(index, vectors, store, frame, queries, manifest).save(folder)
+    Reference(index, vectors, store, frame, queries, manifest).save(folder / "reference")
     return str(index.kind)
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "calibrate": "learn from training tissue left out how to combine, and how sure to be",
     "ensemble": "join runs to one predictor",
     "query": "predict expression for tiles",
+    "export": "hand a prediction over to QuPath or SpatialData",
     "evaluate": "compare predictors on held-out tissue",
     "tune": "find the settings with the best validation score",
     "config": "show settings and what they mean",

@@ -27,9 +27,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     with handing_over.opened(arguments.predictions) as predicted:
         if arguments.geojson is not None:
-            written = handing_over.write_geojson(
-                predicted, arguments.geojson, arguments.genes, all_genes=arguments.all_genes
-            )
+            written = handing_over.write_geojson(predicted, arguments.geojson, arguments.genes, all_genes=arguments.all_genes)
             for path, section in zip(written, predicted.sections, strict=True):
                 print(f"{path}: {len(predicted.rows(section))} tiles; drop it onto the slide in QuPath")
         if arguments.spatialdata is not None:

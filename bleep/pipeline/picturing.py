@@ -21,6 +21,7 @@ from bleep.evaluation.figures.gene_scores import ranked, variances
 from bleep.evaluation.figures.joint_space import METHODS, joint_space
 from bleep.evaluation.figures.tissue_maps import gene_map
 from bleep.files import whole
+from bleep.pipeline.hiding import heat_maps
 from bleep.pipeline.seeing import Seen, seen_sections, shared_genes, uncertainty_of
 from bleep.prediction.embed import embed_spots, embed_tiles
 from bleep.records import Table
@@ -63,6 +64,7 @@ def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str]) -> Iter
         view = one.view(chosen)
         for column, gene in enumerate(chosen):
             yield gene_map(view, column, gene, scale, told)
+    yield from heat_maps(first, chosen[0])
     yield ranked(_by_gene(table), first.predictor.name)
     genes = shared_genes(seen)
     measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)

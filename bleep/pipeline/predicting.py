@@ -116,7 +116,7 @@ def open_predictor(
 def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:
     """Predict tiles, and say aloud which sections the run was trained on."""
     warn_of_trained(run, tiles)
-    return described(predictor.predict(tiles), tiles)
+    return described(predictor.predict(tiles), tiles, run)
 
 
 def warn_of_trained(run: Run, tiles: Tiles) -> None:

@@ -101,7 +101,7 @@ def stream(run: Run, predictor: Predictor, tiles: Tiles, rows: int = ROWS, *, sk
 
     """
     check_tiles(run, tiles)
-    facts, shown = facts_of(tiles), ""
+    facts, shown = facts_of(tiles, run), ""
     for number, block in enumerate(tiles.blocks(rows)):
         (whole,) = block.whole
         first, shown = whole.name != shown, whole.name

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from bleep.records import Backdrop, Prediction
 from bleep.runs import Run
 from bleep.tissue import masks
 from bleep.tissue.section import Section
-from bleep.tissue.slides import ArraySlide, PictureSlide, PyramidSlide
+from bleep.tissue.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide
 from bleep.tissue.sources import read_sections
 from bleep.tissue.tiles import Tiles
 
 BACKDROP = 1000
 """Pixels of the longer side of the picture that goes with a prediction."""
+VERSIONS = {"bleep": "bleep-st", "anndata": "anndata", "timm": "timm", "torch": "torch"}
+"""Packages whose versions go with a prediction."""
 
 log = logging.getLogger(__name__)
 
@@ -103,19 +106,29 @@ def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
     return written
 
 
-def described(prediction: Prediction, tiles: Tiles) -> Prediction:
-    """Add to a prediction how its tiles were cut and, for whole slides, the grid and a picture to draw on."""
-    prediction = replace(with_grid(prediction, tiles), facts=facts_of(tiles))
+def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
+    """Add to a prediction what made it, how its tiles were cut and, for whole slides, the grid and a picture to draw on."""
+    prediction = replace(with_grid(prediction, tiles), facts=facts_of(tiles, run))
     return replace(prediction, backdrops=backdrops_of(tiles.sections)) if is_grid(tiles) else prediction
 
 
-def facts_of(tiles: Tiles) -> dict[str, Any]:
-    """Return how tiles were cut."""
+def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
+    """Return how tiles were cut, and by what they are predicted; of an ensemble, by its first run."""
     return {
         "tile_pixels": tiles.spec.pixels,
         "tile_microns": list(tiles.spec.microns),
+        "tile_padding": tiles.spec.padding,
         "sections": [section.name for section in tiles.sections],
         "mpp": [section.mpp for section in tiles.sections],
+        "ready_cut": [isinstance(section.slide, MosaicSlide) for section in tiles.sections],
+        "run": {
+            "name": run.config.out.name,
+            "weights": run.weights_digest(),
+            "trunk": run.facts.trunk,
+            "trained_with": run.facts.version,
+        },
+        "panel": run.panel.digest(),
+        "versions": {name: version(project) for name, project in VERSIONS.items()},
     }
 
 

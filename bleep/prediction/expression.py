@@ -10,6 +10,8 @@ from scipy import sparse
 from bleep.errors import DataError
 from bleep.prediction.arrays import give_back
 
+TAKEN = 2**20
+"""Values read from a mapped array at a time."""
 FormName = Literal["dense", "half", "sparse"]
 Rows = Int64[np.ndarray, " rows"]
 Values = Float32[np.ndarray, "rows genes"]
@@ -119,13 +121,11 @@ class SparseExpression:
         starts, counts = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
         ends = np.concatenate([[0], np.cumsum(counts)])
         places = np.arange(ends[-1]) + np.repeat(starts - ends[:-1], counts)
-        indices = self.indices[places]
+        indices = _taken(self.indices, places)
         # SciPy trusts these, and would write outside its memory.
         if len(indices) and not (indices.min() >= 0 and indices.max() < self.genes):
             raise DataError(f"the expression names genes beyond its {self.genes}; it is damaged: run `bleep index build` again")
-        data = self.data[places]
-        for array in (self.data, self.indices):
-            give_back(array)
+        data = _taken(self.data, places)
         return sparse.csr_matrix((data, indices, ends), shape=(len(rows), self.genes))
 
     def __len__(self) -> int:
@@ -181,3 +181,12 @@ class SplicedExpression:
 def as_store(expression: ExpressionStore | Float[np.ndarray, "spots genes"]) -> ExpressionStore:
     """Return a store of an array; a store is returned as it is."""
     return DenseExpression(expression) if isinstance(expression, np.ndarray) else expression
+
+
+def _taken(array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return values of a mapped array, some at a time: what is mapped around each counts as this process's memory."""
+    out = np.empty(len(places), array.dtype)
+    for start in range(0, len(places), TAKEN):
+        out[start : start + TAKEN] = array[places[start : start + TAKEN]]
+        give_back(array)
+    return out

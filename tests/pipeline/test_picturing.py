@@ -26,6 +26,8 @@ FIGURES = {
     "joint_space_umap",
     "joint_space_tsne",
     "training",
+    "occlusion_1",
+    "occlusion_2",
 }
 
 

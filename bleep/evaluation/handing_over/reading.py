@@ -44,7 +44,9 @@ class Predicted:
     def __post_init__(self) -> None:
         lacking = [name for name in NEEDED if name not in self.facts]
         if lacking:
-            raise DataError(f"{self.path}: does not say {lacking[0]!r} of its tiles; predict them again with this version of bleep")
+            raise DataError(
+                f"{self.path}: does not say {lacking[0]!r} of its tiles; predict them again with this version of bleep"
+            )
         cut = [name for name, ready in zip(self.sections, np.atleast_1d(self.facts["ready_cut"]), strict=True) if ready]
         if cut:
             raise DataError(
@@ -79,7 +81,9 @@ class Predicted:
         unknown = [gene for gene in genes if gene not in places]
         if unknown:
             some = ", ".join(self.genes[:5])
-            raise ConfigError(f"--genes: {self.path} has no {unknown[0]!r} among its {len(places)} genes; it has {some} and so on")
+            raise ConfigError(
+                f"--genes: {self.path} has no {unknown[0]!r} among its {len(places)} genes; it has {some} and so on"
+            )
         return np.array([places[gene] for gene in genes or self.genes], dtype=np.int64)
 
 

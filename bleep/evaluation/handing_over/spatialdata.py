@@ -1,4 +1,4 @@
-"""Predictions as a SpatialData store: squares for the tiles, the table that annotates them, and a picture (extra `spatialdata`)."""
+"""Predictions as a SpatialData store: squares, the table that annotates them, a picture (extra `spatialdata`)."""
 
 import re
 import warnings
