@@ -1,5 +1,6 @@
 """The contest's systems as recipes: each is read, its trunk is built, and it takes a step."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +121,21 @@ def test_a_recipe_takes_a_step(name: str, table: Path) -> None:
     trunk = [found for key, found in moved.items() if ".trunk." in key]
     # Fresh residual branches let no gradient through to their inside; but the stem, which comes first, learns.
     assert (trunk[0], any(trunk)) == (config.image.train == "full",) * 2
+
+
+def test_the_published_preset_is_laid_over_the_contest_too() -> None:
+    config = Config.load(SEEDS.parent / "contest.yaml", SEEDS.parent / "presets/bleep-2023.yaml")
+    assert (config.loss.task, config.loss.targets, config.data.protocol) == ("contrastive", "projected", "dacon")
+
+
+def test_the_benchmark_has_every_recipe_in_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.syspath_prepend(SEEDS.parents[1] / "benchmarks/quality")
+    benchmark = import_module("seeds")
+    named = [Path(recipe).name for row in benchmark.ROWS.values() for recipe in row.recipes]
+    assert sorted(named) == sorted([*TRUNKS, "bleep-2023"])
+    for row in benchmark.ROWS.values():
+        assert benchmark.alike(row, {"cnn": "cnn.safetensors", "vit": "vit.safetensors"}).image.train == "frozen"
 
 
 def test_recipes_say_what_their_systems_are_known_by() -> None:

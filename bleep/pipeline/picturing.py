@@ -22,6 +22,7 @@ from bleep.evaluation.figures.joint_space import METHODS, joint_space
 from bleep.evaluation.figures.tissue_maps import gene_map
 from bleep.files import whole
 from bleep.pipeline.hiding import heat_maps
+from bleep.pipeline.ensembling import is_ensemble
 from bleep.pipeline.seeing import Seen, seen_sections, shared_genes, uncertainty_of
 from bleep.prediction.embed import embed_spots, embed_tiles
 from bleep.records import Table
@@ -72,6 +73,8 @@ def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str]) -> Iter
     top = [gene for gene in _by_variance(first) if gene in set(genes)]
     yield gene_relations(measured, predicted, genes, np.array([genes.index(gene) for gene in top]))
     yield from _uncertainty(seen, told)
+    if is_ensemble(first.folder):
+        return  # Its runs have a space and a training each.
     if isinstance(first.run.model, DualEncoder):
         yield from _space(seen)
     log = [json.loads(line) for line in (first.folder / runs.LOG).read_text(encoding="utf-8").splitlines()]

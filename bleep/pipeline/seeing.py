@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from bleep import runs
 from bleep.encoders.dual import DualEncoder
 from bleep.evaluation.page import Nearest, TissueView
+from bleep.pipeline.ensembling import is_ensemble, open_ensemble, open_run
 from bleep.pipeline.fitting import load_split
 from bleep.pipeline.predicting import best_device, predictors_of
 from bleep.prediction.calibration import calibration_of
@@ -66,18 +67,24 @@ def seen_sections(folders: Sequence[str | Path]) -> Iterator[Seen]:
     """
     names: set[str] = set()
     for folder in map(Path, folders):
-        run = Run.load(folder)
+        run = open_run(folder)
         new = [section for section in load_split(run.config).test if section.name not in names]
         if not new:
             continue
         run.model.to(best_device())
-        reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
-        found = predictors_of(run, reference, calibration_of(run, folder))
-        predictor = next(found[name] for name in SHOWN if name in found)
+        predictor, reference = _shown(run, folder)
         for section in new:
             names.add(section.name)
             prediction = predictor.predict(run.tiles((section,)))
             yield Seen(folder, run, section, predictor, reference, prediction, run.panel.values(section))
+
+
+def _shown(run: Run, folder: Path) -> tuple[Predictor, Reference | None]:
+    if is_ensemble(folder):
+        return open_ensemble(folder), None
+    reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
+    found = predictors_of(run, reference, calibration_of(run, folder))
+    return next(found[name] for name in SHOWN if name in found), reference
 
 
 def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, run: Run) -> tuple[TissueView, ...]:

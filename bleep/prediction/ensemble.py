@@ -18,7 +18,7 @@ class MeanOfPredictors:
     """The plain mean of its members' predictions, tile by tile and gene by gene, on the normalised scale.
 
     Retrieval and regression err differently, so their mean errs less than either (for squared error always less than they
-    do on average). Nothing is fitted.
+    do on average). Nothing is fitted. Where one member retrieves, its neighbours and their spread come with the mean.
     """
 
     def __init__(self, members: Sequence[Predictor], name: str = "mean of both") -> None:
@@ -39,7 +39,12 @@ class MeanOfPredictors:
 
         """
         predictions = [member.predict(tiles) for member in self.members]
-        return joined(predictions, [1 / len(predictions)] * len(predictions), self.name)
+        mean = joined(predictions, [1 / len(predictions)] * len(predictions), self.name)
+        retrieved = [prediction for prediction in predictions if prediction.neighbors is not None]
+        if len(retrieved) != 1:
+            return mean
+        (one,) = retrieved
+        return replace(mean, spread=one.spread, neighbors=one.neighbors, weights=one.weights)
 
 
 @final

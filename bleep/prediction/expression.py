@@ -10,7 +10,7 @@ from scipy import sparse
 from bleep.errors import DataError
 from bleep.prediction.arrays import give_back
 
-TAKEN = 2**20
+TAKEN = 2**18
 """Values read from a mapped array at a time."""
 FormName = Literal["dense", "half", "sparse"]
 Rows = Int64[np.ndarray, " rows"]

@@ -19,7 +19,7 @@ from bleep.tissue.section import Section
 from bleep.tissue.slides import Box, Slide
 from bleep.tissue.tiles import Tiles
 
-GRID = 9
+GRID = 7
 """Squares along a side; an odd number puts one in the middle, on the spot."""
 
 Square = tuple[int, int, int, int]

@@ -52,10 +52,11 @@ def occlusion_map(view: HeatView, name: str) -> Drawing:
         axes.imshow(np.moveaxis(view.tile[widest], 0, -1), extent=(0, side, side, 0), alpha=alpha, interpolation="antialiased")
         axes.set(xlim=(0, side), ylim=(side, 0), xticks=[], yticks=[])
         _outlines(axes, view.microns)
-    plain.set_xlabel(f"{side:.3g} µm, all that the model sees" + ("; inner windows outlined" if len(view.microns) > 1 else ""))
+    seen = f"{side:.3g} µm wide, all that the model sees" + ("\ninner windows outlined" if len(view.microns) > 1 else "")
+    plain.set_xlabel(seen, fontsize=9)
     most = max(float(np.abs(view.change).max()), 1e-9)
     drawn = heat.imshow(view.change, extent=(0, side, side, 0), cmap=COLOURS, vmin=-most, vmax=most, alpha=0.75, zorder=1)
-    heat.set_xlabel(f"{view.gene}: what each square adds".replace("$", r"\$"))
+    heat.set_xlabel(f"{view.gene}: what each square adds".replace("$", r"\$"), fontsize=9)
     bar = figure.colorbar(drawn, ax=heat, shrink=0.85)
     bar.set_label(textwrap.fill(f"prediction − prediction with the square hidden ({view.scale})", 44), fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -81,8 +82,8 @@ def _finding(view: HeatView) -> str:
     most = float(view.change[row, column])
     if abs(most) < 1e-6:
         return f"{where}; hiding any one square changes nothing"
-    verb = "lowers" if most > 0 else "raises"
     return (
-        f"{where}; hiding one of {grid} x {grid} squares {verb} it by at most {abs(most):.2f} "
-        f"(row {row + 1}, column {column + 1}), the median square by {float(np.median(np.abs(view.change))):.2f} either way"
+        f"{where}; of {grid} x {grid} squares the one in row {row + 1}, column {column + 1} matters most and "
+        f"{'raises' if most > 0 else 'lowers'} it by {abs(most):.2f}; the median one moves it by "
+        f"{float(np.median(np.abs(view.change))):.2f}"
     )

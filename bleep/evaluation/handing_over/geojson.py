@@ -34,18 +34,18 @@ def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *,
         DataError: the place is taken, or cannot be written to.
 
     """
-    columns = predicted.columns(genes)
-    if not genes and not all_genes and len(columns) > MOST:
-        raise ConfigError(
-            f"--geojson: {predicted.path} has {len(columns):,} genes, and each becomes a measurement of each tile; name some "
-            f"with --genes, or ask for all with --all-genes (up to {MOST} need no asking)"
-        )
     one = len(predicted.sections) == 1
     if one != (out.suffix.lower() == SUFFIX):
         expected = f"a name ending in {SUFFIX}, for one section" if one else "a folder, for several sections"
         raise ConfigError(f"--geojson {out}: expected {expected}")
     if out.exists():
         raise DataError(f"{out}: is there already; name another place, or remove it")
+    columns = predicted.columns(genes)
+    if not genes and not all_genes and len(columns) > MOST:
+        raise ConfigError(
+            f"--geojson: {predicted.path} has {len(columns):,} genes, and each becomes a measurement of each tile; name some "
+            f"with --genes, or ask for all with --all-genes (up to {MOST} need no asking)"
+        )
     names = [out.name] if one else _file_names(predicted.sections)
     with whole(out) as temporary:
         if not one:
