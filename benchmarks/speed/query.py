@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--section", default="C4", help="a folder of the data set")
+    parser.add_argument("--times", type=int, default=TIMES, help="repetitions")
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="features of the training sections")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     asked = parser.parse_args()
@@ -45,13 +46,13 @@ def main() -> None:
         pipeline.build_reference(run).save(root / "run/reference")
 
         shutil.copytree(asked.root / asked.section, root / "tissue" / asked.section)
-        rows = [measured(root) for _ in range(TIMES)]
+        rows = [measured(root) for _ in range(asked.times)]
     forward, query = (min(row[name] for row in rows) for name in ("forward_s", "query_s"))
     least = min(rows, key=lambda row: row["query_s"])
     lines = [
         "# A query beyond the trunk", "",
         f"`python benchmarks/speed/query.py`: her2st {asked.section}, {int(least['tiles'])} tiles, {run.facts.trunk}, "
-        f"{torch.get_num_threads()} threads, least of {TIMES}. Asked: the query takes at most 10 % more than the trunk.", "",
+        f"{torch.get_num_threads()} threads, least of {asked.times}. Asked: the query takes at most 10 % more than the trunk.", "",
         "| | seconds |", "| --- | --- |",
         f"| trunk over ready tiles | {forward:.2f} |",
         f"| query, from the open run to the files | {query:.2f} |",

@@ -26,6 +26,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 def add_figures(parser: argparse.ArgumentParser) -> None:
     """Add `--figures` and the genes drawn."""
     parser.add_argument("--figures", type=Path, default=None, metavar="FOLDER", help="also draw figures, as PNG and SVG")
+    parser.add_argument("--heat-maps", type=int, default=0, metavar="N", help="figures: what parts of N tiles a gene leans on")
     parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="genes drawn on the tissue (default: four)")
 
 
@@ -41,7 +42,9 @@ def check(arguments: argparse.Namespace) -> None:
         if arguments.report.suffix != ".html":
             raise ConfigError(f"--report {arguments.report}: expected a name ending in .html")
         _need("bokeh", "--report", "report")
-    figures = getattr(arguments, "figures", None)
+    figures, heat = getattr(arguments, "figures", None), getattr(arguments, "heat_maps", 0)
+    if heat < 0 or (heat and figures is None):
+        raise ConfigError(f"--heat-maps {heat}: expected a number of tiles, with --figures FOLDER to draw them into")
     if figures is not None:
         if figures.exists():
             raise DataError(f"--figures {figures}: is there already; name another folder, or remove it")
@@ -59,7 +62,7 @@ def show_evaluation(arguments: argparse.Namespace, folders: Sequence[Path], tabl
     if arguments.figures is not None:
         from bleep.pipeline.picturing import picture
 
-        for name, finding in picture(folders, table, arguments.figures, arguments.genes).items():
+        for name, finding in picture(folders, table, arguments.figures, arguments.genes, arguments.heat_maps).items():
             print(f"{arguments.figures / name}.png: {finding}")
 
 

@@ -10,12 +10,12 @@ from bleep.pipeline.explaining import spread_rows
 from bleep.pipeline.seeing import Seen
 from bleep.prediction.occlusion import GRID, occlusion
 
-TILES = 2
-"""Tiles drawn, evenly spread over the section, whatever their values."""
 
+def heat_maps(one: Seen, gene: str, count: int, grid: int = GRID) -> Iterator[Drawing]:
+    """Draw what each square of some tiles adds to the prediction of a gene, as the section's own predictor makes it.
 
-def heat_maps(one: Seen, gene: str, count: int = TILES, grid: int = GRID) -> Iterator[Drawing]:
-    """Draw what each square of some tiles adds to the prediction of a gene, as the section's own predictor makes it."""
+    The tiles are evenly spread over the section, whatever their values.
+    """
     tiles = one.run.tiles((one.section,))
     for number, row in enumerate(spread_rows(tiles, count).tolist(), 1):
         found = occlusion(one.predictor, tiles, row, grid)

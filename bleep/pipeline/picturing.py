@@ -21,8 +21,8 @@ from bleep.evaluation.figures.gene_scores import ranked, variances
 from bleep.evaluation.figures.joint_space import METHODS, joint_space
 from bleep.evaluation.figures.tissue_maps import gene_map
 from bleep.files import whole
-from bleep.pipeline.hiding import heat_maps
 from bleep.pipeline.ensembling import is_ensemble
+from bleep.pipeline.hiding import heat_maps
 from bleep.pipeline.seeing import Seen, seen_sections, shared_genes, uncertainty_of
 from bleep.prediction.embed import embed_spots, embed_tiles
 from bleep.records import Table
@@ -31,10 +31,12 @@ MAPPED = 4
 """Genes drawn on the tissue when none are named: those of highest training variance, whatever their score."""
 
 
-def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Sequence[str] = ()) -> dict[str, str]:
+def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Sequence[str] = (), heat: int = 0) -> dict[str, str]:
     """Draw the figures of an evaluation into `out`, and return what each shows, by name.
 
-    Test sections are shown as the first run that held them out predicts them; `genes` are drawn on the tissue.
+    Test sections are shown as the first run that held them out predicts them; `genes` are drawn on the tissue. With
+    `heat`, so many tiles are drawn too with what each square of them adds to the first gene, which passes each 50 times
+    through the trunk.
 
     Raises:
         ConfigError: the extra `plots` is not installed, or a gene is in no panel.
@@ -49,7 +51,7 @@ def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Seque
     findings: dict[str, str] = {}
     with whole(out) as temporary:
         temporary.mkdir(parents=True)
-        for drawing in tqdm(_drawings(seen, table, chosen), desc="figures", unit="figure", leave=False):
+        for drawing in tqdm(_drawings(seen, table, chosen, heat), desc="figures", unit="figure", leave=False):
             save(drawing, temporary)
             findings[drawing.name] = drawing.finding
         lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
@@ -58,14 +60,15 @@ def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Seque
     return findings
 
 
-def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str]) -> Iterator[Drawing]:
+def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str], heat: int) -> Iterator[Drawing]:
     first = seen[0]
     scale, told = first.run.panel.words(), uncertainty_of(first.prediction)[1]
     for one in seen:
         view = one.view(chosen)
         for column, gene in enumerate(chosen):
             yield gene_map(view, column, gene, scale, told)
-    yield from heat_maps(first, chosen[0])
+    if heat:
+        yield from heat_maps(first, chosen[0], heat)
     yield ranked(_by_gene(table), first.predictor.name)
     genes = shared_genes(seen)
     measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)

@@ -229,7 +229,7 @@ def test_a_spatialdata_store_holds_squares_table_and_picture(
     assert set(held.coordinate_systems) == {"one", "two_b"}
     for name, section in (("one_tiles", "one"), ("two_b_tiles", "two b")):
         mine = slides.spots[slides.spots["section"] == section]
-        shapes, rows = spatialdata.match_element_to_table(held, name, "table")
+        shapes, rows = held.shapes, spatialdata.match_table_to_element(held, name, table_name="table")
         np.testing.assert_allclose(shapes[name].geometry.centroid.x, mine["x"])
         np.testing.assert_allclose(shapes[name].geometry.centroid.y, mine["y"])
         np.testing.assert_allclose(np.sqrt(shapes[name].geometry.area), STEP)

@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib", reason="figures need the extra `plots`")
 def test_two_tiles_are_drawn_and_written(run_copy: Callable[..., Path], tmp_path: Path) -> None:
     (one, *_) = seen_sections([run_copy()])
     gene = one.run.panel.genes[3]
-    drawings = list(heat_maps(one, gene, grid=3))
+    drawings = list(heat_maps(one, gene, 2, grid=3))
     assert [drawing.name for drawing in drawings] == ["occlusion_1", "occlusion_2"]
     value = one.prediction.expression[len(one.section) // 4, 3]
     assert f"{gene} on tile {one.section.ids[len(one.section) // 4]}: {value:.2f} predicted" in drawings[0].finding

@@ -27,7 +27,6 @@ FIGURES = {
     "joint_space_tsne",
     "training",
     "occlusion_1",
-    "occlusion_2",
 }
 
 
@@ -44,7 +43,8 @@ def test_evaluate_draws_every_figure_and_a_page(
 ) -> None:
     folder, figures, page = run_copy(), tmp_path / "figures", tmp_path / "page.html"
     panel = json.loads((folder / "panel.json").read_text())["genes"]
-    words = ["evaluate", "--run", str(folder), "--figures", str(figures), "--genes", panel[2], "--report", str(page)]
+    words = ["evaluate", "--run", str(folder), "--figures", str(figures), "--genes", panel[2], "--heat-maps", "1"]
+    words += ["--report", str(page)]
     assert app.main(words) == 0
     sections = [one.section.name for one in seen_sections([folder])]
     maps = {f"map_{name}_{panel[2]}" for name in sections}
@@ -77,6 +77,7 @@ def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Pat
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--heat-maps", "2"], "expected a number of tiles, with --figures"),
         (["--report", "page.pdf"], "expected a name ending in .html"),
         (["--figures", "{folder}"], "is there already"),
         (["--figures", "{folder}/new", "--genes", "NOGENE"], "NOGENE is not in the panel"),

@@ -68,7 +68,7 @@ def _write(predicted: Predicted, section: str, columns: Int[np.ndarray, " column
         file.write('{"type":"FeatureCollection","features":[')
         for number, feature in enumerate(_features(predicted, section, columns)):
             file.write(",\n" if number else "\n")
-            json.dump(feature, file, separators=(",", ":"), allow_nan=False)
+            file.write(json.dumps(feature, separators=(",", ":"), allow_nan=False))
         file.write("\n]}\n")
 
 
