@@ -30,8 +30,9 @@ types: setup
 docs: setup
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build
 
+# Two at a time, a file each, with one thread: about twice as fast as one after another on two cores.
 unit: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) docs/_build docs/reference/generated runs cache

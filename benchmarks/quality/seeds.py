@@ -236,7 +236,8 @@ def about(done: int, wanted: int) -> list[str]:
         "",
         "**Every trunk is frozen, and none is the one its system names**: no weights of those were at hand. So a row says what "
         "a head, its targets and its loss are worth on one and the same features, and nothing of what a trunk is worth, nor "
-        "of training it whole. Rows of different trunks do not compare. Heads are trained alike: 60 epochs, rate 1e-3, cosine.",
+        "of training it whole. Rows of different trunks do not compare. Heads are trained alike: 60 epochs, rate 1e-3, "
+        "cosine (BLEEP's: 150, constant).",
         "",
         "PCC: mean over genes of r over the section's spots, mean ± spread over sections. The score is the contest's, with its "
         f"four parts; lists of {TOP} genes, chosen on training tiles.",

@@ -66,7 +66,8 @@ def test_evaluate_draws_every_figure_and_a_page(
 
 def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Path], files: Path, tmp_path: Path) -> None:
     folder, page = run_copy(), tmp_path / "page.html"
-    words = ["query", "--run", str(folder), "--images", str(files / "folder" / "test.csv"), "--mpp", "1", "--out", str(tmp_path / "p.h5ad")]
+    words = ["query", "--run", str(folder), "--images", str(files / "folder" / "test.csv"), "--mpp", "1", "--out"]
+    words.append(str(tmp_path / "p.h5ad"))
     assert app.main([*words, "--report", str(page)]) == 0
     shown = data_of(page)["sections"]
     assert isinstance(shown, list)
