@@ -1,5 +1,6 @@
 """A run: saved, loaded, used."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,15 @@ def test_a_run_of_a_version_without_other_names_or_correction_still_answers(run_
     assert (set(run.panel.others), run.panel.batch) == ({""}, None)
     Reference.load(folder / "reference").check(run)
     pipeline.query(run, folder, Tiles(pipeline.load_split(run.config).test, run.spec))
+
+
+@pytest.mark.parametrize("inside", ["tune/trials/0003", "real/epochs/2"])
+def test_trials_of_a_tuning_and_earlier_states_of_a_run_are_never_the_newest(inside: str, tmp_path: Path) -> None:
+    for number, name in enumerate(("real", inside)):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "model.safetensors").write_bytes(b"")
+        os.utime(tmp_path / name / "model.safetensors", (number + 1, number + 1))
+    if inside.startswith("tune"):
+        assert newest_run(tmp_path) == tmp_path / inside
+        (tmp_path / "tune" / "study.db").write_bytes(b"")
+    assert newest_run(tmp_path) == tmp_path / "real"
