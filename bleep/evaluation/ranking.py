@@ -10,10 +10,10 @@ BLOCK = 2048
 SHOWN = (1, 10, 50)
 """Values of k that recall is told for."""
 
-Vectors = Float32[np.ndarray, "spots dim"]
 
-
-def true_ranks(queries: Vectors, spots: Vectors) -> Int64[np.ndarray, " spots"]:
+def true_ranks(
+    queries: Float32[np.ndarray, "queries dim"], spots: Float32[np.ndarray, "spots dim"]
+) -> Int64[np.ndarray, " queries"]:
     """Return, for each query, the rank of the spot in its own row by inner product; 1 is the best.
 
     Spots as similar as the true one count as before it, so that equal vectors gain nothing.

@@ -13,7 +13,7 @@ from bleep.training.gradcache import backward
 SCRIPT = Path(__file__).with_name("two_processes.py")
 KINDS = (
     *("hard", "projected", "inputs", "siglip", "near", "alike", "siglip near alike"),
-    *("both", "both near", "regression"),
+    *("both", "both near", "regression", "regression by genes", "regression of counts", "both by genes"),
 )
 
 

@@ -245,6 +245,7 @@ def test_a_wrong_space_is_refused_in_one_sentence_that_names_file_and_setting(te
     assert "\n" not in str(caught.value)
 
 
-def test_the_example_space_is_one(repository: Path) -> None:
-    for path in (repository / "configs" / "search").glob("*.yaml"):
-        assert len(read_space(path, Config())) >= 5
+def test_the_example_spaces_are_spaces(repository: Path) -> None:
+    sizes = {path.stem: len(read_space(path, Config())) for path in (repository / "configs" / "search").glob("*.yaml")}
+    assert sizes["heads"] >= 5
+    assert sizes["rate"] == 3
