@@ -7,6 +7,7 @@ as if it had not been.
 import logging
 import os
 import platform
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -98,9 +99,8 @@ class Study:
 
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else None
         with _clear_errors(storage):
-            kept = optuna.storages.RDBStorage(storage, engine_kwargs=waiting)
+            kept = _opened(storage)
             pruner = optuna.pruners.MedianPruner(n_startup_trials=UNTRIED, n_warmup_steps=patience)
             inner = optuna.create_study(storage=kept, study_name=name, direction="maximize", pruner=pruner, load_if_exists=True)
             if "facts" not in inner.user_attrs:
@@ -244,6 +244,17 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
+
+
+def _opened(storage: str) -> optuna.storages.RDBStorage:
+    """Open the database, and make its tables if there are none; of two processes that make them at once, one tries again."""
+    waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else None
+    for pause in (0.2, 0.5, 1.0):
+        try:
+            return optuna.storages.RDBStorage(storage, engine_kwargs=waiting)
+        except (SQLAlchemyError, StorageInternalError):
+            time.sleep(pause)
+    return optuna.storages.RDBStorage(storage, engine_kwargs=waiting)
 
 
 @contextmanager

@@ -10,9 +10,12 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tqdm import tqdm
 
 from bleep.prediction.reference import Reference, change, storage, verify
 
@@ -90,6 +93,8 @@ def found(folder: Path, ids: dict[str, list[str]]) -> str:
 def fork(work: Callable[[], None]) -> int:
     child = os.fork()
     if child == 0:
+        # The bars' own lock is shared with the parent, which would wait for ever for one that died with its holder.
+        tqdm.set_lock(threading.RLock())
         try:
             work()
         finally:
