@@ -4,7 +4,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from bleep.evaluation.correlation import pearson
 from bleep.evaluation.exploration_style import Drawing, titled, words
@@ -18,6 +18,10 @@ VALUES, ERRORS = "cividis", "PuOr_r"
 """Colours for values and for differences, both safe for the colour-blind."""
 INCHES = 3.1
 """Width of a panel."""
+PIXELS = 500
+"""Pixels of the picture across a panel, at least."""
+FAINT = 0.35
+"""How strong the picture is under spots."""
 MAPS = ("measured", "predicted", "error", "uncertainty")
 
 
@@ -33,9 +37,11 @@ def gene_map(view: TissueView, column: int, gene: str, scale: str, uncertainty: 
     tall = INCHES * min(max((bottom - top) / (right - left), 0.4), 1.8)
     figure = Figure(figsize=(INCHES * (len(shown) + 1), tall + 1.45), layout="constrained")
     axes = figure.subplots(2, len(shown) + 1, height_ratios=[tall, 0.1])
-    _picture(axes[0, 0], view, faint=False)
+    tissue, extent = _cropped(view)
+    _picture(axes[0, 0], view, tissue, extent)
     axes[0, 0].set_title("H&E", fontsize=10)
     axes[1, 0].set_visible(False)
+    faint = (255 - FAINT * (255 - tissue.astype(np.float32))).astype(np.uint8)
     low, high = _ends(np.concatenate([values for name, values in shown.items() if name in ("measured", "predicted")]))
     most = max(_ends(np.abs(shown["error"]))[1], 1e-9) if "error" in shown else 1.0
     limits = {"measured": (low, high), "predicted": (low, high), "error": (-most, most)}
@@ -46,7 +52,7 @@ def gene_map(view: TissueView, column: int, gene: str, scale: str, uncertainty: 
         "uncertainty": uncertainty,
     }
     for place, bar, (name, values) in zip(axes[0, 1:], axes[1, 1:], shown.items(), strict=True):
-        _picture(place, view, faint=True)
+        _picture(place, view, faint, extent)
         drawn = _spots(place, view, values, ERRORS if name == "error" else VALUES, limits.get(name) or _ends(values))
         place.set_title(name, fontsize=10)
         figure.colorbar(drawn, cax=bar, orientation="horizontal")
@@ -99,10 +105,29 @@ def _frame(view: TissueView) -> tuple[float, float, float, float]:
     return max(float(low[0]), 0.0), min(float(high[0]), width), max(float(low[1]), 0.0), min(float(high[1]), height)
 
 
-def _picture(axes: "Axes", view: TissueView, *, faint: bool) -> None:
-    width, height = view.size
+def _cropped(view: TissueView) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float, float, float]]:
+    """Return the shown part of the picture, about as fine as a panel, and its left, right, bottom and top on the slide.
+
+    So the picture is not made small again for every panel.
+    """
     left, right, top, bottom = _frame(view)
-    axes.imshow(view.picture, extent=(0, width, height, 0), alpha=0.35 if faint else 1.0, interpolation="antialiased")
+    tall, wide = view.picture.shape[:2]
+    across, down = wide / view.size[0], tall / view.size[1]
+    step = max(1, int(min((right - left) * across, (bottom - top) * down) / PIXELS))
+    rows = slice(int(top * down), min(tall, int(bottom * down) + 1))
+    columns = slice(int(left * across), min(wide, int(right * across) + 1))
+    part = view.picture[rows, columns]
+    part = part[: len(part) // step * step, : part.shape[1] // step * step]
+    small = part.reshape(len(part) // step, step, part.shape[1] // step, step, 3).mean(axis=(1, 3))
+    ends = columns.start + part.shape[1], rows.start + len(part)
+    return small.astype(np.uint8), (columns.start / across, ends[0] / across, ends[1] / down, rows.start / down)
+
+
+def _picture(
+    axes: "Axes", view: TissueView, tissue: UInt8[np.ndarray, "height width 3"], extent: tuple[float, float, float, float]
+) -> None:
+    left, right, top, bottom = _frame(view)
+    axes.imshow(tissue, extent=extent, interpolation="antialiased")
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
