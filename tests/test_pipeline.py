@@ -32,6 +32,18 @@ def test_runs_of_one_protocol_stand_in_one_table(trained: dict[str, Path]) -> No
     assert len(table.cards) == 12
 
 
+def test_floors_are_of_the_first_run_where_runs_differ_in_features(
+    trained: dict[str, Path], recipe: Any, tmp_path: Path
+) -> None:
+    other = {"image": {"layer": 1}, "loss": {"task": "regression"}, "optim": {"epochs": 1}}
+    bleep.fit(Config.load(recipe(tmp_path / "run", other)))
+    both, alone = bleep.evaluate([trained["contrastive"], tmp_path / "run"]), bleep.evaluate([trained["contrastive"]])
+    for floor in ("ridge", "image-kNN"):
+        pd.testing.assert_series_equal(both.rows.loc[floor], alone.rows.loc[floor])
+    assert "fitted on the features of the first run (test_resnet" in both.facts["floors"]
+    assert "first run" not in alone.facts["floors"]
+
+
 def test_comparing_gives_what_evaluating_gives(trained: dict[str, Path]) -> None:
     run = Run.load(trained["contrastive"])
     reference = bleep.Reference.load(trained["contrastive"] / "reference")

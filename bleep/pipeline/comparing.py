@@ -48,7 +48,8 @@ def evaluate(
     """Score runs on the tissue they held out, beside the floors fitted on the same training tissue.
 
     Runs of one protocol join into one table: folds add test sections, seeds are averaged, and contrastive and regression
-    runs stand side by side. Floors are fitted once for each training set and trunk. A `protocol` by name says what is scored
+    runs stand side by side. Floors are fitted once for each training set, on the features of
+    the first run that has it. A `protocol` by name says what is scored
     against what (see `bleep.evaluation.protocols`); `genes_file` is a list of genes to score by itself.
 
     Raises:
@@ -62,7 +63,7 @@ def evaluate(
     seen: list[Run] = []
     lines: list[Run] = []
     leaks: list[LeakReport] = []
-    floors: set[tuple[str, str, int]] = set()
+    floors: set[str] = set()
     for folder in map(Path, folders):
         members = members_of(folder) if is_ensemble(folder) else [Member(folder, Run.load(folder), 1.0)]
         run = members[0].run
@@ -85,9 +86,8 @@ def evaluate(
                 predictors = predictors_of(run, reference, calibration_of(run, folder))
         if len(members) > 1:
             predictors = {Ensemble.name: open_ensemble(folder)}
-        key = (run.panel.digest(), run.facts.trunk, run.config.query.views)
-        if key not in floors:
-            floors.add(key)
+        if run.panel.digest() not in floors:
+            floors.add(run.panel.digest())
             predictors |= baselines_of(run, run.tiles(divided.train))
         marked = marking.predictors(run, predictors, run.tiles(divided.train))
         cards += score_all(marked, run.tiles(divided.test), run, marking, divided.train)
@@ -167,13 +167,16 @@ def _words(seen: Sequence[Run]) -> dict[str, str]:
         f" of the {panel.candidates} highest means" if panel.candidates else ""
     )
     trunks = {_trunk_words(run) for run in seen}
+    floors = "ridge's penalty is chosen on held-out training groups"
+    if len(trunks) > 1:
+        floors += f"; fitted on the features of the first run ({_trunk_words(first)})"
     return {
         "split": f"by {first.config.data.split}, trained on {len(first.facts.train)} sections",
         "genes": f"{pick}, {'as listed by others' if panel.choice == 'list' else 'chosen on training spots'}",
         "values": first.panel.words() + ", no smoothing",
         "tiles": first.spec.words(),
         "trunk": "; ".join(sorted(trunks)),
-        "floors": "ridge's penalty is chosen on held-out training groups",
+        "floors": floors,
     }
 
 

@@ -12,6 +12,7 @@ from bleep.encoders.dual import DualEncoder
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation.contest import CONSTANTS, FORMULA, PARTS, ContestScore, GeneLists, contest_score
 from bleep.evaluation.contest_files import ContestTable
+from bleep.evaluation.protocols import named
 from bleep.files import write_json
 from bleep.pipeline.comparing import check_held_out
 from bleep.pipeline.fitting import load_split
@@ -53,7 +54,7 @@ class ContestScores:
         leak = [f"leak: {self.leak}"] if self.leak else []
         return "\n".join(
             [
-                f"protocol dacon: {FORMULA}",
+                f"protocol dacon, hash {named('dacon').digest()}: {FORMULA}",
                 *leak,
                 "",
                 head,
@@ -74,6 +75,7 @@ class ContestScores:
         }
         plain = {
             "protocol": "dacon",
+            "hash": named("dacon").digest(),
             "formula": FORMULA,
             "parts": dict(PARTS),
             "lists": self.lists.words(),
