@@ -48,8 +48,7 @@ def test_morans_i_is_that_of_a_plain_double_loop(scattered: np.ndarray, values: 
 
 
 def test_morans_i_is_esdas(scattered: np.ndarray, values: np.ndarray) -> None:
-    esda = pytest.importorskip("esda", reason="esda is no dependency; the plain double loop is always compared")
-    libpysal = pytest.importorskip("libpysal", reason="comes with esda")
+    esda, libpysal = pytest.importorskip("esda"), pytest.importorskip("libpysal")
     graph = neighbour_graph(scattered).toarray()
     weights = libpysal.weights.full2W((graph > 0).astype(float), silence_warnings=True)
     for gene, found in zip(values.T, morans_i(values, neighbour_graph(scattered)), strict=True):
