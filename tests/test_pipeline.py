@@ -44,6 +44,15 @@ def test_floors_are_of_the_first_run_where_runs_differ_in_features(
     assert "first run" not in alone.facts["floors"]
 
 
+def test_runs_that_test_on_different_tissue_have_their_floors_on_each(recipe: Any, tmp_path: Path) -> None:
+    for name in ("toy3", "toy4"):
+        data = {"split": "section", "sections": ["toy1", "toy2", name], "test": [name]}
+        bleep.fit(Config.load(recipe(tmp_path / name, {"data": data, "loss": {"task": "regression"}, "optim": {"epochs": 1}})))
+    table = bleep.evaluate([tmp_path / "toy3", tmp_path / "toy4"])
+    for predictor in table.rows.index:
+        assert {card.section for card in table.cards if card.predictor == predictor} == {"toy3", "toy4"}
+
+
 def test_comparing_gives_what_evaluating_gives(trained: dict[str, Path]) -> None:
     run = Run.load(trained["contrastive"])
     reference = bleep.Reference.load(trained["contrastive"] / "reference")

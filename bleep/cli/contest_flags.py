@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FILES = ("submission", "truth", "train")
 """Tables that a submission is scored by."""
+OTHERS = ("report", "figures", "heat_maps", "genes", "genes_file", "all_scores")
+"""What is asked of other protocols alone."""
 TOP = 100
 """Genes in each list, unless said otherwise: the contest's own number is not public, and 10 or 100 is what teams used."""
 
@@ -41,6 +43,9 @@ def check(arguments: argparse.Namespace) -> None:
         if used:
             raise ConfigError(f"--{used[0]}: belongs to the contest's protocol; add --protocol dacon")
         return
+    for name in OTHERS:
+        if getattr(arguments, name):
+            raise ConfigError(f"--{name.replace('_', '-')}: protocol dacon has four parts and nothing else; leave it out")
     missing = [name for name in FILES if getattr(arguments, name) is None]
     if given and missing:
         raise ConfigError(f"--{missing[0]}: is missing; a submission is scored by --submission, --truth and --train together")

@@ -30,6 +30,16 @@ class Backbone(NamedTuple):
     """Name under which it can be built again."""
 
 
+def whole_blocks(blocks: list[list[str]], model: Any) -> list[list[str]]:
+    """Join what ends a network and holds no more than norms and scales to the block before it, which it belongs to."""
+    flat = {name for name, parameter in model.named_parameters() if parameter.ndim < 2}
+    joined = list(blocks)
+    while len(joined) > 1 and flat.issuperset(joined[-1]):
+        last = joined.pop()
+        joined[-1] = [*joined[-1], *last]
+    return joined
+
+
 @contextlib.contextmanager
 def clear_errors(config: ImageConfig, pixels: int, help_with_weights: str) -> Iterator[None]:
     """Say in one sentence what a library could not do; `help_with_weights` is the way out where they cannot be fetched.

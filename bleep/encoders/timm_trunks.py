@@ -13,7 +13,7 @@ from timm.layers.mlp import SwiGLUPacked
 from timm.models import group_parameters, load_checkpoint
 from torch import Tensor, nn
 
-from bleep.encoders.backbone import Backbone, clear_errors, clear_weights, line
+from bleep.encoders.backbone import Backbone, clear_errors, clear_weights, line, whole_blocks
 from bleep.encoders.foundation import FOUNDATION, OTHERS, help_with_weights, page
 from bleep.encoders.lora import add_adapters
 from bleep.errors import ConfigError
@@ -71,7 +71,7 @@ def build(config: ImageConfig, pixels: int) -> Backbone:
     colours = resolve_data_config({}, model=model)
     found = FOUNDATION.get(bare)
     mean, std = found.colours if found is not None else (colours["mean"], colours["std"])
-    return Backbone(model, _reader(config, bare), tuple(mean), tuple(std), _blocks(model), _full_name(model, bare))
+    return Backbone(model, _reader(config, bare), tuple(mean), tuple(std), _blocks(model, config), _full_name(model, bare))
 
 
 def _timm_name(bare: str) -> str:
@@ -147,10 +147,18 @@ def _cut(model: Any, config: ImageConfig) -> None:
         raise ConfigError(f"image.layer: {config.trunk} has no layer {config.layer} to read ({line(error)})") from None
 
 
-def _blocks(model: Any) -> list[list[str]]:
-    """Return the names of each block's parameters as timm groups them, the stem first."""
+def _blocks(model: Any, config: ImageConfig) -> list[list[str]]:
+    """Return the names of each block's parameters as timm groups them, the stem first; all in one where it does not."""
+    if not hasattr(model, "group_matcher"):
+        if config.train in ("last", "gradual") or config.layer_decay < 1:
+            what = f"image.train {config.train}" if config.train in ("last", "gradual") else "image.layer_decay"
+            raise ConfigError(
+                f"{what} needs a trunk's blocks, and timm does not name those of {config.trunk}; "
+                "use image.train frozen or full, or another trunk"
+            )
+        return [[name for name, _ in model.named_parameters()]]
     groups = group_parameters(model, model.group_matcher(coarse=False))
-    return [groups[key] for key in sorted(groups)]
+    return whole_blocks([groups[key] for key in sorted(groups)], model)
 
 
 @final

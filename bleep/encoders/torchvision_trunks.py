@@ -13,7 +13,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bleep.encoders.backbone import Backbone, clear_errors, clear_weights
+from bleep.encoders.backbone import Backbone, clear_errors, clear_weights, whole_blocks
 from bleep.encoders.lora import add_adapters
 from bleep.errors import ConfigError
 from bleep.settings import ImageConfig
@@ -178,4 +178,4 @@ def _blocks(model: nn.Module, groups: list[list[tuple[str, nn.Module]]]) -> list
         if found:
             blocks.append(found)
     rest = [name for name in names.values() if name not in seen]
-    return [*blocks, rest] if rest else blocks
+    return whole_blocks([*blocks, rest] if rest else blocks, model)

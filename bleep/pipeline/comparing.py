@@ -48,8 +48,8 @@ def evaluate(
     """Score runs on the tissue they held out, beside the floors fitted on the same training tissue.
 
     Runs of one protocol join into one table: folds add test sections, seeds are averaged, and contrastive and regression
-    runs stand side by side. Floors are fitted once for each training set, on the features of
-    the first run that has it. A `protocol` by name says what is scored
+    runs stand side by side. Floors are fitted once for each training and test set, on the
+    features of the first run that has them. A `protocol` by name says what is scored
     against what (see `bleep.evaluation.protocols`); `genes_file` is a list of genes to score by itself.
 
     Raises:
@@ -63,7 +63,9 @@ def evaluate(
     seen: list[Run] = []
     lines: list[Run] = []
     leaks: list[LeakReport] = []
-    floors: set[str] = set()
+    floors: set[tuple[frozenset[str], frozenset[str]]] = set()
+    joined: set[str] = set()
+    splits: list[Split] = []
     for folder in map(Path, folders):
         members = members_of(folder) if is_ensemble(folder) else [Member(folder, Run.load(folder), 1.0)]
         run = members[0].run
@@ -86,13 +88,22 @@ def evaluate(
                 predictors = predictors_of(run, reference, calibration_of(run, folder))
         if len(members) > 1:
             predictors = {Ensemble.name: open_ensemble(folder)}
-        if run.panel.digest() not in floors:
-            floors.add(run.panel.digest())
+            if joined & _digests(divided.test):
+                raise MismatchError(f"{folder}: another ensemble has scored the same test section; evaluate them apart")
+            joined |= _digests(divided.test)
+        splits.append(divided)
+        tissue = _digests(divided.train), _digests(divided.test)
+        if tissue not in floors:
+            floors.add(tissue)
             predictors |= baselines_of(run, run.tiles(divided.train))
         marked = marking.predictors(run, predictors, run.tiles(divided.train))
         cards += score_all(marked, run.tiles(divided.test), run, marking, divided.train)
     worst = max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
-    return marking.told(report.compare(cards, _protocol(seen[0]), worst, _words(seen), leaks), seen)
+    return marking.told(report.compare(cards, _protocol(seen[0]), worst, _words(seen), leaks), seen, splits)
+
+
+def _digests(sections: Sequence[Section]) -> frozenset[str]:
+    return frozenset(section.digest() for section in sections)
 
 
 _ORDER = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")

@@ -118,6 +118,7 @@ def score_runs(folders: Sequence[Path], top: int) -> ContestScores:
     """
     scores: dict[str, ContestScore] = {}
     first: tuple[Run, Split] | None = None
+    alike = len({folder.name for folder in folders}) < len(folders)
     for folder in folders:
         run = Run.load(folder)
         run.model.to(best_device())
@@ -125,7 +126,7 @@ def score_runs(folders: Sequence[Path], top: int) -> ContestScores:
         check_held_out(run, divided, folder)
         reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
         own = predictors_of(run, reference, calibration_of(run, folder))
-        predictors = {f"{folder.name} {name}": found for name, found in own.items()}
+        predictors = {f"{folder if alike else folder.name} {name}": found for name, found in own.items()}
         if first is None:
             first = run, divided
             lists = GeneLists.of(run.panel.mean, run.panel.variance, top, f"over the {_spots(divided.train)} training spots")

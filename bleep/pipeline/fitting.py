@@ -272,7 +272,7 @@ def _check_same_data(out: Path, run: Run) -> None:
     if not (out / runs.FACTS).exists():
         return
     began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
-    if began.train != run.facts.train:
+    if (began.train, began.val) != (run.facts.train, run.facts.val):
         raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
 
 

@@ -69,7 +69,9 @@ def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str], heat: i
             yield gene_map(view, column, gene, scale, told)
     if heat:
         yield from heat_maps(first, chosen[0], heat)
-    yield ranked(_by_gene(table), first.predictor.name)
+    scores = _by_gene(table)
+    # A protocol may score a predictor of its own, and not the run's.
+    yield ranked(scores, first.predictor.name if first.predictor.name in scores else str(table.rows.index[0]))
     genes = shared_genes(seen)
     measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)
     yield variances(measured, predicted)
@@ -80,8 +82,8 @@ def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str], heat: i
         return  # Its runs have a space and a training each.
     if isinstance(first.run.model, DualEncoder):
         yield from _space(seen)
-    log = [json.loads(line) for line in (first.folder / runs.LOG).read_text(encoding="utf-8").splitlines()]
-    yield curves(log, first.run.facts.epoch)
+    if (kept := first.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
+        yield curves([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()], first.run.facts.epoch)
 
 
 def _uncertainty(seen: Sequence[Seen], told: str) -> Iterator[Drawing]:

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64, Int
 from scipy import sparse
 
 from bleep.encoders.dual import DualEncoder
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation import gene_sets, peers
 from bleep.evaluation.protocols import PROTOCOLS, Protocol
 from bleep.evaluation.ranking import ranking_scores, true_ranks
@@ -91,14 +91,21 @@ class Marking:
 
         Raises:
             MismatchError: naming both sides.
+            ConfigError: scores are asked for that the protocol's probe has not.
 
         """
         if self.protocol is not None:
+            if self.protocol.probe and (self.all_scores or self.genes_file is not None):
+                flag = "--all-scores" if self.all_scores else "--genes-file"
+                raise ConfigError(f"{flag}: protocol {self.protocol.name} has one score, of a probe of its own; leave it out")
             self.protocol.check(run.config, run.panel, divided, str(folder))
 
-    def told(self, table: Table, seen: Sequence[Run]) -> Table:
-        """Return the table with the protocol's name, its hash, what inflates it, and what others published under it."""
-        protocol = self.protocol or _kept(seen)
+    def told(self, table: Table, seen: Sequence[Run], splits: Sequence[Split]) -> Table:
+        """Return the table with the protocol's name, its hash, what inflates it, and what others published under it.
+
+        Where no protocol was asked for, it is the one that the runs name, if all of them keep to it in full.
+        """
+        protocol = self.protocol or _kept(seen, splits)
         if protocol is None:
             return table
         whole, part = _whole(protocol, table, seen)
@@ -174,12 +181,17 @@ def log_counts(run: Run, section: Section) -> Values:
     return np.log1p(counts.toarray()).astype(np.float32)
 
 
-def _kept(seen: Sequence[Run]) -> Protocol | None:
+def _kept(seen: Sequence[Run], splits: Sequence[Split]) -> Protocol | None:
     """Return the protocol that runs name themselves, if all of them keep to it and it needs no labels of its own."""
     protocol = PROTOCOLS.get(seen[0].config.data.protocol)
     if protocol is None or protocol.probe or protocol.labels != "panel" or protocol.chosen_on_test or protocol.name == "dacon":
         return None
-    return None if any(protocol.differences(run.config) for run in seen) else protocol
+    try:
+        for run, divided in zip(seen, splits, strict=True):
+            protocol.check(run.config, run.panel, divided, "")
+    except MismatchError:
+        return None
+    return protocol
 
 
 def _whole(protocol: Protocol, table: Table, seen: Sequence[Run]) -> tuple[bool, str]:

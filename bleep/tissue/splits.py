@@ -131,7 +131,9 @@ def _by_spot(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spli
 def _nothing(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:
     train: tuple[Section, ...] = sections
     val: tuple[Section, ...] = ()
-    if data.val == "group" and len(sections) > 1:
+    if data.val == "group":
+        if len(sections) == 1:
+            raise ConfigError("data.val is group, but there is only one section to train on; use block or none")
         train, val = sections[:-1], sections[-1:]
     elif data.val == "block":
         train, val = _validation_blocks(sections, data)

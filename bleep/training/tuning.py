@@ -34,6 +34,7 @@ ENDS: dict[TrialState, Literal["done", "pruned", "failed"]] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+DATABASE = "the study's database"
 UNTRIED = 5
 """Trials that must be done before one is stopped early for being worse than most."""
 
@@ -71,13 +72,16 @@ class Trial:
 
     def report(self, epoch: int, score: float) -> None:
         """Note the validation score of an epoch, and end the trial here when it is worse than most were at this point."""
-        self._inner.report(score, epoch)
-        if self._inner.should_prune():
+        with _clear_errors(DATABASE):
+            self._inner.report(score, epoch)
+            worse = self._inner.should_prune()
+        if worse:
             raise optuna.TrialPruned
 
     def note(self, lines: list[dict[str, float | int]]) -> None:
         """Keep the lines of the training's log with the trial."""
-        self._inner.set_user_attr("log", lines)
+        with _clear_errors(DATABASE):
+            self._inner.set_user_attr("log", lines)
 
 
 @final
@@ -125,15 +129,17 @@ class Study:
             DataError, MismatchError: what a trial raised.
 
         """
-        with _clear_errors("the study's database"):
-            while len(self._counted()) < trials:
+        while True:
+            with _clear_errors(DATABASE):
+                if len(self._counted()) >= trials:
+                    return
                 trial = self._ask()
                 # Another process may have asked at the same moment: the trials with the lower numbers count.
                 if sum(other.number < trial.number for other in self._counted()) >= trials:
                     self._inner.tell(trial.number, state=TrialState.FAIL)
-                    break
-                self._try(trial, objective)
-                after()
+                    return
+            self._try(trial, objective)
+            after()
 
     def tried(self) -> list[Tried]:
         """Return the trials that have ended, the best first, those that were stopped early or failed last."""
@@ -186,17 +192,22 @@ class Study:
             score = objective(trial)
             if not np.isfinite(score):
                 raise ConfigError(f"the validation score is {score}")
-            self._inner.tell(trial.number, score)
+            self._tell(trial, TrialState.COMPLETE, score)
         except optuna.TrialPruned:
-            self._inner.tell(trial.number, state=TrialState.PRUNED)
+            self._tell(trial, TrialState.PRUNED)
         except (ConfigError, WeightsError) as error:
             log.warning("trial %d failed: %s", trial.number, error)
-            trial._inner.set_user_attr("why", str(error))
-            self._inner.tell(trial.number, state=TrialState.FAIL)
+            with _clear_errors(DATABASE):
+                trial._inner.set_user_attr("why", str(error))
+            self._tell(trial, TrialState.FAIL)
         except BaseException:
             # Stopped from outside, or the data is at fault and not the settings: as if it had not been tried.
-            self._inner.tell(trial.number, state=TrialState.FAIL)
+            self._tell(trial, TrialState.FAIL)
             raise
+
+    def _tell(self, trial: Trial, state: TrialState, score: float | None = None) -> None:
+        with _clear_errors(DATABASE):
+            self._inner.tell(trial.number, score, state=state, skip_if_finished=True)
 
     def _bury(self) -> None:
         """End trials of processes of this machine that are no more; they do not count."""

@@ -150,6 +150,8 @@ def test_a_query_of_other_tiles_than_the_samples_is_refused_before_it_predicts(
         (["--protocol", "dacon", "--submission", "s.csv"], "--truth: is missing"),
         (["--protocol", "dacon", "--submission", "s", "--truth", "t", "--train", "r", "--run", "x"], "not both at once"),
         (["--protocol", "dacon", "--top", "0"], "--top 0: expected"),
+        (["--protocol", "dacon", "--report", "x.html"], "--report: protocol dacon has four parts"),
+        (["--protocol", "dacon", "--genes-file", "x.txt"], "--genes-file: protocol dacon"),
         (["--protocol", "dacon", "--submission", "s.csv", "--truth", "t.csv", "--train", "r.csv"], "s.csv: no such file"),
     ],
 )
@@ -171,6 +173,10 @@ def test_a_run_with_held_out_tissue_is_scored_beside_its_floors(
     found = json.loads(Path("seed0/contest.json").read_text())
     assert found["scores"]["mean"]["best_gene"] == 0
     assert found["scores"]["mean"]["samples"] > 0.3
+    Path("other").mkdir()
+    Path("seed1").rename("other/seed0")
+    assert app.main([*command[:4], "seed0", "other/seed0", "--top", "5"]) == 0
+    assert "other/seed0 regression" in capsys.readouterr().out
 
 
 def test_a_run_that_held_nothing_out_is_scored_by_its_submission(run: Path, fails: Any) -> None:

@@ -119,6 +119,22 @@ def test_the_last_block_of_a_vit_learns_and_nothing_below_it(layer: int | None) 
     assert {name for name, _ in made.model.named_parameters() if name.startswith(f"blocks.{last}.")} <= learning
 
 
+@pytest.mark.parametrize("trunk", ["convnext_atto", "densenet121", "eva02_tiny_patch14_224"])
+def test_norms_at_the_end_of_a_trunk_are_no_block_of_their_own(trunk: str) -> None:
+    made = build(trunk, 224 if "eva" in trunk else 64, train="last")
+    learning = {name: parameter.ndim for name, parameter in made.model.named_parameters() if parameter.requires_grad}
+    assert max(learning.values()) >= 2
+    assert any("norm" in name for name in learning)
+    assert len(learning) < 0.5 * len(list(made.model.parameters()))
+
+
+@pytest.mark.parametrize("over", [{"train": "last"}, {"train": "gradual"}, {"train": "full", "layer_decay": 0.5}])
+def test_a_trunk_whose_blocks_have_no_names_is_frozen_or_trained_in_full(over: dict[str, object]) -> None:
+    assert not build("poolformer_s12", train="frozen").learns
+    with pytest.raises(ConfigError, match="timm does not name those of poolformer_s12"):
+        build("poolformer_s12", **over)
+
+
 def test_more_blocks_learn_when_asked_for() -> None:
     one, two = (
         {name for name, p in build("test_resnet", train="last", unfreeze=count).named_parameters() if p.requires_grad}

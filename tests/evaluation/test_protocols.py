@@ -219,6 +219,6 @@ def test_a_run_that_names_a_protocol_and_keeps_to_it_carries_its_hash(
     assert f"protocol mine [{mine.digest()}]" in text
     assert "inflated by: it is a toy" in text
     assert "incomplete" not in text
-    departed = replace(mine, settings={"panel.size": 99})
-    monkeypatch.setattr("bleep.pipeline.protocols.PROTOCOLS", {"mine": departed})
-    assert "hash" not in as_text(bleep.evaluate([folder]))
+    for departed in ({"settings": {"panel.size": 99}}, {"gene_list": "0" * 64}, {"spots": {"toy3": 57}}):
+        monkeypatch.setattr("bleep.pipeline.protocols.PROTOCOLS", {"mine": replace(mine, **departed)})
+        assert "hash" not in as_text(bleep.evaluate([folder]))

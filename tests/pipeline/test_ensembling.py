@@ -41,6 +41,13 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
     assert [member.folder.name for member in members_of(moved / "joined")] == ["contrastive", "regression"]
 
 
+def test_two_ensembles_are_not_put_on_one_line(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        pipeline.save_ensemble(pair, tmp_path / name)
+    with pytest.raises(MismatchError, match="another ensemble has scored the same test section"):
+        bleep.evaluate([tmp_path / "one", tmp_path / "other"])
+
+
 def test_runs_are_weighed_by_their_validation_scores(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no validation score"):
         pipeline.save_ensemble(pair, tmp_path / "joined", "validation")

@@ -177,6 +177,11 @@ def test_only_one_group_to_train_on_leaves_none_for_validation(toys: tuple[Secti
         split(toys, config(split="patient", test=["donor2"], val="group"))
 
 
+def test_validation_by_group_needs_two_groups_when_nothing_is_held_out(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"only one section"):
+        split(toys[:1], config(split="none", val="group"))
+
+
 def test_ready_cut_tiles_cannot_be_split_by_block(files, toys) -> None:
     from bleep.tissue.sources import read_sections
 

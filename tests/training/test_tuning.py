@@ -100,13 +100,14 @@ def test_a_trial_worse_than_most_is_stopped_early_and_keeps_its_log(tmp_path: Pa
     assert set(epochs.values()) == {3, 9}
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, DataError("gone"), ZeroDivisionError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DataError("gone"), ZeroDivisionError, RuntimeError("no memory")])
 def test_a_trial_stopped_from_outside_ends_the_study_and_does_not_count(error: Any, tmp_path: Path) -> None:
     def objective(trial: Trial) -> float:
         if trial.number == 2:
             raise error
         return law(trial)
 
+    # What a training raises is its own: the study's database is not at fault.
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
         study(tmp_path).run(5, objective, nothing)
     assert len(study(tmp_path).tried()) == 2
