@@ -14,6 +14,10 @@ from safetensors import SafetensorError
 
 from bleep.errors import DataError
 
+UMASK = os.umask(0o022)
+"""Rights that new files of this process do not give; it can be asked for only by setting it."""
+os.umask(UMASK)
+
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -30,6 +34,8 @@ def whole(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             _replace_folder(temporary, path)
         else:
+            # Some libraries write files that others may not read.
+            temporary.chmod(0o666 & ~UMASK)
             temporary.replace(path)
     except (OSError, SafetensorError) as error:
         # safetensors says what the system told it in an error of its own.

@@ -82,6 +82,12 @@ def test_a_place_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     assert everything(tmp_path) == {"file": "x"}
 
 
+def test_files_are_as_readable_as_any_the_process_writes(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_tensors(tmp_path / "a.safetensors", {"x": np.zeros(2)})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_json_and_tensors_come_back(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [1, "é"]})
     assert read_json(tmp_path / "a.json", "x") == {"a": [1, "é"]}

@@ -80,6 +80,7 @@ def _query(arguments: argparse.Namespace) -> int:
     flags = {"k": arguments.k, "weights": arguments.weights, "abstain": arguments.abstain}
     flags["fitted"] = pipeline.fitted(predictor)
     query = pipeline.Query(run, predictor, reference, tiles, flags)
+    pipeline.check_query(query, output)
     pipeline.share_features(run, tiles)
     if submission is not None:
         contest_flags.submit(submission, predictor, tiles, out)

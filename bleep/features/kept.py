@@ -7,13 +7,15 @@ lost less than one block.
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import BinaryIO, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int64
 
+from bleep.errors import DataError
 from bleep.files import write_tensors
 
 BLOCK = 2048
@@ -28,8 +30,20 @@ class Part(NamedTuple):
     path: Path
     xy: Float64[np.ndarray, "rows 2"]
     """Centres the tiles were cut at, in level-0 pixels."""
-    features: Float32[np.ndarray, "rows features"]
-    """Mapped: read from disk when touched."""
+    width: int
+    """Features of a tile."""
+
+    @property
+    def features(self) -> Float32[np.ndarray, "rows features"]:
+        """Mapped, for as long as they are held: a slide has many parts, and a process may open only so many files."""
+        if not len(self.xy) or not self.width:
+            return np.empty((len(self.xy), self.width), np.float32)
+        with self.path.open("rb") as file:
+            # Another process may have added rows since, behind these.
+            _, offset, rows, width = _places_in(file)
+            if rows < len(self.xy) or width != self.width:
+                raise DataError(f"{self.path}: was changed while it was read; run the command again")
+            return np.memmap(file, np.float32, "r", offset, (len(self.xy), width))
 
 
 @final
@@ -60,7 +74,7 @@ class KeptFeatures:
 
     def take(self, rows: Int[np.ndarray, " tiles"]) -> Float32[np.ndarray, "tiles features"]:
         """Return the features of these rows, in memory."""
-        width = next(part.features.shape[1] for part in self.parts if len(part.xy))
+        width = next(part.width for part in self.parts if len(part.xy))
         out = np.empty((len(rows), width), dtype=np.float32)
         start = 0
         for part in self.parts:
@@ -110,30 +124,43 @@ def _places(xy: Float64[np.ndarray, "rows 2"]) -> np.ndarray:
 
 def _read(path: Path) -> Part:
     try:
-        return _mapped(path)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _measured(path)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         log.warning("%s: is damaged; its features are computed again", path)
-        return Part(path, np.empty((0, 2)), np.empty((0, 0), np.float32))
+        return Part(path, np.empty((0, 2)), 0)
+    except OSError as error:
+        # What cannot be opened now may be whole, and is not written over.
+        raise DataError(f"{path}: cannot be read ({error.strerror}); see to that, or choose another cache") from None
 
 
-def _mapped(path: Path) -> Part:
-    """Map the arrays of a safetensors file: a length of 8 bytes, a header of that many in JSON, then the values."""
-    size = path.stat().st_size
+def _measured(path: Path) -> Part:
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > size:
-            raise ValueError(length)
-        header = json.loads(file.read(length))
-    held = {}
-    for name, (dtype, code) in {"xy": (np.float64, "F64"), "features": (np.float32, "F32")}.items():
+        at, _, rows, width = _places_in(file)
+        file.seek(at)
+        # Positions are few bytes and always needed; features stay on disk.
+        return Part(path, np.frombuffer(file.read(16 * rows), np.float64).reshape(rows, 2), width)
+
+
+def _places_in(file: BinaryIO) -> tuple[int, int, int, int]:
+    """Return where the positions and the features begin in a safetensors file, the rows, and the features of each.
+
+    Such a file is a length of 8 bytes, a header of that many in JSON, then the values.
+    """
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if length > size:
+        raise ValueError(length)
+    header = json.loads(file.read(length))
+    starts, shapes = [], []
+    for name, (item, code) in {"xy": (8, "F64"), "features": (4, "F32")}.items():
         facts = header[name]
         begin, end = facts["data_offsets"]
         shape = tuple(facts["shape"])
-        if facts["dtype"] != code or 8 + length + end > size or end - begin != np.dtype(dtype).itemsize * int(np.prod(shape)):
+        if facts["dtype"] != code or 8 + length + end > size or end - begin != item * int(np.prod(shape)):
             raise ValueError(name)
-        empty = 0 in shape
-        held[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", 8 + length + begin, shape)
-    if len(held["xy"]) != len(held["features"]):
-        raise ValueError(path)
-    # Positions are few bytes and always needed; features stay on disk.
-    return Part(path, np.array(held["xy"]), held["features"])
+        starts.append(8 + length + begin)
+        shapes.append(shape)
+    rows, width = shapes[1]
+    if shapes[0] != (rows, 2):
+        raise ValueError(shapes[0])
+    return starts[0], starts[1], rows, width

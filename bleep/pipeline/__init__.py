@@ -19,7 +19,7 @@ from bleep.pipeline.predicting import (
     share_features,
     warn_of_trained,
 )
-from bleep.pipeline.streaming import Output, Query, stream, write_query
+from bleep.pipeline.streaming import Output, Query, check_query, stream, write_query
 from bleep.pipeline.whole_slides import mask_places, open_slides, save_masks
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "build_reference",
     "calibrate",
     "check",
+    "check_query",
     "compare",
     "evaluate",
     "explain",

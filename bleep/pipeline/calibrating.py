@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from bleep.encoders.dual import DualEncoder
-from bleep.errors import MismatchError
 from bleep.evaluation.correlation import pearson
-from bleep.pipeline.fitting import load_split
+from bleep.pipeline.fitting import trained_tissue
 from bleep.pipeline.rehearsing import rehearse
 from bleep.prediction.baselines import RidgePredictor
 from bleep.prediction.calibration import FOLDER, REHEARSAL, Calibration
@@ -18,7 +17,7 @@ from bleep.prediction.corrector import Basis, Part, Seen, fit_corrector
 from bleep.prediction.embed import raw_features
 from bleep.prediction.familiarity import Familiarity
 from bleep.prediction.reference import identity
-from bleep.prediction.rehearsal import LeftOut, Values, choose_corrector, choose_weighing, retrieved
+from bleep.prediction.rehearsal import LeftOut, Values, choose_corrector, choose_weighing, mean_over_parts, retrieved
 from bleep.runs import Run
 from bleep.tissue.splits import Split
 
@@ -33,8 +32,7 @@ def calibrate(run: Run, folder: Path, folds: int | None = None) -> Calibration:
         MismatchError: the files are not those the run was trained on.
 
     """
-    divided = load_split(run.config)
-    _check_same_tissue(run, divided, folder)
+    divided = trained_tissue(run)
     left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds)
     calibration = fit_calibration(run, divided, left_out)
     calibration.save(folder / FOLDER)
@@ -86,8 +84,9 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut]) -> Ca
 
 
 def agreement(predicted: Values, measured: Values) -> float:
-    """Return the mean correlation over genes that vary."""
-    return float(np.nanmean(pearson(predicted, measured)))
+    """Return the mean correlation over genes that vary; NaN if none does."""
+    found = pearson(predicted, measured)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
 
 
 def _scores(seen: Sequence[Seen], nested: Sequence[Part]) -> dict[str, float]:
@@ -96,7 +95,7 @@ def _scores(seen: Sequence[Seen], nested: Sequence[Part]) -> dict[str, float]:
     plain = [np.mean(list(one.predictions.values()), axis=0) for one in seen]
     tables = members | {"plain mean": plain, "combined": list(nested)}
     return {
-        name: float(np.mean([agreement(values, one.truth) for values, one in zip(table, seen, strict=True)]))
+        name: mean_over_parts([agreement(values, one.truth) for values, one in zip(table, seen, strict=True)])
         for name, table in tables.items()
     }
 
@@ -109,12 +108,3 @@ def _coverage(errors: Sequence[Part], spreads: Sequence[Part | None], deviation:
         fitted = Conformal.fit([errors[place] for place in others], [spreads[place] for place in others], deviation)
         shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level)).mean()))
     return {"level": level, "mean": float(np.mean(shares)), "least": min(shares), "most": max(shares)}
-
-
-def _check_same_tissue(run: Run, divided: Split, folder: Path) -> None:
-    trained = {facts.digest for facts in run.facts.train}
-    for section in divided.train:
-        if section.digest() not in trained:
-            raise MismatchError(
-                f"{folder}: section {section.name} in {run.config.data.root} is not the one the run was trained on; restore it"
-            )

@@ -133,10 +133,13 @@ def open_ensemble(folder: Path, k: int | None = None, weights: WeightsName | Non
     members = members_of(folder)
     for member in members:
         member.run.model.to(best_device())
-    predictors = [open_predictor(member.run, member.folder, k, weights)[0] for member in members]
+    opened = [open_predictor(member.run, member.folder, k, weights) for member in members]
+    predictors = [predictor for predictor, _ in opened]
     digest = hashlib.sha256((folder / FILE).read_bytes())
-    for predictor in predictors:
-        digest.update(str(fitted(predictor)).encode())
+    for member, (predictor, reference) in zip(members, opened, strict=True):
+        index = None if reference is None else reference.manifest
+        decides = [fitted(predictor), index, member.run.config.query.model_dump(mode="json")]
+        digest.update(json.dumps(decides, sort_keys=True, default=str).encode())
     return Ensemble([m.run for m in members], predictors, [m.weight for m in members], digest.hexdigest())
 
 

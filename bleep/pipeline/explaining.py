@@ -135,11 +135,9 @@ def _parts(run: Run, tiles: Tiles, rows: Rows) -> Iterator[tuple[Tiles, Rows]]:
     for alone in tiles.alone():
         mine = rows[(rows >= start) & (rows < start + len(alone))] - start
         start += len(alone)
-        if len(mine) and run.config.image.standardize == "section":
-            # Its features are compared with those of the whole section, so all of its tiles are needed.
-            yield alone, mine
-        elif len(mine):
-            yield alone.subset(mine), np.arange(len(mine), dtype=np.int64)
+        if len(mine):
+            # Features and stains are measured on the whole section, whichever of its tiles are explained.
+            yield replace(alone.subset(mine), whole=alone.sections), np.arange(len(mine), dtype=np.int64)
 
 
 def _explained(run: Run, prediction: Prediction, reference: Reference, tiles: Tiles, row: int) -> Explanation:

@@ -17,7 +17,7 @@ from bleep import runs
 from bleep.encoders.dual import DualEncoder
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation.correlation import pearson
-from bleep.features import FeatureReader, Features
+from bleep.features import FeatureReader
 from bleep.files import read_json
 from bleep.prediction.averaging import weighted_mean
 from bleep.prediction.calibration import FOLDER as CALIBRATION
@@ -108,6 +108,27 @@ def fit(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return run
+
+
+def trained_tissue(run: Run) -> Split:
+    """Return the run's split, its training side just what the run was trained on.
+
+    Raises:
+        MismatchError: a section is gone, is not as it was, or is new.
+
+    """
+    divided = load_split(run.config)
+    trained = {facts.digest: facts.name for facts in run.facts.train}
+    for section in divided.train:
+        if trained.pop(section.digest(), None) is None:
+            raise MismatchError(
+                f"section {section.name}: its files are not those the run was trained on "
+                f"({', '.join(facts.name for facts in run.facts.train)}); set data.root to the same files"
+            )
+    if trained:
+        name = next(iter(trained.values()))
+        raise MismatchError(f"{run.config.data.root}: section {name}, which the run was trained on, is not there; restore it")
+    return divided
 
 
 def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
@@ -203,7 +224,7 @@ def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mo
     alone = [run.tiles((section,)) for section in divided.val]
     frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
 
-    def retrieved(model: DualEncoder, found: list[Features], device: torch.device) -> Iterator[np.ndarray]:
+    def retrieved(model: DualEncoder, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
         embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
         index = FlatIndex.build(embedded)
         for features in found:
@@ -211,7 +232,7 @@ def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mo
             neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
             yield weighted_mean(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))
 
-    def regressed(model: Model, found: list[Features], device: torch.device) -> Iterator[np.ndarray]:
+    def regressed(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
         for features in found:
             inputs = torch.from_numpy(features).to(device)
             yield run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())

@@ -9,7 +9,7 @@ import torch
 from bleep import runs
 from bleep.encoders.dual import DualEncoder
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.pipeline.fitting import launched, load_split
+from bleep.pipeline.fitting import launched, trained_tissue
 from bleep.pipeline.whole_slides import described
 from bleep.prediction import embed
 from bleep.prediction import reference as references
@@ -39,10 +39,10 @@ def build_reference(run: Run) -> Reference:
     """Embed and index the spots the run was trained on, validation spots not among them.
 
     Raises:
-        MismatchError: the files have changed since training.
+        MismatchError: the files have changed since training, or some are gone.
 
     """
-    return references.build(run, load_split(run.config).train)
+    return references.build(run, trained_tissue(run).train)
 
 
 def help_build_reference(run: Run) -> None:
@@ -52,7 +52,7 @@ def help_build_reference(run: Run) -> None:
         MismatchError: see `build_reference`.
 
     """
-    embed.share_features(run, building.queried(run, load_split(run.config).train))
+    embed.share_features(run, building.queried(run, trained_tissue(run).train))
 
 
 def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit: int | None = None) -> Tiles:

@@ -1,6 +1,7 @@
 """Rehearsals: each part of the training tissue left out in turn, the recipe trained on the rest, and the part predicted.
 
-Nothing outside the run's training sections is looked at. With a frozen trunk a rehearsal costs seconds, since features come
+Nothing outside the run's training and validation sections is looked at, and validation has no spot of a section of which a
+part is left out. With a frozen trunk a rehearsal costs seconds, since features come
 from the cache; a trunk that learns is trained anew for each part.
 """
 
@@ -120,14 +121,14 @@ def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None) ->
 
 def _key(weights: str, run: Run, part: Part) -> str:
     """Return a digest of all that decides what a rehearsal gives."""
-    parts = [weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
+    parts = [2, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _left_out(run: Run, divided: Split, part: Part, place: Path) -> LeftOut:
     rest, held = _taken(divided.train, part.rest), _taken(divided.train, part.held)
     panel = refitted(run, rest)
-    split = Split(rest, divided.val, held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
+    split = Split(rest, _apart(divided.val, held), held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
     fresh = refit(run, split, panel, place)
     tiles, unseen = run.tiles(rest), run.tiles(held)
     predictions = {}
@@ -141,6 +142,12 @@ def _left_out(run: Run, divided: Split, part: Part, place: Path) -> LeftOut:
         near = Neighbors(found.similarity, part.rest[found.rows])
     distance = Cloud.fit(raw_features(fresh, tiles)).distance(raw_features(fresh, unseen))
     return LeftOut(part.name, part.held, predictions, near, distance, panel.mean)
+
+
+def _apart(val: Sequence[Section], held: Sequence[Section]) -> tuple[Section, ...]:
+    """Return the validation tissue that is of no section left out; it would tell which epoch suits that section."""
+    names = {section.name for section in held}
+    return tuple(section for section in val if section.name not in names)
 
 
 def refitted(run: Run, sections: Sequence[Section]) -> GenePanel:

@@ -121,7 +121,7 @@ def write_query(query: Query, output: Output) -> tuple[Path, ...]:
         StoppedError: asked to stop.
 
     """
-    chosen = _columns(query.run, output.genes)
+    chosen = check_query(query, output)
     parts = Parts.open(output.parts, _key(query, output), resume=output.resume)
     done = len(parts)
     with _stoppable(output), tqdm(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
@@ -140,6 +140,19 @@ def write_query(query: Query, output: Output) -> tuple[Path, ...]:
     return tuple(written)
 
 
+def check_query(query: Query, output: Output) -> np.ndarray | None:
+    """Refuse, before anything long begins, what `write_query` would refuse; return the columns of the genes asked for.
+
+    Raises:
+        MismatchError: `output.resume`, and what was stopped was another query.
+        ConfigError: a gene is not of the panel, or is named twice.
+
+    """
+    if output.resume:
+        Parts.open(output.parts, _key(query, output), resume=True)
+    return _columns(query.run, output.genes)
+
+
 def _shown(parts: Parts, what: str) -> Iterator[Prediction]:
     return iter(tqdm(parts, total=len(parts), desc=what, unit="block", leave=False, disable=len(parts) < 2))
 
@@ -153,6 +166,9 @@ def _columns(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
             f"--genes: the run's panel of {len(places)} genes has no {unknown[0]!r}; "
             f"it has {', '.join(list(places)[:5])} and so on"
         )
+    twice = [gene for at, gene in enumerate(genes) if gene in genes[:at]]
+    if twice:
+        raise ConfigError(f"--genes: {twice[0]!r} is named twice; name each gene once")
     return np.array([places[gene] for gene in genes]) if genes else None
 
 

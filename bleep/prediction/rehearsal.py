@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from safetensors import SafetensorError, safe_open
 
-from bleep.errors import MismatchError
+from bleep.errors import DataError, MismatchError
 from bleep.files import write_tensors
 from bleep.prediction.averaging import averaged
 from bleep.prediction.corrector import AXES, SHRINK, Basis, Corrector, Part, Seen, fit_corrector
@@ -109,10 +109,23 @@ def retrieved(part: LeftOut, expression: Part, how: Weighing) -> tuple[Values, V
     return averaged(expression, near, WEIGHTS[how.weights](near.similarity, how.temperature))
 
 
+def mean_over_parts(scores: Sequence[float]) -> float:
+    """Return the mean over the parts that have a score: one of a single spot, say, has none.
+
+    Raises:
+        DataError: none has.
+
+    """
+    found = [score for score in scores if np.isfinite(score)]
+    if not found:
+        raise DataError("no gene varies in any part of the training tissue that was left out, so nothing can be fitted on them")
+    return float(np.mean(found))
+
+
 def choose_weighing(parts: Sequence[LeftOut], expression: Part, truth: Part, score: Score) -> tuple[Weighing, dict[str, float]]:
     """Return the weighing of the best mean score over the parts, and every one's score by its words."""
     scores = {
-        how: float(np.mean([score(retrieved(part, expression, how)[0], truth[part.rows]) for part in parts]))
+        how: mean_over_parts([score(retrieved(part, expression, how)[0], truth[part.rows]) for part in parts])
         for how in WEIGHINGS
     }
     return max(scores, key=lambda how: scores[how]), {how.words(): value for how, value in scores.items()}
@@ -136,7 +149,7 @@ def choose_corrector(seen: Sequence[Seen], score: Score) -> tuple[int, float, li
     bases = [Basis.of([other.truth for place, other in enumerate(seen) if place != at]) for at in range(len(seen))]
 
     def mean_score(predicted: Sequence[Part]) -> float:
-        return float(np.mean([score(values, one.truth) for values, one in zip(predicted, seen, strict=True)]))
+        return mean_over_parts([score(values, one.truth) for values, one in zip(predicted, seen, strict=True)])
 
     tried = {axes: mean_score(nested(seen, axes, max(SHRINK), bases)) for axes in AXES}
     axes = max(tried, key=lambda count: tried[count])

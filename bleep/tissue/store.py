@@ -111,7 +111,8 @@ def _name(number: int) -> str:
     return f"{number:05d}.npy"
 
 
-@lru_cache(maxsize=4096)
+# Each holds a file open, and a process may open only so many.
+@lru_cache(maxsize=256)
 def _part(folder: str, number: int) -> np.ndarray:
     return _mapped(Path(folder) / _name(number))
 

@@ -12,7 +12,9 @@ import anndata
 import numpy as np
 import pytest
 
+from bleep import pipeline
 from bleep.cli import app
+from bleep.runs import Run
 
 SLOWLY = """
 import sys, time
@@ -28,6 +30,7 @@ if "slowly" in sys.argv:
     sys.argv.remove("slowly")
     streaming.Parts.add = add
 from bleep.cli import app
+from bleep.runs import Run
 sys.exit(app.main(sys.argv[1:]))
 """
 """The command with small blocks, which tells of each and then waits a while."""
@@ -100,6 +103,7 @@ if "RANK" in os.environ:
     watch()
     atexit.register(tell)
 from bleep.cli import app
+from bleep.runs import Run
 import sys
 sys.exit(app.main(sys.argv[1:]))
 """
@@ -168,8 +172,6 @@ def test_zarr_genes_and_precision_are_flags(trained: dict[str, Path], files: Pat
     import yaml
 
     assert yaml.safe_load((trained["regression"] / "config.yaml").read_text())["loss"]["task"] == "regression"
-    from bleep.runs import Run
-
     genes = Run.load(trained["regression"]).panel.genes
     words = ["query", "--images", files / "folder" / "test.csv", "--mpp", 1, "--run", trained["regression"]]
     more = ["--out", tmp_path / "p.zarr", "--genes", f"{genes[3]},{genes[0]}", "--dtype", "float16"]
@@ -179,9 +181,16 @@ def test_zarr_genes_and_precision_are_flags(trained: dict[str, Path], files: Pat
     assert found.X.dtype == np.float16
 
 
-def test_bad_output_flags(fails: Any, trained: dict[str, Path], files: Path, tmp_path: Path) -> None:
+def test_bad_output_flags(
+    fails: Any, trained: dict[str, Path], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["query", "--images", files / "folder" / "test.csv", "--mpp", 1, "--run", trained["regression"]]
+    monkeypatch.setattr(
+        pipeline, "share_features", lambda *_: pytest.fail("the trunk must not run before what is asked is known")
+    )
     fails([*words, "--genes", "NOGENE"], "--genes: the run's panel of 12 genes has no 'NOGENE'")
+    gene = Run.load(trained["regression"]).panel.genes[3]
+    fails([*words, "--genes", f"{gene},{gene}"], f"--genes: {gene!r} is named twice")
     fails([*words, "--out", tmp_path / "p.csv", "--dtype", "float16"], "float16 is for .h5ad and .zarr")
     (tmp_path / "folder.h5ad").mkdir()
     fails([*words, "--out", tmp_path / "folder.h5ad"], "folder.h5ad: cannot be written (a folder is there)")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from bleep.errors import DataError
 from bleep.features import kept
 from bleep.features.kept import KeptFeatures
 
@@ -43,6 +44,36 @@ def test_parts_are_filled_before_another_is_begun(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "a-00001.safetensors", "a-00002.safetensors", "a.safetensors",
     ]  # fmt: skip
+
+
+def test_a_slide_may_have_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits of a process are asked for by POSIX")
+    xy, features = some(1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = KeptFeatures.open(tmp_path, "a")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, hard))
+        for at in range(0, 1000, 200):
+            held = held.add(xy[at : at + 200], features[at : at + 200])
+        np.testing.assert_array_equal(held.take(held.rows_of(xy)), features)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_rows_that_another_adds_leave_those_known_as_they_are(tmp_path: Path) -> None:
+    xy, features = some(9)
+    mine = KeptFeatures.open(tmp_path, "a").add(xy[:3], features[:3])
+    KeptFeatures.open(tmp_path, "a").add(xy[3:], features[3:])
+    np.testing.assert_array_equal(mine.take(mine.rows_of(xy[:3])), features[:3])
+    save_file({"xy": xy[:1], "features": features[:1]}, tmp_path / "a.safetensors")
+    with pytest.raises(DataError, match="was changed while it was read"):
+        mine.take(mine.rows_of(xy[:3]))
+
+
+def test_a_part_that_cannot_be_opened_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").mkdir()
+    with pytest.raises(DataError, match="cannot be read"):
+        KeptFeatures.open(tmp_path, "a")
 
 
 def test_a_file_of_before_there_were_parts_is_read_and_left_alone(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from bleep import pipeline
 from bleep.cli import app
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.pipeline import rehearsing
+from bleep.pipeline.calibrating import agreement
 from bleep.prediction.calibration import Calibration, calibration_of
 from bleep.prediction.combined import CombinedPredictor
+from bleep.prediction.rehearsal import mean_over_parts
 from bleep.runs import Run
 from bleep.settings import Config
 from bleep.tissue.section import Section
@@ -181,8 +183,40 @@ def test_tissue_that_has_changed_is_not_calibrated_on(copied: Path, files: Path,
     run = Run.load(copied)
     moved = run.config.data.model_copy(update={"test": ("donor1",)})
     changed = replace(run, config=run.config.model_copy(update={"data": moved}))
-    with pytest.raises(MismatchError, match="is not the one the run was trained on"):
+    with pytest.raises(MismatchError, match="its files are not those the run was trained on"):
         pipeline.calibrate(changed, tmp_path)
+
+
+def test_tissue_that_is_gone_is_missed(copied: Path, tmp_path: Path) -> None:
+    run = Run.load(copied)
+    fewer = replace(run, config=run.config.model_copy(update={"data": run.config.data.model_copy(update={"sections": REST})}))
+    for work in (lambda: pipeline.calibrate(fewer, tmp_path), lambda: pipeline.build_reference(fewer)):
+        with pytest.raises(MismatchError, match="section toy2, which the run was trained on, is not there"):
+            work()
+
+
+REST = ("toy1", "toy3", "toy4")
+
+
+def test_validation_has_no_spot_of_a_section_that_is_left_out(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = recipe(tmp_path / "run", {"data": {"val": "random"}, "loss": {"task": "regression"}, "optim": {"epochs": 1}})
+    run = pipeline.fit(Config.load(tree))
+    refit, seen = rehearsing.refit, []
+    monkeypatch.setattr(rehearsing, "refit", lambda *words: seen.append(words[1]) or refit(*words))
+    pipeline.calibrate(run, tmp_path / "run")
+    assert len(seen) == 2
+    for split in seen:
+        assert split.val
+        assert not {section.name for section in split.val} & {section.name for section in split.test}
+
+
+def test_parts_in_which_no_gene_varies_have_no_say() -> None:
+    assert mean_over_parts([0.2, float("nan"), 0.4]) == pytest.approx(0.3)
+    with pytest.raises(DataError, match="no gene varies"):
+        mean_over_parts([float("nan")])
+    assert np.isnan(agreement(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32)))
 
 
 def test_tiles_of_the_test_tissue_are_not_needed(calibrated: Path) -> None:

@@ -14,6 +14,7 @@ import bleep
 from bleep import pipeline
 from bleep.cli import app
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.pipeline import indexing
 from bleep.pipeline.ensembling import members_of
 from bleep.prediction.ensemble import Ensemble
 from bleep.runs import Run
@@ -39,6 +40,14 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
     for folder in (*pair, out):
         shutil.move(folder, moved / folder.name)
     assert [member.folder.name for member in members_of(moved / "joined")] == ["contrastive", "regression"]
+
+
+def test_another_index_of_a_member_makes_another_ensemble(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    pipeline.save_ensemble(pair, tmp_path / "joined")
+    before = pipeline.open_ensemble(tmp_path / "joined").digest
+    assert pipeline.open_ensemble(tmp_path / "joined").digest == before
+    indexing.remove_spots(pair[0], section="toy1")
+    assert pipeline.open_ensemble(tmp_path / "joined").digest != before
 
 
 def test_two_ensembles_are_not_put_on_one_line(pair: tuple[Path, Path], tmp_path: Path) -> None:

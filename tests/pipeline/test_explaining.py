@@ -97,14 +97,18 @@ def test_neighbours_that_all_have_much_of_a_gene_agree_on_it_and_a_mixed_set_doe
     assert run.panel.genes[gene] not in [view.gene for view in mixed.agreed]
 
 
-def test_a_run_that_compares_tiles_within_a_section_is_explained_as_it_predicts(recipe: Any, tmp_path: Path) -> None:
-    run = pipeline.fit(Config.load(recipe(tmp_path / "run", {"image": {"standardize": "section"}, "optim": {"epochs": 1}})))
+@pytest.mark.parametrize("image", [{"standardize": "section"}, {"stain": "reinhard"}])
+def test_a_run_that_compares_tiles_within_a_section_is_explained_as_it_predicts(
+    image: dict[str, str], recipe: Any, tmp_path: Path
+) -> None:
+    run = pipeline.fit(Config.load(recipe(tmp_path / "run", {"image": image, "optim": {"epochs": 1}})))
     reference = pipeline.build_reference(run)
     tiles = run.tiles(pipeline.load_split(run.config).test)
     predictor = RetrievalPredictor(run, reference)
     prediction = predictor.predict(tiles)
     assert prediction.neighbors is not None
     (one,) = explaining.explain(run, predictor, reference, tiles, np.array([len(tiles) - 1]))
+    np.testing.assert_allclose([view.similarity for view in one.neighbors], prediction.neighbors.similarity[-1], rtol=1e-4)
     assert [view.id for view in one.neighbors] == list(reference.spots.index[prediction.neighbors.rows[-1]])
 
 

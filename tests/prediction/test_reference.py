@@ -17,7 +17,7 @@ from bleep import pipeline
 from bleep.errors import DataError, MismatchError
 from bleep.files import read_json, write_json
 from bleep.pipeline import indexing
-from bleep.prediction.reference import Reference, build, change, identity, storage, verify
+from bleep.prediction.reference import Reference, build, change, identity, record, storage, verify
 from bleep.runs import Run
 from bleep.settings import Config
 from bleep.tissue.section import Section
@@ -246,6 +246,35 @@ def test_a_reference_of_version_0_1_still_answers_and_grows(archive: Path, run: 
     verify(archive)
     assert not (archive / "spots.h5ad").exists()
     same(after.remove(section="new1"), old)
+
+
+def test_files_that_are_not_of_an_index_are_left_alone_or_it_goes_elsewhere(reference: Reference, tmp_path: Path) -> None:
+    mine = tmp_path / "results"
+    mine.mkdir()
+    for name in ("spots.csv", "expression.h5ad", "index.html", "vectors.txt", "expression-1.csv"):
+        (mine / name).write_text("mine")
+    for _ in range(2):
+        reference.save(mine)
+    assert {path.name for path in mine.iterdir() if path.read_bytes() == b"mine"} == {
+        "spots.csv", "expression.h5ad", "index.html", "vectors.txt", "expression-1.csv",
+    }  # fmt: skip
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "vectors.npy").write_text("mine")
+    with pytest.raises(DataError, match=r"holds vectors\.npy, which is of no index here"):
+        reference.save(other)
+    assert [path.name for path in other.iterdir()] == ["vectors.npy"]
+
+
+def test_where_it_searches_is_kept_with_it(kept: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run.config.model_copy(update={"index": run.config.index.model_copy(update={"gpu": "none", "gpus": "shards"})})
+    build(replace(run, config=config), pipeline.load_split(config).train).save(tmp_path / "one")
+    asked: list[dict[str, str]] = []
+    load = record.load_index
+    monkeypatch.setattr(record, "load_index", lambda path, **places: asked.append(places) or load(path, **places))
+    Reference.load(tmp_path / "one")
+    Reference.load(kept)
+    assert asked == [{"gpu": "none", "gpus": "shards"}, {"gpu": "auto", "gpus": "replicas"}]
 
 
 def test_a_later_format_is_refused(kept: Path) -> None:

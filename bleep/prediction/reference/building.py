@@ -1,6 +1,7 @@
 """A reference from a run and the tissue it was trained on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -54,6 +55,8 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
         "dim": index.dim,
         "measured": measured_on(index, vectors, queries, run.config.query.k),
         "scale": run.panel.words(),
+        "gpu": config.gpu,
+        "gpus": config.gpus,
         "expression": {"form": held.expression.form, "why": held.why},
         "sections": [noted(section, "training") for section in sections],
         "genes": list(run.panel.genes),
@@ -63,15 +66,11 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
 
 def queried(run: Run, sections: Sequence[Section]) -> Tiles:
     """Return the tiles that recall and speed are measured on: some of the smallest section's."""
-    smallest = min(sections, key=len)
-    # Features that are standardised over their section need all of it; those of a frozen trunk are known from training.
-    if run.config.image.standardize != "section":
-        smallest = smallest.subset(evenly(len(smallest), QUERIES))
-    return run.tiles((smallest,))
+    smallest = run.tiles((min(sections, key=len),))
+    return replace(smallest.subset(evenly(len(smallest), QUERIES)), whole=smallest.sections)
 
 
 def _queries(run: Run, sections: Sequence[Section]) -> Float32[np.ndarray, "queries dim"]:
     tiles = queried(run, sections)
     share_features(run, tiles)
-    found = embed_tiles(run, tiles).vectors
-    return found[evenly(len(found), QUERIES)]
+    return embed_tiles(run, tiles).vectors

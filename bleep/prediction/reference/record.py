@@ -240,7 +240,8 @@ class Reference:
     def _open(cls, folder: Path, tree: dict[str, Any]) -> "Reference":
         if "format" not in tree:
             return cls(**open_first(folder, tree))
-        index = load_index(folder / f"{storage.stem(tree, 'index')}.faiss")
+        gpu, gpus = tree.get("gpu", "auto"), tree.get("gpus", "replicas")
+        index = load_index(folder / f"{storage.stem(tree, 'index')}.faiss", gpu=gpu, gpus=gpus)
         vectors, queries = (
             mapped(folder / f"{storage.stem(tree, what)}.npy", ("float32",), 2) for what in ("vectors", "queries")
         )

@@ -24,8 +24,12 @@ FORMAT = 2
 """Of the folder; the first had no number and held index.faiss, spots.h5ad and manifest.json."""
 KEPT = ("format", "generation", "files", "digest")
 """What the manifest says of the folder, beside what it says of the reference."""
-OURS = re.compile(r"(index|vectors|queries|expression|spots)(-(?P<number>\d+))?\..+|\.(index|manifest).*\.part\..*")
-"""Names a reference may give to its files."""
+OURS = re.compile(
+    r"(index(-(?P<index>\d+))?\.faiss|(vectors|queries)(-(?P<rows>\d+))?\.npy"
+    r"|expression(-(?P<values>\d+))?(\.(data|indices|indptr))?\.npy|spots(-(?P<spots>\d+))?\.(parquet|h5ad)"
+    r"|\.(index|manifest).*\.part\..*)"
+)
+"""Names a reference gives to its files."""
 
 Writer = Callable[[Path, str], None]
 """Writes its files into a folder, with this behind the stem of their names."""
@@ -36,10 +40,12 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other writers out; the lock ends with the process, however that ends. Readers need none.
 
     Raises:
-        DataError: another process is writing there, or nobody can.
+        DataError: another process is writing there, or nobody can; or files of such names are there that are not of an index.
 
     """
     new = not folder.exists()
+    if not new and not (folder / LOCK).exists() and not (folder / MANIFEST).exists() and (strange := sorted(_ours(folder))):
+        raise DataError(f"{folder}: holds {strange[0]}, which is of no index here; choose another folder, or move it away")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, timeout=0)
@@ -144,7 +150,7 @@ def _ours(folder: Path) -> set[str]:
 
 def _number(name: str) -> int:
     found = OURS.fullmatch(name)
-    return int((found and found["number"]) or 0)
+    return max((int(number) for number in found.groupdict().values() if number), default=0) if found else 0
 
 
 def _named(folder: Path) -> set[str] | None:
