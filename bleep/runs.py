@@ -32,6 +32,8 @@ CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE = (
     "config.yaml", "panel.json", "batch.safetensors", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
 )  # fmt: skip
 """Names inside a run's folder."""
+ENSEMBLE = "ensemble.json"
+"""Name of the file that makes a folder an ensemble of runs."""
 EPOCHS = "epochs"
 """Name of the folder of a run that holds it as it was after some epochs."""
 STORES = "tiles"
@@ -204,10 +206,7 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / MODEL).is_file():
-            state = (
-                "training there has not finished: add --resume to its training command" if folder.is_dir() else "no such folder"
-            )
-            raise DataError(f"{folder}: is not a trained run ({state})")
+            raise DataError(f"{folder}: is not a trained run ({_instead(folder)})")
         try:
             config = Config.load(folder / CONFIG)
         except ConfigError as error:
@@ -258,3 +257,14 @@ def _is_no_result(folder: Path, root: Path) -> bool:
         return True
     above = [parent for parent in folder.parents if parent.is_relative_to(root)]
     return any((parent / name).exists() for parent in above for name in OF_TUNING)
+
+
+def _instead(folder: Path) -> str:
+    """Return what is there instead of a trained run."""
+    if not folder.is_dir():
+        return "no such folder"
+    if (folder / ENSEMBLE).is_file():
+        return "it is an ensemble: name one of its runs"
+    if (folder / CONFIG).is_file():
+        return "training there has not finished: add --resume to its training command"
+    return "no run was ever begun there"

@@ -11,6 +11,7 @@ from pathlib import Path
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "scipy", "anndata", "pillow", "safetensors")
 EXTRAS = {
     "plots": ("matplotlib", "sklearn", "umap"),
+    "report": ("bokeh",),
     "spatialdata": ("spatialdata",),
     "wsi": ("tiffslide", "tifffile", "openslide", "pyvips", "skimage"),
     "harmony": ("harmonypy",),

@@ -7,7 +7,9 @@ from pathlib import Path
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs on the same genes and tissue")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; use it wherever --run is asked for")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; bleep query and bleep evaluate take it as --run"
+    )
     parser.add_argument(
         "--weights", choices=("mean", "validation"), default="mean", help="all alike, or by validation score (default: mean)"
     )

@@ -33,7 +33,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     folders = arguments.run or [named_run(None)]
     from bleep import pipeline
     from bleep.evaluation import report
+    from bleep.pipeline.picturing import check_genes
 
+    if arguments.genes:
+        check_genes(folders, arguments.genes)
     table = pipeline.evaluate(
         folders, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file
     )

@@ -20,7 +20,7 @@ from bleep.prediction.reference import Reference
 from bleep.runs import Run
 from bleep.settings import WeightsName
 
-FILE = "ensemble.json"
+FILE = runs.ENSEMBLE
 """Name inside the folder of an ensemble."""
 HowName = Literal["mean", "validation"]
 
@@ -76,6 +76,9 @@ def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean") -> 
     """
     if len(folders) < 2:
         raise ConfigError(f"an ensemble of {len(folders)} run was asked for: give two or more")
+    twice = [folder for at, folder in enumerate(folders) if folder.resolve() in {other.resolve() for other in folders[:at]}]
+    if twice:
+        raise ConfigError(f"{twice[0]}: is named twice; name each run once, and weigh with --weights")
     if out.is_file() or (out.exists() and any(path.name != FILE for path in out.iterdir())):
         raise DataError(f"{out}: already holds something else; choose another --out")
     loaded = [_run(folder) for folder in folders]

@@ -21,7 +21,7 @@ from bleep.evaluation.figures.gene_scores import ranked, variances
 from bleep.evaluation.figures.joint_space import METHODS, joint_space
 from bleep.evaluation.figures.tissue_maps import gene_map
 from bleep.files import whole
-from bleep.pipeline.ensembling import is_ensemble
+from bleep.pipeline.ensembling import is_ensemble, open_run
 from bleep.pipeline.hiding import heat_maps
 from bleep.pipeline.seeing import Seen, seen_sections, shared_genes, uncertainty_of
 from bleep.prediction.embed import embed_spots, embed_tiles
@@ -46,6 +46,7 @@ def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Seque
     _check_extra()
     if out.exists():
         raise DataError(f"{out}: is there already; choose another folder for the figures, or remove it")
+    check_genes(folders, genes)
     seen = list(seen_sections(folders))
     chosen = _chosen(seen, genes)
     findings: dict[str, str] = {}
@@ -138,10 +139,21 @@ def _by_variance(one: Seen) -> list[str]:
 
 def _chosen(seen: Sequence[Seen], genes: Sequence[str]) -> tuple[str, ...]:
     shared = shared_genes(seen)
-    for gene in genes:
-        if gene not in shared:
-            raise ConfigError(f"--genes: {gene} is not in the panel of every run, which share {len(shared)} genes")
     return tuple(genes) or tuple(gene for gene in _by_variance(seen[0]) if gene in set(shared))[:MAPPED]
+
+
+def check_genes(folders: Sequence[str | Path], genes: Sequence[str]) -> None:
+    """Refuse genes that cannot be drawn, before anything is scored.
+
+    Raises:
+        ConfigError: a gene is not in the panel of every run.
+
+    """
+    panels = [set(open_run(Path(folder)).panel.genes) for folder in folders]
+    for gene in genes:
+        if not all(gene in panel for panel in panels):
+            shared = len(set.intersection(*panels))
+            raise ConfigError(f"--genes: {gene} is not in the panel of every run, which share {shared} genes")
 
 
 def _check_extra() -> None:

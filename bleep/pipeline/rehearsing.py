@@ -34,6 +34,7 @@ from bleep.tissue.batch import correction
 from bleep.tissue.normalise import SCALES
 from bleep.tissue.panel import GenePanel
 from bleep.tissue.section import Section
+from bleep.tissue.slides import MosaicSlide
 from bleep.tissue.splits import Split, blocks_of, near_spots
 
 PARTS = 4
@@ -82,6 +83,11 @@ def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) ->
 
 
 def _blocks(run: Run, section: Section, count: int) -> list[Part]:
+    if isinstance(section.slide, MosaicSlide):
+        raise DataError(
+            f"section {section.name}: is the only one that was trained on, and ready-cut tiles have no places to divide it by; "
+            "train on two sections or more to calibrate"
+        )
     place = blocks_of(section, run.config.data.blocks, count)
     parts = []
     for number in np.unique(place):

@@ -50,7 +50,8 @@ class Config(Settings):
         if self.panel.choice != "list" and self.panel.list is not None:
             raise ValueError(f"panel.list is given, but panel.choice is {self.panel.choice}: set panel.choice to list")
         if self.data.test and self.data.split in ("block", "random", "none"):
-            raise ValueError(f"data.test names groups, but data.split is {self.data.split}: choose the part with data.fold")
+            part = "holds nothing out" if self.data.split == "none" else "takes the part that data.fold says"
+            raise ValueError(f"data.test names groups, but data.split {self.data.split} {part}: empty it (a bare --data.test)")
         if self.optim.keep and max(self.optim.keep) > self.optim.epochs:
             raise ValueError(
                 f"optim.keep names epoch {max(self.optim.keep)}, but optim.epochs is {self.optim.epochs}: raise optim.epochs"

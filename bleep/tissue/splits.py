@@ -13,6 +13,7 @@ from bleep.errors import ConfigError, DataError
 from bleep.records import Leak
 from bleep.settings import DataConfig, SplitName
 from bleep.tissue.section import Section
+from bleep.tissue.slides import MosaicSlide
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,11 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
         held = set(data.test)
     else:
         if len(groups) < data.folds:
+            cut = any(isinstance(section.slide, MosaicSlide) for section in sections)
+            other = " or name data.test" if cut else ", name data.test, or split by block"
             raise ConfigError(
                 f"data.folds is {data.folds}, but there are only {len(groups)} to split by {data.split} "
-                f"({', '.join(groups)}); lower data.folds, name data.test, or split by block"
+                f"({', '.join(groups)}); lower data.folds{other}"
             )
         held = {name for place, name in enumerate(groups) if place % data.folds == data.fold}
     rest = [name for name in groups if name not in held]

@@ -79,6 +79,8 @@ def read_space(path: Path, config: Config) -> Space:
         ConfigError: the file is no such space, or names a setting or a value that the configuration refuses.
 
     """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; search spaces to start from are in configs/search/")
     tree = read_yaml(path)
     if not tree:
         raise ConfigError(f"{path}: names no setting to tune; write lines such as `optim.lr: {{low: 1e-4, high: 1e-2}}`")

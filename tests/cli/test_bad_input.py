@@ -220,7 +220,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "fold beyond folds": ({"data": {"fold": 4, "test": []}}, ("data.fold is 4, but data.folds is 4", "use 0 to 3")),
     "a list without a file": ({"panel": {"choice": "list"}}, ("panel.list names no file",)),
     "a file without a list": ({"panel": {"list": "genes.txt"}}, ("set panel.choice to list",)),
-    "names for blocks": ({"data": {"split": "block"}}, ("choose the part with data.fold",)),
+    "names for blocks": ({"data": {"split": "block"}}, ("takes the part that data.fold says",)),
     "per section, learning": (
         {"image": {"standardize": "section", "train": "full"}}, ("image.standardize is section, which needs",),
     ),

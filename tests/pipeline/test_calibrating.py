@@ -212,6 +212,14 @@ def test_validation_has_no_spot_of_a_section_that_is_left_out(
         assert not {section.name for section in split.val} & {section.name for section in split.test}
 
 
+def test_one_section_of_ready_cut_tiles_cannot_be_divided(recipe: Any, files: Path, tmp_path: Path) -> None:
+    data = {"source": "folder", "root": str(files / "folder" / "train.csv"), "split": "section", "test": ["toy2"], "mpp": 1.0}
+    tree = recipe(tmp_path / "run", {"data": data, "loss": {"task": "regression"}, "optim": {"epochs": 1}})
+    run = pipeline.fit(Config.load(tree))
+    with pytest.raises(DataError, match="toy1: is the only one that was trained on, and ready-cut tiles have no places"):
+        pipeline.calibrate(run, tmp_path / "run")
+
+
 def test_parts_in_which_no_gene_varies_have_no_say() -> None:
     assert mean_over_parts([0.2, float("nan"), 0.4]) == pytest.approx(0.3)
     with pytest.raises(DataError, match="no gene varies"):

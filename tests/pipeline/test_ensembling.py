@@ -42,6 +42,17 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
     assert [member.folder.name for member in members_of(moved / "joined")] == ["contrastive", "regression"]
 
 
+def test_one_run_twice_is_no_ensemble_and_an_ensemble_is_no_run(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is named twice"):
+        pipeline.save_ensemble([pair[0], pair[0].parent / "." / pair[0].name], tmp_path / "joined")
+    pipeline.save_ensemble(pair, tmp_path / "joined")
+    with pytest.raises(DataError, match="it is an ensemble: name one of its runs"):
+        Run.load(tmp_path / "joined")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no run was ever begun there"):
+        Run.load(tmp_path / "empty")
+
+
 def test_another_index_of_a_member_makes_another_ensemble(pair: tuple[Path, Path], tmp_path: Path) -> None:
     pipeline.save_ensemble(pair, tmp_path / "joined")
     before = pipeline.open_ensemble(tmp_path / "joined").digest

@@ -91,6 +91,7 @@ def test_a_look_that_cannot_be_had_is_one_sentence(
     assert app.main(["evaluate", "--run", str(folder), *(word.format(folder=folder) for word in words)]) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "new").exists()
+    assert not (folder / "evaluation.json").exists()
 
 
 def test_rows_of_a_prediction_are_those_rows(run_copy: Callable[..., Path]) -> None:
