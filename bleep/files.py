@@ -34,8 +34,9 @@ def whole(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             _replace_folder(temporary, path)
         else:
-            # Some libraries write files that others may not read.
-            temporary.chmod(0o666 & ~UMASK)
+            with contextlib.suppress(OSError):
+                # Some libraries write files that others may not read; some file systems know no such rights.
+                temporary.chmod(0o666 & ~UMASK)
             temporary.replace(path)
     except (OSError, SafetensorError) as error:
         # safetensors says what the system told it in an error of its own.

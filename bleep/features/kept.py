@@ -35,15 +35,23 @@ class Part(NamedTuple):
 
     @property
     def features(self) -> Float32[np.ndarray, "rows features"]:
-        """Mapped, for as long as they are held: a slide has many parts, and a process may open only so many files."""
+        """Mapped, for as long as they are held: a slide has many parts, and a process may open only so many files.
+
+        Raises:
+            DataError: the file is no longer what it was.
+
+        """
         if not len(self.xy) or not self.width:
             return np.empty((len(self.xy), self.width), np.float32)
-        with self.path.open("rb") as file:
-            # Another process may have added rows since, behind these.
-            _, offset, rows, width = _places_in(file)
-            if rows < len(self.xy) or width != self.width:
-                raise DataError(f"{self.path}: was changed while it was read; run the command again")
-            return np.memmap(file, np.float32, "r", offset, (len(self.xy), width))
+        try:
+            with self.path.open("rb") as file:
+                # Another process may have added rows since, behind these.
+                _, offset, rows, width = _places_in(file)
+                if rows < len(self.xy) or width != self.width:
+                    raise ValueError(rows)
+                return np.memmap(file, np.float32, "r", offset, (len(self.xy), width))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise DataError(f"{self.path}: was changed while it was read; run the command again") from None
 
 
 @final
