@@ -33,7 +33,8 @@ def _part(name: str, record: dict[str, Any]) -> Iterator[str]:
     sections = sorted({row["section"] for row in record["sections"]})
     seeds = sorted({row["seed"] for row in record["sections"]})
     spread = "mean ± standard deviation over test sections" if len(sections) > 1 else "one test section, so no spread"
-    yield from ("", f"{len(sections)} test sections ({', '.join(sections)}), {len(seeds)} seeds; {spread}.", "")
+    tested = "section" if len(sections) == 1 else "sections"
+    yield from ("", f"{len(sections)} test {tested} ({', '.join(sections)}), {len(seeds)} seeds; {spread}.", "")
     yield from _said(record)
     command = record.get("command", f"python benchmarks/quality/run.py --protocol {name} --root ROOT --weights FILE")
     yield from ("```text", command, "```", "")
