@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bleep.evaluation.figures.gene_relations import correlation, gene_relations
 from bleep.evaluation.figures.gene_scores import variances
 from bleep.evaluation.figures.tissue_maps import gene_map
 from bleep.evaluation.page import TissueView
+from bleep.pipeline.picturing import picture
 from bleep.pipeline.seeing import rows_of, seen_sections, shared_genes, uncertainty_of
 
 pytest.importorskip("matplotlib", reason="figures need the extra `plots`")
@@ -62,6 +64,19 @@ def test_evaluate_draws_every_figure_and_a_page(
     assert "genes_ranked.png: " in capsys.readouterr().out
     assert app.main(words) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_run_without_a_log_and_a_table_of_others_are_drawn_without_them(
+    run_copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As runs kept after an epoch, and protocols with a predictor of their own, are."""
+    folder = run_copy("regression")
+    (folder / "log.jsonl").unlink()
+    table = pipeline.evaluate([folder])
+    cards = tuple(card for card in table.cards if card.predictor != "regression")
+    found = picture([folder], replace(table, cards=cards, rows=table.rows.drop("regression")), tmp_path / "figures")
+    assert "training" not in found
+    assert "genes_ranked" in found
 
 
 def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Path], files: Path, tmp_path: Path) -> None:
