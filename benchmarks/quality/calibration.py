@@ -130,7 +130,8 @@ def table(lines: pd.DataFrame) -> str:
     out = [
         "# Calibrated runs on tissue they held out",
         "",
-        f"Seeds {', '.join(map(str, sorted(set(lines['seed']))))}. PCC / HEG50.",
+        "`python benchmarks/quality/calibration.py run PROTOCOL --root DATA --weights FILE`, then `... table`; "
+        f"seeds {', '.join(map(str, sorted(set(lines['seed']))))}; PCC / HEG50.",
         "",
     ]
     out += _rows(

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -16,15 +16,12 @@ from torch.utils.data import Dataset
 from bleep import runs
 from bleep.encoders.dual import DualEncoder
 from bleep.errors import DataError, MismatchError
-from bleep.evaluation.correlation import pearson
 from bleep.features import FeatureReader
 from bleep.files import read_json
-from bleep.prediction.averaging import weighted_mean
+from bleep.pipeline.validating import validation
 from bleep.prediction.calibration import FOLDER as CALIBRATION
-from bleep.prediction.search import FlatIndex
-from bleep.prediction.weights import WEIGHTS
 from bleep.records import Batch
-from bleep.runs import Model, Run, regresses
+from bleep.runs import Run
 from bleep.settings import Config
 from bleep.tissue.datasets import FeatureDataset, TileDataset
 from bleep.tissue.panel import GenePanel
@@ -36,7 +33,7 @@ from bleep.tissue.tiles import Tiles
 from bleep.training.journal import Journal
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
-from bleep.training.tasks import ContrastiveTask, RegressionTask, task_of
+from bleep.training.tasks import task_of
 from bleep.training.trackers import accelerator_of, begin
 
 
@@ -87,7 +84,7 @@ def fit(
         FeatureReader.to_predict(run.model.trunk, run.model.standardize, config).share(run.tiles(divided.val))
     with accelerator.main_process_first():
         dataset = _dataset(run, reader, tiles, values)
-    validate = _validation(run, divided, values) if divided.val and accelerator.is_main_process else None
+    validate = validation(run, divided, values) if divided.val and accelerator.is_main_process else None
     journal = Journal(config.out / runs.LOG, config.out / runs.STATE)
     told = validate or (_never if divided.val else None)
     if accelerator.is_main_process:
@@ -145,7 +142,7 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     fresh.model.to(accelerator.device)
     reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
     dataset = _dataset(fresh, reader, tiles, values)
-    validate = _validation(fresh, divided, values) if divided.val else None
+    validate = validation(fresh, divided, values) if divided.val else None
     journal = Journal(place / runs.LOG, place / runs.STATE)
     epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
     fresh.model.eval()
@@ -211,47 +208,6 @@ def _view(run: Run, tiles: Tiles) -> View | None:
     if not views:
         return None
     return lambda batch, epoch: reduce(lambda seen, view: view(seen, epoch), views, batch)
-
-
-def _validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
-    """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
-
-    A model of both kinds is scored by the mean of the two, and each is told too.
-    """
-    train_values = run.panel.unscaled(values)
-    measured = [run.panel.values(section) for section in divided.val]
-    reader, query = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config), run.config.query
-    alone = [run.tiles((section,)) for section in divided.val]
-    frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
-
-    def retrieved(model: DualEncoder, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
-        embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
-        index = FlatIndex.build(embedded)
-        for features in found:
-            inputs = torch.from_numpy(features).to(device)
-            neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
-            yield weighted_mean(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))
-
-    def regressed(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
-        for features in found:
-            inputs = torch.from_numpy(features).to(device)
-            yield run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())
-
-    def agreement(predicted: Iterable[np.ndarray]) -> float:
-        return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
-
-    def scored(task: nn.Module) -> dict[str, float]:
-        assert isinstance(task, ContrastiveTask | RegressionTask)
-        model, device = task.model, next(task.parameters()).device
-        found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
-        kinds = {}
-        if isinstance(model, DualEncoder):
-            kinds["retrieval"] = agreement(retrieved(model, found, device))
-        if regresses(model):
-            kinds["regression"] = agreement(regressed(model, found, device))
-        return {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
-
-    return scored
 
 
 def _never(task: nn.Module) -> dict[str, float]:
