@@ -5,4 +5,7 @@ Names are loaded on first use, so that `import bleep` costs next to nothing.
 
 import lazy_loader
 
+from bleep import _old_paths
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_old_paths.install()

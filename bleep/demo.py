@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from bleep import pipeline, runs
-from bleep.prediction.write import write_prediction
+from bleep import runs
+from bleep.config import Config
+from bleep.data.toy import noise_ceiling, toy_sections, write_folder
+from bleep.predictors.io import write_prediction
 from bleep.records import Table
-from bleep.settings import Config
-from bleep.tissue.toy import noise_ceiling, toy_sections, write_folder
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.fit import fit
+from bleep.workflows.query import build_reference, open_tiles, query
 
 RECIPE: dict[str, Any] = {
     "data": {"source": "toy", "protocol": "toy (toy4 held out)", "split": "section", "folds": 4, "fold": 3},
@@ -47,18 +50,18 @@ def run_demo(out: Path) -> Demo:
     folders = {task: out / task for task in ("contrastive", "regression")}
     for task, folder in folders.items():
         log.info("training (%s)", task)
-        pipeline.fit(Config.load(RECIPE, {"loss": {"task": task}, "out": str(folder)}), overwrite=True)
+        fit(Config.load(RECIPE, {"loss": {"task": task}, "out": str(folder)}), overwrite=True)
     run = runs.Run.load(folders["contrastive"])
     log.info("indexing the training spots")
-    pipeline.build_reference(run).save(folders["contrastive"] / runs.REFERENCE)
+    build_reference(run).save(folders["contrastive"] / runs.REFERENCE)
     *_, held_out = sections = toy_sections()
     tissue = out / "tissue"
     if not (tissue / "test.csv").exists():
         write_folder(sections[-2:], tissue)
     log.info("querying the tiles in %s", tissue / "test.csv")
-    prediction, _ = pipeline.query(run, folders["contrastive"], pipeline.open_tiles(tissue / "test.csv", run, mpp=1.0))
+    prediction, _ = query(run, folders["contrastive"], open_tiles(tissue / "test.csv", run, mpp=1.0))
     predictions = out / "predictions.h5ad"
     write_prediction(prediction, predictions)
     log.info("evaluating on the section held out")
-    table = pipeline.evaluate(list(folders.values()))
+    table = evaluate(list(folders.values()))
     return Demo(table, float(noise_ceiling(held_out).reindex(list(run.panel.genes)).mean()), predictions)

@@ -12,19 +12,18 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from bleep.encoders.dual import DualEncoder
-from bleep.encoders.fusion import Trunk, build_trunks, without_weights
-from bleep.encoders.regressor import Regressor
+from bleep.config import Config
+from bleep.data.batch_correction import Correction
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
+from bleep.data.splits import Split
+from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json, write_text
+from bleep.models.image import Trunk, build_trunks, without_weights
+from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Leak
-from bleep.settings import Config
-from bleep.tissue.batch import Correction
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
-from bleep.tissue.slides import MosaicSlide
-from bleep.tissue.splits import Split
-from bleep.tissue.tiles import Tiles, TileSpec
 
 Model = DualEncoder | Regressor
 

@@ -48,7 +48,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def toys() -> tuple[Any, ...]:
     """Four sections of two donors, about fifty spots each."""
-    from bleep.tissue.toy import toy_section
+    from bleep.data.toy import toy_section
 
     return tuple(toy_section(f"toy{i + 1}", f"donor{i // 2 + 1}", 40 + i, side=256, pitch=32) for i in range(4))
 
@@ -59,7 +59,7 @@ def files(toys: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) -> Pa
     import numpy as np
     import pandas as pd
 
-    from bleep.tissue.toy import write_folder, write_st2k
+    from bleep.data.toy import write_folder, write_st2k
 
     root = tmp_path_factory.mktemp("tissue")
     write_folder(toys, root / "folder")
@@ -113,16 +113,17 @@ def recipe(files: Path) -> Recipe:
 @pytest.fixture(scope="session")
 def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A contrastive run with its index and a regression run; read them, or copy them by `run_copy`."""
-    from bleep import pipeline
-    from bleep.settings import Config
+    from bleep.config import Config
+    from bleep.workflows.fit import fit
+    from bleep.workflows.query import build_reference
 
     root = tmp_path_factory.mktemp("runs")
     folders = {}
     for task in ("contrastive", "regression"):
-        run = pipeline.fit(Config.load(recipe(root / task, {"loss": {"task": task}})))
+        run = fit(Config.load(recipe(root / task, {"loss": {"task": task}})))
         folders[task] = root / task
         if task == "contrastive":
-            pipeline.build_reference(run).save(root / task / "reference")
+            build_reference(run).save(root / task / "reference")
     return folders
 
 

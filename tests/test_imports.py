@@ -13,12 +13,12 @@ PROBE = """
 import atexit, sys
 def tell():
     from importlib.util import find_spec
-    print("hidden:", [name for name in ("records", "pipeline", "settings") if find_spec(name)], file=sys.stderr)
+    print("hidden:", [name for name in ("records", "workflows", "predictors") if find_spec(name)], file=sys.stderr)
 atexit.register(tell)
 """
 
 
-@pytest.mark.parametrize("module", ["bleep", "bleep.errors", "bleep.settings", "bleep.cli.app", "bleep.cli.train"])
+@pytest.mark.parametrize("module", ["bleep", "bleep.errors", "bleep.config", "bleep.cli.app", "bleep.cli.train"])
 def test_the_light_modules_take_nothing_heavy_with_them(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -35,7 +35,7 @@ def test_no_module_hides_one_of_the_standard_library_or_of_a_dependency(reposito
     package = repository / "bleep"
     own = {path.stem for path in package.glob("*.py") if path.stem != "__init__"}
     own |= {path.parent.name for path in package.glob("*/__init__.py")}
-    assert {"runs", "tissue", "train"} <= own
+    assert {"runs", "data", "train"} <= own
     installed = set(importlib.metadata.packages_distributions())
     assert {"torch", "timm", "faiss", "numpy", "pandas", "scipy", "accelerate", "PIL", "yaml"} <= installed
     assert not own & (sys.stdlib_module_names | installed | {"datasets", "evaluate", "transformers", "tokenizers", "types"})
@@ -62,3 +62,27 @@ def test_the_training_command_starts(way: str, repository: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "--optim.lr" in done.stdout
     assert done.stderr.strip() == "hidden: []"
+
+
+@pytest.mark.parametrize(
+    ("old", "names"),
+    [
+        ("bleep.pipeline", "fit, build_reference, evaluate, compare, open_tiles, load_split, calibrate"),
+        ("bleep.prediction.retrieval", "RetrievalPredictor"),
+        ("bleep.prediction.regression", "RegressionPredictor"),
+        ("bleep.prediction.baselines", "RidgePredictor, ImageKnnPredictor, MeanPredictor"),
+        ("bleep.prediction.reference", "Reference"),
+        ("bleep.settings", "Config"),
+        ("bleep.tissue.panel", "GenePanel"),
+        ("bleep.tissue.tiles", "Tiles, TileSpec"),
+    ],
+)
+def test_old_paths_of_public_names_give_the_same_names_with_a_warning(old: str, names: str) -> None:
+    code = (
+        "import warnings, bleep\nwith warnings.catch_warnings(record=True) as seen:\n    warnings.simplefilter('always')\n"
+        f"    from {old} import {names}\n"
+        f"assert all(name is getattr(bleep, name.__name__) for name in ({names},))\n"
+        f"assert any(w.category is DeprecationWarning and {old!r} in str(w.message) for w in seen), seen"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 import bleep
-from bleep import pipeline
+from bleep.config import Config
 from bleep.runs import Run
-from bleep.settings import Config
+from bleep.workflows.fit import fit
+from bleep.workflows.query import build_reference, predictors_of
 
 PROTOCOLS = ("her2st-b", "her2st-c", "mob-mouse", "muscle-blocks", "visium-liver")
 DATA_AND_GENES = ("data", "index", "out", "cache", "seed")
@@ -33,13 +34,13 @@ def test_the_published_preset_gives_bleeps_model_and_leaves_data_and_genes_to_th
 def test_the_published_preset_trains_and_predicts(recipe: Any, repository: Path, tmp_path: Path) -> None:
     small = {"image": {"trunk": "test_resnet", "weights": "random"}, "optim": {"epochs": 2, "batch": 32, "chunk": 16}}
     preset = repository / "configs/presets/bleep-2023.yaml"
-    run = pipeline.fit(Config.load(recipe(tmp_path / "run"), preset, {**small, "tiles": {"pixels": 32}}))
-    pipeline.build_reference(run).save(tmp_path / "run" / "reference")
+    run = fit(Config.load(recipe(tmp_path / "run"), preset, {**small, "tiles": {"pixels": 32}}))
+    build_reference(run).save(tmp_path / "run" / "reference")
     assert "retrieval" in bleep.evaluate([tmp_path / "run"]).rows.index
 
 
 def test_the_recipe_for_both_tasks_gives_both(recipe: Any, repository: Path, tmp_path: Path) -> None:
     config = Config.load(recipe(tmp_path / "run"), repository / "configs/tasks/both.yaml", {"optim": {"epochs": 1}})
-    run = pipeline.fit(config)
-    predictors = pipeline.predictors_of(Run.load(tmp_path / "run"), pipeline.build_reference(run))
+    run = fit(config)
+    predictors = predictors_of(Run.load(tmp_path / "run"), build_reference(run))
     assert set(predictors) == {"retrieval", "regression", "mean of both"}

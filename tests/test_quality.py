@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bleep import pipeline
+from bleep.config import Config
+from bleep.data.toy import noise_ceiling
 from bleep.demo import RECIPE
 from bleep.runs import REFERENCE
-from bleep.settings import Config
-from bleep.tissue.toy import noise_ceiling
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import build_reference
 
 
 def test_the_demo_and_its_recipe_are_the_same() -> None:
@@ -37,7 +39,7 @@ def test_toy_tissue_is_predicted_up_to_its_ceiling(tmp_path: Path) -> None:
 
 
 def test_the_ceiling_is_of_the_noise_alone() -> None:
-    (toy4,) = pipeline.load_split(Config.load(RECIPE)).test
+    (toy4,) = load_split(Config.load(RECIPE)).test
     assert 0.6 < np.mean(noise_ceiling(toy4)) < 0.9
 
 
@@ -55,9 +57,9 @@ def test_real_bulbs_of_another_mouse_are_predicted_better_than_by_the_floors(sha
             "cache": str(tmp_path / "cache"),
         },
     )
-    run = pipeline.fit(config)
-    pipeline.build_reference(run).save(tmp_path / "run" / REFERENCE)
-    table = pipeline.evaluate([tmp_path / "run"])
+    run = fit(config)
+    build_reference(run).save(tmp_path / "run" / REFERENCE)
+    table = evaluate([tmp_path / "run"])
     assert table.leak.status == "none"
     assert table.rows.loc["retrieval", "pcc"] > 0.24
     assert table.rows.loc["retrieval", "pcc"] > table.rows.loc["image-kNN", "pcc"]

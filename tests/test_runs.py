@@ -8,28 +8,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bleep import pipeline
+from bleep.config import Config
+from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
-from bleep.prediction.reference import Reference
+from bleep.retrieval.reference import Reference
 from bleep.runs import Run, newest_run
-from bleep.settings import Config
-from bleep.tissue.tiles import Tiles
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import baselines_of, build_reference, query
 
 
 @pytest.mark.parametrize("task", ["contrastive", "regression"])
 def test_a_saved_and_loaded_run_predicts_the_same_bits(task: str, recipe: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
     config = Config.load(recipe(out, {"loss": {"task": task}, "tiles": {"microns": [64.0, 48.0]}, "image": {"layer": 2}}))
-    fresh = pipeline.fit(config)
+    fresh = fit(config)
     if task == "contrastive":
-        pipeline.build_reference(fresh).save(out / "reference")
+        build_reference(fresh).save(out / "reference")
     loaded = Run.load(out)
     assert loaded.weights_digest() == fresh.weights_digest()
     assert loaded.panel.digest() == fresh.panel.digest()
     assert loaded.facts == fresh.facts
     assert loaded.config == fresh.config
-    tiles = Tiles(pipeline.load_split(config).test, fresh.spec)
-    one, other = (pipeline.query(run, out, tiles)[0] for run in (fresh, loaded))
+    tiles = Tiles(load_split(config).test, fresh.spec)
+    one, other = (query(run, out, tiles)[0] for run in (fresh, loaded))
     np.testing.assert_array_equal(one.expression, other.expression)
     assert np.ptp(one.expression, axis=0).max() > 0
 
@@ -37,9 +39,9 @@ def test_a_saved_and_loaded_run_predicts_the_same_bits(task: str, recipe: Any, t
 def test_a_moved_run_still_predicts(run_copy: Any, trained: dict[str, Path], recipe: Any) -> None:
     moved = run_copy(name="elsewhere")
     run = Run.load(moved)
-    tiles = Tiles(pipeline.load_split(run.config).test, run.spec)
-    here, _ = pipeline.query(run, moved, tiles)
-    there, _ = pipeline.query(Run.load(trained["contrastive"]), trained["contrastive"], tiles)
+    tiles = Tiles(load_split(run.config).test, run.spec)
+    here, _ = query(run, moved, tiles)
+    there, _ = query(Run.load(trained["contrastive"]), trained["contrastive"], tiles)
     np.testing.assert_array_equal(here.expression, there.expression)
 
 
@@ -84,25 +86,25 @@ def test_a_reference_of_other_weights_panel_or_tiles_is_refused(trained: dict[st
 def test_training_on_files_changed_since_is_not_indexed(recipe: Any, copies: Any, tmp_path: Path) -> None:
     root = copies("st2k")
     config = Config.load(recipe(tmp_path / "run", {"data": {"root": str(root)}}))
-    run = pipeline.fit(config)
+    run = fit(config)
     table = root / "toy1" / "alignment_table_toy1.tsv"
     lines = table.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.endswith("\t1"))
     lines[first] = lines[first][:-1] + "0"
     table.write_text("\n".join(lines) + "\n")
     with pytest.raises(MismatchError, match="toy1: its files are not those the run was trained on"):
-        pipeline.build_reference(run)
+        build_reference(run)
     with pytest.raises(MismatchError, match="not those the run was trained on"):
-        pipeline.evaluate([tmp_path / "run"])
+        evaluate([tmp_path / "run"])
 
 
 @pytest.mark.parametrize("batch", ["center", "harmony"])
 def test_a_batch_corrected_run_is_kept_whole_and_answers_with_corrected_values(batch: str, recipe: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
     config = Config.load(recipe(out, {"panel": {"batch": batch}}))
-    fresh = pipeline.fit(config)
-    divided = pipeline.load_split(config)
-    pipeline.build_reference(fresh).save(out / "reference")
+    fresh = fit(config)
+    divided = load_split(config)
+    build_reference(fresh).save(out / "reference")
     loaded, reference = Run.load(out), Reference.load(out / "reference")
     assert loaded.panel.digest() == fresh.panel.digest()
     reference.check(loaded)
@@ -111,16 +113,16 @@ def test_a_batch_corrected_run_is_kept_whole_and_answers_with_corrected_values(b
     np.testing.assert_array_equal(reference.expression.rows(np.arange(len(reference))), corrected)
     assert np.abs(corrected - measured).max() > 0.05
     tiles = loaded.tiles(divided.test)
-    one, other = (pipeline.query(run, out, tiles)[0] for run in (fresh, loaded))
+    one, other = (query(run, out, tiles)[0] for run in (fresh, loaded))
     np.testing.assert_array_equal(one.expression, other.expression)
     assert f"corrected by {batch}" in one.scale
-    floors = pipeline.baselines_of(loaded, loaded.tiles(divided.train))
+    floors = baselines_of(loaded, loaded.tiles(divided.train))
     np.testing.assert_allclose(floors["mean"].predict(tiles).expression[0], corrected.mean(axis=0), atol=1e-4)
     np.testing.assert_array_equal(floors["image-kNN"].values, corrected)
-    table = pipeline.evaluate([out])
+    table = evaluate([out])
     assert f"corrected by {batch}" in table.facts["values"]
     with pytest.raises(MismatchError, match="were not trained on"):
-        pipeline.baselines_of(loaded, tiles)
+        baselines_of(loaded, tiles)
 
 
 def test_the_expression_encoder_is_trained_on_corrected_spots(
@@ -133,17 +135,17 @@ def test_the_expression_encoder_is_trained_on_corrected_spots(
         raise KeyboardInterrupt
 
     config = Config.load(recipe(tmp_path / "run", {"panel": {"batch": "center"}}))
-    monkeypatch.setattr("bleep.pipeline.fitting._dataset", dataset)
+    monkeypatch.setattr("bleep.workflows.fit._dataset", dataset)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.fit(config)
-    half = len(pipeline.load_split(config).train[0])
+        fit(config)
+    half = len(load_split(config).train[0])
     np.testing.assert_allclose(seen["values"][:half].mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(seen["values"][half:].mean(axis=0), 0, atol=1e-4)
 
 
 def test_a_correction_that_is_gone_damaged_or_of_another_run_is_refused(recipe: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    pipeline.fit(Config.load(recipe(out, {"panel": {"batch": "center"}})))
+    fit(Config.load(recipe(out, {"panel": {"batch": "center"}})))
     path = out / "batch.safetensors"
     whole = path.read_bytes()
     for bytes_, words in ((whole[:-9], "is damaged"), (whole[:-9] + b"\x00" * 9, "not the one it was fitted with")):
@@ -157,9 +159,9 @@ def test_a_correction_that_is_gone_damaged_or_of_another_run_is_refused(recipe: 
 
 def test_overwriting_leaves_no_correction_behind(recipe: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    pipeline.fit(Config.load(recipe(out, {"panel": {"batch": "center"}})))
+    fit(Config.load(recipe(out, {"panel": {"batch": "center"}})))
     assert (out / "batch.safetensors").exists()
-    pipeline.fit(Config.load(recipe(out)), overwrite=True)
+    fit(Config.load(recipe(out)), overwrite=True)
     assert not (out / "batch.safetensors").exists()
     assert Run.load(out).panel.batch is None
 
@@ -168,7 +170,7 @@ def test_nothing_is_written_when_one_training_section_is_to_be_corrected(recipe:
     out = tmp_path / "run"
     config = Config.load(recipe(out, {"panel": {"batch": "center"}, "data": {"sections": ["toy1", "toy3"]}}))
     with pytest.raises(DataError, match=r"panel\.batch is center.*toy1 is the only one"):
-        pipeline.fit(config)
+        fit(config)
     assert not out.exists()
 
 
@@ -182,7 +184,7 @@ def test_a_run_of_a_version_without_other_names_or_correction_still_answers(run_
     run = Run.load(folder)
     assert (set(run.panel.others), run.panel.batch) == ({""}, None)
     Reference.load(folder / "reference").check(run)
-    pipeline.query(run, folder, Tiles(pipeline.load_split(run.config).test, run.spec))
+    query(run, folder, Tiles(load_split(run.config).test, run.spec))
 
 
 @pytest.mark.parametrize("inside", ["tune/trials/0003", "real/epochs/2"])

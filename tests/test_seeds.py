@@ -10,16 +10,17 @@ import pytest
 import torch
 import yaml
 
-from bleep import pipeline
-from bleep.encoders.fusion import JOIN
-from bleep.encoders.heads import BEFORE, regression_head
+from bleep.config import Config
+from bleep.data.panel import GenePanel
+from bleep.data.slides import save_png
+from bleep.models.heads import BEFORE, regression_head
+from bleep.models.image import JOIN
 from bleep.records import Batch
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.slides import save_png
 from bleep.training.optimizers import build_optimizer
 from bleep.training.tasks import RegressionTask, task_of
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import open_tiles, predictors_of
 
 SEEDS = Path(__file__).parents[1] / "configs/seeds"
 TRUNKS = {
@@ -89,7 +90,7 @@ class Stepped(NamedTuple):
 
 def step(config: Config) -> Stepped:
     """Take one training step, as the loop does."""
-    divided = pipeline.load_split(config)
+    divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
     run = Run.new(config, panel, divided)
     task = task_of(run.model, config.loss, divided.train, panel)
@@ -167,10 +168,10 @@ def test_recipes_say_what_their_systems_are_known_by() -> None:
 def test_a_recipe_is_trained_kept_and_predicts(table: Path, tmp_path: Path) -> None:
     config = small("inception-resnet-v2-silu", table).dump()
     tiny = {"image": {"trunk": "test_resnet"}, "optim": {"epochs": 2, "keep": [1, 2]}, "out": str(tmp_path / "run")}
-    run = pipeline.fit(Config.load(config, tiny, {"cache": str(tmp_path / "cache")}))
+    run = fit(Config.load(config, tiny, {"cache": str(tmp_path / "cache")}))
     kept = Run.load(tmp_path / "run/epochs/1")
-    tiles = pipeline.open_tiles(table, run)
-    predictor = pipeline.predictors_of(kept, None)["regression"]
+    tiles = open_tiles(table, run)
+    predictor = predictors_of(kept, None)["regression"]
     predicted = predictor.predict(tiles).expression
     assert predicted.shape == (10, GENES)
     assert np.isfinite(predicted).all()

@@ -1,5 +1,5 @@
-import bleep.pipeline
+import bleep.workflows
 
 
 def test_the_package_imports_under_the_shape_checker() -> None:
-    assert bleep.pipeline.fit
+    assert bleep.workflows.fit

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import bleep
-from bleep import pipeline
-from bleep.encoders.dual import DualEncoder
+from bleep.config import Config
+from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.models.models import DualEncoder
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.tissue.tiles import Tiles
+from bleep.workflows.fit import fit
+from bleep.workflows.query import build_reference, predictors_of, query
 
 BOTH = {"loss": {"task": "both"}, "head": {"hidden": 8}}
 
@@ -22,27 +23,27 @@ BOTH = {"loss": {"task": "both"}, "head": {"hidden": 8}}
 def both(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run for both tasks with its index; read it."""
     out = tmp_path_factory.mktemp("both") / "run"
-    run = pipeline.fit(Config.load(recipe(out, BOTH, {"data": {"split": "section", "test": ["toy4"], "val": "group"}})))
-    pipeline.build_reference(run).save(out / "reference")
+    run = fit(Config.load(recipe(out, BOTH, {"data": {"split": "section", "test": ["toy4"], "val": "group"}})))
+    build_reference(run).save(out / "reference")
     return out
 
 
 def test_a_run_for_both_tasks_has_both_predictors_and_both_stand_in_the_table(both: Path) -> None:
     run, reference = Run.load(both), bleep.Reference.load(both / "reference")
-    predictors = pipeline.predictors_of(run, reference)
+    predictors = predictors_of(run, reference)
     assert set(predictors) == {"retrieval", "regression", "mean of both"}
     tiles = Tiles(bleep.load_split(run.config).test, run.spec)
     one, other = (predictors[name].predict(tiles).expression for name in ("retrieval", "regression"))
     assert np.abs(one - other).max() > 0.01
     assert {"retrieval", "regression", "ridge"} <= set(bleep.evaluate([both]).rows.index)
     with pytest.raises(DataError, match="bleep index build"):
-        pipeline.predictors_of(run, None)
+        predictors_of(run, None)
 
 
 def test_a_query_of_a_run_for_both_tasks_retrieves_and_its_head_can_be_asked(both: Path) -> None:
     run = Run.load(both)
     tiles = Tiles(bleep.load_split(run.config).test, run.spec)
-    prediction, reference = pipeline.query(run, both, tiles)
+    prediction, reference = query(run, both, tiles)
     assert reference is not None
     assert prediction.neighbors is not None
     direct = bleep.RegressionPredictor(run).predict(tiles)
@@ -58,8 +59,8 @@ def test_validation_of_a_run_for_both_tasks_is_the_mean_of_the_two(both: Path) -
 
 
 def test_a_run_for_both_tasks_is_not_averaged_with_runs_of_one(recipe: Any, trained: dict[str, Path], tmp_path: Path) -> None:
-    run = pipeline.fit(Config.load(recipe(tmp_path / "run", BOTH, {"optim": {"epochs": 1}})))
-    pipeline.build_reference(run).save(tmp_path / "run" / "reference")
+    run = fit(Config.load(recipe(tmp_path / "run", BOTH, {"optim": {"epochs": 1}})))
+    build_reference(run).save(tmp_path / "run" / "reference")
     with pytest.raises(MismatchError, match="but the first contrastive run has"):
         bleep.evaluate([trained["contrastive"], tmp_path / "run"])
     with pytest.raises(MismatchError, match="but the first both run has"):
@@ -80,20 +81,20 @@ def test_a_contrastive_run_has_no_regression_head_to_ask(trained: dict[str, Path
     ],
 )
 def test_other_losses_go_the_whole_way(loss: dict[str, Any], recipe: Any, tmp_path: Path) -> None:
-    fresh = pipeline.fit(Config.load(recipe(tmp_path / "run", {"loss": loss})))
+    fresh = fit(Config.load(recipe(tmp_path / "run", {"loss": loss})))
     loaded = Run.load(tmp_path / "run")
     assert loaded.weights_digest() == fresh.weights_digest()
     assert isinstance(loaded.model, DualEncoder)
     assert (loaded.model.bias is not None) == ("form" in loss)
-    pipeline.build_reference(loaded).save(tmp_path / "run" / "reference")
+    build_reference(loaded).save(tmp_path / "run" / "reference")
     assert np.isfinite(bleep.evaluate([tmp_path / "run"]).rows["pcc"]).all()
 
 
 def test_losses_that_cannot_be_are_refused_before_anything_is_written(recipe: Any, files: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(ConfigError, match=r"set loss\.targets to hard"):
-        pipeline.fit(Config.load(recipe(out, {"loss": {"form": "siglip"}})))
+        fit(Config.load(recipe(out, {"loss": {"form": "siglip"}})))
     data = {"source": "folder", "root": str(files / "folder" / "train.csv"), "split": "section", "test": ["toy2"]}
     with pytest.raises(DataError, match="ready-cut tiles have no known places"):
-        pipeline.fit(Config.load(recipe(out, {"data": data, "loss": {"near": 150.0}})))
+        fit(Config.load(recipe(out, {"data": data, "loss": {"near": 150.0}})))
     assert not out.exists()

@@ -16,13 +16,15 @@ from typing import Any
 import pandas as pd
 
 os.environ["TQDM_DISABLE"] = "1"
-from bleep import pipeline
+from bleep.config import Config
 from bleep.evaluation import report
 from bleep.files import write_text
-from bleep.prediction.ensemble import MeanOfPredictors
-from bleep.prediction.predictor import Predictor
+from bleep.predictors.base import Predictor
+from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.records import Leak, Scorecard
-from bleep.settings import Config
+from bleep.workflows.evaluate import score_all
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import baselines_of, build_reference, predictors_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ABOUT = (
@@ -95,23 +97,23 @@ def one_row(recipe: Path, over: Over, place: Mapping[str, Any], seeds: int, *, f
             for seed in range(seeds):
                 out = Path(temporary) / f"fold{fold}-seed{seed}"
                 last = {"data": {"fold": fold}, "seed": seed, "out": str(out)}
-                run = pipeline.fit(Config.load(recipe, *over, features, place, last))
-                found = pipeline.predictors_of(run, reference_of(run))
+                run = fit(Config.load(recipe, *over, features, place, last))
+                found = predictors_of(run, reference_of(run))
                 for name, predictor in found.items():
                     members.setdefault(name, []).append(predictor)
-                divided = pipeline.load_split(run.config)
+                divided = load_split(run.config)
                 if floors and seed == 0:
-                    found |= pipeline.baselines_of(run, run.tiles(divided.train))
-                cards += pipeline.score_all(found, run.tiles(divided.test), run)
+                    found |= baselines_of(run, run.tiles(divided.train))
+                cards += score_all(found, run.tiles(divided.test), run)
             if floors:
                 averaged = {f"{name}, seeds averaged": MeanOfPredictors(each) for name, each in members.items()}
-                cards += pipeline.score_all(averaged, run.tiles(divided.test), run)
+                cards += score_all(averaged, run.tiles(divided.test), run)
     return report.compare(cards, kept.data.protocol, Leak("unknown", ""), {}).rows
 
 
 def reference_of(run: Any) -> Any:
     """Return the index of a contrastive run."""
-    return None if run.config.loss.task == "regression" else pipeline.build_reference(run)
+    return None if run.config.loss.task == "regression" else build_reference(run)
 
 
 def _cell(value: float, spread: float) -> str:

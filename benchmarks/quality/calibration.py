@@ -19,20 +19,18 @@ import numpy as np
 import pandas as pd
 
 os.environ["TQDM_DISABLE"] = "1"
-from bleep import pipeline
-from bleep.evaluation.correlation import pearson
+from bleep.config import ABSTAIN, Config
+from bleep.data.panel import GenePanel
+from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.pipeline.calibrating import fit_calibration
-from bleep.pipeline.fitting import refit
-from bleep.pipeline.rehearsing import rehearse
-from bleep.prediction.baselines import ImageKnnPredictor, RidgePredictor
-from bleep.prediction.combined import CombinedPredictor
-from bleep.prediction.ensemble import MeanOfPredictors
-from bleep.prediction.regression import RegressionPredictor
-from bleep.prediction.retrieval import RetrievalPredictor
+from bleep.predictors.baselines import ImageKnnPredictor, RegressionPredictor, RidgePredictor
+from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.ensemble import MeanOfPredictors
+from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.runs import Run
-from bleep.settings import ABSTAIN, Config
-from bleep.tissue.panel import GenePanel
+from bleep.workflows.calibrate import fit_calibration, rehearse
+from bleep.workflows.fit import load_split, refit
+from bleep.workflows.query import build_reference
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINES = REPOSITORY / "benchmarks/results/calibration.jsonl"
@@ -82,11 +80,11 @@ def measured(arguments: argparse.Namespace, here: dict[str, Any]) -> list[dict[s
         "cache": arguments.cache,
     }
     config = Config.load(REPOSITORY / f"configs/{arguments.protocol}.yaml", place)
-    divided = pipeline.load_split(config)
+    divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
     with tempfile.TemporaryDirectory() as temporary:
         run = refit(Run.new(config, panel, divided), divided, panel, Path(temporary) / "run")
-        reference = pipeline.build_reference(run)
+        reference = build_reference(run)
         calibration = fit_calibration(run, divided, rehearse(run, divided, Path(temporary) / "rehearsal"))
     train = run.tiles(divided.train)
     parts = (RetrievalPredictor(run, reference), RegressionPredictor(run))

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bleep import pipeline
 from bleep.cli.flags import add_settings, overrides
-from bleep.settings import Config
+from bleep.config import Config
+from bleep.workflows.fit import fit
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def main() -> None:
                         "seed": seed,
                         "out": out,
                     }
-                    pipeline.fit(Config.load(*arguments.recipes, overrides(arguments), change, place))
+                    fit(Config.load(*arguments.recipes, overrides(arguments), change, place))
                     lines = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
                     scores.append([line["val_score"] for line in lines])
         curve = np.mean(scores, axis=0)

@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from bleep import pipeline
 from bleep.cli.flags import add_settings, load_settings
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
-from bleep.tissue.slides import save_png
-from bleep.tissue.splits import Split
-from bleep.tissue.tiles import TileSpec, cut
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.slides import save_png
+from bleep.data.splits import Split
+from bleep.data.tiles import TileSpec, cut
+from bleep.workflows.fit import load_split
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     add_settings(parser)
     arguments = parser.parse_args()
     config = load_settings(arguments)
-    divided = pipeline.load_split(config)
+    divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
     spec = TileSpec(config.tiles.pixels, config.tiles.microns[:1])
     write(divided, panel, spec, arguments.folder, corrected=arguments.corrected)

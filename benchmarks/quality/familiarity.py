@@ -20,15 +20,16 @@ from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
 os.environ["TQDM_DISABLE"] = "1"
-from bleep import pipeline
+from bleep.config import ABSTAIN, Config
+from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide
 from bleep.files import write_json, write_text
-from bleep.prediction.calibration import calibration_of
-from bleep.prediction.embed import raw_features
+from bleep.predictors.calibration import calibration_of
+from bleep.retrieval.embed import raw_features
 from bleep.runs import Run
-from bleep.settings import ABSTAIN, Config
-from bleep.tissue.section import Section
-from bleep.tissue.slides import ArraySlide
-from bleep.tissue.sources import read_sections
+from bleep.workflows.fit import load_split
+from bleep.workflows.query import best_device
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 FOREIGN, GLASS = 70, 20
@@ -45,11 +46,11 @@ def main() -> None:
     rows = []
     for folder in arguments.run:
         run = Run.load(folder)
-        run.model.to(pipeline.best_device())
+        run.model.to(best_device())
         found = calibration_of(run, folder)
         if found is None:
             raise SystemExit(f"{folder}: is not calibrated; run `bleep calibrate --run {folder}`")
-        divided = pipeline.load_split(run.config)
+        divided = load_split(run.config)
         (held,) = divided.test
         others = {name: foreign(name, Path(root), run) for name, root in (one.split("=") for one in arguments.foreign)}
         others |= {"glass of its slides": glass(run, (*divided.train, *divided.test)), "plain white": white(held)}

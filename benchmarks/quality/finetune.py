@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 os.environ["TQDM_DISABLE"] = "1"
-from bleep import pipeline
+from bleep.config import Config
 from bleep.files import whole, write_json, write_text
-from bleep.settings import Config
+from bleep.workflows.evaluate import score_all
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import baselines_of, build_reference, predictors_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = REPOSITORY / "configs/her2st-c.yaml"
@@ -79,7 +81,7 @@ def arm(base: Tree, out: Path, depth: int | None, image: Tree, rate: float | Non
 
 def fitted(base: Tree, out: Path, name: str, image: Tree, over: Tree | None = None, seed: int = 0) -> Path:
     config = Config.load(RECIPE, base, {"image": image}, over or {}, {"seed": seed, "out": str(out / name)})
-    pipeline.fit(config, resume=True)
+    fit(config, resume=True)
     return out / name
 
 
@@ -106,10 +108,10 @@ def tested(folder: Path) -> dict[str, float]:
     kept = folder / "tested.json"
     if not kept.exists():
         run = pipeline_run(folder)
-        divided = pipeline.load_split(run.config)
-        predictors = pipeline.predictors_of(run, pipeline.build_reference(run))
-        predictors |= {"ridge": pipeline.baselines_of(run, run.tiles(divided.train))["ridge"]}
-        cards = pipeline.score_all(predictors, run.tiles(divided.test), run)
+        divided = load_split(run.config)
+        predictors = predictors_of(run, build_reference(run))
+        predictors |= {"ridge": baselines_of(run, run.tiles(divided.train))["ridge"]}
+        cards = score_all(predictors, run.tiles(divided.test), run)
         write_json(kept, {card.predictor: card.summary["pcc"] for card in cards})
     return json.loads(kept.read_text())
 

@@ -18,9 +18,9 @@ from pathlib import Path
 os.environ["TQDM_DISABLE"] = "1"
 from bleep.cli import app, train
 from bleep.cli.evaluate import PROTOCOLS
+from bleep.config import Config
 from bleep.files import write_json, write_text
-from bleep.prediction.calibration import FACTS, FOLDER
-from bleep.settings import Config
+from bleep.predictors.calibration import FACTS, FOLDER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 UNDER = {"hist2st-785": "her2st-c", "triplex-250": "her2st-c", "hest": "her2st-c"}

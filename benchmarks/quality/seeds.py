@@ -21,20 +21,21 @@ import pandas as pd
 os.environ["TQDM_DISABLE"] = "1"
 from contest_form import write
 
-from bleep import pipeline, runs
-from bleep.evaluation.contest import PARTS, GeneLists, contest_score
-from bleep.evaluation.contest_files import ContestTable
-from bleep.evaluation.correlation import pearson
+from bleep import runs
+from bleep.config import Config
+from bleep.contest.score import PARTS, ContestTable, GeneLists, contest_score
+from bleep.data.panel import GenePanel
+from bleep.data.tiles import TileSpec
+from bleep.evaluation.metrics import pearson
 from bleep.files import write_json, write_text
-from bleep.pipeline.calibrating import calibrate
-from bleep.prediction.baselines import RidgePredictor
-from bleep.prediction.calibration import FOLDER, Calibration
-from bleep.prediction.ensemble import MeanOfPredictors
-from bleep.prediction.predictor import Predictor
+from bleep.predictors.base import Predictor
+from bleep.predictors.baselines import RidgePredictor
+from bleep.predictors.calibration import FOLDER, Calibration
+from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.tiles import TileSpec
+from bleep.workflows.calibrate import calibrate
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import baselines_of, build_reference, open_tiles, predictors_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -123,7 +124,7 @@ def form(root: str, fold: int, out: Path) -> Path:
     if (place / "done").exists():
         return place
     config = Config.load(PROTOCOL, {"data": {"root": root, "fold": fold}})
-    divided = pipeline.load_split(config)
+    divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
     write(divided, panel, TileSpec(config.tiles.pixels, config.tiles.microns[:1]), place, corrected=False)
     table = pd.read_csv(place / "train.csv")
@@ -167,10 +168,10 @@ def one(name: str, row: Row, weights: Mapping[str, str], place: Path, out: Path,
         slug = "".join(letter if letter.isalnum() else "-" for letter in f"{name}{number}")
         last = {"data": {"root": str(place / "train.csv")}, "optim": {"lr": base.optim.lr * rate}, "seed": seed}
         config = Config.load(base.dump(), last, cache, {"out": str(out / slug)})
-        run = pipeline.fit(config, resume=True)
+        run = fit(config, resume=True)
         members.append(predictors(name, run, out / slug))
     found = members[0] if len(members) == 1 else {"regression": MeanOfPredictors([each["regression"] for each in members])}
-    tiles = pipeline.open_tiles(place / "test.csv", run)
+    tiles = open_tiles(place / "test.csv", run)
     truth, train = ContestTable.read(place / "truth.csv"), ContestTable.read(place / "train.csv")
     order = [run.panel.genes.index(gene) for gene in truth.genes]
     known = train.columns(truth.genes).astype(np.float64)
@@ -184,17 +185,17 @@ def predictors(name: str, run: Run, folder: Path) -> dict[str, Predictor]:
     """Return a run's predictors; of the pooled features ridge too; of this library's recipe the combined one and all floors."""
     reference = None
     if run.config.loss.task != "regression":
-        reference = pipeline.build_reference(run)
+        reference = build_reference(run)
         reference.save(folder / runs.REFERENCE)
     if name == POOLED:
-        ridge = RidgePredictor.fit(run, run.tiles(pipeline.load_split(run.config).train))
-        return pipeline.predictors_of(run, reference) | {ridge.name: ridge}
+        ridge = RidgePredictor.fit(run, run.tiles(load_split(run.config).train))
+        return predictors_of(run, reference) | {ridge.name: ridge}
     if name != OWN:
-        return pipeline.predictors_of(run, reference)
+        return predictors_of(run, reference)
     kept = folder / FOLDER
     calibration = Calibration.load(kept) if (kept / "calibration.json").exists() else calibrate(run, folder)
-    floors = pipeline.baselines_of(run, run.tiles(pipeline.load_split(run.config).train))
-    return pipeline.predictors_of(run, reference, calibration) | floors
+    floors = baselines_of(run, run.tiles(load_split(run.config).train))
+    return predictors_of(run, reference, calibration) | floors
 
 
 def scored(predicted: np.ndarray, truth: ContestTable, lists: GeneLists) -> dict[str, float]:

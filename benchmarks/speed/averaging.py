@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from bleep.files import write_json, write_text
-from bleep.prediction.averaging import averaged, weighted_mean
-from bleep.prediction.expression import ExpressionStore
-from bleep.prediction.storing import open_expression, stored, write_expression
+from bleep.predictors.neighbor_mean import averaged, weighted_mean
 from bleep.records import Neighbors
+from bleep.retrieval.reference.expression_store import ExpressionStore
+from bleep.retrieval.reference.expression_writer import open_expression, stored, write_expression
 
 SPOTS, GENES, QUERIES, K, FILLED, PASSES = 6_992, 3_467, 2_000, 50, 0.15, 5
 LOOPS = ("loop as published, float64", "the same, weighted", "loop over float32 rows", "the same, weighted ")

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bleep import pipeline
+from bleep.config import Config
 from bleep.files import write_json, write_text
-from bleep.pipeline.streaming import Output, Query
 from bleep.runs import Run
-from bleep.settings import Config
+from bleep.workflows.fit import fit
+from bleep.workflows.query import build_reference, open_predictor, open_tiles, share_features
+from bleep.workflows.stream import Output, Query, write_query
 
 TIMES = 3
 
@@ -42,8 +43,8 @@ def main() -> None:
             "out": str(root / "run"),
             "cache": str(asked.cache),
         }
-        run = pipeline.fit(Config.load("configs/her2st-c.yaml", over))
-        pipeline.build_reference(run).save(root / "run/reference")
+        run = fit(Config.load("configs/her2st-c.yaml", over))
+        build_reference(run).save(root / "run/reference")
         shutil.copytree(asked.root / asked.section, root / "tissue" / asked.section)
         rows = [measured(root) for _ in range(asked.times)]
     forward, query = (min(row[name] for row in rows) for name in ("forward_s", "query_s"))
@@ -72,12 +73,12 @@ def measured(root: Path) -> dict[str, float]:
     loaded = Run.load(root / "run")
     run = Run(loaded.config.model_copy(update={"cache": root / "cache"}), loaded.model, loaded.panel, loaded.facts)
     begun = time.process_time()
-    predictor, reference = pipeline.open_predictor(run, root / "run")
-    tiles = pipeline.open_tiles(root / "tissue", run)
+    predictor, reference = open_predictor(run, root / "run")
+    tiles = open_tiles(root / "tissue", run)
     opened = time.process_time()
-    pipeline.share_features(run, tiles)
+    share_features(run, tiles)
     known = time.process_time()
-    pipeline.write_query(Query(run, predictor, reference, tiles), Output(root / "p.h5ad"))
+    write_query(Query(run, predictor, reference, tiles), Output(root / "p.h5ad"))
     done = time.process_time()
     images = torch.from_numpy(np.asarray(tiles.images(range(len(tiles)))))
     trunk, batch = run.model.trunk, run.config.query.batch

@@ -25,19 +25,19 @@ from anndata import AnnData
 from PIL import Image
 from scipy import sparse
 
+from bleep.config import Config
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.slides import PictureSlide
+from bleep.data.splits import Split
 from bleep.features import FeatureReader
-from bleep.features.kept import KeptFeatures
+from bleep.features.cache import KeptFeatures
 from bleep.files import write_json, write_text
-from bleep.prediction.reference import Reference, identity
-from bleep.prediction.search import build_index, choose_kind
-from bleep.prediction.storing import stored
 from bleep.records import Leak
+from bleep.retrieval.index import build_index, choose_kind
+from bleep.retrieval.reference import Reference, identity
+from bleep.retrieval.reference.expression_writer import stored
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
-from bleep.tissue.slides import PictureSlide
-from bleep.tissue.splits import Split
 
 DIM, CLUSTERS, FILLED, SIDE, STEP = 256, 500, 0.1, 1800, 4.0
 ABOUT = (
@@ -154,14 +154,14 @@ def made_reference(folder: Path, spots: int) -> str:
 
 def made_slide(run: Run, root: Path, tiles: int) -> None:
     """Write a blank slide whose mask gives about so many tiles, and keep made-up features of them."""
-    from bleep import pipeline
+    from bleep.workflows.slides import open_slides
 
     rows = round(tiles / (SIDE // STEP))
     Image.fromarray(np.full((SIDE, SIDE, 3), 200, np.uint8)).save(root / "slide.png", compress_level=1)
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[: rows * int(STEP)] = 255
     Image.fromarray(mask).save(root / "mask.png")
-    found = pipeline.open_slides([root / "slide.png"], run, 1.0, STEP, root / "mask.png")
+    found = open_slides([root / "slide.png"], run, 1.0, STEP, root / "mask.png")
     reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
     (section,) = found.sections
     kept = KeptFeatures.open(root / "cache/features", reader._key(section, found.spec))

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bleep.evaluation.exploration_style import Drawing, save
-from bleep.evaluation.figures.calibration import error_by_uncertainty
-from bleep.evaluation.figures.gene_relations import gene_relations
-from bleep.evaluation.figures.gene_scores import ranked, variances
-from bleep.evaluation.figures.joint_space import METHODS, joint_space
-from bleep.evaluation.figures.tissue_maps import gene_map
-from bleep.evaluation.page import Nearest, Page, TissueView, write_page
 from bleep.files import write_json, write_text
+from bleep.viz.figures.genes import gene_relations, ranked, variances
+from bleep.viz.figures.joint_embedding import METHODS, joint_space
+from bleep.viz.figures.style import Drawing, save
+from bleep.viz.figures.tissue_maps import gene_map
+from bleep.viz.figures.training import error_by_uncertainty
+from bleep.viz.page import Nearest, Page, TissueView, write_page
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SPOTS, GENES, SIDE, K = 5_000, 2_000, 10_000, 20

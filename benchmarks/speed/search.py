@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bleep.config import IndexConfig
 from bleep.files import write_json, write_text
-from bleep.prediction.search import FlatIndex, build_index, facts, measure
-from bleep.prediction.search.exact import QUERIES, ROWS
-from bleep.settings import IndexConfig
+from bleep.retrieval.index import FlatIndex, build_index, facts
+from bleep.retrieval.index import tuning as measure
+from bleep.retrieval.index.flat import QUERIES, ROWS
 
 DIM, ASKED, K, GROUPS, INNER, MAPS = 256, 2000, 50, 200, 16, 8
 HNSW_MOST = 100_000

@@ -28,13 +28,13 @@ from anndata import AnnData
 from PIL import Image
 from torchvision.transforms import functional
 
+from bleep.data import tiles as store
+from bleep.data.datasets import TileDataset
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide, PyramidSlide
+from bleep.data.tiles import Tiles, TileSpec, cut
+from bleep.data.toy import toy_section
 from bleep.files import write_json, write_text
-from bleep.tissue import store
-from bleep.tissue.datasets import TileDataset
-from bleep.tissue.section import Section
-from bleep.tissue.slides import ArraySlide, PyramidSlide
-from bleep.tissue.tiles import Tiles, TileSpec, cut
-from bleep.tissue.toy import toy_section
 
 SIDE, PIXELS, SPOTS, BATCH, PASSES = 8192, 224, 4096, 256, 3
 SPEC = TileSpec(PIXELS, (224.0,))

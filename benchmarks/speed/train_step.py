@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from bleep.encoders.dual import DualEncoder
-from bleep.encoders.image import build_trunk
+from bleep.config import Config
 from bleep.files import write_json, write_text
+from bleep.models.image import build_trunk
+from bleep.models.models import DualEncoder
 from bleep.records import Batch
-from bleep.settings import Config
+from bleep.training.checkpoint import Journal
 from bleep.training.gradcache import backward
-from bleep.training.journal import Journal
 from bleep.training.loop import EpochBatches, train
 from bleep.training.optimizers import build_optimizer
 from bleep.training.tasks import ContrastiveTask, task_of

@@ -17,13 +17,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
-    from bleep import pipeline
-    from bleep.prediction.calibration import FOLDER
+    from bleep.predictors.calibration import FOLDER
     from bleep.runs import Run
+    from bleep.workflows.calibrate import calibrate
+    from bleep.workflows.query import best_device
 
     run = Run.load(folder)
-    run.model.to(pipeline.best_device())
-    report: dict[str, Any] = pipeline.calibrate(run, folder, arguments.folds).report
+    run.model.to(best_device())
+    report: dict[str, Any] = calibrate(run, folder, arguments.folds).report
     print(f"{folder / FOLDER}: fitted on {report['spots']} training spots, left out as {', '.join(report['left out'])}")
     if "weights" in report:
         print(f"weights of neighbours: {report['weights']}")

@@ -31,7 +31,7 @@ def _docs(arguments: argparse.Namespace) -> int:
 
 def settings_markdown() -> str:
     """Return a table of every setting, a part for each section of the tree."""
-    from bleep.settings import describe_fields
+    from bleep.config import describe_fields
 
     lines: list[str] = []
     part = ""

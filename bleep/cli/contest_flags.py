@@ -8,10 +8,10 @@ from bleep.cli.runs import named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bleep.prediction.predictor import Predictor
-    from bleep.prediction.submission import Submission
+    from bleep.contest.submission import Submission
+    from bleep.data.tiles import Tiles
+    from bleep.predictors.base import Predictor
     from bleep.runs import Run
-    from bleep.tissue.tiles import Tiles
 
 FILES = ("submission", "truth", "train")
 """Tables that a submission is scored by."""
@@ -57,7 +57,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a submission, or runs, by the contest's protocol."""
-    from bleep.pipeline import contest
+    from bleep.workflows import contest
 
     top = TOP if arguments.top is None else arguments.top
     if arguments.submission is not None:
@@ -90,7 +90,7 @@ def submission_of(arguments: argparse.Namespace, run: "Run", tiles: "Tiles") -> 
         DataError, MismatchError: the sample is no such table, or its IDs or genes are not those to predict.
 
     """
-    from bleep.prediction.submission import Submission, find_sample
+    from bleep.contest.submission import Submission, find_sample
 
     if arguments.genes is not None:
         if arguments.sample is not None:

@@ -65,7 +65,7 @@ def _devices() -> list[str]:
 
 
 def _faiss() -> list[str]:
-    from bleep.prediction.search import facts
+    from bleep.retrieval.index import facts
 
     found = facts()
     print(f"FAISS {found['version']} ({found['options']}), {found['gpus']} GPUs")

@@ -17,9 +17,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _ensemble(arguments: argparse.Namespace) -> int:
-    from bleep import pipeline
+    from bleep.workflows.experiment import save_ensemble
 
-    weights = pipeline.save_ensemble(arguments.runs, arguments.out, arguments.weights)
+    weights = save_ensemble(arguments.runs, arguments.out, arguments.weights)
     for folder, weight in zip(arguments.runs, weights, strict=True):
         print(f"{weight:.3f}  {folder}")
     print(f"next: bleep query --images FOLDER --run {arguments.out}")

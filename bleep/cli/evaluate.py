@@ -31,15 +31,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return contest_flags.evaluate(arguments)
     look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
-    from bleep import pipeline
     from bleep.evaluation import report
-    from bleep.pipeline.picturing import check_genes
+    from bleep.workflows.evaluate import evaluate
+    from bleep.workflows.figures import check_genes
 
     if arguments.genes:
         check_genes(folders, arguments.genes)
-    table = pipeline.evaluate(
-        folders, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file
-    )
+    table = evaluate(folders, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file)
     written = report.save(table, arguments.out or folders[0])
     print(report.as_text(table))
     if arguments.all_scores:

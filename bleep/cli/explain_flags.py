@@ -9,10 +9,10 @@ from bleep.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-    from bleep.prediction.predictor import Predictor
-    from bleep.prediction.reference import Reference
+    from bleep.data.tiles import Tiles
+    from bleep.predictors.base import Predictor
+    from bleep.retrieval.reference import Reference
     from bleep.runs import Run
-    from bleep.tissue.tiles import Tiles
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +47,12 @@ def rows_to_explain(arguments: argparse.Namespace, tiles: "Tiles", reference: "R
 
     Raises:
         ConfigError: a tile of that name is not there.
-        DataError, MismatchError: see `bleep.pipeline.explaining.check_explaining`.
+        DataError, MismatchError: see `bleep.workflows.explain.check_explaining`.
 
     """
     if not _asked(arguments):
         return None
-    from bleep.pipeline import explaining
+    from bleep.workflows import explain as explaining
 
     explaining.check_explaining(_folder(arguments), reference)
     if arguments.explain is None:
@@ -71,7 +71,7 @@ def explain(
     """Draw and write the explanations that were asked for."""
     if rows is None or reference is None:
         return
-    from bleep.pipeline import explaining
+    from bleep.workflows import explain as explaining
 
     folder = _folder(arguments)
     explaining.save_explanations(explaining.explain(run, predictor, reference, tiles, rows), folder)

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.geojson is None and arguments.spatialdata is None:
         raise ConfigError("bleep export: say what to write, with --geojson OUT or --spatialdata OUT.zarr")
-    from bleep.evaluation import handing_over
+    from bleep.viz import export as handing_over
 
     with handing_over.opened(arguments.predictions) as predicted:
         if arguments.geojson is not None:

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from bleep.config import Config, describe_fields
 from bleep.errors import ConfigError
-from bleep.settings import Config, describe_fields
 
 LISTS = ("list of names", "list of numbers")
 

@@ -8,7 +8,7 @@ from bleep.cli.flags import add_settings, overrides
 from bleep.cli.runs import add_run, named_run
 
 if TYPE_CHECKING:
-    from bleep.prediction.reference import Reference
+    from bleep.retrieval.reference import Reference
     from bleep.runs import Run
 
 
@@ -46,17 +46,18 @@ def _build(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
     from dataclasses import replace
 
-    from bleep import pipeline
+    from bleep.config import Config
     from bleep.runs import REFERENCE, Run
-    from bleep.settings import Config
+    from bleep.workflows.fit import is_main_process
+    from bleep.workflows.query import best_device, build_reference, help_build_reference
 
     run = Run.load(folder)
     config = Config.load(run.config.dump(), overrides(arguments))
-    run.model.to(pipeline.best_device())
-    if not pipeline.is_main_process():
-        pipeline.help_build_reference(run)
+    run.model.to(best_device())
+    if not is_main_process():
+        help_build_reference(run)
         return 0
-    reference = pipeline.build_reference(replace(run, config=config))
+    reference = build_reference(replace(run, config=config))
     reference.save(folder / REFERENCE)
     print(f"{folder / REFERENCE}: {_holds(reference)}")
     print(f"next: bleep query --images FOLDER --run {folder}")
@@ -65,7 +66,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _info(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments)
-    from bleep.prediction.reference import Reference
+    from bleep.retrieval.reference import Reference
     from bleep.runs import REFERENCE
 
     reference = Reference.load(folder / REFERENCE)
@@ -79,10 +80,10 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _add(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments)
-    from bleep import pipeline
-    from bleep.pipeline import indexing
+    from bleep.workflows import index as indexing
+    from bleep.workflows.query import best_device
 
-    run.model.to(pipeline.best_device())
+    run.model.to(best_device())
     sections = indexing.read_measured(run, arguments.images, arguments.sections, arguments.patient)
     reference = indexing.add_sections(run, folder, sections, allow_held_out=arguments.allow_held_out)
     print(f"added {sum(map(len, sections))} spots of {', '.join(section.name for section in sections)}")
@@ -91,21 +92,21 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def _remove(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
-    from bleep.pipeline import indexing
+    from bleep.workflows import index as indexing
 
     return _told(folder, indexing.remove_spots(folder, arguments.section, arguments.patient))
 
 
 def _merge(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
-    from bleep.pipeline import indexing
+    from bleep.workflows import index as indexing
 
     return _told(folder, indexing.merge_references(folder, arguments.other))
 
 
 def _verify(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments)
-    from bleep.prediction.reference import verify
+    from bleep.retrieval.reference import verify
     from bleep.runs import REFERENCE
 
     reference, measured = verify(folder / REFERENCE)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from bleep.prediction.predictor import Predictor
-    from bleep.prediction.reference import Reference
+    from bleep.data.tiles import Tiles
+    from bleep.predictors.base import Predictor
     from bleep.records import Table
+    from bleep.retrieval.reference import Reference
     from bleep.runs import Run
-    from bleep.tissue.tiles import Tiles
 
 MOST = 30_000
 """Tiles that a page can show."""
@@ -55,12 +55,12 @@ def check(arguments: argparse.Namespace) -> None:
 def show_evaluation(arguments: argparse.Namespace, folders: Sequence[Path], table: "Table") -> None:
     """Write the page and the figures of a comparison that were asked for."""
     if arguments.report is not None:
-        from bleep.evaluation.page import write_page
-        from bleep.pipeline.reporting import evaluation_page
+        from bleep.viz.page import write_page
+        from bleep.workflows.report import evaluation_page
 
         _written(arguments.report, write_page(evaluation_page(folders, table), arguments.report))
     if arguments.figures is not None:
-        from bleep.pipeline.picturing import picture
+        from bleep.workflows.figures import picture
 
         for name, finding in picture(folders, table, arguments.figures, arguments.genes, arguments.heat_maps).items():
             print(f"{arguments.figures / name}.png: {finding}")
@@ -86,8 +86,8 @@ def show_query(
     """Write the page of a prediction, where one was asked for."""
     if arguments.report is None:
         return
-    from bleep.evaluation.page import write_page
-    from bleep.pipeline.reporting import query_page
+    from bleep.viz.page import write_page
+    from bleep.workflows.report import query_page
 
     page = query_page(run, tiles, predictor.predict(tiles), reference)
     _written(arguments.report, write_page(page, arguments.report))

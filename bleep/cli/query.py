@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, get_args
 
 from bleep.cli import contest_flags, explain_flags, look_flags
 from bleep.cli.runs import add_run, named_run
+from bleep.config import ABSTAIN, WeightsName
 from bleep.errors import ConfigError
-from bleep.settings import ABSTAIN, WeightsName
 
 if TYPE_CHECKING:
+    from bleep.data.tiles import Tiles
     from bleep.runs import Run
-    from bleep.tissue.tiles import Tiles
 
 SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")
 NUMBERS = ("mpp", "k", "step", "pixel_limit")
@@ -56,41 +56,43 @@ def _query(arguments: argparse.Namespace) -> int:
     explain_flags.check(arguments)
     look_flags.check(arguments)
     folder = named_run(arguments.run)
-    from bleep import pipeline
+    from bleep.workflows.experiment import fitted, open_any, open_run
+    from bleep.workflows.fit import is_main_process
+    from bleep.workflows.query import best_device, share_features, warn_of_trained
+    from bleep.workflows.slides import mask_places, save_masks
+    from bleep.workflows.stream import Output, Query, check_query, write_query
 
     genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
-    output = pipeline.Output(out, genes, arguments.dtype, resume=arguments.resume)
-    run = pipeline.open_run(folder)
-    run.model.to(pipeline.best_device())
-    main = pipeline.is_main_process()
+    output = Output(out, genes, arguments.dtype, resume=arguments.resume)
+    run = open_run(folder)
+    run.model.to(best_device())
+    main = is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
-    predictor, reference = (
-        pipeline.open_any(run, folder, arguments.k, arguments.weights, arguments.abstain) if main else (None, None)
-    )
+    predictor, reference = open_any(run, folder, arguments.k, arguments.weights, arguments.abstain) if main else (None, None)
     tiles = _open(arguments, run)
     look_flags.check_size(arguments, tiles)
     submission = contest_flags.submission_of(arguments, run, tiles)
     if predictor is None:
-        pipeline.share_features(run, tiles)
+        share_features(run, tiles)
         return 0
     explained = explain_flags.rows_to_explain(arguments, tiles, reference)
     if arguments.save_mask is not None:
-        pipeline.mask_places(tiles, arguments.save_mask)
-    pipeline.warn_of_trained(run, tiles)
+        mask_places(tiles, arguments.save_mask)
+    warn_of_trained(run, tiles)
     flags = {"k": arguments.k, "weights": arguments.weights, "abstain": arguments.abstain}
-    flags["fitted"] = pipeline.fitted(predictor)
-    query = pipeline.Query(run, predictor, reference, tiles, flags)
-    pipeline.check_query(query, output)
-    pipeline.share_features(run, tiles)
+    flags["fitted"] = fitted(predictor)
+    query = Query(run, predictor, reference, tiles, flags)
+    check_query(query, output)
+    share_features(run, tiles)
     if submission is not None:
         contest_flags.submit(submission, predictor, tiles, out)
         return 0
-    path, *beside = pipeline.write_query(query, output)
+    path, *beside = write_query(query, output)
     print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes, {run.panel.words()}")
     for table in beside:
         print(f"{table}: which reference spots each tile used, with their weights")
     if arguments.save_mask is not None:
-        for place in pipeline.save_masks(tiles, arguments.save_mask):
+        for place in save_masks(tiles, arguments.save_mask):
             print(f"{place}: the mask used; edit it and give it back with --mask")
     explain_flags.explain(arguments, run, predictor, reference, tiles, explained)
     look_flags.show_query(arguments, run, predictor, reference, tiles)
@@ -98,11 +100,12 @@ def _query(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace, run: "Run") -> "Tiles":
-    from bleep import pipeline
+    from bleep.workflows.query import open_tiles
+    from bleep.workflows.slides import open_slides
 
     if arguments.slides is None:
-        return pipeline.open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit)
-    return pipeline.open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit)
+        return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit)
+    return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit)
 
 
 def _check(arguments: argparse.Namespace) -> None:

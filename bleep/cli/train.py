@@ -29,10 +29,10 @@ def command(argv: Sequence[str]) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
-    from bleep import pipeline
+    from bleep.workflows.fit import fit, is_main_process
 
-    run = pipeline.fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
-    if pipeline.is_main_process():
+    run = fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
+    if is_main_process():
         print(f"{config.out}: trained on {sum(s.spots for s in run.facts.train)} spots, kept epoch {run.facts.epoch}")
         step = "bleep index build" if config.loss.task != "regression" else "bleep query --images FOLDER"
         print(f"next: {step} --run {config.out}")

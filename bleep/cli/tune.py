@@ -33,14 +33,14 @@ def _tune(arguments: argparse.Namespace) -> int:
     if arguments.trials < 1:
         raise ConfigError(f"--trials {arguments.trials}: expected a number above 0")
     config = load_settings(arguments)
-    from bleep.training.space import read_space
+    from bleep.training.search_space import read_space
 
     space = read_space(arguments.space, config)
     out: Path = arguments.out or Path("runs/tune") / f"{config.out.name}-{arguments.space.stem}"
     storage: str | None = arguments.storage
     if storage is not None and "://" not in storage:
         storage = f"sqlite:///{storage}"
-    from bleep.pipeline.tuning import BEST, tune
+    from bleep.workflows.tune import BEST, tune
 
     tuned = tune(config, space, arguments.trials, out, storage, keep_all=arguments.keep_all)
     ends = [one.state for one in tuned.tried]

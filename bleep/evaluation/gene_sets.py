@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
 from bleep.evaluation.spatial import morans_i, neighbour_graph
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
-from bleep.tissue.slides import MosaicSlide
 
 SIZE = 50
 """Genes in each set, as in the literature."""

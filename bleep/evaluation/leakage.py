@@ -7,12 +7,12 @@ import pandas as pd
 from jaxtyping import Float, UInt64
 from scipy import sparse
 
+from bleep.config import PanelConfig
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.splits import Split
 from bleep.errors import BleepError
 from bleep.records import Fitted, LeakFinding, LeakReport
-from bleep.settings import PanelConfig
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
-from bleep.tissue.splits import Split
 
 KINDS: Mapping[str, str] = {
     "random split": "test spots lie between training spots",

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from bleep.evaluation import leakage, paired, peers
-from bleep.evaluation.bootstrap import section_interval
+from bleep.evaluation import leakage
+from bleep.evaluation import protocols as peers
+from bleep.evaluation import statistics as paired
 from bleep.evaluation.scorecard import SCORES, meaning
+from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
 from bleep.records import Leak, LeakReport, Scorecard, Table
 

@@ -10,10 +10,8 @@ from jaxtyping import Float32, Float64, Int
 from scipy import sparse
 
 from bleep.errors import MismatchError
-from bleep.evaluation.correlation import pearson, ranked
-from bleep.evaluation.deviation import DeviationState
 from bleep.evaluation.gene_sets import LIST, OF_TEST
-from bleep.evaluation.intervals import interval_scores
+from bleep.evaluation.metrics import DeviationState, interval_scores, pearson, ranked
 from bleep.evaluation.spatial import Windows, morans_i, neighbour_graph, structural_similarity
 from bleep.records import Prediction, Scorecard
 
@@ -93,7 +91,7 @@ def score(
     """Compare a prediction of one section with what was measured there; with a `Truth`, by all scores.
 
     `gene_sets` maps a score's name, such as `pcc_heg50`, to columns of the panel. Genes whose measured values do not vary are
-    left out of means; a prediction that does not vary has r = 0 (see `bleep.evaluation.correlation`).
+    left out of means; a prediction that does not vary has r = 0 (see `bleep.evaluation.metrics`).
 
     Raises:
         MismatchError: the shapes differ, or the prediction is of several sections.

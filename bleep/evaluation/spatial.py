@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from bleep.evaluation.correlation import FLAT, Column
+from bleep.evaluation.metrics import FLAT, Column
 
 Places = Float64[np.ndarray, "spots 2"]
 Values = Float[np.ndarray, "spots genes"]

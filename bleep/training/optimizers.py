@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from bleep.encoders.image import ImageTrunk, Pace
-from bleep.settings import OptimConfig, OptimizerName
+from bleep.config import OptimConfig, OptimizerName
+from bleep.models.image import ImageTrunk, Pace
 
 OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
     "adamw": lambda groups, momentum: AdamW(groups),

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from bleep.config import Config, OptimConfig, ScheduleName
 from bleep.errors import ConfigError
-from bleep.settings import Config, OptimConfig, ScheduleName
-from bleep.training.journal import Progress
+from bleep.training.checkpoint import Progress
 
 
 def _cosine(share: float, falls: int, config: OptimConfig) -> float:

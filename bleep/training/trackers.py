@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from bleep.config import Config
 from bleep.errors import ConfigError, DataError
-from bleep.settings import Config
 
 PROJECT = "bleep"
 """Name under which runs are tracked."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
-from bleep.training.space import Among, Space
+from bleep.training.search_space import Among, Space
 
 try:
     import optuna

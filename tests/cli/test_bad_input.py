@@ -12,7 +12,7 @@ import yaml
 
 from bleep.cli import app
 from bleep.cli import train as train_command
-from bleep.tissue.slides import save_png
+from bleep.data.slides import save_png
 
 Fails = Callable[..., str]
 
@@ -421,13 +421,14 @@ def test_no_index(fails: Fails, run_copy: Any, files: Path) -> None:
 def test_an_index_of_another_run(fails: Fails, run_copy: Any, files: Path, recipe: Any, tmp_path: Path) -> None:
     import shutil
 
-    from bleep import pipeline
-    from bleep.settings import Config
+    from bleep.config import Config
+    from bleep.workflows.fit import fit
+    from bleep.workflows.query import build_reference
 
-    other = pipeline.fit(Config.load(recipe(tmp_path / "other", {"seed": 5, "optim": {"epochs": 1}})))
+    other = fit(Config.load(recipe(tmp_path / "other", {"seed": 5, "optim": {"epochs": 1}})))
     run = run_copy()
     shutil.rmtree(run / "reference")
-    pipeline.build_reference(other).save(run / "reference")
+    build_reference(other).save(run / "reference")
     for command in (["query", "--images", files / "folder" / "test.csv", "--mpp", "1"], ["evaluate"], ["index", "info"]):
         fails([*command, "--run", run], "was built with other weights", "bleep index build")
 
@@ -435,7 +436,7 @@ def test_an_index_of_another_run(fails: Fails, run_copy: Any, files: Path, recip
 def test_the_vectors_of_another_index(fails: Fails, run_copy: Any, files: Path) -> None:
     import numpy as np
 
-    from bleep.prediction.search import FlatIndex
+    from bleep.retrieval.index import FlatIndex
 
     run = run_copy()
     FlatIndex.build(np.eye(7, 16, dtype=np.float32)).save(run / "reference" / "index.faiss")
@@ -445,7 +446,7 @@ def test_the_vectors_of_another_index(fails: Fails, run_copy: Any, files: Path) 
 def test_the_vectors_of_an_index_of_another_width(fails: Fails, run_copy: Any, files: Path) -> None:
     import numpy as np
 
-    from bleep.prediction.search import FlatIndex
+    from bleep.retrieval.index import FlatIndex
 
     run = run_copy()
     rows = len(FlatIndex.load(run / "reference" / "index.faiss"))
@@ -537,7 +538,7 @@ def test_killed_while_predictions_are_written(
 
 
 @pytest.mark.parametrize(
-    "target", ["pandas.DataFrame.to_parquet", "bleep.prediction.reference.storage.write_json"], ids=["spots", "manifest"]
+    "target", ["pandas.DataFrame.to_parquet", "bleep.retrieval.reference.storage.write_json"], ids=["spots", "manifest"]
 )
 def test_killed_while_the_index_is_written(
     target: str, run_copy: Any, tmp_path: Path, state: Any, monkeypatch: pytest.MonkeyPatch

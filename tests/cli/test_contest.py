@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep import pipeline
 from bleep.cli import app
 from bleep.cli import train as train_command
-from bleep.settings import Config
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.splits import split
-from bleep.tissue.tiles import TileSpec
+from bleep.config import Config
+from bleep.data.panel import GenePanel
+from bleep.data.splits import split
+from bleep.data.tiles import TileSpec
+from bleep.workflows.fit import fit, load_split
 
 SMALL = ("--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--optim.batch", "32")
 
@@ -164,7 +164,7 @@ def test_a_run_with_held_out_tissue_is_scored_beside_its_floors(
 ) -> None:
     for seed in (0, 1):
         tree = recipe(tmp_path / f"seed{seed}", {"loss": {"task": "regression"}, "optim": {"epochs": 1}, "seed": seed})
-        pipeline.fit(Config.load(tree))
+        fit(Config.load(tree))
     command = ["evaluate", "--protocol", "dacon", "--run", "seed0", "seed1", "--top", "5"]
     assert app.main(command) == 0
     said = capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_a_training_table_of_the_contests_size_is_read_in_seconds(tmp_path: Path
     import shutil
     import time
 
-    from bleep.evaluation.contest_files import ContestTable
+    from bleep.contest.score import ContestTable
 
     rows, genes = 250, 3467
     tile = next((contest / "train").iterdir())
@@ -204,7 +204,7 @@ def test_a_training_table_of_the_contests_size_is_read_in_seconds(tmp_path: Path
     table.to_csv(tmp_path / "train.csv", index=False)
     for path in table["path"]:
         shutil.copy(tile, tmp_path / path)
-    from bleep.tissue.sources import read_sections
+    from bleep.data.readers import read_sections
 
     began = time.process_time()
     (section,) = read_sections(Config.load({"data": {"root": str(tmp_path / "train.csv")}}).data)
@@ -222,7 +222,7 @@ def test_the_round_trip_works_on_real_tissue(
         repository / "configs/her2st-c.yaml",
         {"data": {"root": str(shared / "data/her2st"), "sections": ["C2", "C3"], "folds": 2}, "panel": {"size": 40}},
     )
-    divided = pipeline.load_split(config)
+    divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
     form = tmp_path / "form"
     script.write(divided, panel, TileSpec(64, (154.56,)), form, corrected=True)

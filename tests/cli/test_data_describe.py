@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bleep.cli import app
-from bleep.pipeline import describing
+from bleep.workflows import describe as describing
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bleep.cli import app
-from bleep.tissue import downloads
+from bleep.data import downloads
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -6,17 +6,19 @@ from typing import Any
 import pytest
 import yaml
 
-from bleep import pipeline
 from bleep.cli import app
-from bleep.settings import Config
-from bleep.tissue import cutting, store, tiles
+from bleep.config import Config
+from bleep.data import tiles
+from bleep.data import tiles as cutting
+from bleep.data import tiles as store
+from bleep.workflows.fit import fit
 
 
 def test_tiles_are_kept_once_and_train_to_the_same_weights(
     recipe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = recipe(tmp_path / "run", {"image": {"train": "full"}, "optim": {"epochs": 1}})
-    straight = pipeline.fit(Config.load(tree, {"out": str(tmp_path / "straight"), "cache": str(tmp_path / "empty")}))
+    straight = fit(Config.load(tree, {"out": str(tmp_path / "straight"), "cache": str(tmp_path / "empty")}))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
     for expected in (False, True):
         assert app.main(["data", "tile", "--config", str(tmp_path / "recipe.yaml")]) == 0
@@ -29,7 +31,7 @@ def test_tiles_are_kept_once_and_train_to_the_same_weights(
 
     for module in (cutting, store, tiles):
         monkeypatch.setattr(module, "cut", never)
-    kept = pipeline.fit(Config.load(tree))
+    kept = fit(Config.load(tree))
     assert kept.weights_digest() == straight.weights_digest()
 
 

@@ -86,11 +86,12 @@ def test_what_is_not_there_is_not_removed(fails: Fails, run_copy: Run) -> None:
 
 
 def test_an_index_of_another_run_is_not_merged(fails: Fails, run_copy: Run, recipe: Any, tmp_path: Path) -> None:
-    from bleep import pipeline
-    from bleep.settings import Config
+    from bleep.config import Config
+    from bleep.workflows.fit import fit
+    from bleep.workflows.query import build_reference
 
-    other = pipeline.fit(Config.load(recipe(tmp_path / "other", {"seed": 5, "optim": {"epochs": 1}})))
-    pipeline.build_reference(other).save(tmp_path / "other" / "reference")
+    other = fit(Config.load(recipe(tmp_path / "other", {"seed": 5, "optim": {"epochs": 1}})))
+    build_reference(other).save(tmp_path / "other" / "reference")
     fails(["index", "merge", tmp_path / "other", "--run", run_copy()], "other weights", "only indexes of one run")
     fails(["index", "merge", tmp_path / "gone", "--run", tmp_path / "other"], "gone: there is no index")
 

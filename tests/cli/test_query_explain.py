@@ -80,7 +80,7 @@ def test_a_folder_of_other_things_is_left_alone(files: Path, trained: dict[str, 
 
 
 def test_without_matplotlib_the_extra_is_named(files: Path, trained: dict[str, Path], fails: Fails, monkeypatch: Any) -> None:
-    from bleep.pipeline import explaining
+    from bleep.workflows import explain as explaining
 
     monkeypatch.setattr(explaining.importlib.util, "find_spec", lambda name: None)
     fails(words(files, trained["contrastive"], "--explain", 1), "bleep-st[plots]")

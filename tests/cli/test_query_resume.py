@@ -12,23 +12,22 @@ import anndata
 import numpy as np
 import pytest
 
-from bleep import pipeline
 from bleep.cli import app
 from bleep.runs import Run
 
 SLOWLY = """
 import sys, time
-from bleep.pipeline import streaming
-streaming.ROWS = 8
-streaming.Output.__init__.__defaults__ = (*streaming.Output.__init__.__defaults__[:-1], 8)
-kept = streaming.Parts.add
+from bleep.workflows import stream
+stream.ROWS = 8
+stream.Output.__init__.__defaults__ = (*stream.Output.__init__.__defaults__[:-1], 8)
+kept = stream.Parts.add
 def add(parts, prediction):
     kept(parts, prediction)
     print("kept", len(parts), flush=True)
     time.sleep(0.5)
 if "slowly" in sys.argv:
     sys.argv.remove("slowly")
-    streaming.Parts.add = add
+    stream.Parts.add = add
 from bleep.cli import app
 from bleep.runs import Run
 sys.exit(app.main(sys.argv[1:]))
@@ -86,7 +85,7 @@ WORLD = """
 import atexit, os
 def tell():
     import sys
-    if "bleep.features.reader" in sys.modules and "RANK" in os.environ:
+    if "bleep.features.extractor" in sys.modules and "RANK" in os.environ:
         import torch.distributed as dist
         from bleep.features import reader
         with open(os.environ["TELL"] + "/rank" + os.environ["RANK"], "w") as file:

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bleep import pipeline
 from bleep.cli import app
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide
+from bleep.data.tiles import Tiles
+from bleep.data.toy import toy_section
 from bleep.runs import Run
-from bleep.tissue.section import Section
-from bleep.tissue.slides import ArraySlide
-from bleep.tissue.tiles import Tiles
-from bleep.tissue.toy import toy_section
+from bleep.workflows.query import query as query_run
 
 Fails = Callable[..., str]
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tissue" / "slide_files.py")))
@@ -64,7 +64,7 @@ def test_a_slide_is_predicted_as_a_direct_cut_from_its_pixels(
     found = query(FILES.svs(tmp_path / "slide.svs", pixels, mpp=1.0), "--step", 40, task=task)
     assert len(found) > 100
     run = Run.load(trained[task])
-    expected, _ = pipeline.query(run, trained[task], Tiles((of_array(run, pixels, found),), run.spec))
+    expected, _ = query_run(run, trained[task], Tiles((of_array(run, pixels, found),), run.spec))
     assert list(found.var_names) == list(run.panel.genes)
     np.testing.assert_allclose(found.X, expected.expression, rtol=1e-4, atol=1e-5)
     assert np.asarray(found.X).std(axis=0).max() > 0.01
@@ -80,7 +80,7 @@ def test_a_coarser_level_gives_nearly_the_same(
         FILES.ome(tmp_path / name, pixels, 1.0, 1.0)
     found = query(tmp_path / name, "--step", 40)
     run = Run.load(trained["contrastive"])
-    expected, _ = pipeline.query(run, trained["contrastive"], Tiles((of_array(run, pixels, found),), run.spec))
+    expected, _ = query_run(run, trained["contrastive"], Tiles((of_array(run, pixels, found),), run.spec))
     gap = np.abs(found.X - expected.expression).mean()
     assert gap < 0.5 * np.asarray(expected.expression).std(axis=0).mean()
 
@@ -298,9 +298,9 @@ def test_a_run_that_never_knew_its_scale_refuses_slides(
 MEMORY = """
 import json, resource, sys
 from pathlib import Path
-from bleep.settings import DataConfig
-from bleep.tissue.sources import read_sections
-from bleep.tissue.tiles import TileSpec, cut
+from bleep.config import DataConfig
+from bleep.data.readers import read_sections
+from bleep.data.tiles import TileSpec, cut
 (section,) = read_sections(DataConfig(source="wsi", root=Path(sys.argv[1])), Path(sys.argv[2]))
 for row in range(len(section)):
     cut(section, row, TileSpec(32, (64.0,)))

@@ -67,7 +67,7 @@ def test_the_best_of_the_trials_can_be_trained_with(tune: Tune, tmp_path: Path, 
 def test_the_same_command_goes_on_where_it_stopped(
     tune: Tune, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bleep.pipeline import tuning
+    from bleep.workflows import tune as tuning
 
     fit, fitted = tuning.fit, []
 
@@ -156,7 +156,7 @@ def test_several_processes_of_one_trial_are_refused(fails: Any, tune: Tune, monk
 
 
 def test_without_optuna_the_extra_is_named(fails: Any, tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("bleep.pipeline.tuning", "bleep.training.tuning"):
+    for name in ("bleep.workflows.tune", "bleep.training.tuning"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
     fails(tune(), "pip install 'bleep-st[tune]'")

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
+from bleep.contest.score import ContestTable, GeneLists, contest_score
 from bleep.errors import DataError, MismatchError
-from bleep.evaluation.contest import GeneLists, contest_score
-from bleep.evaluation.contest_files import ContestTable
 
 
 def r(predicted: np.ndarray, measured: np.ndarray) -> float:

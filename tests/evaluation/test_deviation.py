@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from bleep.evaluation.deviation import DeviationState
+from bleep.evaluation.metrics import DeviationState
 
 
 @pytest.fixture

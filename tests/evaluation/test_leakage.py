@@ -10,19 +10,19 @@ import pytest
 import torch
 
 import bleep
+from bleep.config import Config, PanelConfig
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide
+from bleep.data.splits import Split
 from bleep.errors import MismatchError
 from bleep.evaluation import leakage
 from bleep.evaluation.report import as_text, save
 from bleep.files import read_json, write_json
-from bleep.pipeline.auditing import audit
-from bleep.prediction.reference import build
 from bleep.records import Fitted, Leak, LeakReport
+from bleep.retrieval.reference import build
 from bleep.runs import Run
-from bleep.settings import Config, PanelConfig
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
-from bleep.tissue.slides import ArraySlide
-from bleep.tissue.splits import Split
+from bleep.workflows.evaluate import audit
 
 NONE = Leak("none", "nothing shared")
 

@@ -16,16 +16,16 @@ from sklearn.preprocessing import StandardScaler
 import bleep
 from bleep.cli import app
 from bleep.cli import evaluate as command
+from bleep.config import Config
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.evaluation import peers
+from bleep.evaluation import protocols as peers
 from bleep.evaluation.protocols import OURS, PROTOCOLS, Protocol, genes_digest, named
 from bleep.evaluation.report import as_text
 from bleep.files import read_json
-from bleep.pipeline.protocols import Marking, ProbePredictor
-from bleep.prediction.embed import tile_features
 from bleep.records import Scorecard
+from bleep.retrieval.embed import tile_features
 from bleep.runs import Run
-from bleep.settings import Config
+from bleep.workflows.scoring import Marking, ProbePredictor
 
 FROZEN = {
     "her2st-c": "b26736b41143",
@@ -214,11 +214,11 @@ def test_a_run_that_names_a_protocol_and_keeps_to_it_carries_its_hash(
     folder = run_copy("regression")
     (folder / "config.yaml").write_text((folder / "config.yaml").read_text().replace("protocol: ''", "protocol: mine"))
     mine = made_up(name="mine", labels="panel", test=("toy3", "toy4"), inflates="it is a toy")
-    monkeypatch.setattr("bleep.pipeline.protocols.PROTOCOLS", {"mine": mine})
+    monkeypatch.setattr("bleep.workflows.scoring.PROTOCOLS", {"mine": mine})
     text = as_text(bleep.evaluate([folder]))
     assert f"protocol mine [{mine.digest()}]" in text
     assert "inflated by: it is a toy" in text
     assert "incomplete" not in text
     for departed in ({"settings": {"panel.size": 99}}, {"gene_list": "0" * 64}, {"spots": {"toy3": 57}}):
-        monkeypatch.setattr("bleep.pipeline.protocols.PROTOCOLS", {"mine": replace(mine, **departed)})
+        monkeypatch.setattr("bleep.workflows.scoring.PROTOCOLS", {"mine": replace(mine, **departed)})
         assert "hash" not in as_text(bleep.evaluate([folder]))

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from bleep.errors import DataError, MismatchError
-from bleep.evaluation import ranking
-from bleep.evaluation.intervals import interval_scores
-from bleep.evaluation.ranking import ranking_scores, true_ranks
+from bleep.evaluation import metrics as ranking
+from bleep.evaluation.metrics import interval_scores, ranking_scores, true_ranks
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bleep.config import PanelConfig
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import report
 from bleep.evaluation.gene_sets import MARKERS, gene_sets, listed, marker_sets, more_gene_sets, sets_of_test
 from bleep.evaluation.scorecard import SCORES, Truth, meaning, score
 from bleep.evaluation.spatial import morans_i, neighbour_graph
 from bleep.records import Leak, Prediction, Scorecard
-from bleep.settings import PanelConfig
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.section import Section
 
 LEAK = Leak("none", "no patient of the test tissue was trained on")
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.encoders.heads import Standardizer
-from bleep.encoders.image import ImageTrunk, build_trunk
-from bleep.features import FeatureReader, kept, reader
-from bleep.features.moments import Moments
-from bleep.settings import ImageConfig
-from bleep.tissue.section import Section
-from bleep.tissue.slides import ArraySlide
-from bleep.tissue.tiles import Tiles, TileSpec
+from bleep.config import ImageConfig
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide
+from bleep.data.tiles import Tiles, TileSpec
+from bleep.features import FeatureReader
+from bleep.features import cache as kept
+from bleep.features import extractor as reader
+from bleep.features.extractor import Moments
+from bleep.models.heads import Standardizer
+from bleep.models.image import ImageTrunk, build_trunk
 
 SPEC = TileSpec(32, (64.0,))
 

@@ -12,13 +12,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from bleep import pipeline
-from bleep.encoders.image import build_trunk
+from bleep.config import Config
 from bleep.errors import ConfigError
 from bleep.features import trunk_digest
+from bleep.models.image import build_trunk
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.training.journal import Journal
+from bleep.training.checkpoint import Journal
+from bleep.workflows.fit import fit
 
 LORA = {"image": {"train": "lora", "trunk": "test_vit", "lora_rank": 2}, "optim": {"trunk_lr": 1e-2, "epochs": 2}}
 
@@ -42,7 +42,7 @@ def test_blocks_begin_to_learn_one_after_another_from_the_end(
     config = Config.load(recipe(tmp_path / "out", over))
     torch.manual_seed(config.seed)
     start = build_trunk(config.image, 32)[0].state_dict()
-    pipeline.fit(config)
+    fit(config)
     blocks = [{name.split(".")[1] for name in changed(start, state)} for state in seen]
     assert blocks == [set(), set(), {"layer4"}, {"layer4"}, {"layer4", "layer3"}, {"layer4", "layer3"}]
 
@@ -51,7 +51,7 @@ def test_adapters_alone_learn_and_the_run_comes_back(recipe: Any, tmp_path: Path
     config = Config.load(recipe(tmp_path / "out", LORA))
     torch.manual_seed(config.seed)
     start = build_trunk(config.image, 32)[0]
-    run = pipeline.fit(config)
+    run = fit(config)
     moved = changed(start.state_dict(), run.model.trunk.state_dict())
     assert moved
     assert all(".lora_" in name for name in moved)
@@ -94,8 +94,8 @@ def test_the_average_is_scored_and_kept(recipe: Any, tmp_path: Path, monkeypatch
         save(self, model, optimizer, progress, average)
 
     monkeypatch.setattr(Journal, "save", saving)
-    plain = pipeline.fit(Config.load(recipe(tmp_path / "plain")))
-    averaged = pipeline.fit(Config.load(recipe(tmp_path / "averaged", {"optim": {"ema": 0.9}})))
+    plain = fit(Config.load(recipe(tmp_path / "plain")))
+    averaged = fit(Config.load(recipe(tmp_path / "averaged", {"optim": {"ema": 0.9}})))
     assert averaged.weights_digest() != plain.weights_digest()
     for name, parameter in averaged.model.named_parameters():
         if parameter.requires_grad:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from bleep import pipeline
+from bleep.config import Config
 from bleep.errors import ConfigError
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.training.journal import Journal
+from bleep.training.checkpoint import Journal
+from bleep.workflows.fit import fit
 
 VALIDATED = {"data": {"split": "section", "test": ["toy4"], "val": "group"}}
 REGRESSION = {"loss": {"task": "regression"}, "head": {"hidden": 8, "dropout": 0.2}}
@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[dict[str, Any], ...]] = {
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     kind: str, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = pipeline.fit(Config.load(recipe(tmp_path / "whole", *KINDS[kind])))
+    whole = fit(Config.load(recipe(tmp_path / "whole", *KINDS[kind])))
     broken = Config.load(recipe(tmp_path / "broken", *KINDS[kind]))
     write = Journal.write
 
@@ -40,9 +40,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 
     monkeypatch.setattr(Journal, "write", stop)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.fit(broken)
+        fit(broken)
     monkeypatch.setattr(Journal, "write", write)
-    assert pipeline.fit(broken, resume=True).weights_digest() == whole.weights_digest()
+    assert fit(broken, resume=True).weights_digest() == whole.weights_digest()
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "broken")]
     rates = [[line.split('"lr": ')[1].split(",")[0] for line in log] for log in logs]
     assert rates[0] == rates[1]
@@ -56,14 +56,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 def test_a_kept_epoch_is_the_run_of_a_training_of_that_length(ema: float, recipe: Any, tmp_path: Path) -> None:
     steady = {"batch": 32, "schedule": "constant", "warmup": 0.0, "ema": ema}
     long = Config.load(recipe(tmp_path / "long", REGRESSION, {"optim": {"epochs": 4, "keep": [1, 2], **steady}}))
-    pipeline.fit(long)
-    short = pipeline.fit(Config.load(recipe(tmp_path / "short", REGRESSION, {"optim": {"epochs": 2, **steady}})))
+    fit(long)
+    short = fit(Config.load(recipe(tmp_path / "short", REGRESSION, {"optim": {"epochs": 2, **steady}})))
     kept = Run.load(tmp_path / "long" / "epochs" / "2")
     assert kept.weights_digest() == short.weights_digest() != Run.load(tmp_path / "long").weights_digest()
     assert (kept.config.optim.epochs, kept.config.optim.keep, kept.facts.epoch) == (2, (), 1)
     assert kept.config.model_copy(update={"out": Path("x")}) == short.config.model_copy(update={"out": Path("x")})
     assert sorted(path.name for path in (tmp_path / "long" / "epochs").iterdir()) == ["1", "2"]
-    pipeline.fit(long.model_copy(update={"optim": long.optim.model_copy(update={"keep": ()})}), overwrite=True)
+    fit(long.model_copy(update={"optim": long.optim.model_copy(update={"keep": ()})}), overwrite=True)
     assert not (tmp_path / "long" / "epochs").exists()
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from bleep import pipeline
+from bleep.config import Config
 from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.training.journal import Journal
+from bleep.training.checkpoint import Journal
 from bleep.training.loop import EpochBatches
+from bleep.workflows.fit import fit
 
 KINDS: dict[str, dict[str, Any]] = {
     "contrastive": {"head": {"dropout": 0.2}},
@@ -104,17 +104,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     kind: str, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = (KINDS[kind], {"optim": {"epochs": 6, "batch": 32, **KINDS[kind].get("optim", {})}})
-    whole = pipeline.fit(Config.load(recipe(tmp_path / "whole", *over)))
+    whole = fit(Config.load(recipe(tmp_path / "whole", *over)))
     broken = Config.load(recipe(tmp_path / "broken", *over))
     release = interrupted_at(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.fit(broken)
+        fit(broken)
     release()
     assert [line["epoch"] for line in logged(tmp_path / "broken")] == [0, 1, 2]
     with pytest.raises(DataError, match="has not finished"):
         Run.load(tmp_path / "broken")
     torch.manual_seed(12345)
-    resumed = pipeline.fit(broken, resume=True)
+    resumed = fit(broken, resume=True)
     assert resumed.weights_digest() == whole.weights_digest()
     assert resumed.facts.epoch == whole.facts.epoch
     assert logged(tmp_path / "broken") == logged(tmp_path / "whole")
@@ -127,14 +127,14 @@ def test_resuming_a_finished_run_returns_it(run_copy: Any, trained: dict[str, Pa
     config = Config.load(out / "config.yaml", {"out": str(out)})
     (out / "config.yaml").write_text((out / "config.yaml").read_text().replace(str(trained["contrastive"]), str(out)))
     before = (out / "model.safetensors").stat().st_mtime_ns
-    again = pipeline.fit(config, resume=True)
+    again = fit(config, resume=True)
     assert again.weights_digest() == Run.load(trained["contrastive"]).weights_digest()
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_the_same_seed_gives_the_same_run_and_another_gives_another(recipe: Any, tmp_path: Path) -> None:
     digests = [
-        pipeline.fit(Config.load(recipe(tmp_path / name, {"seed": seed}))).weights_digest()
+        fit(Config.load(recipe(tmp_path / name, {"seed": seed}))).weights_digest()
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert digests[0] == digests[1] != digests[2]
@@ -145,7 +145,7 @@ def test_the_best_epoch_is_kept_and_training_stops_early(recipe: Any, tmp_path: 
         "data": {"split": "section", "test": ["toy4"], "val": "group"},
         "optim": {"epochs": 40, "batch": 32, "patience": 2, "lr": 0.05},
     }
-    run = pipeline.fit(Config.load(recipe(tmp_path / "out", over)))
+    run = fit(Config.load(recipe(tmp_path / "out", over)))
     lines = logged(tmp_path / "out")
     scores = [line["val_score"] for line in lines]
     assert run.facts.epoch == int(np.argmax(scores))
@@ -155,10 +155,10 @@ def test_the_best_epoch_is_kept_and_training_stops_early(recipe: Any, tmp_path: 
 def test_a_frozen_trunk_is_not_changed_by_training(recipe: Any, tmp_path: Path) -> None:
     config = Config.load(recipe(tmp_path / "out"))
     torch.manual_seed(config.seed)
-    from bleep.encoders.image import build_trunk
+    from bleep.models.image import build_trunk
 
     before = build_trunk(config.image, 32)[0].state_dict()
-    after = pipeline.fit(config).model.trunk.state_dict()
+    after = fit(config).model.trunk.state_dict()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=0, atol=0)
 
@@ -170,11 +170,11 @@ def test_a_trunk_that_learns_is_changed_by_training_but_not_its_batch_statistics
     over = {"image": {"train": train}, "optim": {"trunk_lr": 1e-3, "epochs": 2}}
     config = Config.load(recipe(tmp_path / "out", over))
     torch.manual_seed(config.seed)
-    from bleep.encoders.image import build_trunk
+    from bleep.models.image import build_trunk
 
     trunk = build_trunk(config.image, 32)[0]
     learning = {name for name, parameter in trunk.named_parameters() if parameter.requires_grad}
-    after = pipeline.fit(config).model.trunk.state_dict()
+    after = fit(config).model.trunk.state_dict()
     moved = {name for name, value in trunk.state_dict().items() if not torch.equal(after[name], value)}
     assert moved
     assert moved <= learning
@@ -183,4 +183,4 @@ def test_a_trunk_that_learns_is_changed_by_training_but_not_its_batch_statistics
 def test_a_loss_that_is_no_number_is_said_so(recipe: Any, tmp_path: Path) -> None:
     config = Config.load(recipe(tmp_path / "out", {"loss": {"task": "regression"}, "optim": {"lr": 1e30, "epochs": 20}}))
     with pytest.raises(ConfigError, match=r"lower optim\.lr"):
-        pipeline.fit(config)
+        fit(config)

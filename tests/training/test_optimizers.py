@@ -8,9 +8,9 @@ import torch
 from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
-from bleep.encoders.image import build_trunk
-from bleep.settings import ImageConfig, OptimConfig, OptimizerName
-from bleep.training.journal import Journal, Progress
+from bleep.config import ImageConfig, OptimConfig, OptimizerName
+from bleep.models.image import build_trunk
+from bleep.training.checkpoint import Journal, Progress
 from bleep.training.optimizers import OPTIMIZERS, build_optimizer, drop_sleeping, set_rate
 
 

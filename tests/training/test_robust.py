@@ -17,14 +17,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from bleep import pipeline, runs
+from bleep import runs
 from bleep.cli import train as train_command
+from bleep.config import Config
+from bleep.data.datasets import TileDataset
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.tissue.datasets import TileDataset
-from bleep.training import journal as journal_module
-from bleep.training.journal import Journal
+from bleep.training import checkpoint as journal_module
+from bleep.training.checkpoint import Journal
+from bleep.workflows.fit import fit
 
 LEARNING = {"image": {"train": "last"}, "optim": {"epochs": 5, "batch": 32, "trunk_lr": 1e-3}}
 
@@ -68,7 +69,7 @@ def same(one: Path, other: Path) -> None:
 def test_sigterm_ends_training_with_its_own_code_and_resuming_gives_the_uninterrupted_run(
     recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pipeline.fit(Config.load(recipe(tmp_path / "whole", LEARNING)))
+    fit(Config.load(recipe(tmp_path / "whole", LEARNING)))
     before = signal.getsignal(signal.SIGTERM)
     release = at_epoch(2, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
     out = tmp_path / "out"
@@ -88,7 +89,7 @@ def test_sigterm_at_the_last_step_of_an_epoch_saves_that_epoch_first(
     single = {"image": {"train": "last"}, "optim": {"epochs": 5, "batch": 512}}
     at_epoch(2, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
     with pytest.raises(StoppedError, match="every epoch before 3 is kept"):
-        pipeline.fit(Config.load(recipe(tmp_path / "out", single)))
+        fit(Config.load(recipe(tmp_path / "out", single)))
     assert [line["epoch"] for line in logged(tmp_path / "out")] == [0, 1, 2]
 
 
@@ -97,7 +98,7 @@ def test_sigterm_in_the_last_epochs_last_step_lets_the_run_end(
 ) -> None:
     single = {"image": {"train": "last"}, "optim": {"epochs": 3, "batch": 512}}
     at_epoch(2, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
-    assert pipeline.fit(Config.load(recipe(tmp_path / "out", single))).facts.epoch == 2
+    assert fit(Config.load(recipe(tmp_path / "out", single))).facts.epoch == 2
 
 
 def started(repository: Path, recipe_path: Path, *more: str, processes: int = 1) -> subprocess.Popen[str]:
@@ -176,7 +177,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_the_last_state_stays(
     place: str, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     over = {"data": {"split": "section", "test": ["toy4"], "val": "group"}, "optim": {"epochs": 5, "batch": 32}}
-    pipeline.fit(Config.load(recipe(tmp_path / "whole", over)))
+    fit(Config.load(recipe(tmp_path / "whole", over)))
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
         if place == "model":
@@ -234,7 +235,7 @@ def test_weights_that_are_no_numbers_never_replace_a_state(
 ) -> None:
     out = tmp_path / "out"
     over = {"loss": {"task": "regression"}, "optim": {"epochs": 4}, "image": {"train": "last"}}
-    whole = pipeline.fit(Config.load(recipe(tmp_path / "whole", over)))
+    whole = fit(Config.load(recipe(tmp_path / "whole", over)))
     clip, steps = torch.nn.utils.clip_grad_norm_, [0]
 
     def exploding(parameters: Any, *rest: Any, **more: Any) -> Any:
@@ -247,16 +248,16 @@ def test_weights_that_are_no_numbers_never_replace_a_state(
     with monkeypatch.context() as patch:
         patch.setattr("torch.nn.utils.clip_grad_norm_", exploding)
         with pytest.raises(ConfigError, match="weights are no numbers after epoch 2"):
-            pipeline.fit(Config.load(recipe(out, over)))
+            fit(Config.load(recipe(out, over)))
     assert all(value.isfinite().all() for value in load_file(out / "state" / "last.safetensors").values())
     assert [line["epoch"] for line in logged(out)] == [0, 1]
-    assert pipeline.fit(Config.load(recipe(out, over)), resume=True).weights_digest() == whole.weights_digest()
+    assert fit(Config.load(recipe(out, over)), resume=True).weights_digest() == whole.weights_digest()
 
 
 def test_a_loss_that_is_no_number_ends_training_within_a_step(recipe: Any, tmp_path: Path) -> None:
     config = Config.load(recipe(tmp_path / "out", {"loss": {"task": "regression"}, "optim": {"lr": 1e30, "epochs": 20}}))
     with pytest.raises(ConfigError, match=r"no number in epoch \d+, step \d+: lower optim\.lr|weights are no numbers"):
-        pipeline.fit(config)
+        fit(config)
     states = tmp_path / "out" / "state" / "last.safetensors"
     assert not states.exists() or all(value.isfinite().all() for value in load_file(states).values())
 
@@ -282,7 +283,7 @@ def test_the_death_of_a_reading_process_is_said_in_a_sentence_and_the_state_stay
     with pytest.raises(DataError, match="has not finished"):
         Run.load(out)
     over["optim"]["workers"] = 0
-    pipeline.fit(Config.load(recipe(tmp_path / "whole", over)))
+    fit(Config.load(recipe(tmp_path / "whole", over)))
     over["optim"]["workers"] = 1
     assert told(out, recipe(out, over), capsys, "--resume")[0] == 0
     same(out, tmp_path / "whole")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from bleep.config import Config, OptimConfig
 from bleep.errors import ConfigError
-from bleep.settings import Config, OptimConfig
-from bleep.training.journal import Progress
+from bleep.training.checkpoint import Progress
 from bleep.training.optimizers import set_rate
 from bleep.training.schedules import after_epoch, check_schedule, factor, least_rate
 

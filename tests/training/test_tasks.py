@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.encoders.dual import DualEncoder
-from bleep.encoders.image import build_trunk
+from bleep.config import Config
+from bleep.data.readers import read_sections
 from bleep.errors import ConfigError, DataError
-from bleep.settings import Config
-from bleep.tissue.sources import read_sections
+from bleep.models.image import build_trunk
+from bleep.models.models import DualEncoder
 from bleep.training.tasks import ContrastiveTask, places_of, task_of
 
 SCRIPT = Path(__file__).with_name("two_processes.py")

@@ -9,18 +9,17 @@ import torch
 from scipy import sparse
 
 import bleep
-from bleep import pipeline
-from bleep.encoders.image import build_trunk
-from bleep.encoders.links import CountLink
-from bleep.encoders.regressor import Regressor
+from bleep.config import Config, LossConfig, PanelConfig
+from bleep.data.panel import GenePanel
+from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.losses.regression import pearson_distance
+from bleep.models.heads import CountLink
+from bleep.models.image import build_trunk
+from bleep.models.losses.regression import pearson_distance
+from bleep.models.models import Regressor
 from bleep.runs import Run
-from bleep.settings import Config, LossConfig, PanelConfig
-from bleep.tissue.panel import GenePanel
-from bleep.tissue.tiles import Tiles
-from bleep.training.tasks import RegressionTask, task_of
-from bleep.training.terms import Terms, counts_of
+from bleep.training.tasks import RegressionTask, Terms, counts_of, task_of
+from bleep.workflows.fit import fit
 
 TEAM = {"mse": 1.0, "pearson": 1.0, "heg_mse": 5.0, "hvg_mse": 2.0, "top": 3}
 
@@ -54,7 +53,7 @@ def test_the_loss_is_the_weighted_sum_over_genes_chosen_on_training_spots(hvg: s
 
 def test_the_two_rules_of_variable_genes_differ_and_means_of_0_or_less_come_last(panel: GenePanel) -> None:
     assert panel.top(3, "cv").tolist() != panel.top(3, "variance").tolist()
-    from bleep.tissue.normalise import ranked
+    from bleep.data.normalize import ranked
 
     found = ranked(np.array([1.0, -1.0, 0.0, 2.0]), np.array([1.0, 9.0, 9.0, 16.0]), "cv")
     assert found.tolist() == [3, 0, 1, 2]
@@ -124,7 +123,7 @@ def test_the_likelihood_finds_rate_and_dispersion_of_drawn_counts(panel: GenePan
     exposure = rng.uniform(0.5, 2, (spots, 1))
     drawn = rng.negative_binomial(dispersion, dispersion / (dispersion + rate * exposure), (spots, 12))
     from bleep.records import Batch
-    from bleep.training.terms import Counts
+    from bleep.training.tasks import Counts
 
     model, whole = regressor(nb=1.0, mse=0.0)
     torch.nn.init.zeros_(model.head.weight)
@@ -153,7 +152,7 @@ def test_the_likelihood_finds_rate_and_dispersion_of_drawn_counts(panel: GenePan
     ids=["weighted sum", "counts", "both"],
 )
 def test_losses_go_the_whole_way_and_a_loaded_run_predicts_the_same(over: dict[str, Any], recipe: Any, tmp_path: Path) -> None:
-    run = pipeline.fit(Config.load(recipe(tmp_path / "run", over)))
+    run = fit(Config.load(recipe(tmp_path / "run", over)))
     loaded = Run.load(tmp_path / "run")
     assert loaded.weights_digest() == run.weights_digest()
     tiles = Tiles(bleep.load_split(run.config).test, run.spec)
@@ -168,6 +167,6 @@ def test_losses_go_the_whole_way_and_a_loaded_run_predicts_the_same(over: dict[s
 def test_runs_on_different_scales_are_not_averaged_and_the_reason_is_said(recipe: Any, tmp_path: Path) -> None:
     for scale in ("zscore", "minmax"):
         tree = recipe(tmp_path / scale, {"loss": {"task": "regression"}, "panel": {"scale": scale}, "optim": {"epochs": 1}})
-        pipeline.fit(Config.load(tree))
+        fit(Config.load(tree))
     with pytest.raises(MismatchError, match=r"their losses are on different scales and say nothing of each other"):
         bleep.evaluate([tmp_path / "zscore", tmp_path / "minmax"])

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from bleep import pipeline
+from bleep.config import Config
 from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
-from bleep.settings import Config
 from bleep.training import trackers
 from bleep.training.trackers import accelerator_of, flat
+from bleep.workflows.fit import fit
 
 
 def test_a_tracker_that_is_not_installed_is_said_in_a_sentence_and_nothing_is_written(
@@ -20,7 +20,7 @@ def test_a_tracker_that_is_not_installed_is_said_in_a_sentence_and_nothing_is_wr
 ) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"optim\.tracker trackio needs the extra track: pip install"):
-        pipeline.fit(Config.load(recipe(tmp_path / "out", {"optim": {"tracker": "trackio"}})))
+        fit(Config.load(recipe(tmp_path / "out", {"optim": {"tracker": "trackio"}})))
     assert not (tmp_path / "out").exists()
 
 
@@ -38,8 +38,8 @@ def test_tensorboard_gets_the_line_of_every_epoch(recipe: Any, tmp_path: Path) -
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path / "out"
-    pipeline.fit(Config.load(recipe(out, {"optim": {"tracker": "tensorboard"}})))
-    plain = pipeline.fit(Config.load(recipe(tmp_path / "plain")))
+    fit(Config.load(recipe(out, {"optim": {"tracker": "tensorboard"}})))
+    plain = fit(Config.load(recipe(tmp_path / "plain")))
     assert plain.weights_digest() == Run.load(out).weights_digest()
     found = EventAccumulator(str(out / "bleep"))
     found.Reload()

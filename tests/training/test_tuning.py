@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 import pytest
 
+from bleep.config import Config
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
-from bleep.settings import Config
-from bleep.training.space import Among, Between, nested, read_space
+from bleep.training.search_space import Among, Between, nested, read_space
 from bleep.training.tuning import Study, Trial
 
 SPACE = {"optim.lr": Between(1e-4, 1e-1, log=True, whole=False), "head.dim": Among((8, 16, 32))}

@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from bleep import pipeline
-from bleep.encoders.dual import DualEncoder
-from bleep.encoders.image import ImageTrunk
-from bleep.prediction.embed import tile_features
+from bleep.config import Config
+from bleep.models.image import ImageTrunk
+from bleep.models.models import DualEncoder
+from bleep.retrieval.embed import tile_features
 from bleep.runs import Run
-from bleep.settings import Config
-from bleep.training.journal import Journal
+from bleep.training.checkpoint import Journal
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import build_reference
 
 LEARNS = {"image": {"train": "full"}, "optim": {"epochs": 2, "trunk_lr": 1e-3}}
 
 
 def digest(recipe: Any, out: Path, *over: dict[str, Any]) -> str:
-    return pipeline.fit(Config.load(recipe(out, *over))).weights_digest()
+    return fit(Config.load(recipe(out, *over))).weights_digest()
 
 
 def test_jitter_changes_a_trunk_that_learns_and_nothing_under_a_frozen_one(recipe: Any, tmp_path: Path) -> None:
@@ -39,8 +41,8 @@ def test_hidden_genes_change_a_contrastive_run_and_no_regression(recipe: Any, tm
 
 def test_hidden_genes_are_the_training_means_whatever_the_scale(recipe: Any, tmp_path: Path) -> None:
     over = {"panel": {"scale": "minmax"}, "optim": {"gene_dropout": 0.3}}
-    run = pipeline.fit(Config.load(recipe(tmp_path / "run", over)))
-    values = np.concatenate([run.panel.apply(section) for section in pipeline.load_split(run.config).train])
+    run = fit(Config.load(recipe(tmp_path / "run", over)))
+    values = np.concatenate([run.panel.apply(section) for section in load_split(run.config).train])
     assert values.mean(axis=0).min() > 0.05
     assert isinstance(run.model, DualEncoder)
     np.testing.assert_allclose(run.model.expression_encoder.hide.mean.cpu().numpy(), values.mean(axis=0), rtol=1e-4)
@@ -60,7 +62,7 @@ def test_chunks_see_the_tiles_that_the_whole_step_sees(recipe: Any, tmp_path: Pa
     counts = []
     for chunk in (None, 5):
         seen.clear()
-        pipeline.fit(Config.load(recipe(tmp_path / str(chunk), over, {"optim": {"chunk": chunk}})))
+        fit(Config.load(recipe(tmp_path / str(chunk), over, {"optim": {"chunk": chunk}})))
         counts.append(dict(seen))
     whole, chunked = counts
     assert len(whole) > 100
@@ -82,29 +84,29 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(
 
     monkeypatch.setattr(Journal, "write", stop)
     with pytest.raises(KeyboardInterrupt):
-        pipeline.fit(broken)
+        fit(broken)
     monkeypatch.setattr(Journal, "write", write)
     torch.manual_seed(99)
-    assert pipeline.fit(broken, resume=True).weights_digest() == whole
+    assert fit(broken, resume=True).weights_digest() == whole
 
 
 def test_a_run_predicts_and_fits_its_floors_over_the_views_of_its_settings(recipe: Any, tmp_path: Path) -> None:
     config = Config.load(recipe(tmp_path / "run", {"query": {"views": 8}}))
-    pipeline.build_reference(pipeline.fit(config)).save(tmp_path / "run" / "reference")
+    build_reference(fit(config)).save(tmp_path / "run" / "reference")
     run = Run.load(tmp_path / "run")
-    test = run.tiles(pipeline.load_split(config).test)
+    test = run.tiles(load_split(config).test)
     images = torch.from_numpy(test.images(range(len(test))))
     with torch.no_grad():
         turns = [images.rot90(quarter, (3, 4)) for quarter in range(4)]
         expected = torch.stack([run.model.trunk(each) for turn in turns for each in (turn, turn.flip(4))]).mean(dim=0)
     np.testing.assert_allclose(tile_features(run, test), expected.numpy(), rtol=1e-3, atol=1e-4)
-    table = pipeline.evaluate([tmp_path / "run"])
+    table = evaluate([tmp_path / "run"])
     assert "mean over 8 views of a tile" in table.facts["trunk"]
     assert {"retrieval", "ridge", "image-kNN"} <= {str(name).split(",")[0] for name in table.rows.index}
 
 
 def test_a_run_standardised_by_section_holds_the_training_tiles_numbers_without_using_them(recipe: Any, tmp_path: Path) -> None:
-    run = pipeline.fit(Config.load(recipe(tmp_path / "run", {"image": {"standardize": "section"}})))
+    run = fit(Config.load(recipe(tmp_path / "run", {"image": {"standardize": "section"}})))
     layer = Run.load(tmp_path / "run").model.standardize
     assert layer.fitted
     features = torch.randn(5, len(layer.mean))

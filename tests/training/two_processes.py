@@ -13,15 +13,13 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bleep.encoders.dual import DualEncoder
-from bleep.encoders.image import build_trunk
-from bleep.encoders.regressor import Regressor
+from bleep.config import Config
+from bleep.data.panel import GenePanel
+from bleep.models.image import build_trunk
+from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Batch
-from bleep.settings import Config
-from bleep.tissue.panel import GenePanel
 from bleep.training.gradcache import backward
-from bleep.training.tasks import ContrastiveTask, Places, RegressionTask
-from bleep.training.terms import Counts
+from bleep.training.tasks import ContrastiveTask, Counts, Places, RegressionTask
 
 KINDS = {
     "hard": {"targets": "hard"},

@@ -25,13 +25,13 @@ def add(actions: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from bleep.settings import Config
+    from bleep.config import Config
 
     config = Config.load(*arguments.recipes, *arguments.config, overrides(arguments))
-    from bleep import pipeline
-    from bleep.tissue.checks import as_text
+    from bleep.data.qc import as_text
+    from bleep.workflows.data import check
 
-    found = pipeline.check(config)
+    found = check(config)
     if arguments.json:
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:

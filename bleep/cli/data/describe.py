@@ -20,7 +20,7 @@ def add(actions: Any) -> None:
 
 def _describe(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
-    from bleep.pipeline.describing import INDEX, WARNING, describe
+    from bleep.workflows.describe import INDEX, WARNING, describe
 
     made = describe(config, arguments.out)
     pooled = made.pooled

@@ -15,8 +15,8 @@ def add(actions: Any) -> None:
 
 
 def _download(arguments: argparse.Namespace) -> int:
+    from bleep.data import downloads
     from bleep.errors import DataError
-    from bleep.tissue import downloads
 
     if arguments.name is None:
         for chosen in downloads.SETS.values():

@@ -15,7 +15,7 @@ def add(actions: Any) -> None:
 
 def _tile(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
-    from bleep.pipeline.tiling import tile
+    from bleep.workflows.data import tile
 
     done = list(tile(config))
     for section, tiles, size, before in done:

@@ -14,7 +14,7 @@ def add(actions: Any) -> None:
 
 
 def _toy(arguments: argparse.Namespace) -> int:
-    from bleep.tissue.toy import toy_sections, write_folder, write_st2k
+    from bleep.data.toy import toy_sections, write_folder, write_st2k
 
     sections = toy_sections(seed=arguments.seed)
     write_folder(sections, arguments.out / "folder")

@@ -1,0 +1,135 @@
+"""The whole tree of settings."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from bleep.config.base import Settings
+from bleep.config.data import DataConfig, TilesConfig
+from bleep.config.describe import described, sentence
+from bleep.config.model import ExpressionConfig, HeadConfig, ImageConfig
+from bleep.config.panel import PanelConfig
+from bleep.config.prediction import IndexConfig, QueryConfig
+from bleep.config.training import LossConfig, OptimConfig
+from bleep.errors import ConfigError
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """Read a mapping from YAML; an empty file is an empty one.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
+
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file; recipes to start from are in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration file ({_first_line(error)})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place or start from configs/") from None
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML lets through what its parts raise at a value that looks like a date or a number and is none.
+        raise ConfigError(f"{path}: holds a value that YAML cannot read ({_first_line(error)}); write it in quotes") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds a {type(tree).__name__} where a mapping such as `data:` was expected")
+    return tree
+
+
+def _first_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark is not None else ""
+    said = str(getattr(error, "problem", None) or error) or type(error).__name__
+    return where + said.splitlines()[0][:200]
+
+
+def merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return `base` with the leaves of `over` in their places."""
+    joined = dict(base)
+    for key, value in over.items():
+        below = joined.get(key)
+        joined[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return joined
+
+
+class Config(Settings):
+    """One recipe, from files to scores."""
+
+    data: DataConfig = DataConfig()
+    tiles: TilesConfig = TilesConfig()
+    panel: PanelConfig = PanelConfig()
+    image: ImageConfig = ImageConfig()
+    expression: ExpressionConfig = ExpressionConfig()
+    head: HeadConfig = HeadConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    index: IndexConfig = IndexConfig()
+    query: QueryConfig = QueryConfig()
+    out: Path = Path("runs/bleep")
+    """Folder of the run."""
+    cache: Path = Path("cache")
+    """Folder of the features of frozen trunks, safe to delete."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the weights, the order of the spots and the dropout."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.data.fold >= self.data.folds:
+            raise ValueError(
+                f"data.fold is {self.data.fold}, but data.folds is {self.data.folds}: use 0 to {self.data.folds - 1}"
+            )
+        if not self.tiles.microns:
+            raise ValueError("tiles.microns is empty: give at least one window, such as [155]")
+        if self.panel.choice == "list" and self.panel.list is None:
+            raise ValueError("panel.choice is list, but panel.list names no file: give one gene a line")
+        if self.panel.choice != "list" and self.panel.list is not None:
+            raise ValueError(f"panel.list is given, but panel.choice is {self.panel.choice}: set panel.choice to list")
+        if self.data.test and self.data.split in ("block", "random", "none"):
+            part = "holds nothing out" if self.data.split == "none" else "takes the part that data.fold says"
+            raise ValueError(f"data.test names groups, but data.split {self.data.split} {part}: empty it (a bare --data.test)")
+        if self.optim.keep and max(self.optim.keep) > self.optim.epochs:
+            raise ValueError(
+                f"optim.keep names epoch {max(self.optim.keep)}, but optim.epochs is {self.optim.epochs}: raise optim.epochs"
+            )
+        if self.loss.nb > 0 and (self.panel.normalise != "log1p" or self.panel.batch != "none"):
+            raise ValueError(
+                f"loss.nb is a likelihood of counts, but panel.normalise is {self.panel.normalise} and panel.batch is "
+                f"{self.panel.batch}: set them to log1p and none, or loss.nb to 0"
+            )
+        if self.image.standardize == "section" and self.image.train != "frozen":
+            raise ValueError("image.standardize is section, which needs image.train frozen: use train or none")
+        return self
+
+    @classmethod
+    def load(cls, *parts: str | Path | Mapping[str, Any]) -> "Config":
+        """Merge YAML files and mappings, the later winning, and check the result.
+
+        Raises:
+            ConfigError: a file is missing or not YAML, a key is unknown, or a value is out of range.
+
+        """
+        tree: dict[Any, Any] = {}
+        named = ", ".join(str(part) for part in parts if not isinstance(part, Mapping))
+        try:
+            for part in parts:
+                tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(Path(part)))
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(sentence(error, named, cls)) from None
+        except RecursionError:
+            raise ConfigError(f"{named or 'settings'}: a part holds itself, or is nested too deeply; write it out") from None
+
+    def dump(self) -> dict[str, Any]:
+        """Return the whole tree as plain YAML values, defaults included."""
+        return self.model_dump(mode="json")
+
+
+def describe_fields() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (dotted name, type, default, help) of every setting, in order."""
+    return described(Config)

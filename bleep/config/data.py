@@ -1,0 +1,76 @@
+"""Which tissue is read, how it is divided, and what a tile shows."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from bleep.config.base import Settings
+
+SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "toy"]
+SplitName = Literal["patient", "section", "block", "random", "none"]
+PaddingName = Literal["white", "edge", "reflect"]
+
+
+class DataConfig(Settings):
+    """Which tissue is read, and how it is divided."""
+
+    source: SourceName = "folder"
+    """The form the files have, see docs/how-to/own-data; `toy` is made up, nothing is read."""
+    root: Path = Path("data")
+    """Where the files are, seen from the folder the command is run in."""
+    sections: tuple[str, ...] = ()
+    """Sections to read, by name; none: every section found."""
+    patients: dict[str, str] = Field(default={})
+    """Which patient (or animal) a section comes from, as `section: patient`; a section not listed is its own patient."""
+    species: str = "unknown"
+    """Species the genes belong to, such as `human` or `mouse`; a run refuses tissue of another."""
+    image: Path | None = None
+    """For `visium` and `h5ad`: the picture to cut tiles from, seen from a section's folder; none: hires, else lowres."""
+    image_scale: Literal["full", "hires", "lowres"] = "full"
+    """For `visium` and `h5ad`: at which of Space Ranger's scales `image` is."""
+    bin: PositiveInt = 16
+    """For Visium HD: side of the square bins that are read as spots, in microns."""
+    element: str = ""
+    """For `spatialdata`: name of its image; empty: the only one."""
+    table: str = ""
+    """For `spatialdata`: name of its table; empty: the only one."""
+    system: str = "global"
+    """For `spatialdata`: the coordinate system in which image and spots meet."""
+    step: PositiveFloat = 100.0
+    """For `wsi`: distance between the centres of neighbouring tiles, in microns."""
+    mask: Path | None = None
+    """For `wsi`: a picture that is white where there is tissue; none: tissue is detected."""
+    pixel_limit: PositiveInt = 178_956_970
+    """Pictures of more pixels are refused when they must be decoded whole, as a guard against damaged or hostile files."""
+    mpp: PositiveFloat | None = None
+    """Microns per pixel of the slide or of the tiles; none: what the source knows of its own."""
+    protocol: str = ""
+    """Name under which scores are reported."""
+    split: SplitName = "section"
+    """What is held out together: whole patients, whole sections, spatial blocks, (leaking) single spots, or nothing."""
+    test: tuple[str, ...] = ()
+    """Patients or sections held out for testing, by name; none: the fold below says which."""
+    folds: int = Field(default=4, ge=2)
+    """Into how many parts patients, sections, blocks or spots are dealt."""
+    fold: int = Field(default=0, ge=0)
+    """Which of those parts is held out for testing."""
+    val: Literal["none", "group", "block", "random"] = "none"
+    """What is held out of training to choose the epoch: nothing, one more group of the split, blocks, or (leaking) spots."""
+    val_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Under `val: random`: share of each section's spots."""
+    blocks: int = Field(default=4, ge=2)
+    """Spatial blocks along each side of a section."""
+    margin: NonNegativeFloat = 1.0
+    """Training spots closer than this many spot pitches to a held-out block are dropped."""
+
+
+class TilesConfig(Settings):
+    """What square of tissue is seen around a spot."""
+
+    pixels: PositiveInt = 224
+    """Side of the square picture given to the trunk, in pixels."""
+    microns: tuple[PositiveFloat, ...] = (155.0,)
+    """Side of the square of tissue it shows, in microns; several: one window each, features side by side."""
+    padding: PaddingName = "white"
+    """What is painted where a tile leaves the slide: white glass, the edge repeated, or a mirror image."""

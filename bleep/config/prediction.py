@@ -1,0 +1,51 @@
+"""The index, and how neighbours become a prediction."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from bleep.config.base import Settings
+
+KindName = Literal["auto", "flat", "ivf", "ivfpq", "hnsw", "sq"]
+GpuName = Literal["auto", "none"]
+GpusName = Literal["replicas", "shards"]
+WeightsName = Literal["uniform", "softmax", "distance", "adaptive"]
+
+ABSTAIN = 0.01
+"""Share of left-out training tiles below which a tile's familiarity marks it, unless said otherwise."""
+
+
+class IndexConfig(Settings):
+    """The FAISS index."""
+
+    kind: KindName = "auto"
+    """`flat` is exact; `ivf` looks through some lists of vectors, `sq` the same at 8 bits a number, `ivfpq` product codes,
+    `hnsw` a graph; `auto` takes `flat` up to 50 million numbers, then the first of `ivf`, `sq`, `ivfpq` that fits."""
+    memory: PositiveFloat | None = None
+    """GB that the index may take; `auto` and the refinement of `ivfpq` keep to it. No limit by default."""
+    recall: float = Field(default=0.95, gt=0.0, le=1.0)
+    """Share of the 50 true nearest that an approximate kind is tuned to find when it is built."""
+    gpu: GpuName = "auto"
+    """`auto`: build and search on GPUs where FAISS finds them (flat, ivf, sq); `none`: on the CPU."""
+    gpus: GpusName = "replicas"
+    """Several GPUs hold the whole index each (`replicas`, faster), or a part each (`shards`, larger)."""
+    expression: Literal["auto", "dense", "half", "sparse"] = "auto"
+    """How the spots' values are kept: `dense` float32, `half` float16, `sparse` rows; `auto` goes by size and zeros."""
+
+
+class QueryConfig(Settings):
+    """How neighbours become a prediction."""
+
+    views: Literal[1, 2, 4, 8] = 1
+    """Turned and mirrored views of each tile whose features are averaged at prediction."""
+
+    k: PositiveInt = 50
+    """Reference spots averaged for each tile."""
+    weights: WeightsName = "uniform"
+    """`uniform`, `softmax` of the similarity, inverse `distance`, or `adaptive`: only those nearly as similar as the best."""
+    temperature: PositiveFloat = 0.1
+    """Temperature of the softmax weights; under `adaptive`, how much less similar than the best a neighbour may be."""
+    interval: float = Field(default=0.9, ge=0.5, le=0.99)
+    """Share of measured values that the intervals of a calibrated run are to hold."""
+    batch: PositiveInt = 64
+    """Tiles embedded at a time."""

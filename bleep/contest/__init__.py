@@ -1,0 +1,1 @@
+"""The contest's form: submissions, and its score in four parts."""

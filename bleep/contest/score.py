@@ -1,0 +1,176 @@
+"""The contest's score (protocol `dacon`): four correlations, kept apart and as one number, and the rule of its gene lists."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32, Int
+
+from bleep.data.normalize import Moments, ranked
+from bleep.data.readers.folder import WORDS
+from bleep.data.readers.tables import numeric, read_table
+from bleep.errors import DataError, MismatchError
+from bleep.evaluation.metrics import pearson
+
+FORMULA = "max((samples + best gene + HEG + HVG) / 4, 0), each a Pearson r"
+PARTS: Mapping[str, str] = {
+    "samples": "r of each sample over the genes, mean over samples",
+    "best_gene": "r of each gene over the samples, the highest of all",
+    "heg": "r of each gene over the samples, mean over the list HEG",
+    "hvg": "the same, mean over the list HVG",
+}
+"""The four parts, and what each is."""
+CONSTANTS = "a prediction that does not vary has r = 0; a gene or sample whose true values do not vary is left out"
+
+Column = Int[np.ndarray, " some"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GeneLists:
+    """The genes that two parts of the score are over."""
+
+    heg: Column
+    """Columns of highest mean, best first."""
+    hvg: Column
+    """Columns of highest coefficient of variation, best first."""
+    source: str
+    """What they were chosen on, in words."""
+
+    @classmethod
+    def of(cls, mean: Moments, variance: Moments, top: int, source: str) -> "GeneLists":
+        """Choose the lists by the genes' mean and variance; where there are fewer genes than `top`, they are all in each."""
+        return cls(ranked(mean, variance, "mean")[:top], ranked(mean, variance, "cv")[:top], source)
+
+    def words(self) -> str:
+        """Return the rule in words."""
+        return (
+            f"HEG: the {len(self.heg)} genes of highest mean; HVG: the {len(self.hvg)} of highest coefficient of variation "
+            f"(standard deviation over mean; genes of mean 0 or less come last), {self.source}"
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ContestScore:
+    """The score and its parts."""
+
+    parts: Mapping[str, float]
+    """See `PARTS`."""
+    best_gene: int
+    """Column of the gene of the highest r."""
+    skipped: tuple[int, int]
+    """Samples and genes left out, because their true values do not vary."""
+
+    @property
+    def total(self) -> float:
+        """The contest's number."""
+        return max(sum(self.parts.values()) / len(self.parts), 0.0)
+
+
+def contest_score(
+    predicted: Float[np.ndarray, "samples genes"], measured: Float[np.ndarray, "true_samples true_genes"], lists: GeneLists
+) -> ContestScore:
+    """Score a prediction as the contest does.
+
+    A prediction that does not vary has r = 0. Genes and samples whose true values do not vary are left out of their part.
+
+    Raises:
+        MismatchError: the shapes differ.
+        DataError: a value is not a number, or a part has nothing that varies.
+
+    """
+    if predicted.shape != measured.shape:
+        raise MismatchError(f"a prediction of shape {predicted.shape} meets true values of shape {measured.shape}")
+    for what, values in (("prediction", predicted), ("truth", measured)):
+        if not np.isfinite(values).all():
+            raise DataError(f"the {what} holds {int((~np.isfinite(values)).sum())} values that are not numbers; mend them")
+    by_sample, by_gene = pearson(predicted.T, measured.T), pearson(predicted, measured)
+    found = {"samples": by_sample, "best_gene": by_gene, "heg": by_gene[lists.heg], "hvg": by_gene[lists.hvg]}
+    for name, r in found.items():
+        if np.isnan(r).all():
+            raise DataError(f"the part {name!r} of the score is over true values that do not vary; give more samples or genes")
+    parts = {name: float(np.nanmax(r) if name == "best_gene" else np.nanmean(r)) for name, r in found.items()}
+    return ContestScore(parts, int(np.nanargmax(by_gene)), (int(np.isnan(by_sample).sum()), int(np.isnan(by_gene).sum())))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ContestTable:
+    """Values by sample and gene."""
+
+    path: Path
+    ids: tuple[str, ...]
+    genes: tuple[str, ...]
+    values: Float32[np.ndarray, "samples genes"]
+
+    @classmethod
+    def read(cls, path: Path) -> "ContestTable":
+        """Read a CSV of `ID, GENE...`; columns that say where a tile is are passed over.
+
+        Raises:
+            DataError: the file is no such table, an ID stands twice, or a value is missing or no number.
+
+        """
+        table = read_table(path, ",", ("ID",), dtype=dict.fromkeys(WORDS, str))
+        if table["ID"].isna().any():
+            raise DataError(f"{path}: line {int(np.argmax(table['ID'].isna())) + 2} has no ID; expected one on every line")
+        ids = pd.Index(table["ID"])
+        if not ids.is_unique:
+            raise DataError(f"{path}: ID {ids[ids.duplicated()][0]!r} stands more than once; each must stand once")
+        genes = [name for name in table.columns if name not in WORDS]
+        if not genes:
+            raise DataError(f"{path}: has no gene; expected a column for each")
+        values = numeric(table[genes], path).to_numpy(np.float32)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise DataError(f"{path}: ID {ids[row]!r} has no number for gene {genes[column]!r}; every cell must hold one")
+        return cls(path, tuple(ids), tuple(genes), values)
+
+    def check_same(self, truth: "ContestTable") -> None:
+        """Refuse a submission whose IDs or genes are not those of the truth, or stand in another order.
+
+        Raises:
+            MismatchError: both files are named.
+
+        """
+        for what, mine, theirs in (("IDs", self.ids, truth.ids), ("genes", self.genes, truth.genes)):
+            check_order(what, (self.path, mine), (truth.path, theirs))
+
+    def columns(self, genes: tuple[str, ...]) -> Float32[np.ndarray, "samples some"]:
+        """Return the values of these genes, in their order.
+
+        Raises:
+            MismatchError: some are not here.
+
+        """
+        places = pd.Index(self.genes).get_indexer(pd.Index(genes))
+        if (places < 0).any():
+            first = genes[int(np.argmax(places < 0))]
+            raise MismatchError(f"{self.path}: lacks {int((places < 0).sum())} of {len(genes)} genes, first {first!r}")
+        return self.values[:, places]
+
+
+def check_order(what: str, mine: tuple[Path, tuple[str, ...]], theirs: tuple[Path, tuple[str, ...]]) -> None:
+    """Refuse names that are not those expected, or are in another order.
+
+    Raises:
+        MismatchError: what is missing, more or moved, and where.
+
+    """
+    (path, found), (other, expected) = mine, theirs
+    missing, more = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing:
+        raise MismatchError(f"{path}: lacks {len(missing)} of the {len(expected)} {what} of {other}, first {missing[0]!r}")
+    if more:
+        raise MismatchError(f"{path}: has {len(more)} {what} that {other} has not, first {more[0]!r}")
+    if found != expected:
+        place = next(at for at, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1])
+        raise MismatchError(
+            f"{path}: its {what} stand in another order than those of {other}: number {place + 1} is {found[place]!r}, "
+            f"expected {expected[place]!r}; write them in that order"
+        )

@@ -1,0 +1,128 @@
+"""Genes by either of their names, symbol and Ensembl id: which column of a section holds each gene of a panel."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64
+
+from bleep.data.section import Section
+from bleep.errors import DataError
+
+ID, SYMBOL = "gene_id", "symbol"
+"""Columns of `counts.var` that hold further names of the genes; either may be missing."""
+MISSING, AMBIGUOUS = -1, -2
+_VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")
+
+Names = np.ndarray
+"""Text, empty where a name is not known."""
+Columns = Int64[np.ndarray, " panel"]
+"""Columns of a section, in the order of the genes sought."""
+
+
+def other_names(genes: pd.DataFrame) -> tuple[str, ...]:
+    """Return each gene's name in the other vocabulary, from a section's `counts.var`; empty where it is not known.
+
+    An id is preferred to a symbol. A name that several genes of the section bear tells none of them, so it is left out.
+    """
+    names = genes.index.to_numpy(object)
+    others = np.full(len(genes), "", dtype=object)
+    for column in (SYMBOL, ID):
+        further = _column(genes, column)
+        if further is not None:
+            telling = (_plain(further) != _plain(names)) & (further != "") & ~pd.Index(further).duplicated(keep=False)
+            others = np.where(telling, further, others)
+    return tuple(map(str, others))
+
+
+def without_clashes(names: pd.Index, others: Sequence[str]) -> tuple[str, ...]:
+    """Blank what stands for several genes: another name that a second gene has too, as its name or as its other name."""
+    table = pd.Index(np.array(others, dtype=object))
+    clash = table.duplicated(keep=False) | table.isin(names)
+    return tuple("" if bad else name for name, bad in zip(others, clash, strict=True))
+
+
+def locate(names: pd.Index, others: Sequence[str], genes: pd.DataFrame) -> Columns:
+    """Return the column of each gene among those of a section, given as its `counts.var`; negative: it is not there.
+
+    A gene is sought by its name. Those not found so are sought by either name among the section's ids, its own names and
+    its symbols, in that order, as ids are the surest; among each as they are, and then without the versions of Ensembl
+    ids. The first kind of name under which a gene is found decides. A gene that fits two columns there, or a column that
+    fits two genes, is not guessed at: the gene counts as missing.
+    """
+    columns = genes.index.get_indexer(names).astype(np.int64)
+    if len(genes) == 0 or (columns >= 0).all():
+        return columns
+    wanted = (names.to_numpy(object), np.array(others, dtype=object))
+    for held in (_column(genes, ID), genes.index.to_numpy(object), _column(genes, SYMBOL)):
+        if held is not None:
+            columns = _settled(columns, [_hits(part, held) for part in wanted])
+            columns = _settled(columns, [_hits(_plain(part), _plain(held)) for part in wanted])
+    return columns
+
+
+def aligned(sections: Sequence[Section]) -> tuple[pd.Index, tuple[str, ...], list[Columns]]:
+    """Return the genes that all sections have, by the first one's names; their other names; and their columns in each.
+
+    Raises:
+        DataError: a section has no genes, or they share none.
+
+    """
+    for section in sections:
+        if section.genes.empty:
+            raise DataError(f"section {section.name}: has no genes, so it cannot be trained on; it can only be queried")
+    names = sections[0].genes
+    others = np.full(len(names), "", dtype=object)
+    for section in sections:
+        columns = locate(names, without_clashes(names, tuple(others)), section.counts.var)
+        for told in (np.array(other_names(section.counts.var), dtype=object), section.genes.to_numpy(object)):
+            here = told[columns]
+            new = np.flatnonzero((others == "") & (columns >= 0) & (here != "") & (here != names))
+            new = new[_plain(here[new]) != _plain(names.to_numpy(object)[new])]
+            others[new] = here[new]
+    settled = without_clashes(names, tuple(others))
+    found = [locate(names, settled, section.counts.var) for section in sections]
+    shared = np.flatnonzero((np.array(found) >= 0).all(axis=0))
+    if len(shared) == 0:
+        first, other = sections[0], sections[1]
+        raise DataError(
+            f"the training sections share no gene: {first.name} has genes like {first.genes[0]!r}, "
+            f"{other.name} like {other.genes[0]!r}; read sections that name genes alike"
+        )
+    return names[shared], tuple(settled[place] for place in shared), [columns[shared] for columns in found]
+
+
+def _hits(wanted: Names, held: Names) -> Columns:
+    """Return where each name stands; AMBIGUOUS if it stands twice on either side."""
+    index = pd.Index(held)
+    first = np.flatnonzero(~index.duplicated())
+    at = index[first].get_indexer(pd.Index(wanted))
+    there = (at >= 0) & (wanted != "")
+    columns = np.where(there, first[at], MISSING)
+    twice = index.duplicated(keep=False)[first[at]] | pd.Index(wanted).duplicated(keep=False)
+    return np.where(there & twice, AMBIGUOUS, columns)
+
+
+def _settled(columns: Columns, hits: Sequence[Columns]) -> Columns:
+    """Fill in genes still missing; both names must not point to two columns, nor two genes to one."""
+    one, other = hits
+    found = np.maximum(one, other)
+    clash = (one == AMBIGUOUS) | (other == AMBIGUOUS) | ((one >= 0) & (other >= 0) & (one != other))
+    found = np.where(columns == MISSING, np.where(clash, AMBIGUOUS, found), columns)
+    new = (columns == MISSING) & (found >= 0)
+    taken = np.isin(found, columns[columns >= 0]) | pd.Series(np.where(new, found, MISSING)).duplicated(keep=False).to_numpy()
+    return np.where(new & taken, AMBIGUOUS, found)
+
+
+def _column(genes: pd.DataFrame, column: str) -> Names | None:
+    if column not in genes:
+        return None
+    values = genes[column].astype(object)
+    return values.where(values.notna(), "").astype(str).to_numpy(object)
+
+
+def _plain(names: Names) -> Names:
+    """Leave away the versions of Ensembl ids, such as the .12 of ENSG00000141510.12."""
+    found = (_VERSION.fullmatch(name) for name in names)
+    return np.array([match[1] if match else name for match, name in zip(found, names, strict=True)], dtype=object)

@@ -1,0 +1,258 @@
+"""The panel: which genes, and how their values are made; fitted on training sections alone."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32, Int64
+
+from bleep.config import PanelConfig
+from bleep.data.batch_correction import Correction, correction
+from bleep.data.gene_names import aligned, locate
+from bleep.data.normalize import SCALES, Moments, choose, normalised, ranked
+from bleep.data.section import Section
+from bleep.errors import DataError, MismatchError
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GenePanel:
+    """Ordered genes, their normalisation, and the training statistics that scaling needs.
+
+    Two scales: *normalised* values are what predictions and scores are in; *scaled* values are what the model sees.
+    """
+
+    genes: tuple[str, ...]
+    """Names, in the order of the columns."""
+    others: tuple[str, ...]
+    """The same genes' names in the other vocabulary, Ensembl ids beside symbols; empty where the training files did not say."""
+    species: str
+    """Species of the training sections."""
+    normalise: str
+    """`log1p` or `none`."""
+    target: float
+    """Total per spot before the logarithm."""
+    denominator: str
+    """`all` or `panel`: the genes a spot's total is taken over."""
+    scale: str
+    """Scaling of the model's input."""
+    low: Moments
+    """Normalised values below are clipped to it, for the model."""
+    high: Moments
+    """Normalised values above are clipped to it, for the model."""
+    shift: Moments
+    """Subtracted from the clipped normalised values."""
+    factor: Moments
+    """Then divided by."""
+    mean: Moments
+    """Mean of the normalised, batch-corrected values over the training spots."""
+    variance: Moments
+    """Variance of the same."""
+    sections: tuple[str, ...]
+    """Names of the training sections it was fitted on."""
+    batch: Correction | None
+    """What makes the training sections alike; None: nothing does."""
+
+    @classmethod
+    def fit(cls, sections: Sequence[Section], config: PanelConfig) -> "GenePanel":
+        """Choose the genes and measure their statistics.
+
+        Raises:
+            DataError: the sections share no gene, have no counts, or fewer genes fit than were asked for.
+
+        """
+        shared, others, columns = aligned(sections)
+        # Before the panel is chosen, its genes' total is not known: totals are over all genes then.
+        before = config.model_copy(update={"denominator": "all"})
+        chosen = choose(shared, [normalised(s, found, before) for s, found in zip(sections, columns, strict=True)], config)
+        tables = [normalised(s, found[chosen], config).toarray() for s, found in zip(sections, columns, strict=True)]
+        values = np.concatenate(tables).astype(np.float64)
+        genes, batch = shared[chosen], correction(config.batch, values, sections)
+        if batch is not None:
+            values += batch.codes @ batch.parts
+        low, high = np.full(len(genes), -np.inf), np.full(len(genes), np.inf)
+        if config.clip:
+            low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
+        shift, factor = SCALES[config.scale](np.clip(values, low, high))
+        return cls(
+            genes=tuple(genes),
+            others=tuple(others[place] for place in chosen),
+            species=sections[0].species,
+            normalise=config.normalise,
+            target=config.target,
+            denominator=config.denominator,
+            scale=config.scale,
+            low=low,
+            high=high,
+            shift=shift,
+            factor=np.where(factor > 0, factor, 1.0),
+            mean=values.mean(axis=0),
+            variance=values.var(axis=0),
+            sections=tuple(section.name for section in sections),
+            batch=batch,
+        )
+
+    def values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
+        """Return the section's normalised values, never batch-corrected.
+
+        Raises:
+            MismatchError: the section lacks genes of the panel, or is of another species.
+
+        """
+        columns = self.columns(section)
+        rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator}
+        return normalised(section, columns, PanelConfig.model_validate(rule)).toarray().astype(np.float32)
+
+    def training_values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
+        """Return the normalised, batch-corrected values of a training section, or of some of its training spots.
+
+        Raises:
+            MismatchError: as `values`; or there is a correction and a spot was not trained on.
+
+        """
+        values = self.values(section)
+        return values if self.batch is None else values + self.batch.added(section)
+
+    def scaled(self, values: Float[np.ndarray, "spots genes"]) -> Float32[np.ndarray, "spots genes"]:
+        """Turn normalised values into what the model sees."""
+        return ((np.clip(values, self.low, self.high) - self.shift) / self.factor).astype(np.float32)
+
+    def unscaled(self, scaled: Float[np.ndarray, "spots genes"]) -> Float32[np.ndarray, "spots genes"]:
+        """Turn what the model sees back into normalised values (exact but for what was clipped)."""
+        return (scaled * self.factor + self.shift).astype(np.float32)
+
+    def apply(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
+        """Return what the model sees of a training section.
+
+        Raises:
+            MismatchError: as `training_values`.
+
+        """
+        return self.scaled(self.training_values(section))
+
+    def columns(self, section: Section) -> Int64[np.ndarray, " genes"]:
+        """Return the section's column of each gene, found by either name (see `bleep.data.gene_names.locate`).
+
+        Raises:
+            MismatchError: it lacks genes of the panel, or is of another species.
+
+        """
+        self.check_species(section)
+        names = pd.Index(self.genes)
+        columns = locate(names, self.others, section.counts.var)
+        if (columns < 0).any():
+            missing = names[columns < 0]
+            raise MismatchError(
+                f"section {section.name}: lacks {len(missing)} of the panel's {len(names)} genes, first "
+                f"{', '.join(missing[:5])}; its genes are named like {', '.join(map(str, section.genes[:3])) or '(none)'}: "
+                "name them as the panel does, or give both symbols and Ensembl ids"
+            )
+        _tell(section, names, columns)
+        return columns
+
+    def check(self, section: Section) -> None:
+        """Refuse a section that does not fit.
+
+        Raises:
+            MismatchError: it lacks genes of the panel, or is of another species.
+
+        """
+        self.columns(section)
+
+    def check_species(self, section: Section) -> None:
+        """Refuse tissue of another species; `unknown` fits any.
+
+        Raises:
+            MismatchError: both are known and differ.
+
+        """
+        if "unknown" not in (self.species, section.species) and section.species != self.species:
+            raise MismatchError(f"section {section.name}: is of {section.species}, but the panel was fitted on {self.species}")
+
+    def top(self, count: int, by: str) -> np.ndarray:
+        """Return the columns of highest training `mean`, `variance` or coefficient of variation (`cv`), best first."""
+        return ranked(self.mean, self.variance, by)[:count]
+
+    def words(self) -> str:
+        """Return the normalised scale in words."""
+        corrected = "" if self.batch is None else f", training sections corrected by {self.batch.kind}"
+        if self.normalise == "none":
+            return f"values as in the files{corrected}"
+        total = "all genes of the section" if self.denominator == "all" else "the panel's genes"
+        return f"log1p of counts per {self.target:g}, total over {total}{corrected}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the panel as JSON values; of a batch correction, which has a file of its own, its kind and sha256."""
+        plain: dict[str, Any] = {}
+        for name in self.__slots__:
+            value = getattr(self, name)
+            plain[name] = [_number(item) for item in value] if isinstance(value, np.ndarray) else value
+        # What is not there is not written, so that a panel of an older version keeps its digest.
+        if not any(self.others):
+            del plain["others"]
+        if self.batch is None:
+            del plain["batch"]
+        else:
+            plain["batch"] = {"kind": self.batch.kind, "digest": self.batch.digest()}
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], batch: Correction | None = None) -> "GenePanel":
+        """Rebuild a panel from `to_dict` and its batch correction, if it has one.
+
+        Raises:
+            DataError: a part is missing, or the correction is not the panel's.
+
+        """
+        try:
+            lists: dict[str, Any] = {name: tuple(plain[name]) for name in ("genes", "sections")}
+            lists["others"] = tuple(map(str, plain.get("others", [""] * len(lists["genes"]))))
+            arrays: dict[str, Any] = {
+                n: np.array(plain[n], dtype=np.float64) for n in ("low", "high", "shift", "factor", "mean", "variance")
+            }
+            words = {name: plain[name] for name in ("species", "normalise", "target", "denominator", "scale")}
+            expected = plain["batch"]["digest"] if "batch" in plain else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"the panel's file lacks or garbles {error}; it is damaged: train again") from None
+        for name, array in (*arrays.items(), ("others", np.array(lists["others"]))):
+            if array.shape != (len(lists["genes"]),):
+                raise DataError(f"the panel's file lacks or garbles {name!r}; it is damaged: train again")
+        if expected != (batch and batch.digest()):
+            raise DataError(
+                "the panel's batch correction is not the one it was fitted with: its files are damaged; train again"
+            )
+        return cls(**lists, **arrays, **words, batch=batch)
+
+    def digest(self) -> str:
+        """Return a sha256 of everything in the panel."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _say(words: str) -> None:
+    """Say it, but not again each time the same section is looked at."""
+    log.info(words)
+
+
+def _tell(section: Section, names: pd.Index, columns: Int64[np.ndarray, " genes"]) -> None:
+    """Say how many genes of a section were found under another name than the panel's."""
+    there = section.genes[columns]
+    other = np.flatnonzero(there != names)
+    if len(other):
+        first = other[0]
+        _say(
+            f"section {section.name}: {len(other)} of {len(names)} genes go by another name there and were matched by symbol "
+            f"or Ensembl id, such as {names[first]} by {there[first]}"
+        )
+
+
+def _number(value: float) -> float | str:
+    return float(value) if np.isfinite(value) else str(value)

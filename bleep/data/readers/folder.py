@@ -1,0 +1,99 @@
+"""The contest form: a CSV with `ID, path, GENE...` and a folder of tiles; or a bare folder of tiles, to be predicted.
+
+`path` is relative to the CSV. Columns `section` and `patient`, where there are any, say where a tile is from; without
+them a CSV is one section. A CSV with no further column has nothing measured and can only be queried.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep.config import DataConfig
+from bleep.data.readers import chosen_names
+from bleep.data.readers.tables import numeric, read_table, sparse_counts
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
+from bleep.errors import DataError
+
+WORDS = ("ID", "path", "section", "patient")
+"""Columns that are not genes."""
+CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""What no name may hold: each is written into tables, and into sentences of one line."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Files of a bare folder that are taken for tiles."""
+
+log = logging.getLogger(__name__)
+
+
+def read(data: DataConfig) -> tuple[Section, ...]:
+    """Read one CSV, every CSV of a folder, or a folder of tiles; without `data.mpp` a pixel counts as one micron."""
+    if data.root.is_dir():
+        tables = sorted(data.root.glob("*.csv"))
+        found = [part for path in tables for part in _read_csv(path, data)] if tables else [_read_bare(data.root, data)]
+    else:
+        found = _read_csv(data.root, data)
+    by_name = {section.name: section for section in found}
+    if len(by_name) < len(found):
+        raise DataError(f"{data.root}: two CSV files name the same section; point data.root at the one CSV to read")
+    return tuple(by_name[name] for name in chosen_names(list(by_name), data))
+
+
+def _read_csv(path: Path, data: DataConfig) -> list[Section]:
+    table = read_table(path, ",", ("ID", "path"), dtype=dict.fromkeys(WORDS, str))
+    for word in (word for word in WORDS if word in table):
+        if table[word].isna().any():
+            row = int(np.argmax(table[word].isna())) + 2
+            raise DataError(f"{path}: line {row} has no {word}; expected one on every line")
+        odd = table[word].str.contains(CONTROL)
+        if odd.any():
+            cell = table[word].iloc[int(np.argmax(odd))][:40]
+            raise DataError(f"{path}: {word} {cell!r} holds a line break or another control character; write it without")
+    twice = table["ID"][table["ID"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: ID {twice.iloc[0]!r} stands more than once; each must stand once")
+    if "section" not in table:
+        table["section"] = path.stem
+    genes = [column for column in table.columns if column not in WORDS]
+    nameless = next((column for column in genes if column.startswith("Unnamed: ")), None)
+    if nameless is not None:
+        place = int(nameless.removeprefix("Unnamed: ")) + 1
+        raise DataError(f"{path}: column {place} has no name; name its gene, or leave it out (in pandas: index=False)")
+    numeric(table[genes], path)
+    return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby("section", sort=False)]
+
+
+def _read_bare(root: Path, data: DataConfig) -> Section:
+    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"{root}: holds neither a CSV nor tiles ({', '.join(SUFFIXES)}); expected one of them")
+    table = pd.DataFrame({"ID": [path.stem for path in paths], "path": [path.name for path in paths]})
+    twice = table["ID"][table["ID"].duplicated()]
+    if len(twice):
+        raise DataError(f"{root}: two tiles are called {twice.iloc[0]!r}; each name must stand once")
+    return _section(root.resolve().name, table, [], root, data)
+
+
+def _section(name: str, table: pd.DataFrame, genes: list[str], base: Path, data: DataConfig) -> Section:
+    slide = MosaicSlide.open(tuple(base / path for path in table["path"]))
+    if data.mpp is None:
+        log.info("section %s: no data.mpp given: a pixel of its %d-pixel tiles counts as one micron", name, slide.side)
+    counts = AnnData(
+        X=sparse_counts(table[genes]),
+        obs=pd.DataFrame(index=pd.Index(table["ID"].to_numpy(str))),
+        var=pd.DataFrame(index=pd.Index(genes, dtype=str)),
+    )
+    patients = list(table["patient"].unique()) if "patient" in table else [name]
+    if len(patients) > 1:
+        raise DataError(f"section {name!r} stands under patient {patients[0]!r} and {patients[1]!r}; name one for each section")
+    return Section(
+        name=name,
+        patient=data.patients.get(name, str(patients[0])),
+        species=data.species,
+        slide=slide,
+        counts=counts,
+        xy=slide.centres(),
+        mpp=data.mpp or 1.0,
+    )

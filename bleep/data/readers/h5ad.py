@@ -1,0 +1,175 @@
+"""AnnData files laid out by scanpy and squidpy: counts, `obsm["spatial"]` and the pictures in `uns["spatial"]`.
+
+A section is a file, called by its name without ending; or, where `uns["spatial"]` holds several libraries, one of these.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep.config import DataConfig
+from bleep.data.readers import chosen_names
+from bleep.data.readers.annotated import clearly, measured, mpp_by_pitch, patient_of, positions, read_h5ad, under_tissue
+from bleep.data.readers.tables import joined
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide, Pixels, Slide, open_slide
+from bleep.errors import DataError
+
+PICTURES = ("fullres", "hires", "lowres")
+"""Pictures of `uns` taken when none is named, best first."""
+LIBRARIES = ("library_id", "library", "sample", "batch")
+"""Columns of `obs` that may say which library a spot is of."""
+MICRONS = ("microns_per_pixel", "mpp")
+"""Where the scale factors or the metadata of a library may state the scale of the full-resolution picture."""
+
+log = logging.getLogger(__name__)
+
+
+class _Picture(NamedTuple):
+    name: str
+    scale: float
+    """Its pixels per full-resolution pixel."""
+    slide: Slide
+
+
+def read(data: DataConfig) -> tuple[Section, ...]:
+    """Read the sections; which counts, which picture and which scale are used is said aloud."""
+    paths = sorted(data.root.rglob("*.h5ad")) if data.root.is_dir() else [data.root]
+    found = [(name, library, path) for path in paths for name, library in _names(path)]
+    by_name = {name: (library, path) for name, library, path in found}
+    if len(by_name) < len(found):
+        names = [name for name, *_ in found]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{data.root}: section {twice!r} is found more than once; each name must stand for one section")
+    chosen = {name: by_name[name] for name in chosen_names(list(by_name), data)}
+    _check_pictures({name: _named_picture(name, path, data) for name, (_, path) in chosen.items()}, data)
+    sections = {}
+    for path in dict.fromkeys(path for _, path in chosen.values()):
+        held = read_h5ad(path)
+        for name, (library, its_path) in chosen.items():
+            if its_path == path:
+                sections[name] = _read_one(name, library, path, held, data)
+    return tuple(sections[name] for name in chosen)
+
+
+def _names(path: Path) -> list[tuple[str, str]]:
+    """Return name and library of each section of a file, whose tables are not read for it."""
+    if path.suffix != ".h5ad":
+        raise DataError(f"{path}: is no .h5ad file; set data.root to one, or to a folder of them")
+    with clearly(path, "an AnnData"), h5py.File(path) as file:
+        spatial = file.get("uns/spatial")
+        held = spatial if isinstance(spatial, h5py.Group) else {}
+        libraries = [key for key in held if isinstance(held[key], h5py.Group)]
+    if len(libraries) > 1:
+        return [(library, library) for library in libraries]
+    return [(path.stem, libraries[0] if libraries else "")]
+
+
+def _named_picture(name: str, path: Path, data: DataConfig) -> Path | None:
+    return path.parent / str(data.image).replace("{name}", name) if data.image is not None else None
+
+
+def _check_pictures(pictures: dict[str, Path | None], data: DataConfig) -> None:
+    first: dict[Path, str] = {}
+    for name, path in pictures.items():
+        if path is not None and first.setdefault(path, name) != name:
+            raise DataError(
+                f"data.image: {data.image} is the same picture for sections {first[path]!r} and {name!r}; write {{name}} where "
+                "the section's name stands in the path"
+            )
+
+
+def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConfig) -> Section:
+    part = held[_rows(name, library, held, path)]
+    stored = held.uns["spatial"][library] if library else {}
+    places, kept = positions(part, path), under_tissue(part.obs, path)
+    picture = _picture(name, stored, path, data)
+    mpp = data.mpp or (_stated_mpp(stored) or mpp_by_pitch(name, places)) / picture.scale
+    log.info("section %s: tiles from %s, %.3f microns per pixel", name, picture.name, mpp)
+    table = pd.DataFrame(places * picture.scale, columns=["x", "y"], index=part.obs_names.astype(str))
+    counts, xy = joined(name, measured(part[kept], name, path), table[kept])
+    return Section(
+        name=name,
+        patient=patient_of(name, part.obs[kept], data.patients),
+        species=data.species,
+        slide=picture.slide,
+        counts=counts,
+        xy=xy,
+        mpp=mpp,
+    )
+
+
+def _rows(name: str, library: str, held: AnnData, path: Path) -> np.ndarray:
+    """Return which rows are of a library; all of them where the file knows of no other."""
+    obs = held.obs
+    for column in LIBRARIES:
+        rows = (obs[column].astype(str) == library).to_numpy(dtype=bool) if column in obs else np.zeros(len(obs), dtype=bool)
+        if rows.any():
+            log.info("section %s: %d of %d spots, those with obs[%r] = %s", name, rows.sum(), len(obs), column, library)
+            return rows
+    several = sum(isinstance(part, Mapping) for part in held.uns["spatial"].values()) if library else 0
+    if several > 1 or (LIBRARIES[0] in obs and obs[LIBRARIES[0]].nunique() > 1):
+        raise DataError(
+            f"{path}: holds several libraries, but no column of obs ({', '.join(LIBRARIES)}) says which spots are of "
+            f"{library or 'which'!r}; add obs['library_id'] with the names in uns['spatial']"
+        )
+    return np.ones(len(obs), dtype=bool)
+
+
+def _picture(name: str, stored: Mapping[str, Any], path: Path, data: DataConfig) -> _Picture:
+    named = _named_picture(name, path, data)
+    if named is not None:
+        scale = 1.0 if data.image_scale == "full" else _factor(stored, data.image_scale, path)
+        return _Picture(f"{named.name} ({data.image_scale})", scale, open_slide(named, data.pixel_limit))
+    images = stored.get("images", {})
+    keys = [key for key in PICTURES if key in images] + [key for key in images if key not in PICTURES]
+    if not keys:
+        raise DataError(f"{path}: uns['spatial'] holds no picture of section {name}; name the picture's file with data.image")
+    scale = 1.0 if keys[0] == "fullres" else _factor(stored, keys[0], path)
+    return _Picture(f"the {keys[0]} picture in uns", scale, ArraySlide(_pixels(images[keys[0]], keys[0], path)))
+
+
+def _factor(stored: Mapping[str, Any], key: str, path: Path) -> float:
+    named = f"tissue_{key}_scalef"
+    value = _number(stored.get("scalefactors", {}).get(named))
+    if value is None or value <= 0:
+        found = stored.get("scalefactors", {}).get(named)
+        raise DataError(f"{path}: {named} in uns['spatial'] is {found}; expected the scale of the picture, a positive number")
+    return value
+
+
+def _stated_mpp(stored: Mapping[str, Any]) -> float | None:
+    for part in ("scalefactors", "metadata"):
+        for key in MICRONS:
+            value = _number(stored.get(part, {}).get(key))
+            if value is not None and value > 0:
+                return value
+    return None
+
+
+def _number(value: Any) -> float | None:
+    if value is None or np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
+        return None
+    return float(value) if np.isfinite(value) else None
+
+
+def _pixels(stored: Any, key: str, path: Path) -> Pixels:
+    """Return a stored picture as RGB: it is kept as bytes, or as shares of full brightness."""
+    array = np.asarray(stored)
+    if array.ndim != 3 or array.shape[2] not in (3, 4) or not np.issubdtype(array.dtype, np.number):
+        raise DataError(
+            f"{path}: the {key} picture in uns has shape {array.shape} and kind {array.dtype}; expected height x width x 3"
+        )
+    array = array[..., :3]
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+        raise DataError(f"{path}: the {key} picture in uns holds values beyond 0 to 255; expected 0 to 1, or bytes")
+    share = 255.0 if np.issubdtype(array.dtype, np.floating) and array.max() <= 1 else 1.0
+    return np.ascontiguousarray(np.rint(array * share).astype(np.uint8))

@@ -1,0 +1,128 @@
+"""What every slide is: a picture that gives any box of itself, padded by a rule where the box leaves it."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from bleep.config import PaddingName
+from bleep.errors import DataError
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+Box = UInt8[np.ndarray, "side side 3"]
+Read = Callable[[int, int, int, int], Pixels]
+"""Gives the pixels from (left, top) to (right, bottom), all inside the picture."""
+
+
+@runtime_checkable
+class Slide(Protocol):
+    """A picture that gives any box of itself; coordinates are level-0 pixels, x first."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        ...
+
+    def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
+        """Return the box, painted by the padding rule where it leaves the picture.
+
+        A box of more than `pixels` a side may come from a coarser level of the file, at `pixels` a side or more; 0: never.
+
+        Raises:
+            DataError: the file is damaged, or the box lies wholly outside the picture.
+
+        """
+        ...
+
+    def digest(self) -> str:
+        """Return the sha256 of what the picture shows."""
+        ...
+
+
+def _white(pixels: Pixels, around: Any) -> UInt8[np.ndarray, "padded_height padded_width 3"]:
+    return np.pad(pixels, around, mode="constant", constant_values=255)
+
+
+PADDINGS: Mapping[PaddingName, Callable[[Pixels, Any], np.ndarray]] = {
+    "white": _white,
+    "edge": lambda pixels, around: np.pad(pixels, around, mode="edge"),
+    "reflect": lambda pixels, around: np.pad(pixels, around, mode="symmetric"),
+}
+
+
+def padded(read: Read, size: tuple[int, int], left: int, top: int, side: int, padding: PaddingName) -> Box:
+    """Read what of a box lies inside a picture of this size, and paint the rest."""
+    width, height = size
+    right, bottom = left + side, top + side
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise DataError(f"a box of {side} pixels at ({left}, {top}) lies wholly outside a picture of {width} x {height}")
+    inside = read(max(left, 0), max(top, 0), min(right, width), min(bottom, height))
+    if inside.shape[:2] == (side, side):
+        return np.ascontiguousarray(inside)
+    beyond = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
+    return PADDINGS[padding](inside, beyond)
+
+
+def padded_array(pixels: Pixels, left: int, top: int, side: int, padding: PaddingName) -> Box:
+    """Cut a box out of a picture in memory, and paint what lies beyond it."""
+    size = (pixels.shape[1], pixels.shape[0])
+    return padded(lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], size, left, top, side, padding)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of a file: what is remembered of it holds while they stay.
+
+    Raises:
+        DataError: it is not there, or no longer.
+
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: no such image ({error.strerror}); expected the picture named there") from None
+    return status.st_size, status.st_mtime_ns
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, remembered while its size and time stay."""
+    return _digest_of(path, *stamp(path))
+
+
+@lru_cache(maxsize=65536)
+def _digest_of(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+BAND = 16_000_000
+"""Pixels read at a time."""
+
+
+def small_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Return width and height of a picture brought to `longest` pixels on its longer side; none is enlarged."""
+    width, height = size
+    scale = min(longest / max(size), 1.0)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def reduced(read: Read, size: tuple[int, int], small: tuple[int, int]) -> Pixels:
+    """Return a picture of this size at the `small` one; each pixel is the mean of those it stands for."""
+    (width, height), (wide, high) = size, small
+    if size == small:
+        return read(0, 0, width, height)
+    step = height / high
+    rows = max(int(BAND / (width * step)), 1)
+    bands = []
+    for first in range(0, high, rows):
+        above, below = first * step, min(min(first + rows, high) * step, height)
+        top, bottom = math.floor(above), math.ceil(below)
+        band = Image.fromarray(read(0, top, width, bottom))
+        box = (0, above - top, width, below - top)
+        bands.append(np.asarray(band.resize((wide, min(rows, high - first)), Image.Resampling.BOX, box=box)))
+    return np.concatenate(bands)

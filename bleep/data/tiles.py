@@ -1,0 +1,259 @@
+"""The tiles of some sections: cut when asked for, or read from the store where they are kept there."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, UInt8
+
+from bleep.config import PaddingName, TilesConfig
+from bleep.data import tiles as store
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide, resize
+from bleep.errors import DataError
+from bleep.files import whole, write_json
+
+Tile = UInt8[np.ndarray, "windows 3 pixels pixels"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TileSpec:
+    """How a tile is cut: the only place that knows microns."""
+
+    pixels: int
+    """Side of every window once resized."""
+    microns: tuple[float, ...]
+    """Side of the tissue shown, a window each."""
+    padding: PaddingName = "white"
+    """What is painted beyond the slide."""
+
+    @classmethod
+    def of(cls, config: TilesConfig) -> "TileSpec":
+        """Return the spec that a configuration asks for."""
+        return cls(config.pixels, tuple(config.microns), config.padding)
+
+    def words(self) -> str:
+        """Return the spec in words, for messages and tables."""
+        windows = " + ".join(f"{side:g}" for side in self.microns)
+        return f"{windows} um in {self.pixels} px"
+
+
+def cut(section: Section, row: int, spec: TileSpec) -> Tile:
+    """Cut the windows around one spot: RGB, channels first, each resized to `spec.pixels`."""
+    x, y = section.xy[row]
+    windows = []
+    for microns in spec.microns:
+        side = max(round(microns / section.mpp), 1)
+        box = section.slide.region(round(x - side / 2), round(y - side / 2), side, spec.padding, spec.pixels)
+        windows.append(resize(box, spec.pixels).transpose(2, 0, 1))
+    return np.ascontiguousarray(np.stack(windows))
+
+
+FORM = 1
+"""Changes when the same picture and spec would give other bytes than an older version of bleep cut."""
+PART = 512
+"""Tiles in a file: what is done again, at most, when writing was stopped."""
+MANIFEST, PLACES = "store.json", "xy.npy"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StoredTiles:
+    """The tiles of one section as a store holds them."""
+
+    folder: str
+    rows: Int[np.ndarray, " spots"]
+    """Row of each spot in the store; -1: it is not there and must be cut."""
+
+    def read(self, spot: int) -> Tile | None:
+        """Return the tile of a spot, still on disk until its bytes are touched, or None."""
+        row = int(self.rows[spot])
+        return None if row < 0 else _part(self.folder, row // PART)[row % PART]
+
+
+def find(root: Path, section: Section, spec: TileSpec) -> StoredTiles | None:
+    """Return the stored tiles of a section under a spec, or None where there is no finished store of both.
+
+    Raises:
+        DataError: the store is damaged.
+
+    """
+    if not root.is_dir():
+        return None
+    folder = folder_of(root, section, spec)
+    if not (folder / MANIFEST).is_file():
+        return None
+    held = _places(folder)
+    row_of = {place: row for row, place in enumerate(map(tuple, held.tolist()))}
+    rows = np.array([row_of.get(place, -1) for place in map(tuple, section.xy.tolist())], dtype=np.int64)
+    return StoredTiles(str(folder), rows)
+
+
+def folder_of(root: Path, section: Section, spec: TileSpec) -> Path:
+    """Return where the tiles of a section under a spec are kept."""
+    facts = [FORM, section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
+    return root / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def write(root: Path, section: Section, spec: TileSpec) -> Iterator[int]:
+    """Cut every tile of a section into its store, part by part, and yield how many are done after each.
+
+    Parts that are already there, from an earlier try, are kept. A store of the same picture at other positions is
+    replaced.
+
+    Raises:
+        DataError: the picture is damaged, or there is no room.
+
+    """
+    folder = folder_of(root, section, spec)
+    if (folder / PLACES).is_file() and not np.array_equal(_places(folder), section.xy):
+        _empty(folder)
+    with whole(folder / PLACES) as temporary:
+        np.save(temporary, section.xy)
+    for number, start in enumerate(range(0, len(section), PART)):
+        stop = min(start + PART, len(section))
+        if not (folder / _name(number)).is_file():
+            _write_part(folder / _name(number), section, spec, range(start, stop))
+        yield stop
+    facts = {"section": section.name, "tiles": len(section), "spec": spec.words(), "padding": spec.padding, "form": FORM}
+    write_json(folder / MANIFEST, facts)
+
+
+def _write_part(path: Path, section: Section, spec: TileSpec, spots: range) -> None:
+    shape = (len(spots), len(spec.microns), 3, spec.pixels, spec.pixels)
+    with whole(path) as temporary:
+        held = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        for at, spot in enumerate(spots):
+            held[at] = cut(section, spot, spec)
+        held.flush()
+        del held
+
+
+def _empty(folder: Path) -> None:
+    """Remove a store, its manifest first, so that it is never taken for whole."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in folder.glob("*.npy"):
+        path.unlink()
+
+
+def _name(number: int) -> str:
+    return f"{number:05d}.npy"
+
+
+# Each holds a file open, and a process may open only so many.
+@lru_cache(maxsize=256)
+def _part(folder: str, number: int) -> np.ndarray:
+    return _mapped(Path(folder) / _name(number))
+
+
+def _places(folder: Path) -> np.ndarray:
+    return np.array(_mapped(folder / PLACES))
+
+
+def _mapped(path: Path) -> Any:
+    try:
+        # Copy on write: torch takes no array that may not be written to, and nothing here is.
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: stored tiles are damaged ({reason}); delete {path.parent} and tile again") from None
+
+
+__all__ = ["Tile", "TileSpec", "Tiles", "cut"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """The tiles of some sections, in the order of their spots.
+
+    Raises:
+        DataError: ready-cut tiles are smaller than a window, or stored tiles are damaged.
+
+    """
+
+    sections: tuple[Section, ...]
+    spec: TileSpec
+    kept: Path | None = None
+    """Folder of the stores of tiles; tiles that have none there, and all without a folder, are cut."""
+    whole: tuple[Section, ...] = ()
+    """For a block: the whole sections that these are parts of, as `blocks` gives them; empty: they are whole themselves."""
+    stored: tuple[store.StoredTiles | None, ...] = field(init=False, repr=False, compare=False)
+    """What the folder holds of each section."""
+
+    def __post_init__(self) -> None:
+        for section in self.sections:
+            if isinstance(section.slide, MosaicSlide):
+                shown, asked = section.slide.side * section.mpp, max(self.spec.microns)
+                if asked > shown * 1.001:
+                    raise DataError(
+                        f"section {section.name}: its ready-cut tiles show {shown:g} microns ({section.slide.side} pixels of "
+                        f"{section.mpp:g}), but tiles.microns asks for {asked:g}; lower tiles.microns or give data.mpp"
+                    )
+        found = (self.kept and store.find(self.kept, section, self.spec) for section in self.sections)
+        object.__setattr__(self, "stored", tuple(found))
+
+    def __len__(self) -> int:
+        return sum(len(section) for section in self.sections)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """`section/spot` of each row."""
+        return tuple(name for section in self.sections for name in section.ids)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Windows, channels, height and width of a tile."""
+        return len(self.spec.microns), 3, self.spec.pixels, self.spec.pixels
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row a tile: see `Section.frame`."""
+        return pd.concat([section.frame() for section in self.sections])
+
+    def alone(self) -> tuple["Tiles", ...]:
+        """Return the tiles of each section by themselves."""
+        return tuple(
+            replace(self, sections=(section,), whole=self.whole[at : at + 1]) for at, section in enumerate(self.sections)
+        )
+
+    def blocks(self, rows: int) -> Iterator["Tiles"]:
+        """Yield the tiles, in order, in blocks of at most so many, none of two sections; each knows its whole section."""
+        for alone in self.alone():
+            (section,), whole = alone.sections, alone.whole or alone.sections
+            for start in range(0, len(section), rows):
+                here = section.subset(np.arange(start, min(start + rows, len(section))))
+                yield replace(alone, sections=(here,), whole=whole)
+
+    def subset(self, rows: Int[np.ndarray, " rows"]) -> "Tiles":
+        """Return these tiles alone; rows are counted through all sections and kept in section order."""
+        chosen, start = [], 0
+        for section in self.sections:
+            mine = rows[(rows >= start) & (rows < start + len(section))] - start
+            if len(mine):
+                chosen.append(section.subset(mine))
+            start += len(section)
+        return replace(self, sections=tuple(chosen), whole=())
+
+    def read(self, row: int) -> Tile:
+        """Return one tile; it may be mapped from a file: copy it before writing to it."""
+        for section, stored in zip(self.sections, self.stored, strict=True):
+            if row < len(section):
+                tile = stored.read(row) if stored is not None else None
+                return cut(section, row, self.spec) if tile is None else tile
+            row -= len(section)
+        raise IndexError(row)
+
+    def images(self, rows: Iterable[int]) -> UInt8[np.ndarray, "rows windows 3 pixels pixels"]:
+        """Return some tiles side by side, in memory."""
+        asked = list(rows)
+        out = np.empty((len(asked), *self.shape), dtype=np.uint8)
+        for at, row in enumerate(asked):
+            out[at] = self.read(row)
+        return out

@@ -1,0 +1,153 @@
+"""Where tissue is: detected on an overview of a slide, or read from a picture; and the grid of tiles that lie on it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float64
+from scipy import ndimage
+
+from bleep.data.slides import Pixels, pixels_of, save_png
+from bleep.errors import DataError
+from bleep.files import whole
+
+Mask = Bool[np.ndarray, "rows columns"]
+"""True where there is tissue; it covers a whole slide, at any size."""
+
+MICRONS = 8.0
+"""Microns per pixel of the overview that tissue is detected on."""
+FLOOR, CEILING = 0.04, 0.07
+"""The threshold is kept between these optical densities: blank glass has no tissue, and pale tissue beside dark is some."""
+NEIGHBOURHOOD = 20.0
+"""Standard deviation in microns of the window that a place is judged by."""
+SMALLEST = 50_000.0
+"""Specks of tissue and holes in it of fewer square microns are dropped: 0.05 square millimetres."""
+DARKEST = 32
+"""Intensities below this count as this; the noise of what is black would look coloured."""
+SHARE = 0.5
+"""A tile is kept when tissue covers this share of its square of the grid."""
+MOST = 4_000_000
+"""More squares than this are a mistake in the step."""
+
+
+def detect(overview: Pixels, mpp: float) -> Mask:
+    """Return where an overview, of `mpp` microns per pixel, shows stained tissue.
+
+    Stain has colour, while dust, shadows and glass are grey: what counts is how far the optical densities of red, green and
+    blue lie apart, mean plus twice the standard deviation around each place; the latter because fat is pale but has
+    texture, and a haze of eosin has none. The threshold is Otsu's (IEEE Trans. Syst. Man Cybern. 9:62, 1979), kept between
+    two bounds. Marks of a pen and coloured glass are taken for tissue: a mask drawn by hand leaves them out.
+
+    Raises:
+        DataError: the extra `wsi` is not installed.
+
+    """
+    colour = _colour(overview)
+    window = NEIGHBOURHOOD / mpp
+    mean = ndimage.gaussian_filter(colour, window)
+    square = ndimage.gaussian_filter(colour * colour, window)
+    signal = mean + 2 * np.sqrt(np.clip(square - mean * mean, 0, None))
+    try:
+        from skimage.filters import threshold_otsu
+    except ImportError:
+        raise DataError(
+            "finding tissue on whole slides needs the extra wsi: pip install 'bleep-st[wsi]' (or give a mask)"
+        ) from None
+    # The picture of one single value has no threshold of Otsu's; it has no tissue either.
+    otsu: Any = threshold_otsu
+    found = signal > np.clip(otsu(signal), FLOOR, CEILING) if np.ptp(signal) > 0 else np.zeros_like(signal, bool)
+    smallest = SMALLEST / mpp**2
+    filled = ~_without_specks(~found, smallest)
+    # The window sees tissue a little before it begins: the edge is taken back by its width.
+    kept = ndimage.distance_transform_edt(filled) > window if not filled.all() else filled
+    return _without_specks(kept, smallest)
+
+
+def _colour(overview: Pixels) -> np.ndarray:
+    """Return how far the optical densities of the three colours lie apart, measured against the brightest twentieth."""
+    darkest = overview.min(axis=2)
+    glass = np.median(overview[darkest >= np.quantile(darkest, 0.95)], axis=0)
+    intensity = np.maximum(overview, DARKEST).astype(np.float32)
+    density = np.clip(np.log10(np.maximum(glass, DARKEST).astype(np.float32) / intensity), 0, None)
+    apart: np.ndarray = density.max(axis=2) - density.min(axis=2)
+    return apart
+
+
+def _without_specks(mask: Mask, smallest: float) -> Mask:
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    kept = sizes >= smallest
+    kept[0] = False
+    return kept[labels]
+
+
+def read_mask(path: Path, size: tuple[int, int], limit: int) -> Mask:
+    """Read a picture that is white where a slide of this width and height has tissue; its own size may be any.
+
+    Raises:
+        DataError: it cannot be read, or is of another shape than the slide.
+
+    """
+    mask = pixels_of(path, limit).mean(axis=2) > 127
+    (high, wide), (width, height) = mask.shape, size
+    expected = wide * height / width
+    if abs(high - expected) > max(1.5, 0.01 * expected):
+        raise DataError(
+            f"{path}: the mask has {wide} x {high} pixels, another shape than the slide's {width} x {height}; "
+            "it must cover the whole slide, at any size"
+        )
+    return mask
+
+
+def save_mask(mask: Mask, path: Path) -> None:
+    """Write a mask as PNG, white where there is tissue: it can be edited and given back."""
+    with whole(path) as temporary:
+        save_png(np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2), temporary)
+
+
+def grid(mask: Mask, size: tuple[int, int], step: float) -> pd.DataFrame:
+    """Return the squares of a grid that tissue covers at least by half, row by row.
+
+    The grid starts at the slide's upper left corner and has squares of `step` level-0 pixels. A row is named `x3_y7` for
+    the fourth column and eighth row, and holds grid_x, grid_y, the centre x and y in level-0 pixels, and the share of
+    tissue.
+
+    Raises:
+        DataError: the slide is smaller than half a step, or the step is so small that there are millions of squares.
+
+    """
+    width, height = size
+    columns, rows = int(np.ceil(width / step - 0.5)), int(np.ceil(height / step - 0.5))
+    if columns < 1 or rows < 1:
+        raise DataError(f"the slide of {width} x {height} pixels is smaller than half a step of {step:g}; give a smaller step")
+    if columns * rows > MOST:
+        raise DataError(f"a step of {step:g} pixels gives {columns} x {rows} tiles; give a larger step, in microns")
+    share = _shares(mask, np.arange(columns + 1) * step / width, np.arange(rows + 1) * step / height) * (
+        width * height / step**2
+    )
+    y, x = np.nonzero(share >= SHARE - 1e-9)
+    return pd.DataFrame(
+        {"grid_x": x, "grid_y": y, "x": (x + 0.5) * step, "y": (y + 0.5) * step, "tissue": np.minimum(share[y, x], 1.0)},
+        index=pd.Index([f"x{column}_y{row}" for column, row in zip(x, y, strict=True)], dtype=str),
+    )
+
+
+def _shares(
+    mask: Mask, across: Float64[np.ndarray, " xs"], down: Float64[np.ndarray, " ys"]
+) -> Float64[np.ndarray, "squares_down squares_across"]:
+    """Return the tissue between neighbouring lines, as a share of the whole mask; lines are at shares of its sides."""
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
+    sums[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
+    below = _between(sums, down * mask.shape[0])
+    areas = np.diff(np.diff(_between(below.T, across * mask.shape[1]).T, axis=0), axis=1)
+    return areas / mask.size
+
+
+def _between(sums: np.ndarray, places: Float64[np.ndarray, " places"]) -> np.ndarray:
+    """Return the rows at these places, between two rows in proportion; places beyond the last row give the last."""
+    places = np.minimum(places, len(sums) - 1)
+    before = np.minimum(places.astype(int), len(sums) - 2)
+    part = (places - before)[:, None]
+    joined: np.ndarray = sums[before] * (1 - part) + sums[before + 1] * part
+    return joined

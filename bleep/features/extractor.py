@@ -1,0 +1,290 @@
+"""The features of tiles under one trunk: from the cache where they are known, computed and kept where not."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from bleep.config import Config
+from bleep.data.datasets import turned
+from bleep.data.section import Section
+from bleep.data.stain import brought, map_of, source_of
+from bleep.data.tiles import Tiles, TileSpec
+from bleep.distributed import joined, of_main, processes, share
+from bleep.errors import one_sentence
+from bleep.features.cache import BLOCK, KeptFeatures
+from bleep.models.heads import Standardizer
+from bleep.models.image import Trunk
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What features are standardised by."""
+
+    mean: Float32[np.ndarray, " features"]
+    spread: Float32[np.ndarray, " features"]
+
+    @classmethod
+    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]]) -> "Moments":
+        """Return mean and standard deviation over all rows, merged block by block in double precision.
+
+        The rule is Chan, Golub and LeVeque's (The American Statistician 37:242, 1983).
+        """
+        rows, mean, squares = 0, np.zeros(()), np.zeros(())
+        for block in blocks:
+            here = block.mean(axis=0, dtype=np.float64)
+            apart, both = here - mean, rows + len(block)
+            squares = squares + ((block - here) ** 2).sum(axis=0) + apart**2 * (rows * len(block) / both)
+            mean, rows = mean + apart * (len(block) / both), both
+        spread = np.maximum(np.sqrt(squares / rows), 1e-6)
+        return cls(mean.astype(np.float32), spread.astype(np.float32))
+
+    def standard(self, table: Float32[np.ndarray, "tiles features"]) -> Float32[np.ndarray, "tiles features"]:
+        """Return features with this mean taken away and divided by this spread."""
+        return (table - self.mean) / self.spread
+
+
+log = logging.getLogger(__name__)
+
+Features = Float32[np.ndarray, "tiles features"]
+Images = UInt8[Tensor, "batch windows 3 height width"]
+
+FEW = 50
+"""A section of fewer tiles has no mean and spread of its own worth dividing by."""
+
+_digests: WeakKeyDictionary[torch.nn.Module, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
+"""The digests of frozen trunks, with where their weights were and how often they had been changed."""
+_moments: dict[str, Moments] = {}
+"""Mean and spread of whole sections whose blocks are being read, the last few."""
+
+
+def trunk_digest(trunk: Trunk) -> str:
+    """Return a sha256 of the trunk's weights, their names, and what is read of them."""
+    state = sorted(trunk.state_dict().items())
+    marks = tuple((value.data_ptr(), value._version) for _, value in state)
+    kept = None if trunk.learns else _digests.get(trunk)
+    if kept is not None and kept[0] == marks:
+        return kept[1]
+    hashed = hashlib.sha256(trunk.reads.encode())
+    for name, value in state:
+        hashed.update(name.encode())
+        hashed.update(value.detach().cpu().contiguous().numpy().tobytes())
+    if not trunk.learns:
+        _digests[trunk] = marks, hashed.hexdigest()
+    return hashed.hexdigest()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FeatureReader:
+    """Gives the features of tiles under one trunk, from the cache where they are known."""
+
+    trunk: Trunk
+    cache: Path | None
+    """Folder of the cache; none: everything is computed."""
+    batch: int = 64
+    """Tiles passed through the trunk at a time."""
+    workers: int = 0
+    """Processes that cut tiles."""
+    per_section: bool = False
+    """Bring each section's features to mean 0 and spread 1 over its own tiles."""
+    usual: Standardizer | None = None
+    """What a section of few tiles is standardised by instead; none: every section by itself."""
+    views: int = 1
+    """Over how many of the square's eight symmetries features are averaged; the first is the tile as it is."""
+    stains: Float32[np.ndarray, "3 4"] | None = None
+    """Map that brings the stains of the section being read to the training tiles'; none: not asked for, or not yet known."""
+
+    @classmethod
+    def of(cls, trunk: Trunk, usual: Standardizer, config: Config) -> "FeatureReader":
+        """Return the reader of training tiles; only a frozen trunk's features are kept."""
+        return cls(
+            trunk,
+            cache=None if trunk.learns else config.cache / "features",
+            batch=config.query.batch,
+            workers=config.optim.workers,
+            per_section=config.image.standardize == "section",
+            usual=usual,
+        )
+
+    @classmethod
+    def to_predict(cls, trunk: Trunk, usual: Standardizer, config: Config) -> "FeatureReader":
+        """Return the reader of tiles to predict, which averages `query.views` views."""
+        return replace(cls.of(trunk, usual, config), views=config.query.views)
+
+    def read(self, tiles: Tiles) -> Features:
+        """Return one row of features a tile, sections one after another.
+
+        Blocks of a section (`Tiles.blocks`) are standardised as the whole section is.
+        """
+        return np.concatenate([self._standard(self._section(alone), alone) for alone in tiles.alone()])
+
+    def share(self, tiles: Tiles) -> None:
+        """Compute what the cache lacks of these tiles, each process a part; the main process keeps it.
+
+        All processes must call it; afterwards `read` finds everything. Without a cache nothing is done.
+        """
+        for alone in tiles.alone() if self.cache is not None else ():
+            here = self._stained(alone)
+            kept = here._kept(alone)
+            here._fill(alone, kept, of_main(np.flatnonzero(kept.rows_of(alone.sections[0].xy) < 0)), shared=True)
+
+    def raw(self) -> "FeatureReader":
+        """Return the reader that leaves features as the trunk gives them."""
+        return replace(self, per_section=False)
+
+    def _standard(self, table: Features, alone: Tiles) -> Features:
+        if not self.per_section:
+            return table
+        moments, (section,) = self._moments_of(table, alone), alone.whole or alone.sections
+        if len(section) < FEW and self.usual is not None:
+            few = f"section {section.name}: has {len(section)} tiles, fewer than the {FEW} "
+            few += "that mean and spread can be taken from"
+            if self.usual.fitted:
+                mean, spread = (moment.cpu().numpy() for moment in (self.usual.mean, self.usual.spread))
+                _say(f"{few}; its features are standardised by the training tiles'")
+                return (table - mean) / spread
+            _say(f"{few}; its own are used all the same, since the run holds no others: train again")
+        return moments.standard(table)
+
+    def _moments_of(self, table: Features, alone: Tiles) -> Moments:
+        """Return mean and spread over the section these tiles are, or are a block of, without ever holding it all."""
+        if not alone.whole:
+            return Moments.of(table[at : at + BLOCK] for at in range(0, len(table), BLOCK))
+        (section,) = alone.whole
+        key = self._key(section, alone.spec) + hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
+        if key not in _moments:
+            while len(_moments) > 16:
+                del _moments[next(iter(_moments))]
+            blocks = replace(alone, sections=alone.whole, whole=()).blocks(BLOCK)
+            _moments[key] = Moments.of(self._section(block) for block in blocks)
+        return _moments[key]
+
+    def _stained(self, tiles: Tiles) -> "FeatureReader":
+        """Return the reader for one section, which knows how its stains are brought to those of the training tiles."""
+        target = self.trunk.stain
+        if target.kind == "none" or self.stains is not None:
+            return self
+        wanted = target.get_buffer("numbers").cpu().numpy()
+        return replace(self, stains=map_of(target.kind, source_of(target.kind, tiles), wanted))
+
+    def _section(self, tiles: Tiles) -> Features:
+        return self._stained(tiles)._found(tiles)
+
+    def _found(self, tiles: Tiles) -> Features:
+        if self.cache is None:
+            return self._compute(tiles, range(len(tiles)), None)
+        (section,) = tiles.sections
+        kept = self._kept(tiles)
+        rows = kept.rows_of(section.xy)
+        if (rows < 0).any():
+            kept = self._fill(tiles, kept, np.flatnonzero(rows < 0), shared=False)
+            rows = kept.rows_of(section.xy)
+        if (rows < 0).any():
+            # Another process has kept something else under the same name meanwhile.
+            return self._compute(tiles, range(len(tiles)), None)
+        return kept.take(rows)
+
+    def _fill(self, tiles: Tiles, kept: KeptFeatures, missing: Int[np.ndarray, " tiles"], *, shared: bool) -> KeptFeatures:
+        """Compute tiles in blocks and keep each as soon as it is there."""
+        (section,) = tiles.sections
+        name = f"features of {section.name}"
+        with tqdm(total=len(missing), desc=name, unit="tile", leave=False, disable=not len(missing)) as bar:
+            for start in range(0, len(missing), BLOCK):
+                rows = missing[start : start + BLOCK]
+                block, steps = tiles.subset(rows), -(-len(rows) // self.batch)
+                mine = share(steps) if shared else range(steps)
+                found = self._compute(block, range(mine.start * self.batch, min(mine.stop * self.batch, len(rows))), bar)
+                if shared:
+                    parts = joined(found)
+                    found = np.concatenate([part for part in parts if len(part)])
+                    bar.update(start + len(rows) - bar.n)
+                if not shared or processes()[0] == 0:
+                    kept = kept.add(section.xy[rows], found)
+        return kept
+
+    def _kept(self, tiles: Tiles) -> KeptFeatures:
+        assert self.cache is not None
+        return KeptFeatures.open(self.cache, self._key(tiles.sections[0], tiles.spec))
+
+    def _key(self, section: Section, spec: TileSpec) -> str:
+        parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
+        # One view adds nothing, so that what was kept before there were views is still found.
+        parts += [self.views] * (self.views > 1)
+        if self.stains is not None:
+            parts.append(self.stains.tobytes().hex())
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def _compute(self, tiles: Tiles, rows: range, bar: Any) -> Features:
+        """Pass these of the tiles through the trunk."""
+        device = next(self.trunk.parameters()).device
+        self.trunk.eval()
+        out = [np.empty((0, self.trunk.width * len(tiles.spec.microns)), np.float32)]
+        batches = DataLoader(_Images(tiles), sampler=_Steps(rows, self.batch), batch_size=None, num_workers=self.workers)
+        with one_sentence():
+            for images in batches:
+                with torch.no_grad():
+                    out.append(self._averaged(self._brought(images.to(device, non_blocking=True))).cpu().numpy())
+                if bar is not None:
+                    bar.update(len(images))
+        return np.concatenate(out)
+
+    def _brought(self, images: Images) -> Images:
+        if self.stains is None:
+            return images
+        maps = torch.from_numpy(self.stains).to(images.device).expand(len(images), 3, 4)
+        return brought(self.trunk.stain.kind, images, maps)
+
+    def _averaged(self, images: Images) -> Float32[Tensor, "batch features"]:
+        seen = self.trunk(images).float()
+        for view in range(1, self.views):
+            seen += self.trunk(turned(images, view)).float()
+        return seen / self.views
+
+
+@final
+class _Steps(Sampler[range]):
+    """The rows of each step, in order."""
+
+    def __init__(self, rows: range, batch: int) -> None:
+        self.rows, self.batch = rows, batch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch)
+
+    def __iter__(self) -> Iterator[range]:
+        for start in range(0, len(self.rows), self.batch):
+            yield self.rows[start : start + self.batch]
+
+
+@final
+class _Images(Dataset[Images]):
+    """Tiles as they are, a whole step at a time: `images[rows]`."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self.tiles = tiles
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, rows: range) -> Images:
+        return torch.from_numpy(self.tiles.images(rows))
+
+
+@lru_cache(maxsize=256)
+def _say(words: str) -> None:
+    """Say it, but not again each time the same section is looked at."""
+    log.warning(words)

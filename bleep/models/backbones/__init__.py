@@ -1,0 +1,1 @@
+"""Image trunks, by the library they come from."""

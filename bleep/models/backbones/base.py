@@ -1,0 +1,143 @@
+"""What a source of trunks hands to `bleep.models.image`, and how its faults are said."""
+
+import contextlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bleep.config import ImageConfig
+from bleep.errors import ConfigError, DataError, WeightsError
+
+
+class Backbone(NamedTuple):
+    """A network ready to be read, from whichever library it is."""
+
+    model: Any
+    """The network, its weights loaded, cut where it is read, adapters in place."""
+    read: Callable[[Any, Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch channels"]]
+    """Says the features of normalised pixels; the network is given to it, so that copies of a trunk stay apart."""
+    mean: tuple[float, ...]
+    """Mean of red, green and blue that its weights expect, of 1."""
+    std: tuple[float, ...]
+    """Their spread."""
+    blocks: list[list[str]]
+    """Names of each block's parameters, the stem first."""
+    name: str
+    """Name under which it can be built again."""
+
+
+def whole_blocks(blocks: list[list[str]], model: Any) -> list[list[str]]:
+    """Join what ends a network and holds no more than norms and scales to the block before it, which it belongs to."""
+    flat = {name for name, parameter in model.named_parameters() if parameter.ndim < 2}
+    joined = list(blocks)
+    while len(joined) > 1 and flat.issuperset(joined[-1]):
+        last = joined.pop()
+        joined[-1] = [*joined[-1], *last]
+    return joined
+
+
+@contextlib.contextmanager
+def clear_errors(config: ImageConfig, pixels: int, help_with_weights: str) -> Iterator[None]:
+    """Say in one sentence what a library could not do; `help_with_weights` is the way out where they cannot be fetched.
+
+    Raises:
+        ConfigError: the network cannot take tiles of so many pixels.
+        WeightsError: the weights could not be fetched.
+
+    """
+    loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (AssertionError, ValueError, TypeError) as error:
+        raise ConfigError(f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels: {line(error)}") from None
+    except (OSError, RuntimeError) as error:
+        if config.weights != "hub":
+            raise ConfigError(f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels: {line(error)}") from None
+        kind = type(error).__name__
+        raise WeightsError(
+            f"the weights of {config.trunk} could not be fetched from the model hub ({kind}): {help_with_weights}"
+        ) from None
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def line(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def clear_weights(path: Path, name: str) -> Iterator[None]:
+    """Say in one sentence why weights of a local file are refused.
+
+    Raises:
+        WeightsError: there is no such file, it is no file of weights, or they do not fit.
+
+    """
+    if not path.is_file():
+        raise WeightsError(f"image.weights: {path}: no such file; give a local .safetensors or .pth file, hub or random")
+    try:
+        yield
+    except RuntimeError as error:
+        details = [text.strip() for text in str(error).splitlines()[1:3]]
+        if not details:
+            raise WeightsError(f"{path}: cannot be read as weights ({line(error)[:100]}); is the file whole?") from None
+        raise WeightsError(f"{path}: does not fit the trunk {name}: {' '.join(details)[:300]}") from None
+    except Exception as error:  # safetensors and torch raise many kinds for a damaged file
+        raise WeightsError(f"{path}: cannot be read as weights ({type(error).__name__}); is the file whole?") from None
+
+
+MARK = ".lora_"
+"""Stands in the names of adapters, and of nothing else."""
+
+
+def add_adapters(model: nn.Module, name: str, rank: int) -> None:
+    """Put an adapter beside every linear layer of every attention, in place; at first they change nothing.
+
+    Raises:
+        ConfigError: the trunk has no such attention.
+        DataError: peft is not installed.
+
+    """
+    places = [
+        path for path, module in model.named_modules() if isinstance(module, nn.Linear) and path.split(".")[-2:-1] == ["attn"]
+    ]
+    if not places:
+        raise ConfigError(
+            f"image.train is lora, but {name} has no attention that adapters could stand beside: "
+            "use a vision transformer, or set image.train to last or full"
+        )
+    if importlib.util.find_spec("peft") is None:
+        raise DataError("image.train lora needs the extra lora: pip install 'bleep-st[lora]'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import peft
+
+    settings: Any = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=places, lora_dropout=0.0)
+    peft.inject_adapter_in_model(settings, model)
+
+
+def check_reached(model: nn.Module, name: str, output: Any) -> None:
+    """Refuse a trunk whose attention reads its weights past the adapters, which would then never learn.
+
+    Raises:
+        ConfigError: some adapter has no part in this output.
+
+    """
+    import torch
+
+    adapters = [parameter for path, parameter in model.named_parameters() if MARK in path]
+    if any(gradient is None for gradient in torch.autograd.grad(output.sum(), adapters, allow_unused=True)):
+        raise ConfigError(
+            f"image.train is lora, but the attention of {name} goes past adapters: set image.train to last or full"
+        )

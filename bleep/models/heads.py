@@ -1,0 +1,157 @@
+"""What stands on the encoders."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+import torch
+from jaxtyping import Float, Float64
+from numpy import ndarray
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from bleep.config import BeforeName, ExpressionConfig
+
+
+@final
+class ProjectionHead(nn.Module):
+    """BLEEP's head (Xie et al., NeurIPS 2023): linear, then GELU, linear and dropout with a residual, then LayerNorm."""
+
+    def __init__(self, width: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, dim)
+        self.refine = nn.Sequential(nn.GELU(), nn.Linear(dim, dim), nn.Dropout(dropout))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch dim"]:
+        projected = self.project(features)
+        return self.norm(projected + self.refine(projected))
+
+
+@final
+class Standardizer(nn.Module):
+    """Subtract the training tiles' mean and divide by their spread; until `fit`, nothing changes.
+
+    Where features come standardised by section, it is not applied, and only remembers the numbers for small sections.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, *, applied: bool = True) -> None:
+        super().__init__()
+        self.applied = applied
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def fit(self, features: Float[Tensor, "spots width"]) -> None:
+        """Measure mean and spread; a feature that does not vary keeps spread 1."""
+        spread = features.std(dim=0, correction=0)
+        self.mean.copy_(features.mean(dim=0))
+        self.spread.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it holds numbers of its own."""
+        return bool((self.mean != 0).any() or (self.spread != 1).any())
+
+    def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        return (features - self.mean) / self.spread if self.applied else features
+
+
+BEFORE: Mapping[BeforeName, Callable[[float], list[nn.Module]]] = {
+    "none": lambda dropout: [],
+    "silu": lambda dropout: [nn.SiLU(), nn.Dropout(dropout)],
+}
+"""What the features go through before the first layer of the regression head, made from the dropout."""
+
+
+def regression_head(width: int, genes: int, hidden: int, dropout: float, before: BeforeName = "none") -> nn.Module:
+    """Return what `before` names and a linear layer, or with `hidden` a layer of that width, SiLU and dropout between."""
+    parts = BEFORE[before](dropout)
+    if hidden:
+        parts += [nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout)]
+    last = nn.Linear(hidden or width, genes)
+    return nn.Sequential(*parts, last) if parts else last
+
+
+@final
+class GeneDropout(nn.Module):
+    """In training, set a share of each spot's values to the genes' training means; otherwise change nothing.
+
+    Nothing is scaled up in return, unlike in torch's dropout: a value that is the mean says nothing of the spot.
+    """
+
+    mean: Tensor
+
+    def __init__(self, genes: int, share: float) -> None:
+        super().__init__()
+        self.share = share
+        # Measured again whenever training begins, and of no use after it: so it is not among the weights.
+        self.register_buffer("mean", torch.zeros(genes), persistent=False)
+
+    def fit(self, values: Float[Tensor, "spots genes"]) -> None:
+        """Measure the means of the scaled training values; until then they are 0, which is the mean under `zscore`."""
+        self.mean.copy_(values.mean(dim=0))
+
+    def forward(self, values: Float[Tensor, "batch genes"]) -> Float[Tensor, "batch genes"]:
+        # With nothing to hide, torch's generator is not touched, so that other dropout draws what it always did.
+        if not self.training or self.share == 0:
+            return values
+        return torch.where(torch.rand_like(values) < self.share, self.mean.to(values.dtype), values)
+
+
+@final
+class ExpressionEncoder(nn.Module):
+    """A perceptron over the panel's scaled values; with no hidden layer it hands them on as they are."""
+
+    def __init__(self, genes: int, config: ExpressionConfig, hidden_share: float = 0.0) -> None:
+        """Build it; `hidden_share` of a spot's values are hidden at each step of training."""
+        super().__init__()
+        self.hide = GeneDropout(genes, hidden_share)
+        layers: list[nn.Module] = []
+        width = genes
+        for hidden in config.hidden:
+            layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(config.dropout)]
+            width = hidden
+        self.layers = nn.Sequential(*layers)
+        self.width = width
+
+    def forward(self, expression: Float[Tensor, "batch genes"]) -> Float[Tensor, "batch width"]:
+        return self.layers(self.hide(expression))
+
+
+LEAST = 1e-3
+"""Mean of the normalised values that a gene seen less is taken to have, when the head starts."""
+
+
+@final
+class CountLink(nn.Module):
+    """From the logarithm of an expected rate to log1p of that rate, scaled as the panel scales.
+
+    A rate is the counts expected when a spot's total is the panel's `target`. Until `fit`, nothing is shifted or scaled.
+    """
+
+    start: Tensor
+    shift: Tensor
+    factor: Tensor
+
+    def __init__(self, genes: int) -> None:
+        super().__init__()
+        for name, value in (("start", 0.0), ("shift", 0.0), ("factor", 1.0)):
+            self.register_buffer(name, torch.full((genes,), value))
+
+    def fit(
+        self, mean: Float64[ndarray, " genes"], shift: Float64[ndarray, " genes"], factor: Float64[ndarray, " genes"]
+    ) -> None:
+        """Take over the panel's scaling, and let a head that says 0 predict each gene's training mean."""
+        self.shift.copy_(torch.from_numpy(shift))
+        self.factor.copy_(torch.from_numpy(factor))
+        self.start.copy_(torch.from_numpy(mean.clip(min=LEAST)).expm1().log())
+
+    def log_rate(self, said: Float[Tensor, "batch genes"]) -> Float[Tensor, "batch genes"]:
+        """Return the logarithm of the expected rate."""
+        return said + self.start
+
+    def forward(self, said: Float[Tensor, "batch genes"]) -> Float[Tensor, "batch genes"]:
+        # log1p(exp(x)) is softplus(x).
+        return (softplus(self.log_rate(said)) - self.shift) / self.factor

@@ -1,0 +1,235 @@
+"""The image encoder: any trunk of timm or torchvision, with its own normalisation inside, cut at any depth."""
+
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from bleep.config import ImageConfig, StainName
+from bleep.errors import ConfigError
+from bleep.models.backbones import timm as timm_trunks
+from bleep.models.backbones import torchvision as torchvision_trunks
+from bleep.models.backbones.base import MARK, Backbone, check_reached, clear_errors
+from bleep.models.backbones.foundation import help_with_weights
+
+NUMBERS: dict[StainName, int] = {"none": 0, "reinhard": 6, "macenko": 8}
+"""How many numbers say how tiles are stained: see `bleep.data.stain`."""
+
+
+@final
+class StainTarget(nn.Module):
+    """Remembers the numbers; under `none` there are none, and nothing of it is among the weights."""
+
+    def __init__(self, kind: StainName) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind != "none":
+            self.register_buffer("numbers", torch.zeros(NUMBERS[kind]))
+
+    def fit(self, numbers: Float32[Tensor, " numbers"]) -> None:
+        """Remember how the training tiles are stained."""
+        self.get_buffer("numbers").copy_(numbers)
+
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a trunk may compute in while it does not learn, by name."""
+
+
+class Pace(NamedTuple):
+    """How one parameter learns, beside the others."""
+
+    rate: float
+    """Factor of the trunk's learning rate."""
+    start: float
+    """Share of the training after which it begins to learn."""
+
+
+@final
+class ImageTrunk(nn.Module):
+    """Tiles in, features out: mean and spread of the colours are handled here, so no caller can forget or double it.
+
+    Every window of a tile passes through the same trunk; their features stand side by side. BatchNorm layers keep their
+    pretrained statistics, so that results do not depend on how a batch is spread over processes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, config: ImageConfig, pixels: int) -> None:
+        super().__init__()
+        self.model, self.layer, self._config = backbone.model, config.layer, config
+        self._read, self._blocks = backbone.read, backbone.blocks
+        self._format = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.model.to(memory_format=self._format)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
+        self.stain = StainTarget(config.stain)
+        learning = self._learning()
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in learning)
+        self.learns = bool(learning)
+        self.eval()
+        with torch.set_grad_enabled(config.train == "lora"):
+            output = self._features(torch.zeros(1, 3, pixels, pixels))
+        self.width = int(output.shape[1])
+        if config.train == "lora":
+            check_reached(self.model, config.trunk, output)
+
+    @property
+    def reads(self) -> str:
+        """What decides its features beside its weights: depth, output, precision, stains."""
+        more = (self._config.output, self._config.precision, self._config.stain)
+        return " ".join([str(self.layer), *(word for word in more if word not in ("pooled", "float32", "none"))])
+
+    def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
+        batch, windows = images.shape[:2]
+        pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
+        dtype = PRECISIONS[self._config.precision]
+        if self.training or dtype == torch.float32:
+            features = self._features(pixels)
+        else:
+            check_precision(dtype, pixels.device)
+            with torch.autocast(pixels.device.type, dtype):
+                features = self._features(pixels).float()
+        return features.reshape(batch, windows * features.shape[-1])
+
+    def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+        return self._read(self.model, pixels.contiguous(memory_format=self._format))
+
+    def paces(self) -> dict[str, Pace]:
+        """Return how each parameter that learns does, by its name here.
+
+        A block's rate is `layer_decay` times that of the next one above it. Under `gradual`, the j-th block from the end
+        begins to learn after j / (blocks that learn + 1) of the training, and the heads are alone before.
+        """
+        learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        if self._config.train != "gradual" and self._config.layer_decay == 1:
+            return {f"model.{name}": Pace(1.0, 0.0) for name in learning}
+        blocks = sum(1 for names in self._blocks if learning & set(names))
+        paces: dict[str, Pace] = {}
+        for below, names in enumerate(reversed(self._blocks)):
+            start = (below + 1) / (blocks + 1) if self._config.train == "gradual" else 0.0
+            pace = Pace(self._config.layer_decay**below, start)
+            paces |= {f"model.{name}": pace for name in names if name in learning}
+        return paces
+
+    def _learning(self) -> set[str]:
+        """Return the names of the parameters that learn."""
+        names = {name for name, _ in self.model.named_parameters()}
+        if self._config.train in ("full", "frozen"):
+            return names if self._config.train == "full" else set()
+        if self._config.train == "lora":
+            return {name for name in names if MARK in name}
+        return {name for block in self._blocks[-self._config.unfreeze :] for name in block} & names
+
+    def train(self, mode: bool = True) -> "ImageTrunk":
+        """Set the mode; a frozen trunk and every BatchNorm stay as in evaluation."""
+        if not self.learns and not self.training:
+            return self
+        super().train(mode and self.learns)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+def build_trunk(config: ImageConfig, pixels: int) -> tuple[ImageTrunk, str]:
+    """Build `image.trunk` alone; return it with the name under which it can be built again.
+
+    Raises:
+        ConfigError: neither timm nor torchvision knows such a model, it cannot take tiles of that size, or it has no such
+            layer or no logits.
+        WeightsError: the weights cannot be fetched, or do not fit the trunk in every name and shape.
+
+    """
+    name = config.trunk
+    if not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
+        backbone = timm_trunks.build(config, pixels)
+    elif torchvision_trunks.knows(name):
+        backbone = torchvision_trunks.build(config, pixels)
+    else:
+        near = [*timm_trunks.near(name), *torchvision_trunks.near(name)]
+        raise ConfigError(
+            f"image.trunk: timm knows no model {name!r}, nor does torchvision; near it: {', '.join(near) or 'nothing'}"
+        )
+    with clear_errors(config, pixels, help_with_weights(name)):
+        return ImageTrunk(backbone, config, pixels), backbone.name
+
+
+def check_precision(dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse half precision on a CPU, where it is neither fast nor complete.
+
+    Raises:
+        ConfigError: half precision was asked for without a GPU.
+
+    """
+    if dtype == torch.float16 and device.type == "cpu":
+        raise ConfigError(
+            "image.precision is fp16, which needs a GPU: set it to bf16 or float32 on a CPU "
+            "(of a trained run, in its config.yaml)"
+        )
+
+
+JOIN = " + "
+"""Stands between the names of fused trunks."""
+
+
+@final
+class FusedTrunk(nn.Module):
+    """Tiles in, the features of every trunk out: window by window under `separate`, else trunk by trunk."""
+
+    def __init__(self, members: list[list[ImageTrunk]], config: ImageConfig) -> None:
+        """Take the trunks of each window; a single row of them looks at all windows."""
+        super().__init__()
+        self.members = nn.ModuleList(nn.ModuleList(row) for row in members)
+        self.stain = StainTarget(config.stain)
+        self.separate = config.per_window == "separate"
+        self.width = sum(member.width for member in members[0])
+        self.learns = any(member.learns for row in members for member in row)
+        self.layer = config.layer
+        self.reads = "; ".join([*(member.reads for member in members[0]), config.per_window, config.stain])
+
+    def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
+        rows: list[list[nn.Module]] = [list(row) for row in self.members if isinstance(row, nn.ModuleList)]
+        if not self.separate:
+            return torch.cat([member(images) for member in rows[0]], dim=1)
+        seen = [member(images[:, at : at + 1]) for at, row in enumerate(rows) for member in row]
+        return torch.cat(seen, dim=1)
+
+
+Trunk = ImageTrunk | FusedTrunk
+"""What stands below the heads; its `width` is that of one window."""
+
+
+def build_trunks(config: ImageConfig, pixels: int, windows: int) -> tuple[Trunk, str]:
+    """Build `image.trunk` and those of `image.also`; return them as one, with their names as they are resolved.
+
+    Raises:
+        ConfigError, WeightsError: see `build_trunk`.
+
+    """
+    if not config.also and config.per_window == "shared":
+        return build_trunk(config, pixels)
+    alone = [_alone(config, number) for number in range(1 + len(config.also))]
+    built = [[build_trunk(each, pixels) for each in alone] for _ in range(windows if config.per_window == "separate" else 1)]
+    members = [[trunk for trunk, _ in row] for row in built]
+    return FusedTrunk(members, config), JOIN.join(name for _, name in built[0])
+
+
+def without_weights(config: ImageConfig, names: str) -> ImageConfig:
+    """Return settings that build the same trunks, by the names they were resolved to, without fetching weights."""
+    first, *also = names.split(JOIN)
+    weights = ("random",) * len(also)
+    return config.model_copy(update={"trunk": first, "weights": "random", "also": tuple(also), "also_weights": weights})
+
+
+def _alone(config: ImageConfig, number: int) -> ImageConfig:
+    """Return the settings of one trunk by itself: 0 is `image.trunk`."""
+    plain = {"also": (), "also_weights": (), "also_layers": (), "per_window": "shared", "stain": "none"}
+    if number == 0:
+        return config.model_copy(update=plain)
+    layers = config.also_layers or (None,) * len(config.also)
+    weights = config.also_weights or ("hub",) * len(config.also)
+    own = {"trunk": config.also[number - 1], "weights": weights[number - 1], "layer": layers[number - 1]}
+    return config.model_copy(update=plain | own)

@@ -1,0 +1,196 @@
+"""Floors that every model has to beat: the mean, ridge on features, ridge on colour alone, and image neighbours."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+
+from bleep.data.tiles import Tiles
+from bleep.features import Features
+from bleep.predictors.neighbor_mean import weighted_mean
+from bleep.records import Prediction
+from bleep.retrieval.embed import check_tiles, through_head, tile_features
+from bleep.retrieval.index import FlatIndex
+from bleep.runs import Run
+
+ALPHAS = tuple(10.0**power for power in np.arange(0, 6.5, 0.5))
+"""Penalties tried, for standardised features: with n spots, n is a shrinkage by half along a direction of unit variance."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Ridge:
+    """A fitted linear map from features to values."""
+
+    mean: Float64[np.ndarray, " features"]
+    spread: Float64[np.ndarray, " features"]
+    offset: Float64[np.ndarray, " genes"]
+    coefficients: Float64[np.ndarray, "features genes"]
+    alpha: float
+    """The penalty chosen."""
+
+    def predict(self, features: Float32[np.ndarray, "spots features"]) -> Float32[np.ndarray, "spots genes"]:
+        """Return the predicted values."""
+        out: np.ndarray = (((features - self.mean) / self.spread) @ self.coefficients + self.offset).astype(np.float32)
+        return out
+
+
+def fit_ridge(
+    features: Float32[np.ndarray, "spots features"],
+    values: Float32[np.ndarray, "spots genes"],
+    groups: Int[np.ndarray, " spots"],
+    alphas: tuple[float, ...] = ALPHAS,
+) -> Ridge:
+    """Fit by minimising squared error + alpha x squared coefficients; features are standardised, the offset is free.
+
+    Alpha is the one of least squared error over the groups, each held out once.
+    """
+    errors = np.zeros(len(alphas))
+    for group in np.unique(groups):
+        held = groups == group
+        fitted = _solve(features[~held], values[~held], alphas)
+        errors += [float(((ridge.predict(features[held]) - values[held]) ** 2).sum()) for ridge in fitted]
+    best = alphas[int(np.argmin(errors))]
+    return _solve(features, values, (best,))[0]
+
+
+def _solve(features: np.ndarray, values: np.ndarray, alphas: tuple[float, ...]) -> list[Ridge]:
+    """Solve for all penalties from one decomposition of the smaller of the two Gram matrices."""
+    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    spread = np.where(spread > 1e-8, spread, 1.0)
+    offset = values.mean(axis=0, dtype=np.float64)
+    x, y = (features - mean) / spread, values - offset
+    wide = x.shape[1] > x.shape[0]
+    eigenvalues, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    turned = vectors.T @ (y if wide else x.T @ y)
+    out = []
+    for alpha in alphas:
+        solved = vectors @ (turned / (eigenvalues + alpha)[:, None])
+        out.append(Ridge(mean, spread, offset, x.T @ solved if wide else solved, alpha))
+    return out
+
+
+CV_BLOCKS = 5
+"""Groups of neighbouring spots that ridge's penalty is chosen on, when all training spots are of one section."""
+
+
+@final
+class MeanPredictor:
+    """The mean of the training spots, for every tile."""
+
+    name = "mean"
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict the same values for every tile."""
+        check_tiles(self.run, tiles)
+        return _prediction(self.run, tiles, np.tile(self.run.panel.mean.astype(np.float32), (len(tiles), 1)), self.name)
+
+
+@final
+class RidgePredictor:
+    """Ridge from the features of the run's trunk, or from colour alone."""
+
+    def __init__(self, run: Run, ridge: Ridge, name: str, describe: Callable[[Run, Tiles], Features]) -> None:
+        self.run, self.ridge, self.name, self._describe = run, ridge, name, describe
+
+    @classmethod
+    def fit(cls, run: Run, tiles: Tiles) -> "RidgePredictor":
+        """Fit on training tiles, from the features the run's own heads stand on."""
+        return cls(run, _fitted(run, tiles, tile_features), "ridge", tile_features)
+
+    @classmethod
+    def fit_colour(cls, run: Run, tiles: Tiles) -> "RidgePredictor":
+        """Fit on training tiles, from mean and spread of R, G, B in the smallest window."""
+        return cls(run, _fitted(run, tiles, colours), "ridge on colour", colours)
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict from the features."""
+        check_tiles(self.run, tiles)
+        return _prediction(self.run, tiles, self.ridge.predict(self._describe(self.run, tiles)), self.name)
+
+
+@final
+class ImageKnnPredictor:
+    """The plain mean of the k training tiles whose features are most alike (cosine, after standardising)."""
+
+    name = "image-kNN"
+
+    def __init__(self, run: Run, features: Features, values: Float32[np.ndarray, "spots genes"]) -> None:
+        self.run, self.values = run, values
+        self._mean, self._spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+        self._index = FlatIndex.build(self._unit(features))
+
+    @classmethod
+    def fit(cls, run: Run, tiles: Tiles) -> "ImageKnnPredictor":
+        """Keep training tiles' features and values."""
+        return cls(run, tile_features(run, tiles), _values(run, tiles))
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict the mean of the nearest `query.k` training tiles."""
+        check_tiles(self.run, tiles)
+        neighbors = self._index.search(self._unit(tile_features(self.run, tiles)), self.run.config.query.k)
+        weights = np.full_like(neighbors.similarity, 1 / neighbors.rows.shape[1])
+        return _prediction(self.run, tiles, weighted_mean(self.values, neighbors, weights), self.name)
+
+    def _unit(self, features: Features) -> Features:
+        standard = (features - self._mean) / self._spread
+        return (standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-8)).astype(np.float32)
+
+
+def colours(run: Run, tiles: Tiles) -> Features:
+    """Return mean and spread of R, G, B in the smallest window of each tile, standardised as the run's features are."""
+    smallest = int(np.argmin(tiles.spec.microns))
+    tables, row = [], 0
+    for section in tiles.sections:
+        cut = [tiles.read(row + at)[smallest].reshape(3, -1) for at in range(len(section))]
+        row += len(section)
+        table = np.array([[*tile.mean(axis=1), *tile.std(axis=1)] for tile in cut], dtype=np.float32)
+        if run.config.image.standardize == "section":
+            table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-6)
+        tables.append(table)
+    return np.concatenate(tables)
+
+
+def _fitted(run: Run, tiles: Tiles, describe: Callable[[Run, Tiles], Features]) -> Ridge:
+    return fit_ridge(describe(run, tiles), _values(run, tiles), _groups(tiles))
+
+
+def _values(run: Run, tiles: Tiles) -> Float32[np.ndarray, "spots genes"]:
+    return np.concatenate([run.panel.training_values(section) for section in tiles.sections])
+
+
+def _groups(tiles: Tiles) -> Int[np.ndarray, " spots"]:
+    """Return the section of each spot; of one section alone, stripes along x, so that neighbours stay together."""
+    if len(tiles.sections) > 1:
+        return np.repeat(np.arange(len(tiles.sections)), [len(section) for section in tiles.sections])
+    order = np.argsort(np.argsort(tiles.sections[0].xy[:, 0], kind="stable"))
+    return order * CV_BLOCKS // len(order)
+
+
+def _prediction(run: Run, tiles: Tiles, expression: Float32[np.ndarray, "tiles genes"], name: str) -> Prediction:
+    return Prediction(expression, tiles.frame(), run.panel.genes, run.panel.words(), name)
+
+
+@final
+class RegressionPredictor:
+    """The regression head of a run trained with `loss.task: regression` or `both`."""
+
+    name = "regression"
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        run.model.eval()
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict from the trunk's features through the head."""
+        check_tiles(self.run, tiles)
+        scaled = through_head(self.run, tile_features(self.run, tiles))
+        return Prediction(
+            self.run.panel.unscaled(scaled), tiles.frame(), self.run.panel.genes, self.run.panel.words(), self.name
+        )

@@ -1,0 +1,260 @@
+"""What rehearsals teach a run: weights of neighbours, the corrector, intervals, familiarity; kept in the run's folder."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.features import Features
+from bleep.files import read_json, write_json, write_tensors
+from bleep.predictors.baselines import Ridge
+from bleep.predictors.cross_fitting import Weighing
+from bleep.predictors.stacking import Corrector
+from bleep.retrieval.reference.identity import SHARED, identity
+from bleep.runs import Run
+
+Values = Float32[np.ndarray, "spots genes"]
+Part = Float32[np.ndarray, "_ genes"]
+"""Values of one part of several, each of its own length."""
+
+LEVELS = np.arange(50, 100) / 100
+"""Shares that quantiles are kept for."""
+FLOOR = 0.1
+"""Part of a gene's standard deviation added to every spread, so that neighbours that agree do not promise certainty."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Conformal:
+    """Quantiles of the scores of left-out spots."""
+
+    quantiles: Float64[np.ndarray, "levels genes"]
+    """One row for each of `LEVELS`."""
+    floor: Float64[np.ndarray, " genes"]
+    """Added to the spread."""
+
+    @classmethod
+    def fit(
+        cls, errors: Sequence[Part], spreads: Sequence[Part | None], deviation: Float64[np.ndarray, " genes"]
+    ) -> "Conformal":
+        """Take the quantiles over all left-out spots together; `deviation` is each gene's in the training spots."""
+        floor = FLOOR * np.maximum(deviation, 1e-6)
+        scores = np.concatenate(
+            [
+                np.abs(error) / (floor if spread is None else spread + floor)
+                for error, spread in zip(errors, spreads, strict=True)
+            ]
+        )
+        # With n spots the rank is (n + 1) x level, rounded up: so an interval holds at least its share.
+        ranks = np.minimum(np.ceil(LEVELS * (len(scores) + 1)).astype(np.int64), len(scores)) - 1
+        return cls(np.sort(scores, axis=0)[ranks].astype(np.float64), floor)
+
+    def half_width(self, shape: tuple[int, int], spread: Values | None, level: float) -> Values:
+        """Return how far the interval reaches to either side of a prediction.
+
+        Raises:
+            ConfigError: no quantile is kept for such a level.
+
+        """
+        if not LEVELS[0] <= level <= LEVELS[-1]:
+            raise ConfigError(f"an interval was asked to hold {level:g} of the values; expected {LEVELS[0]} to {LEVELS[-1]}")
+        quantile = self.quantiles[int(np.searchsorted(LEVELS, level - 1e-9))]
+        unit = np.zeros(shape) if spread is None else spread
+        return ((unit + self.floor) * quantile).astype(np.float32)
+
+
+Distance = Float64[np.ndarray, " tiles"]
+
+AXES = 30
+"""Leading axes whose variances are told apart."""
+KEPT = 2000
+"""Distances of left-out tiles kept at most, evenly taken of the sorted ones."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Where training tiles lie."""
+
+    mean: Float64[np.ndarray, " features"]
+    spread: Float64[np.ndarray, " features"]
+    axes: Float64[np.ndarray, "axes features"]
+    variance: Float64[np.ndarray, " axes"]
+    """Along each axis."""
+    rest: float
+    """Mean variance along all others."""
+
+    @classmethod
+    def fit(cls, features: Features) -> "Cloud":
+        """Measure training tiles; no more axes than a third of the tiles."""
+        table = features.astype(np.float64)
+        mean, spread = table.mean(axis=0), table.std(axis=0)
+        spread = np.where(spread > 1e-8, spread, 1.0)
+        unit = (table - mean) / spread
+        values, vectors = np.linalg.eigh(unit.T @ unit / len(unit))
+        count = max(1, min(AXES, len(unit) // 3, len(values) - 1))
+        variance = np.maximum(values[::-1][:count], 1e-12)
+        rest = max(float(values[:-count].sum()) / max(len(values) - count, 1), 1e-6)
+        return cls(mean, spread, vectors[:, ::-1][:, :count].T.copy(), np.maximum(variance, rest), rest)
+
+    def distance(self, features: Features) -> Distance:
+        """Return the root of the mean squared distance, in standard deviations: near 1 for training tiles."""
+        unit = (features - self.mean) / self.spread
+        along = unit @ self.axes.T
+        beside = np.maximum((unit**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
+        total = (along**2 / self.variance).sum(axis=1) + beside / self.rest
+        return np.sqrt(total / len(self.mean))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """Distances, and what they mean on left-out training tissue."""
+
+    cloud: Cloud
+    left_out: Distance
+    """Distances of left-out training tiles from the others, sorted."""
+
+    @classmethod
+    def fit(cls, features: Features, left_out: Sequence[Float64[np.ndarray, "_"]]) -> "Familiarity":
+        """Join all training tiles with the distances that rehearsals measured."""
+        distances = np.sort(np.concatenate(left_out)).astype(np.float64)
+        if len(distances) > KEPT:
+            distances = np.quantile(distances, np.linspace(0, 1, KEPT))
+        return cls(Cloud.fit(features), distances)
+
+    def of(self, distance: Distance) -> Distance:
+        """Return the share of left-out training tiles at least as far: an empirical p-value, 1 for the most usual tile."""
+        nearer = np.searchsorted(self.left_out, distance, side="left")
+        return (len(self.left_out) - nearer + 1) / (len(self.left_out) + 1)
+
+
+FOLDER, TENSORS, FACTS, REHEARSAL = "calibration", "calibration.safetensors", "calibration.json", "rehearsal"
+"""Names inside a run's folder, and inside the folder of a calibration."""
+AGAIN = "run `bleep calibrate` again"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """All that is fitted on left-out training tissue."""
+
+    identity: dict[str, Any]
+    """What it and a run must share: weights, panel and tiles."""
+    weighing: Weighing | None
+    """How neighbours are averaged; none for a run without retrieval."""
+    corrector: Corrector
+    ridge: Ridge | None
+    """Ridge on the run's features, fitted on all training spots, where it is a member."""
+    conformal: Conformal
+    familiarity: Familiarity
+    report: dict[str, Any]
+    """What was rehearsed and with which scores."""
+
+    def check(self, run: Run) -> None:
+        """Refuse a run that this was not fitted for.
+
+        Raises:
+            MismatchError: weights, panel or tiles differ.
+
+        """
+        expected = identity(run)
+        for key, words in SHARED:
+            if self.identity.get(key) != expected[key]:
+                here, there = (str(side.get(key))[:12] for side in (self.identity, expected))
+                raise MismatchError(
+                    f"the calibration was fitted for a run of other {words} ({here}) than this one ({there}); "
+                    f"{AGAIN} for this run, or remove the folder {FOLDER} of the run"
+                )
+
+    def digest(self) -> str:
+        """Return a sha256 of all its numbers."""
+        hashed = hashlib.sha256()
+        for name, array in sorted(self._arrays().items()):
+            hashed.update(name.encode())
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        hashed.update(repr(self.weighing).encode())
+        return hashed.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the numbers, then the facts that name them: without the facts there is no calibration."""
+        (folder / FACTS).unlink(missing_ok=True)
+        write_tensors(folder / TENSORS, self._arrays())
+        facts = {
+            "identity": self.identity,
+            "sections": self.report["sections"],
+            "tensors": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
+            "weighing": None if self.weighing is None else asdict(self.weighing),
+            "members": list(self.corrector.members),
+            "ridge_alpha": None if self.ridge is None else self.ridge.alpha,
+            "rest": self.familiarity.cloud.rest,
+            "report": self.report,
+        }
+        write_json(folder / FACTS, facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Calibration":
+        """Read a calibration.
+
+        Raises:
+            DataError: a file is missing or damaged.
+            MismatchError: its files are of different calibrations.
+
+        """
+        facts = read_json(folder / FACTS, "what was calibrated")
+        path = folder / TENSORS
+        try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() != facts["tensors"]:
+                raise MismatchError(f"{path}: is not the file that {folder / FACTS} names; {AGAIN}")
+            a = load_file(path)
+            weighing = None if facts["weighing"] is None else Weighing(**facts["weighing"])
+            ridge = None
+            if facts["ridge_alpha"] is not None:
+                parts = [a[f"ridge.{name}"] for name in ("mean", "spread", "offset", "coefficients")]
+                mean, spread, offset, coefficients = (part.astype(np.float64) for part in parts)
+                ridge = Ridge(mean, spread, offset, coefficients, float(facts["ridge_alpha"]))
+            corrector = Corrector(
+                tuple(facts["members"]), *(a[f"corrector.{name}"] for name in ("mean", "spread", "axes", "weights"))
+            )
+            around = {name: a[f"cloud.{name}"] for name in ("mean", "spread", "axes", "variance")}
+            cloud = Cloud(**around, rest=float(facts["rest"]))
+            conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"])
+            familiarity = Familiarity(cloud, a["familiarity.left_out"])
+            return cls(dict(facts["identity"]), weighing, corrector, ridge, conformal, familiarity, dict(facts["report"]))
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            raise DataError(f"{folder}: the calibration is damaged ({str(error).splitlines()[0]}); {AGAIN}") from None
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays: dict[str, np.ndarray] = {
+            f"corrector.{name}": getattr(self.corrector, name) for name in ("mean", "spread", "axes", "weights")
+        }
+        cloud = self.familiarity.cloud
+        arrays |= {f"cloud.{name}": getattr(cloud, name) for name in ("mean", "spread", "axes", "variance")}
+        arrays |= {"conformal.quantiles": self.conformal.quantiles, "conformal.floor": self.conformal.floor}
+        arrays |= {"familiarity.left_out": self.familiarity.left_out}
+        if self.ridge is not None:
+            ridge = {name: getattr(self.ridge, name) for name in ("mean", "spread", "offset", "coefficients")}
+            arrays |= {f"ridge.{name}": array.astype(np.float32) for name, array in ridge.items()}
+        return arrays
+
+
+def calibration_of(run: Run, folder: Path) -> Calibration | None:
+    """Return the calibration in a run's folder; none where it was never calibrated.
+
+    Raises:
+        DataError: it is damaged.
+        MismatchError: it belongs to another run.
+
+    """
+    if not (folder / FOLDER / FACTS).exists():
+        return None
+    calibration = Calibration.load(folder / FOLDER)
+    calibration.check(run)
+    return calibration

@@ -1,0 +1,79 @@
+"""The combined predictor: retrieval, regression and ridge joined by what rehearsals taught, with intervals and familiarity."""
+
+from typing import final
+
+import numpy as np
+
+from bleep.config import ABSTAIN
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError
+from bleep.predictors.base import Predictor
+from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
+from bleep.predictors.calibration import Calibration
+from bleep.predictors.retrieval import RetrievalPredictor
+from bleep.records import Prediction
+from bleep.retrieval.embed import raw_features, tile_features
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+
+USUAL = 0.01
+"""Tiles are abstained from when fewer than this share of left-out training tiles are as far, unless said otherwise."""
+
+
+@final
+class CombinedPredictor:
+    """Members joined gene by gene by a corrector that was fitted on left-out training tissue."""
+
+    name = "combined"
+
+    def __init__(self, run: Run, reference: Reference | None, calibration: Calibration, abstain: float | None = None) -> None:
+        """Join a run, its reference where it retrieves, and its calibration.
+
+        With `abstain`, tiles of lower familiarity are marked.
+
+        Raises:
+            MismatchError: the calibration or the reference belongs to another run.
+            DataError: the run retrieves, and there is no reference.
+            ConfigError: `abstain` is no share.
+
+        """
+        calibration.check(run)
+        if abstain is not None and not 0 < abstain < 1:
+            raise ConfigError(f"abstain is {abstain:g}; expected a share between 0 and 1, such as {ABSTAIN}")
+        self.run, self.calibration, self.abstain = run, calibration, abstain
+        self.members: dict[str, Predictor] = {}
+        if "retrieval" in calibration.corrector.members and calibration.weighing is not None:
+            if reference is None:
+                raise DataError("the combined predictor retrieves from an index: make it with `bleep index build`")
+            how = calibration.weighing
+            self.members["retrieval"] = RetrievalPredictor(run, reference, how.k, how.weights, how.temperature)
+        if "regression" in calibration.corrector.members:
+            self.members["regression"] = RegressionPredictor(run)
+        if calibration.ridge is not None:
+            self.members["ridge"] = RidgePredictor(run, calibration.ridge, "ridge", tile_features)
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours."""
+        predictions = {name: member.predict(tiles) for name, member in self.members.items()}
+        expression = self.calibration.corrector.apply({name: one.expression for name, one in predictions.items()})
+        retrieval = predictions.get("retrieval")
+        spread = None if retrieval is None else retrieval.spread
+        half = self.calibration.conformal.half_width(expression.shape, spread, self.run.config.query.interval)
+        familiarity = self.calibration.familiarity
+        distance = familiarity.cloud.distance(raw_features(self.run, tiles))
+        share = familiarity.of(distance)
+        marks: dict[str, np.ndarray] = {"distance": distance.astype(np.float32), "familiarity": share.astype(np.float32)}
+        if self.abstain is not None:
+            marks["abstain"] = share < self.abstain
+        return Prediction(
+            expression=expression,
+            spots=tiles.frame().assign(**marks),
+            genes=self.run.panel.genes,
+            scale=self.run.panel.words(),
+            predictor=f"{self.name} of {', '.join(predictions)}",
+            spread=spread,
+            neighbors=None if retrieval is None else retrieval.neighbors,
+            weights=None if retrieval is None else retrieval.weights,
+            lower=expression - half,
+            upper=expression + half,
+        )

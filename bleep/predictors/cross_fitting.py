@@ -1,0 +1,157 @@
+"""What a rehearsal keeps: predictions of training spots by heads that had not seen them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+from safetensors import SafetensorError, safe_open
+
+from bleep.config import WeightsName
+from bleep.errors import DataError, MismatchError
+from bleep.files import write_tensors
+from bleep.predictors.neighbor_mean import WEIGHTS, averaged
+from bleep.predictors.stacking import AXES, SHRINK, Basis, Corrector, Part, Seen, fit_corrector
+from bleep.records import Neighbors
+
+Values = Float32[np.ndarray, "spots genes"]
+Score = Callable[[np.ndarray, np.ndarray], float]
+"""How well predicted values agree with measured ones; higher is better."""
+
+NEAREST = 200
+"""Neighbours noted for each left-out spot."""
+MEMBERS = ("retrieval", "regression", "ridge")
+"""Order of the members in tables."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One part of the training tissue, left out and predicted by what was fitted on the rest."""
+
+    name: str
+    """What was left out."""
+    rows: Int64[np.ndarray, " spots"]
+    """Rows of its spots among all training spots."""
+    predictions: Mapping[str, Values]
+    """By member that is no retrieval."""
+    neighbors: Neighbors | None
+    """Its neighbours; rows are those of all training spots."""
+    distance: Float64[np.ndarray, " spots"]
+    """How far its tiles are from the rest's: see `bleep.predictors.calibration`."""
+    mean: Float64[np.ndarray, " genes"]
+    """Mean of the rest."""
+
+    def save(self, path: Path, key: str) -> None:
+        """Write it, with the key of what it belongs to."""
+        arrays = {"rows": self.rows, "distance": self.distance, "mean": self.mean}
+        arrays |= {f"prediction.{name}": values for name, values in self.predictions.items()}
+        if self.neighbors is not None:
+            arrays |= {"similarity": self.neighbors.similarity, "neighbors": self.neighbors.rows}
+        write_tensors(path, arrays, {"name": self.name, "key": key})
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> "LeftOut | None":
+        """Read it; none where it is not there, is damaged, or belongs to something else: it is then made again."""
+        try:
+            with safe_open(path, "np") as file:
+                facts = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if facts.get("key") != key:
+                return None
+            start = "prediction."
+            predictions = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
+            ordered = {name: predictions[name] for name in MEMBERS if name in predictions}
+            near = Neighbors(arrays["similarity"], arrays["neighbors"]) if "neighbors" in arrays else None
+            return cls(facts["name"], arrays["rows"], ordered, near, arrays["distance"], arrays["mean"])
+        except (SafetensorError, KeyError, OSError, json.JSONDecodeError):
+            return None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How neighbours are averaged."""
+
+    weights: WeightsName
+    k: int
+    temperature: float
+
+    def words(self) -> str:
+        """Return it in words."""
+        warm = f" over {self.temperature:g}" if self.weights in ("softmax", "adaptive") else ""
+        return f"{self.weights} weights{warm}, k = {self.k}"
+
+
+WEIGHINGS = (
+    *(Weighing("uniform", k, 0.1) for k in (10, 25, 50, 100, 200)),
+    *(Weighing("distance", k, 0.1) for k in (50, 100, 200)),
+    *(Weighing("softmax", k, temperature) for k in (50, 100, 200) for temperature in (0.05, 0.1, 0.2, 0.4)),
+    *(Weighing("adaptive", 200, gap) for gap in (0.1, 0.2, 0.3)),
+)
+"""What is tried; uniform weights over all spots would be the mean predictor, which the corrector has anyway."""
+
+
+def retrieved(part: LeftOut, expression: Part, how: Weighing) -> tuple[Values, Values]:
+    """Return the weighted mean and spread of a part's neighbours.
+
+    Raises:
+        MismatchError: the run has no retrieval.
+
+    """
+    if part.neighbors is None:
+        raise MismatchError(f"{part.name}: was rehearsed without retrieval, so it has no neighbours to weigh")
+    near = Neighbors(part.neighbors.similarity[:, : how.k].copy(), part.neighbors.rows[:, : how.k].copy())
+    return averaged(expression, near, WEIGHTS[how.weights](near.similarity, how.temperature))
+
+
+def mean_over_parts(scores: Sequence[float]) -> float:
+    """Return the mean over the parts that have a score: one of a single spot, say, has none.
+
+    Raises:
+        DataError: none has.
+
+    """
+    found = [score for score in scores if np.isfinite(score)]
+    if not found:
+        raise DataError("no gene varies in any part of the training tissue that was left out, so nothing can be fitted on them")
+    return float(np.mean(found))
+
+
+def choose_weighing(parts: Sequence[LeftOut], expression: Part, truth: Part, score: Score) -> tuple[Weighing, dict[str, float]]:
+    """Return the weighing of the best mean score over the parts, and every one's score by its words."""
+    scores = {
+        how: mean_over_parts([score(retrieved(part, expression, how)[0], truth[part.rows]) for part in parts])
+        for how in WEIGHINGS
+    }
+    return max(scores, key=lambda how: scores[how]), {how.words(): value for how, value in scores.items()}
+
+
+def nested(seen: Sequence[Seen], axes: int, shrink: float, bases: Sequence[Basis]) -> list[Part]:
+    """Return each part predicted by the corrector that was fitted on the others."""
+    out = []
+    for at, one in enumerate(seen):
+        others = [other for place, other in enumerate(seen) if place != at]
+        corrector: Corrector = fit_corrector(others, bases[at], axes, shrink)
+        out.append(corrector.apply(one.predictions))
+    return out
+
+
+def choose_corrector(seen: Sequence[Seen], score: Score) -> tuple[int, float, list[Part]]:
+    """Return the number of axes and the pull of best mean score, each part left out in turn; and those predictions.
+
+    First the axes, under the strongest pull, then the pull.
+    """
+    bases = [Basis.of([other.truth for place, other in enumerate(seen) if place != at]) for at in range(len(seen))]
+
+    def mean_score(predicted: Sequence[Part]) -> float:
+        return mean_over_parts([score(values, one.truth) for values, one in zip(predicted, seen, strict=True)])
+
+    tried = {axes: mean_score(nested(seen, axes, max(SHRINK), bases)) for axes in AXES}
+    axes = max(tried, key=lambda count: tried[count])
+    pulls = {shrink: mean_score(nested(seen, axes, shrink, bases)) for shrink in SHRINK}
+    shrink = max(pulls, key=lambda pull: pulls[pull])
+    return axes, shrink, nested(seen, axes, shrink, bases)

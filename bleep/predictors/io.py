@@ -1,0 +1,278 @@
+"""Predictions as files, by suffix; from blocks that follow one another, so that memory does not grow with them."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, final
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from anndata.io import write_elem
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.files import read_json, whole, write_json, write_tensors
+from bleep.records import Backdrop, Neighbors, Prediction
+
+DtypeName = Literal["float32", "float16"]
+"""Precision of the values in h5ad and zarr; float16 keeps three digits."""
+CHUNK = 1024
+"""Tiles in a chunk of a zarr array."""
+
+
+def write_prediction(prediction: Prediction, path: Path) -> None:
+    """Write h5ad, zarr, CSV or parquet by the suffix, whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is none of these.
+
+    """
+    write_blocks([prediction], len(prediction.spots), path)
+
+
+def write_blocks(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName = "float32") -> None:
+    """Write the blocks of a prediction of so many tiles in all, in order, as one file, whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is none of those known, or tables of text were asked for in float16.
+
+    """
+    check_form(path, dtype)
+    if path.suffix in FRAMES:
+        write_frames((block.to_frame() for block in blocks), path)
+    else:
+        with whole(path) as temporary:
+            ANNOTATED[path.suffix](blocks, tiles, temporary, dtype)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write CSV or parquet by the suffix, whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is neither.
+
+    """
+    write_frames([table], path)
+
+
+def write_frames(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write tables of the same columns one below the other, CSV or parquet by the suffix, whole or not at all.
+
+    Raises:
+        ConfigError: the suffix is neither.
+
+    """
+    if path.suffix not in FRAMES:
+        raise ConfigError(f"{path}: expected a name ending in {' or '.join(FRAMES)}")
+    with whole(path) as temporary:
+        FRAMES[path.suffix](tables, temporary)
+
+
+def check_form(path: Path, dtype: DtypeName = "float32") -> None:
+    """Refuse a suffix that is not known, and float16 where the form has none.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}")
+    if dtype == "float16" and path.suffix not in ANNOTATED:
+        raise ConfigError(f"{path}: float16 is for {' and '.join(ANNOTATED)}; tables are written in full")
+
+
+def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for number, table in enumerate(tables):
+            table.to_csv(file, index=False, header=number == 0)
+
+
+def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    writer = None
+    try:
+        for table in tables:
+            group = pa.Table.from_pandas(table, schema=None if writer is None else writer.schema, preserve_index=False)
+            writer = writer or pq.ParquetWriter(path, group.schema)
+            writer.write_table(group)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _h5ad(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
+    with h5py.File(path, "w") as root:
+        _fill(root, blocks, lambda group, name, genes: group.create_dataset(name, (tiles, genes), dtype))
+
+
+def _zarr(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
+    import zarr
+
+    form: Any = anndata.settings.zarr_write_format
+    root = zarr.open_group(path, mode="w", zarr_format=form)
+
+    def create(group: Any, name: str, genes: int) -> Any:
+        return group.create_array(name, shape=(tiles, genes), dtype=dtype, chunks=(min(CHUNK, tiles), genes))
+
+    _fill(root, blocks, create)
+    if form == 2:
+        zarr.consolidate_metadata(root.store)
+
+
+def _fill(root: Any, blocks: Iterable[Prediction], create: Callable[[Any, str, int], Any]) -> None:
+    """Write AnnData into an open file: values block by block, and what stands beside them at the end."""
+    arrays: dict[str, Any] = {}
+    obs, places, head, start = [], [], anndata.AnnData(), 0
+    for block in blocks:
+        data = block.to_anndata()
+        if not arrays:
+            head = data
+            arrays = {"X": create(root, "X", data.n_vars)}
+            layers = root.create_group("layers")
+            arrays |= {name: create(layers, name, data.n_vars) for name in data.layers}
+        head.uns |= {"spatial": {**head.uns.get("spatial", {}), **data.uns["spatial"]}} if "spatial" in data.uns else {}
+        stop = start + len(data)
+        for name, array in arrays.items():
+            array[start:stop] = data.X if name == "X" else data.layers[name]
+        obs.append(data.obs)
+        places.append({name: np.asarray(data.obsm[name]) for name in data.obsm})
+        start = stop
+    obsm = {name: np.concatenate([place[name] for place in places]) for name in places[0]}
+    beside = anndata.AnnData(obs=pd.concat(obs), var=head.var, obsm=obsm, uns=head.uns)
+    beside.strings_to_categoricals()
+    for array in arrays.values():
+        array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    root["layers"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+    for name in ("obs", "var"):
+        write_elem(root, name, getattr(beside, name))
+    for name in ("obsm", "varm", "obsp", "varp", "uns"):
+        write_elem(root, name, dict(getattr(beside, name)))
+    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+
+
+FRAMES: Mapping[str, Callable[[Iterable[pd.DataFrame], Path], None]] = {".csv": _csv, ".parquet": _parquet}
+ANNOTATED: Mapping[str, Callable[[Iterable[Prediction], int, Path, DtypeName], None]] = {".h5ad": _h5ad, ".zarr": _zarr}
+SUFFIXES = (*ANNOTATED, *FRAMES)
+
+
+KEY, ARRAYS, PART_FRAMES, PLAIN = "query.json", "arrays.safetensors", ".parquet", "plain.json"
+"""Names inside the folder, and inside the folder of a block."""
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The finished blocks of one query."""
+
+    folder: Path
+    key: Mapping[str, str]
+    """What the query is made of, each part in words and its digest: only a query of the same goes on with the blocks."""
+
+    @classmethod
+    def open(cls, folder: Path, key: Mapping[str, str], *, resume: bool) -> "Parts":
+        """Find the blocks that an earlier query finished; without `resume` they are removed.
+
+        Raises:
+            MismatchError: they are of another run, reference, tiles or settings.
+            DataError: what says so is damaged.
+
+        """
+        parts = cls(folder, dict(key))
+        if not folder.exists():
+            return parts
+        if not resume:
+            if len(parts):
+                log.info("%s: a query that was stopped is started anew; --resume would have gone on with it", folder)
+            parts.remove()
+        elif (folder / KEY).exists():
+            before = read_json(folder / KEY, "what a stopped query was made of")
+            changed = [name for name in {**before, **key} if before.get(name) != key.get(name)]
+            if changed:
+                raise MismatchError(
+                    f"{folder}: the query that was stopped there had another {' and another '.join(changed)} than this one; "
+                    "leave --resume out to start anew"
+                )
+        return parts
+
+    def __len__(self) -> int:
+        number = 0
+        while self._place(number).is_dir():
+            number += 1
+        return number
+
+    def add(self, prediction: Prediction) -> None:
+        """Keep the next block.
+
+        Raises:
+            DataError: there is no room.
+
+        """
+        if not (self.folder / KEY).exists():
+            write_json(self.folder / KEY, self.key)
+        with whole(self._place(len(self))) as temporary:
+            _write(prediction, temporary)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        for number in range(len(self)):
+            yield _read(self._place(number))
+
+    def remove(self) -> None:
+        """Delete all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _place(self, number: int) -> Path:
+        return self.folder / f"{number:06d}"
+
+
+def _write(prediction: Prediction, folder: Path) -> None:
+    """Write every field of a prediction: arrays, tables, and what JSON holds."""
+    arrays: dict[str, np.ndarray] = {}
+    plain: dict[str, Any] = {}
+    folder.mkdir(parents=True)
+    for field in fields(prediction):
+        value = getattr(prediction, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        elif isinstance(value, pd.DataFrame):
+            value.to_parquet(folder / f"{field.name}{PART_FRAMES}")
+        elif isinstance(value, Neighbors):
+            arrays |= {f"{field.name}/similarity": value.similarity, f"{field.name}/rows": value.rows}
+        elif isinstance(value, Mapping) and value and all(isinstance(each, np.ndarray) for each in value.values()):
+            arrays |= {f"{field.name}/{name}": each for name, each in value.items()}
+        elif isinstance(value, Mapping) and value and all(isinstance(each, Backdrop) for each in value.values()):
+            arrays |= {f"{field.name}/{name}": each.picture for name, each in value.items()}
+            plain[field.name] = {name: [each.scale, each.diameter] for name, each in value.items()}
+        elif value is not None:
+            plain[field.name] = value
+    write_tensors(folder / ARRAYS, arrays)
+    write_json(folder / PLAIN, plain)
+
+
+def _read(folder: Path) -> Prediction:
+    plain = read_json(folder / PLAIN, "a block of a stopped query")
+    try:
+        arrays = load_file(folder / ARRAYS)
+        frames: dict[str, Any] = {path.stem: pd.read_parquet(path) for path in folder.glob(f"*{PART_FRAMES}")}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{folder}: is damaged ({str(error).splitlines()[0]}); start the query anew without --resume") from None
+    grouped: dict[str, Any] = {}
+    for name, array in arrays.items():
+        field, _, inner = name.partition("/")
+        if inner:
+            grouped.setdefault(field, {})[inner] = array
+        else:
+            grouped[field] = array
+    if "neighbors" in grouped:
+        grouped["neighbors"] = Neighbors(**grouped["neighbors"])
+    if "backdrops" in grouped:
+        facts = plain.pop("backdrops")
+        grouped["backdrops"] = {name: Backdrop(picture, *facts[name]) for name, picture in grouped["backdrops"].items()}
+    return Prediction(**plain | {"genes": tuple(plain["genes"])}, **grouped, **frames)

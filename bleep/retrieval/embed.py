@@ -1,0 +1,113 @@
+"""Tiles and spots as vectors of the shared space."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from bleep.data.section import Section
+from bleep.data.tiles import Tiles
+from bleep.errors import MismatchError
+from bleep.features import FeatureReader, Features
+from bleep.models.models import DualEncoder
+from bleep.records import Embeddings
+from bleep.runs import Run
+
+CHUNK = 4096
+"""Rows passed through a head at a time."""
+
+
+def tile_features(run: Run, tiles: Tiles) -> Features:
+    """Return what the run's trunk says of each tile, over `query.views` views of it."""
+    return _reader(run).read(tiles)
+
+
+def raw_features(run: Run, tiles: Tiles) -> Features:
+    """Return the same as the trunk gives it, not standardised by section."""
+    return _reader(run).raw().read(tiles)
+
+
+def share_features(run: Run, tiles: Tiles) -> None:
+    """Put what the run's trunk says of these tiles into the cache, each process computing a part; all must call it.
+
+    What an earlier, interrupted call has put there is not computed again.
+
+    Raises:
+        MismatchError: the tiles are cut otherwise than the run's own.
+
+    """
+    check_tiles(run, tiles)
+    _reader(run).share(tiles)
+
+
+def _reader(run: Run) -> FeatureReader:
+    # The weights of a finished run stay, so the features of a trunk that learnt may be kept as well as a frozen one's.
+    reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
+    return replace(reader, cache=run.config.cache / "features")
+
+
+def embed_tiles(run: Run, tiles: Tiles) -> Embeddings:
+    """Embed tiles through the image side.
+
+    Raises:
+        MismatchError: the run was trained by regression, or the tiles are cut otherwise than its own.
+
+    """
+    model = _dual(run)
+    check_tiles(run, tiles)
+    return Embeddings(_through(model.embed_features, tile_features(run, tiles), run.device), tiles.ids)
+
+
+def embed_spots(run: Run, sections: Sequence[Section]) -> Embeddings:
+    """Embed measured expression through the expression side.
+
+    Raises:
+        MismatchError: the run was trained by regression, or a section does not fit its panel.
+
+    """
+    model = _dual(run)
+    values = np.concatenate([run.panel.apply(section) for section in sections])
+    ids = tuple(name for section in sections for name in section.ids)
+    return Embeddings(_through(model.embed_expression, values, run.device), ids)
+
+
+def through_head(run: Run, features: Features) -> Float32[np.ndarray, "tiles genes"]:
+    """Return the scaled values that a run's regression head predicts from features.
+
+    Raises:
+        MismatchError: the run is contrastive.
+
+    """
+    return _through(run.model.predict_features, features, run.device)
+
+
+def check_tiles(run: Run, tiles: Tiles) -> None:
+    """Refuse tiles cut otherwise than the run's, or of another species.
+
+    Raises:
+        MismatchError: both sides are named.
+
+    """
+    if tiles.spec != run.spec:
+        raise MismatchError(f"tiles of {tiles.spec.words()} were given to a run trained on {run.spec.words()}")
+    for section in tiles.sections:
+        run.panel.check_species(section)
+
+
+def _dual(run: Run) -> DualEncoder:
+    if not isinstance(run.model, DualEncoder):
+        raise MismatchError(
+            "this run was trained by regression and has no shared space: train one with loss.task contrastive or both"
+        )
+    run.model.eval()
+    return run.model
+
+
+def _through(head: object, rows: np.ndarray, device: torch.device) -> Float32[np.ndarray, "rows dim"]:
+    assert callable(head)
+    with torch.no_grad():
+        parts = [head(torch.from_numpy(rows[at : at + CHUNK]).to(device)).float().cpu() for at in range(0, len(rows), CHUNK)]
+    out: np.ndarray = torch.cat(parts).numpy()
+    return out

@@ -1,0 +1,64 @@
+"""An index of the kind asked for, made or read."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from bleep.config import GpuName, GpusName, IndexConfig
+from bleep.errors import DataError
+from bleep.retrieval.index import approximate as kinds
+from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, choose_kind
+from bleep.retrieval.index.base import VectorIndex, check_queries, check_vectors, faiss, read
+from bleep.retrieval.index.flat import FlatIndex
+from bleep.retrieval.index.tuning import trial, tuned
+
+log = logging.getLogger(__name__)
+
+
+def build_index(
+    vectors: Float32[np.ndarray, "spots dim"],
+    config: IndexConfig,
+    seed: int,
+    *,
+    queries: Float32[np.ndarray, "queries dim"] | None = None,
+) -> VectorIndex:
+    """Index these vectors; row numbers are their order. The same seed makes the same index with any number of threads.
+
+    Args:
+        vectors: what to index.
+        config: kind, recall to reach, memory and GPUs.
+        seed: draws the training sample and the starts of k-means.
+        queries: held-out queries to reach the recall on; made between stored vectors where none are given.
+
+    Raises:
+        DataError: there are no vectors, or values are not finite.
+        MismatchError: the queries are of another width.
+        ConfigError: no kind fits into the memory.
+
+    """
+    if not len(vectors):
+        raise DataError("there are no vectors to index; expected one for each spot")
+    check_vectors(vectors)
+    if queries is not None:
+        check_queries(queries, 1, vectors.shape[1])
+    kind = config.kind
+    if kind == "auto":
+        kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
+        log.info("index of kind %s: %s", kind, why)
+    if kind == "flat":
+        return FlatIndex.build(vectors, config.gpu, config.gpus)
+    index = kinds.BUILDERS[kind](vectors, seed, config.gpu)
+    return ApproximateIndex(tuned(index, trial(vectors, queries, seed), config), config.gpu, config.gpus)
+
+
+def load_index(path: Path, *, gpu: GpuName = "auto", gpus: GpusName = "replicas") -> VectorIndex:
+    """Read an index of any kind, with the search parameters it was tuned to.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds what bleep does not write.
+
+    """
+    index = read(path, (faiss.IndexFlat, *CLASSES))
+    return FlatIndex(index, gpu, gpus) if isinstance(index, faiss.IndexFlat) else ApproximateIndex(index, gpu, gpus)

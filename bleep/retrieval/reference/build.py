@@ -1,0 +1,122 @@
+"""A reference from a run and the tissue it was trained on."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from bleep.data.section import Section
+from bleep.data.tiles import Tiles
+from bleep.errors import BleepError, DataError, MismatchError
+from bleep.retrieval.embed import embed_tiles, share_features
+from bleep.retrieval.index import build_index, choose_kind
+from bleep.retrieval.reference import storage
+from bleep.retrieval.reference.expression_writer import steps
+from bleep.retrieval.reference.identity import embedded, identity, noted
+from bleep.retrieval.reference.reference import QUERIES, Reference, evenly, measured_on
+from bleep.runs import Run
+
+
+def build(run: Run, sections: Sequence[Section]) -> Reference:
+    """Embed the training spots and index them.
+
+    Recall and speed are measured on tiles of the smallest of the sections: their pictures, embedded as a query's would be,
+    are not what is stored.
+
+    Raises:
+        MismatchError: a section was not among those the run was trained on.
+
+    """
+    known = {facts.digest: facts.name for facts in (*run.facts.train, *run.facts.val)}
+    for section in sections:
+        if section.digest() not in known:
+            raise MismatchError(
+                f"section {section.name}: its files are not those the run was trained on ({', '.join(known.values())}); "
+                "the index is built of training spots alone: set data.root to the same files"
+            )
+    config = run.config.index
+    held = embedded(run, sections, config.expression)
+    vectors = held.vectors
+    kind, why = config.kind, f"index.kind is {config.kind}"
+    if kind == "auto":
+        kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
+    queries = _queries(run, sections)
+    # An index that is tuned to a recall is measured on other queries than it was tuned on.
+    asked = queries[::2] if len(queries) > 1 else None
+    index = build_index(vectors, config.model_copy(update={"kind": kind}), run.config.seed, queries=asked)
+    queries = np.ascontiguousarray(queries[1::2])
+    manifest = identity(run) | {
+        "version": run.facts.version,
+        "kind": index.kind,
+        "why": why,
+        "metric": "inner product",
+        "spots": len(index),
+        "dim": index.dim,
+        "measured": measured_on(index, vectors, queries, run.config.query.k),
+        "scale": run.panel.words(),
+        "gpu": config.gpu,
+        "gpus": config.gpus,
+        "expression": {"form": held.expression.form, "why": held.why},
+        "sections": [noted(section, "training") for section in sections],
+        "genes": list(run.panel.genes),
+    }
+    return Reference(index, vectors, held.expression, held.spots, queries, manifest)
+
+
+def queried(run: Run, sections: Sequence[Section]) -> Tiles:
+    """Return the tiles that recall and speed are measured on: some of the smallest section's."""
+    smallest = run.tiles((min(sections, key=len),))
+    return replace(smallest.subset(evenly(len(smallest), QUERIES)), whole=smallest.sections)
+
+
+def _queries(run: Run, sections: Sequence[Section]) -> Float32[np.ndarray, "queries dim"]:
+    tiles = queried(run, sections)
+    share_features(run, tiles)
+    return embed_tiles(run, tiles).vectors
+
+
+LOST = 0.02
+"""Recall may be so much below what the manifest says."""
+
+
+def verify(folder: str | Path) -> tuple[Reference, dict[str, Any]]:
+    """Read all of a reference, compare it with its manifest, and measure it again; return it with what was measured.
+
+    Raises:
+        DataError: something is off; all that was found is named.
+
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no index; make it with `bleep index build`")
+    tree = storage.read_manifest(folder)
+    found = list(storage.damages(folder, tree)) if "format" in tree else []
+    if not found:
+        try:
+            reference = Reference.load(folder)
+            measured = measured_on(reference.index, reference.vectors, reference.queries, reference.manifest["measured"]["k"])
+            found = list(_contents(reference, measured))
+        except BleepError as error:
+            found = [str(error)]
+    if found:
+        raise DataError(f"{folder}: {'; '.join(found)}; make it again with `bleep index build`")
+    return reference, measured
+
+
+def _contents(reference: Reference, measured: dict[str, Any]) -> Iterator[str]:
+    manifest = reference.manifest
+    if manifest["spots"] != len(reference):
+        yield f"the manifest says {manifest['spots']} spots, there are {len(reference)}"
+    held = {str(name): int(count) for name, count in reference.spots["section"].value_counts().items()}
+    if held != {section["name"]: section["spots"] for section in manifest["sections"]}:
+        yield f"the manifest does not name the sections that are there ({', '.join(sorted(held))})"
+    for rows in steps(len(reference)):
+        if not (np.isfinite(reference.vectors[rows]).all() and np.isfinite(reference.expression.rows(rows)).all()):
+            yield f"vectors or expression hold values that are not finite, among rows {rows[0]} to {rows[-1]}"
+            break
+    before = manifest["measured"]["recall"]
+    if measured["recall"] < before - LOST:
+        yield f"the index finds {measured['recall']:.1%} of the true neighbours, {before:.1%} when it was written"

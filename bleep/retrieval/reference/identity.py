@@ -1,0 +1,108 @@
+"""What a reference belongs to, and which sections it holds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+from scipy import sparse
+from tqdm import tqdm
+
+from bleep.data.section import Section
+from bleep.errors import MismatchError
+from bleep.retrieval.embed import embed_spots
+from bleep.retrieval.reference.expression_store import ExpressionStore, FormName
+from bleep.retrieval.reference.expression_writer import SPARSE, Block, stored
+from bleep.runs import Run
+
+OriginName = Literal["training", "added", "held out"]
+"""How a section came in: trained on; added; added although the run holds it out to be tested on."""
+SHARED = (("tiles", "tile size"), ("panel", "panel"), ("weights", "weights"))
+"""What a reference and a run, or two references, must share, and its words."""
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """Return what a reference and a run must share."""
+    return {"tiles": run.spec.words(), "panel": run.panel.digest(), "weights": run.weights_digest()}
+
+
+def check_same(manifest: Mapping[str, Any], expected: Mapping[str, Any], whose: str, way_out: str) -> None:
+    """Refuse a manifest that belongs to something else.
+
+    Raises:
+        MismatchError: weights, panel or tile size differ; both sides are named.
+
+    """
+    for key, words in SHARED:
+        if manifest.get(key) != expected.get(key):
+            here, there = _short(manifest.get(key)), _short(expected.get(key))
+            raise MismatchError(f"the index was built with other {words} ({here}) than {whose} ({there}); {way_out}")
+
+
+def noted(section: Section, origin: OriginName) -> dict[str, Any]:
+    """Return what the manifest says of a section."""
+    return {
+        "name": section.name,
+        "patient": section.patient,
+        "spots": len(section),
+        "digest": section.digest(),
+        "picture": section.slide.digest(),
+        "origin": origin,
+    }
+
+
+def same_section(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two entries of manifests of one run are the same tissue.
+
+    Those of version 0.1 have no digests, but hold sections the run was trained on alone, whose names tell them apart.
+    """
+    if one["digest"] and other["digest"]:
+        return bool(one["digest"] == other["digest"])
+    return bool(one["name"] == other["name"] and {one["origin"], other["origin"]} == {"training"})
+
+
+def names(sections: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the sections of a manifest."""
+    return [str(section["name"]) for section in sections]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Spots on their way into a reference."""
+
+    vectors: Float32[np.ndarray, "spots dim"]
+    """Their embeddings."""
+    expression: ExpressionStore
+    """Their values."""
+    spots: pd.DataFrame
+    """See `Section.frame`."""
+    why: str = ""
+    """Why the values are kept in this form."""
+
+
+def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | FormName) -> Held:
+    """Embed the measured expression of sections, one after another.
+
+    Raises:
+        MismatchError: a section lacks genes of the panel, is of another species, or there is a batch correction that does
+            not know it; or the run was trained by regression.
+        DataError: float16 is asked for, and a value is too large for it.
+
+    """
+    vectors: list[Float32[np.ndarray, "spots dim"]] = []
+    blocks: list[Block] = []
+    for section in tqdm(sections, desc="embedding spots", unit="section", leave=False):
+        vectors.append(embed_spots(run, (section,)).vectors)
+        values = run.panel.training_values(section)
+        # Compressed at once where it pays, so that the values of many sections fit into memory.
+        blocks.append(sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values)
+    store, why = stored(blocks, form)
+    return Held(np.concatenate(vectors), store, pd.concat([section.frame() for section in sections]), why)

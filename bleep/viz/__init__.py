@@ -1,0 +1,1 @@
+"""Everything to look at: figures, the report page, explanations, and export to other programs."""

@@ -1,0 +1,1 @@
+"""A description of the data before training: tables, embeddings and figures."""

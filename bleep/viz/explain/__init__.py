@@ -1,0 +1,1 @@
+"""A tile explained by its neighbours in the reference."""

@@ -1,0 +1,106 @@
+"""Predictions as GeoJSON that QuPath reads: one square tile object a tile, its genes as measurements."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from tqdm import tqdm
+
+from bleep.errors import ConfigError, DataError
+from bleep.files import whole
+from bleep.viz.export.reading import Predicted
+
+MOST = 200
+"""Genes that are written without being asked for by name: QuPath holds every measurement of every tile in memory."""
+ROWS = 1024
+"""Tiles read at a time."""
+SUFFIX = ".geojson"
+BESIDE = ("distance", "familiarity", "abstain")
+"""Columns of `obs` that become measurements too, where they are there."""
+
+
+def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *, all_genes: bool = False) -> tuple[Path, ...]:
+    """Write the tiles of one section as a file, or of several as a folder with a file for each; return the files.
+
+    Coordinates are level-0 pixels. Values that are no numbers are left out.
+
+    Raises:
+        ConfigError: a gene is not there, there are more than `MOST` and nobody asked for them, or the name does not fit.
+        DataError: the place is taken, or cannot be written to.
+
+    """
+    one = len(predicted.sections) == 1
+    if one != (out.suffix.lower() == SUFFIX):
+        expected = f"a name ending in {SUFFIX}, for one section" if one else "a folder, for several sections"
+        raise ConfigError(f"--geojson {out}: expected {expected}")
+    if out.exists():
+        raise DataError(f"{out}: is there already; name another place, or remove it")
+    columns = predicted.columns(genes)
+    if not genes and not all_genes and len(columns) > MOST:
+        raise ConfigError(
+            f"--geojson: {predicted.path} has {len(columns):,} genes, and each becomes a measurement of each tile; name some "
+            f"with --genes, or ask for all with --all-genes (up to {MOST} need no asking)"
+        )
+    names = [out.name] if one else _file_names(predicted.sections)
+    with whole(out) as temporary:
+        if not one:
+            temporary.mkdir(parents=True)
+        for section, name in zip(predicted.sections, names, strict=True):
+            _write(predicted, section, columns, temporary if one else temporary / name)
+    return (out,) if one else tuple(out / name for name in names)
+
+
+def _file_names(sections: Sequence[str]) -> list[str]:
+    names = [re.sub(r"[^\w.-]+", "_", section) for section in sections]
+    if len({name.lower() for name in names}) < len(names):
+        names = [f"{number}_{name}" for number, name in enumerate(names, 1)]
+    return [name + SUFFIX for name in names]
+
+
+def _write(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"], path: Path) -> None:
+    """Write the tiles of a section one by one, so that memory does not grow with their number."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type":"FeatureCollection","features":[')
+        for number, feature in enumerate(_features(predicted, section, columns)):
+            file.write(",\n" if number else "\n")
+            file.write(json.dumps(feature, separators=(",", ":"), allow_nan=False))
+        file.write("\n]}\n")
+
+
+def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"]) -> Iterator[dict[str, Any]]:
+    rows, half = predicted.rows(section), predicted.side(section) / 2
+    names = [predicted.genes[column] for column in columns]
+    beside = [name for name in BESIDE if name in predicted.obs]
+    spots = predicted.obs["spot"].astype(str).to_numpy()
+    noted = predicted.obs[beside].to_numpy(np.float64)
+    with tqdm(total=len(rows), desc=f"tiles of {section}", unit="tile", leave=False) as bar:
+        for start in range(0, len(spots), ROWS):
+            here = rows[(rows >= start) & (rows < start + ROWS)]
+            if not len(here):
+                continue
+            block = np.asarray(predicted.values[start : start + ROWS])[here - start][:, columns]
+            for row, values in zip(here.tolist(), block.astype(np.float64), strict=True):
+                measured = [*zip(names, values.tolist(), strict=True), *zip(beside, noted[row].tolist(), strict=True)]
+                x, y = predicted.xy[row].tolist()
+                yield {
+                    "type": "Feature",
+                    "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{section}/{spots[row]}")),
+                    "geometry": {"type": "Polygon", "coordinates": [_square(x, y, half)]},
+                    "properties": {
+                        "objectType": "tile",
+                        "name": spots[row],
+                        "measurements": {name: float(f"{value:.6g}") for name, value in measured if np.isfinite(value)},
+                    },
+                }
+            bar.update(len(here))
+
+
+def _square(x: float, y: float, half: float) -> list[list[float]]:
+    """Return the corners, the first again at the end, as RFC 7946 wants a ring."""
+    left, right, top, bottom = (round(edge, 2) for edge in (x - half, x + half, y - half, y + half))
+    return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]

@@ -1,0 +1,90 @@
+"""How training went: loss, learning rate and validation score by epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from bleep.viz.figures.style import COLOURS, Drawing, blank, titled
+
+
+def curves(log: Sequence[Mapping[str, Any]], kept: int) -> Drawing:
+    """Draw the lines of a run's log; `kept` is the epoch whose weights the run holds, from 0."""
+    from matplotlib.figure import Figure
+
+    scored = any("val_score" in line for line in log)
+    names = ["loss", "lr"] + ["val_score"] * scored
+    units = {
+        "loss": "training loss (mean of the epoch)",
+        "lr": "learning rate",
+        "val_score": "validation score (PCC)",
+    }
+    figure = Figure(figsize=(7.5, 1.2 + 1.9 * len(names)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(names), 1, sharex=True))
+    for number, (place, name) in enumerate(zip(axes, names, strict=True)):
+        points = [(line["epoch"] + 1, line[name]) for line in log if name in line]
+        place.plot(*zip(*points, strict=True), color=COLOURS[number], marker="o" if len(points) == 1 else None)
+        place.axvline(kept + 1, color="0.5", linestyle="--", linewidth=1, label=f"kept: epoch {kept + 1}")
+        place.set_ylabel(units[name].replace(" (", "\n("), fontsize=8)
+        place.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[-1].set_xlabel("epoch")
+    return titled(Drawing("training", figure, _finding(log, kept, scored=scored), "the run's log, by epoch"), 70)
+
+
+def _finding(log: Sequence[Mapping[str, Any]], kept: int, *, scored: bool) -> str:
+    first, last = log[0]["loss"], log[-1]["loss"]
+    text = f"The loss went from {first:.3g} to {last:.3g} in {len(log)} epochs"
+    if not scored:
+        return f"{text}; nothing was held out for validation, so the last epoch was kept"
+    best = max(line["val_score"] for line in log if "val_score" in line)
+    return f"{text}; the validation score was best, {best:.3f}, at epoch {kept + 1}"
+
+
+PARTS = 10
+"""Equal parts that predictions are divided into by their uncertainty."""
+
+
+def error_by_uncertainty(
+    error: Float[np.ndarray, "spots genes"], uncertainty: Float[np.ndarray, "spots genes"], words: str
+) -> Drawing:
+    """Draw the root mean squared error of predictions in ten equal parts, from the least uncertain to the most."""
+    figure, axes = blank(6.4, 5.0)
+    flat, sure = error.ravel().astype(np.float64), uncertainty.ravel().astype(np.float64)
+    starts = np.linspace(0, len(sure), PARTS, endpoint=False).astype(int)
+    parts = [part for part in np.split(np.argpartition(sure, starts), starts[1:]) if len(part)]
+    told = np.array([np.sqrt((sure[part] ** 2).mean()) for part in parts])
+    real = np.array([np.sqrt((flat[part] ** 2).mean()) for part in parts])
+    axes.plot(told, real, marker="o", color=COLOURS[0], label="a tenth of the predictions")
+    ends = [0.0, float(max(told.max(), real.max()) * 1.05)]
+    axes.plot(ends, ends, color="0.5", linewidth=1, label="error as large as told")
+    axes.set(xlim=ends, ylim=ends)
+    axes.set_xlabel(f"{words}\n(root mean square of the part)")
+    axes.set_ylabel("root mean squared error of the part")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    ratio = float(np.sqrt((flat**2).mean()) / max(float(np.sqrt((sure**2).mean())), 1e-12))
+    rises = float(np.corrcoef(np.arange(len(real)), real)[0, 1]) if real.std() > 0 else 0.0
+    finding = (
+        f"The error is {ratio:.2f} times what the uncertainty says, and {'rises' if rises > 0.5 else 'hardly rises'} with it "
+        f"(least uncertain tenth {real[0]:.2f}, most uncertain {real[-1]:.2f})"
+    )
+    return titled(Drawing("error_by_uncertainty", figure, finding, "error and uncertainty of all predictions"), 66)
+
+
+def coverage(inside: Float[np.ndarray, "sections genes"], level: float, names: tuple[str, ...]) -> Drawing:
+    """Draw, for each section, the spread over genes of the share of spots inside their intervals of one level."""
+    figure, axes = blank(6.4, 1.8 + 0.5 * len(names))
+    axes.boxplot(
+        [row[np.isfinite(row)] for row in inside], orientation="horizontal", widths=0.5, whis=(5, 95), showfliers=False,
+        patch_artist=True, boxprops={"facecolor": COLOURS[4], "alpha": 0.6}, medianprops={"color": "black"},
+        tick_labels=[*names],
+    )  # fmt: skip
+    axes.axvline(level, color=COLOURS[5], linestyle="--", label=f"asked: {level:.0%}")
+    axes.set_xlabel("share of a gene's spots whose measured value lies inside the interval")
+    axes.set_ylabel("test section")
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    mean = np.nanmean(inside, axis=1)
+    held = ", ".join(f"{share:.0%} in {name}" for share, name in zip(mean, names, strict=True))
+    what = "coverage of every gene's intervals; boxes: quartiles, whiskers: 5 % and 95 %"
+    return titled(Drawing("coverage", figure, f"Intervals of {level:.0%} hold {held}", what), 66)

@@ -1,0 +1,285 @@
+"""From rehearsals to a calibration: weights of neighbours, corrector, intervals and familiarity."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Int64
+from tqdm import tqdm
+
+from bleep.config import PanelConfig
+from bleep.data.batch_correction import correction
+from bleep.data.normalize import SCALES
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
+from bleep.data.splits import Split, blocks_of, near_spots
+from bleep.errors import ConfigError, DataError
+from bleep.evaluation.metrics import pearson
+from bleep.models.models import DualEncoder
+from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
+from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity
+from bleep.predictors.cross_fitting import (
+    NEAREST,
+    LeftOut,
+    Values,
+    choose_corrector,
+    choose_weighing,
+    mean_over_parts,
+    retrieved,
+)
+from bleep.predictors.stacking import Basis, Part, Seen, fit_corrector
+from bleep.records import Leak, Neighbors
+from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
+from bleep.retrieval.index import FlatIndex
+from bleep.retrieval.reference import identity
+from bleep.runs import Run, regresses
+from bleep.workflows.fit import refit, trained_tissue
+
+PARTS = 4
+"""Parts that a single training section is divided into, as blocks."""
+
+Rows = Int64[np.ndarray, " spots"]
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What is left out once, and what is trained on meanwhile; rows count through all training sections."""
+
+    name: str
+    held: Int64[np.ndarray, " held"]
+    rest: Int64[np.ndarray, " rest"]
+
+
+def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) -> list[Fold]:
+    """Divide training tissue as the run's own split does: by patient where several were trained on, else by section.
+
+    A single section is divided into spatial blocks with the run's margin between them. With `folds`, patients or sections
+    are left out together, in that many parts.
+
+    Raises:
+        ConfigError: fewer than two parts were asked for.
+        DataError: the tissue cannot be divided.
+
+    """
+    if folds is not None and folds < 2:
+        raise ConfigError(f"--folds {folds}: expected 2 or more")
+    if len(sections) == 1:
+        return _blocks(run, sections[0], folds or PARTS)
+    patients = sorted({section.patient for section in sections})
+    by_patient = run.config.data.split == "patient" and len(patients) > 1
+    group = [section.patient if by_patient else section.name for section in sections]
+    names = sorted(set(group))
+    of_spot = np.repeat(np.arange(len(sections)), [len(section) for section in sections])
+    parts = []
+    for together in np.array_split(np.array(names), min(folds or len(names), len(names))):
+        held = np.isin(np.array(group)[of_spot], together)
+        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(~held)))
+    return parts
+
+
+def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
+    if isinstance(section.slide, MosaicSlide):
+        raise DataError(
+            f"section {section.name}: is the only one that was trained on, and ready-cut tiles have no places to divide it by; "
+            "train on two sections or more to calibrate"
+        )
+    place = blocks_of(section, run.config.data.blocks, count)
+    parts = []
+    for number in np.unique(place):
+        held = place == number
+        rest = ~held & ~near_spots(section, held, run.config.data.margin)
+        if held.any() and rest.any():
+            parts.append(Fold(f"{section.name}, block {number + 1}", np.flatnonzero(held), np.flatnonzero(rest)))
+    if len(parts) < 2:
+        raise DataError(f"section {section.name}: cannot be divided into blocks to rehearse on; lower data.margin")
+    return parts
+
+
+def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None) -> list[LeftOut]:
+    """Leave out each part in turn and predict it; finished parts are kept in `place` and used again.
+
+    Raises:
+        ConfigError, DataError: the training tissue cannot be divided.
+        WeightsError: the trunk learns, and its first weights cannot be had again.
+
+    """
+    parts = parts_of(run, divided.train, folds)
+    if run.model.trunk.learns:
+        log.warning("the trunk learns: rehearsing takes %d trainings of it; fewer with --folds", len(parts))
+    whole = run.weights_digest()
+    done = []
+    for number, part in enumerate(tqdm(parts, desc="rehearsing", unit="part")):
+        path = place / f"{number:03d}.safetensors"
+        key = _key(whole, run, part)
+        left_out = LeftOut.load(path, key)
+        if left_out is None:
+            left_out = _left_out(run, divided, part, place / f"{number:03d}-{key[:12]}")
+            left_out.save(path, key)
+            shutil.rmtree(place / f"{number:03d}-{key[:12]}", ignore_errors=True)
+        done.append(left_out)
+    return done
+
+
+def _key(weights: str, run: Run, part: Fold) -> str:
+    """Return a digest of all that decides what a rehearsal gives."""
+    parts = [2, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _left_out(run: Run, divided: Split, part: Fold, place: Path) -> LeftOut:
+    rest, held = _taken(divided.train, part.rest), _taken(divided.train, part.held)
+    panel = refitted(run, rest)
+    split = Split(rest, _apart(divided.val, held), held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
+    fresh = refit(run, split, panel, place)
+    tiles, unseen = run.tiles(rest), run.tiles(held)
+    predictions = {}
+    if regresses(fresh.model):
+        predictions["regression"] = RegressionPredictor(fresh).predict(unseen).expression
+    predictions["ridge"] = RidgePredictor.fit(fresh, tiles).predict(unseen).expression
+    near = None
+    if isinstance(fresh.model, DualEncoder):
+        index = FlatIndex.build(embed_spots(fresh, rest).vectors)
+        found = index.search(embed_tiles(fresh, unseen).vectors, NEAREST)
+        near = Neighbors(found.similarity, part.rest[found.rows])
+    distance = Cloud.fit(raw_features(fresh, tiles)).distance(raw_features(fresh, unseen))
+    return LeftOut(part.name, part.held, predictions, near, distance, panel.mean)
+
+
+def _apart(val: Sequence[Section], held: Sequence[Section]) -> tuple[Section, ...]:
+    """Return the validation tissue that is of no section left out; it would tell which epoch suits that section."""
+    names = {section.name for section in held}
+    return tuple(section for section in val if section.name not in names)
+
+
+def refitted(run: Run, sections: Sequence[Section]) -> GenePanel:
+    """Return the run's panel with every statistic measured on these sections instead; the genes stay."""
+    config: PanelConfig = run.config.panel
+    values = np.concatenate([run.panel.values(section) for section in sections]).astype(np.float64)
+    # One section has nothing to be made alike to.
+    batch = correction(config.batch if len(sections) > 1 else "none", values, sections)
+    if batch is not None:
+        values += batch.codes @ batch.parts
+    low, high = np.full(values.shape[1], -np.inf), np.full(values.shape[1], np.inf)
+    if config.clip:
+        low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
+    shift, factor = SCALES[config.scale](np.clip(values, low, high))
+    return replace(
+        run.panel,
+        low=low,
+        high=high,
+        shift=shift,
+        factor=np.where(factor > 0, factor, 1.0),
+        mean=values.mean(axis=0),
+        variance=values.var(axis=0),
+        sections=tuple(section.name for section in sections),
+        batch=batch,
+    )
+
+
+def _taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
+    """Return the sections with these of their spots alone, rows counted through all of them."""
+    taken, start = [], 0
+    for section in sections:
+        mine = rows[(rows >= start) & (rows < start + len(section))] - start
+        if len(mine):
+            taken.append(section if len(mine) == len(section) else section.subset(mine))
+        start += len(section)
+    return tuple(taken)
+
+
+def calibrate(run: Run, folder: Path, folds: int | None = None) -> Calibration:
+    """Rehearse a run on its own training tissue, fit what that teaches, write it to the run's folder, and return it.
+
+    Finished rehearsals are kept there, so a calibration that was stopped goes on.
+
+    Raises:
+        ConfigError, DataError: the training tissue cannot be divided.
+        MismatchError: the files are not those the run was trained on.
+
+    """
+    divided = trained_tissue(run)
+    left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds)
+    calibration = fit_calibration(run, divided, left_out)
+    calibration.save(folder / FOLDER)
+    return Calibration.load(folder / FOLDER)
+
+
+def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut]) -> Calibration:
+    """Fit everything on what was left out."""
+    expression = np.concatenate([run.panel.training_values(section) for section in divided.train])
+    truth = np.concatenate([run.panel.values(section) for section in divided.train])
+    report: dict[str, Any] = {
+        "sections": [section.name for section in divided.train],
+        "left out": [part.name for part in left_out],
+        "spots": sum(len(part.rows) for part in left_out),
+    }
+    weighing = None
+    spreads: list[Part | None] = [None] * len(left_out)
+    seen = [Seen(part.predictions, truth[part.rows], part.mean) for part in left_out]
+    if isinstance(run.model, DualEncoder):
+        weighing, report["weights tried"] = choose_weighing(left_out, expression, truth, agreement)
+        found = [retrieved(part, expression, weighing) for part in left_out]
+        spreads = [spread for _, spread in found]
+        seen = [
+            Seen({"retrieval": mean} | dict(part.predictions), truth[part.rows], part.mean)
+            for (mean, _), part in zip(found, left_out, strict=True)
+        ]
+        report["weights"] = weighing.words()
+    axes, shrink, nested = choose_corrector(seen, agreement)
+    starts = np.cumsum([len(section) for section in divided.train])[:-1]
+    basis = Basis.of(np.split(truth, starts))
+    errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]
+    deviation = expression.std(axis=0, dtype=np.float64)
+    tiles = run.tiles(divided.train)
+    report |= {
+        "axes": axes,
+        "pull": shrink,
+        "scores": _scores(seen, nested),
+        "coverage": _coverage(errors, spreads, deviation, run.config.query.interval),
+    }
+    return Calibration(
+        identity=identity(run),
+        weighing=weighing,
+        corrector=fit_corrector(seen, basis, axes, shrink),
+        ridge=RidgePredictor.fit(run, tiles).ridge,
+        conformal=Conformal.fit(errors, spreads, deviation),
+        familiarity=Familiarity.fit(raw_features(run, tiles), [part.distance for part in left_out]),
+        report=report,
+    )
+
+
+def agreement(predicted: Values, measured: Values) -> float:
+    """Return the mean correlation over genes that vary; NaN if none does."""
+    found = pearson(predicted, measured)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+
+
+def _scores(seen: Sequence[Seen], nested: Sequence[Part]) -> dict[str, float]:
+    """Return the mean correlation of each member, of their plain mean and of the corrector, on tissue none had seen."""
+    members = {name: [one.predictions[name] for one in seen] for name in seen[0].predictions}
+    plain = [np.mean(list(one.predictions.values()), axis=0) for one in seen]
+    tables = members | {"plain mean": plain, "combined": list(nested)}
+    return {
+        name: mean_over_parts([agreement(values, one.truth) for values, one in zip(table, seen, strict=True)])
+        for name, table in tables.items()
+    }
+
+
+def _coverage(errors: Sequence[Part], spreads: Sequence[Part | None], deviation: np.ndarray, level: float) -> dict[str, float]:
+    """Return the share of values inside intervals fitted on the other parts, for each part left out in turn: mean and ends."""
+    shares = []
+    for at, (error, spread) in enumerate(zip(errors, spreads, strict=True)):
+        others = [place for place in range(len(errors)) if place != at]
+        fitted = Conformal.fit([errors[place] for place in others], [spreads[place] for place in others], deviation)
+        shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level)).mean()))
+    return {"level": level, "mean": float(np.mean(shares)), "least": min(shares), "most": max(shares)}

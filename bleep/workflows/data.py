@@ -1,0 +1,148 @@
+"""Data looked at as training would see it: read, measured, divided, and its panel fitted; faults become findings."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from bleep.config import Config
+from bleep.data import tiles as store
+from bleep.data.panel import GenePanel
+from bleep.data.qc import Check, Finding, Measures, across, alone, measure
+from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.splits import Split, split
+from bleep.data.tiles import TileSpec
+from bleep.errors import BleepError, DataError
+from bleep.runs import STORES
+
+
+def check(config: Config) -> Check:
+    """Look at the data of a configuration.
+
+    Raises:
+        DataError: nothing of it can be read.
+
+    """
+    read, findings = _read(config)
+    sections, measured = _measured(read, config, findings)
+    for one in measured:
+        findings += alone(one, config)
+    findings += across(sections, measured)
+    findings += _divided(sections, config, findings)
+    findings.sort(key=lambda finding: finding.severity)
+    return Check(tuple(measured), tuple(findings))
+
+
+def _read(config: Config) -> tuple[tuple[Section, ...], list[Finding]]:
+    """Read the sections together; where that fails and they are named, each alone, so that one does not hide the others."""
+    data = config.data
+    try:
+        return read_sections(data, config.cache), []
+    except DataError as error:
+        if len(data.sections) < 2:
+            raise
+        reason = error
+    sections: list[Section] = []
+    findings: list[Finding] = []
+    for name in data.sections:
+        try:
+            sections += read_sections(data.model_copy(update={"sections": (name,)}), config.cache)
+        except DataError as error:
+            findings.append(Finding("error", "unreadable", (name,), str(error)))
+    if not sections:
+        raise reason
+    return tuple(sections), findings
+
+
+def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) -> tuple[list[Section], list[Measures]]:
+    """Measure each section; one whose picture is damaged becomes a finding, and is left out."""
+    spec, sections, measured = TileSpec.of(config.tiles), [], []
+    for section in tqdm(read, desc="looking at sections", unit="section", leave=False):
+        try:
+            measured.append(measure(section, spec, config.seed))
+            sections.append(section)
+        except DataError as error:
+            findings.append(Finding("error", "unreadable", (section.name,), str(error)))
+            reason = error
+    if not sections:
+        raise reason
+    return sections, measured
+
+
+def _divided(sections: Sequence[Section], config: Config, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield what is wrong with the split, or with the panel fitted on its training side."""
+    names, twice = tuple(section.name for section in sections), any(f.kind == "same-tissue" for f in findings)
+    try:
+        divided = split(sections, config.data, config.seed)
+    except BleepError as error:
+        if not twice:
+            yield Finding("error", "split", names, str(error))
+        return
+    yield from _leak(divided, names)
+    if any(finding.kind in ("few-shared-genes", "gene-names", "nothing-measured") for finding in findings):
+        return
+    try:
+        GenePanel.fit(divided.train, config.panel)
+    except BleepError as error:
+        yield Finding("error", "panel", names, str(error))
+
+
+def _leak(divided: Split, names: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield what training shares with the test tissue; an error where the same sections could be split without it."""
+    leak, patients = divided.leak, {section.patient for section in (*divided.train, *divided.val, *divided.test)}
+    said = f"{leak.detail}, so that scores are "
+    if leak.status == "same patient" and len(patients) > 1:
+        yield Finding("error", "patient", names, f"{said}too high for new patients; set data.split to patient")
+    elif leak.status == "same patient":
+        yield Finding("warning", "patient", names, f"{said}those of new sections of one patient, not of new patients")
+    elif leak.status == "unknown":
+        yield Finding("warning", "patient", names, f"{leak.detail}, else nobody knows whether a patient stands on both sides")
+    elif leak.status == "neighbouring tissue":
+        yield Finding("warning", "patient", names, f"{said}those of the same tissue; split by section or patient where you can")
+    elif leak.status == "random spots":
+        yield Finding("error", "leak", names, f"{leak.detail}; set data.split to patient, section or block")
+
+
+class Tiled(NamedTuple):
+    """One section whose tiles are kept."""
+
+    section: str
+    tiles: int
+    bytes: int
+    before: bool
+    """They were all there already."""
+
+
+def tile(config: Config) -> Iterator[Tiled]:
+    """Keep the tiles of every section of a configuration below `config.cache`, and yield each as it is done.
+
+    Whatever reads tiles of the same picture under the same spec then finds them there. A stopped run goes on where it was.
+
+    Raises:
+        DataError: a section cannot be read, or there is no room for its tiles.
+
+    """
+    spec, root = TileSpec.of(config.tiles), config.cache / STORES
+    for section in read_sections(config.data, config.cache):
+        size = len(section) * len(spec.microns) * 3 * spec.pixels**2
+        found = store.find(root, section, spec)
+        if found is not None and (found.rows >= 0).all():
+            yield Tiled(section.name, len(section), size, before=True)
+            continue
+        _check_room(config, section.name, size)
+        with tqdm(total=len(section), desc=f"tiles of {section.name}", unit="tile", leave=False) as bar:
+            for done in store.write(root, section, spec):
+                bar.update(done - bar.n)
+        yield Tiled(section.name, len(section), size, before=False)
+
+
+def _check_room(config: Config, name: str, size: int) -> None:
+    config.cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(config.cache).free
+    if free < size * 1.05:
+        raise DataError(
+            f"{config.cache}: the tiles of section {name} take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free there; "
+            "set cache to a larger disk, or tiles.pixels lower"
+        )

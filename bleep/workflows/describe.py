@@ -1,0 +1,167 @@
+"""From a configuration to a description of its tissue: tables, figures and an index, in one folder."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from bleep.config import Config
+from bleep.data.readers import read_sections
+from bleep.errors import DataError
+from bleep.files import whole
+from bleep.viz.describe import embeddings as exploration_maps
+from bleep.viz.describe import figures as exploration_figures
+from bleep.viz.describe import figures as exploration_heatmaps
+from bleep.viz.describe import tables as exploration
+from bleep.viz.describe.tables import Pairs, Pooled
+from bleep.viz.figures import style as exploration_style
+from bleep.viz.figures.style import Drawing
+
+INDEX = "README.md"
+WARNING = (
+    "This looks at every spot that was read, test sections included: choose no gene and drop no spot of a scored run by it "
+    "(the panel is fitted on training sections alone)."
+)
+TABLES = {
+    "sections.csv": "a row a section: patient, spots, quartiles of a spot's total and of the genes seen in it",
+    "genes.csv": "a row a gene: range, quartiles, mean, variance, share of zeros, cv (standard deviation over mean); ranks by "
+    "mean (HEG), variance (HVG) and cv, 1 the highest",
+    "outliers.csv": f"odd spots, more than {exploration.MADS:g} median absolute deviations from the median of their section, "
+    "in log(1 + total), log(1 + genes seen), or (further alone) log(1 + distance) from the section's middle in the principal "
+    "components",
+    "gene_pairs.csv": f"pairs of genes with |r| of {exploration.STRONG:g} or more; r_within is r after each section's own "
+    f"means are taken off; genes seen in less than {100 * exploration.COMMON:g} % of the spots are left out",
+    "maps.csv": "places of the spots drawn in t-SNE and UMAP",
+}
+"""The tables, and what each holds."""
+FIGURES = ("library_size", "gene_ranges", "mean_variance", "outliers", "heatmap", "gene_correlation", "tsne", "umap")
+"""The figures, each as PNG and SVG."""
+NEEDED = ("matplotlib", "sklearn", "umap")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What was found and written."""
+
+    pooled: Pooled
+    """The tissue."""
+    genes: pd.DataFrame
+    """See `exploration.gene_table`."""
+    odd: pd.DataFrame
+    """See `exploration.outliers`."""
+    pairs: Pairs
+    """See `exploration.gene_pairs`."""
+    findings: dict[str, str]
+    """What each figure shows, by its name."""
+
+
+def describe(config: Config, out: Path) -> Description:
+    """Describe all tissue that a configuration reads, and write tables, figures and an index to `out`.
+
+    Raises:
+        DataError: the extra `plots` is not installed, nothing was measured, or `out` holds other files.
+
+    """
+    _check_extra()
+    _check_place(out)
+    with tqdm(total=6, desc="describing", unit="step", leave=False) as steps:
+        pooled = exploration.pool(read_sections(config.data), config.panel)
+        steps.update()
+        genes = exploration.gene_table(pooled)
+        if not genes["variance"].any():
+            raise DataError(f"{config.data.root}: no gene varies between spots; expected measured values")
+        steps.update()
+        pairs = exploration.gene_pairs(pooled)
+        steps.update()
+        scores = exploration_maps.principal(pooled, exploration_heatmaps.most_variable(genes, exploration_maps.VARIABLE))
+        distance = exploration_maps.distance(scores, pooled.codes)
+        odd = exploration.outliers(pooled, distance)
+        steps.update()
+        rows = exploration_maps.sample(len(pooled.spots), config.seed)
+        places = {"t-SNE": exploration_maps.tsne(scores[rows], config.seed)}
+        steps.update()
+        places["UMAP"] = exploration_maps.umap(scores[rows], config.seed)
+        steps.update()
+    sections = exploration.section_table(pooled)
+    mixed = exploration_maps.mixing_words(pooled, scores[rows], rows)
+    drawings = (
+        exploration_figures.library_size(pooled, sections),
+        exploration_figures.gene_ranges(pooled, genes),
+        exploration_figures.mean_variance(pooled, genes),
+        exploration_figures.odd_spots(pooled, distance, odd),
+        exploration_heatmaps.heatmap(pooled, genes, scores, rows),
+        exploration_heatmaps.gene_correlation(pooled, genes),
+        *(exploration_figures.layout(pooled, name, found, rows, mixed) for name, found in places.items()),
+    )
+    tables = (sections, genes.sort_values("rank_variance"), odd, pairs.table, _maps(pooled, rows, places))
+    with whole(out) as folder:
+        folder.mkdir()
+        for name, table in zip(TABLES, tables, strict=True):
+            table.to_csv(folder / name, index=False, float_format="%.6g")
+        for drawing in drawings:
+            exploration_style.save(drawing, folder)
+        (folder / INDEX).write_text(_index(config, pooled, pairs, drawings, len(rows)), encoding="utf-8")
+    return Description(pooled, genes, odd, pairs, {drawing.name: drawing.finding for drawing in drawings})
+
+
+def _maps(pooled: Pooled, rows: np.ndarray, places: dict[str, np.ndarray]) -> pd.DataFrame:
+    table = pooled.spots.iloc[rows][["section", "spot"]].reset_index(drop=True)
+    for name, found in places.items():
+        word = name.lower().replace("-", "")
+        table[f"{word}_1"], table[f"{word}_2"] = found[:, 0], found[:, 1]
+    return table
+
+
+def _index(config: Config, pooled: Pooled, pairs: Pairs, drawings: tuple[Drawing, ...], drawn: int) -> str:
+    spots = len(pooled.spots)
+    part = f"all {spots:,} spots" if drawn == spots else f"{drawn:,} of {spots:,} spots, taken at random"
+    return "\n".join(
+        [
+            f"# {pooled.words()}",
+            "",
+            f"**{WARNING}**",
+            "",
+            f"- tissue: `{config.data.source}` in `{config.data.root}`: {', '.join(pooled.sections)}",
+            f"- values: {pooled.scale}; genes that all sections share",
+            f"- pairs of genes: {pairs.words()}",
+            f"- principal components: the first {exploration_maps.COMPONENTS}, of the {exploration_maps.VARIABLE:,} genes of "
+            f"highest variance; t-SNE, UMAP and the heat map show {part}; seed {config.seed}",
+            "",
+            "| figure | finding | what is drawn |",
+            "| --- | --- | --- |",
+            *(f"| [{d.name}]({d.name}.png) ([SVG]({d.name}.svg)) | {_cell(d.finding)} | {_cell(d.what)} |" for d in drawings),
+            "",
+            "| table | what it holds |",
+            "| --- | --- |",
+            *(f"| [{name}]({name}) | {_cell(text)} |" for name, text in TABLES.items()),
+            "",
+        ]
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _check_extra() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DataError(
+            f"bleep data describe draws with {', '.join(missing)}, not installed here: they need the extra plots: "
+            "pip install 'bleep-st[plots]'"
+        )
+
+
+def _check_place(out: Path) -> None:
+    """Refuse to replace anything but an earlier description."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder for the description: choose another --out")
+    own = {INDEX, *TABLES, *(f"{name}.{form}" for name in FIGURES for form in ("png", "svg"))}
+    other = sorted({path.name for path in out.iterdir()} - own) if out.exists() else []
+    if other:
+        raise DataError(f"{out}: holds {other[0]!r}, which is no part of a description; choose another --out")

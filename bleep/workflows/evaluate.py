@@ -1,0 +1,291 @@
+"""Predictors side by side on held-out tissue."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bleep import runs
+from bleep.config import Config
+from bleep.data.section import Section
+from bleep.data.splits import Split
+from bleep.data.tiles import Tiles
+from bleep.errors import DataError, MismatchError
+from bleep.evaluation import leakage, report
+from bleep.evaluation.protocols import named
+from bleep.files import read_json
+from bleep.models.models import DualEncoder
+from bleep.predictors.base import Predictor
+from bleep.predictors.calibration import calibration_of
+from bleep.predictors.ensemble import Ensemble
+from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
+from bleep.retrieval.embed import tile_features
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+from bleep.workflows.experiment import Member, is_ensemble, members_of, open_ensemble
+from bleep.workflows.fit import differences, load_split
+from bleep.workflows.index import check_reference
+from bleep.workflows.query import baselines_of, best_device, predictors_of
+from bleep.workflows.scoring import Marking
+
+CALIBRATION = "calibration"
+"""Folder of a run that holds what was fitted on predictions of left-out training sections."""
+
+
+def audit(run: Run, divided: Split, reference: Reference | None, folder: Path) -> LeakReport:
+    """Report what of a run was fitted on which sections, and whether test tissue took part in it.
+
+    Panel and scaling are fitted anew on the training sections and compared, and so is what the features of a frozen trunk
+    are standardised by, so that a name alone cannot hide a leak.
+    """
+    names = tuple(section.name for section in divided.train)
+    fitted = [Fitted("panel", run.panel.sections), Fitted("scaling", run.panel.sections)]
+    found = list(leakage.of_panel(run.panel, run.config.panel, divided))
+    if run.panel.batch is not None:
+        fitted.append(Fitted("batch correction", run.panel.sections, run.panel.batch.kind))
+        found += leakage.of_spots("batch correction", run.panel.batch.ids, divided)
+    fitted += _features(run, names)
+    found += _standardiser(run, divided)
+    fitted.append(Fitted("heads", tuple(facts.name for facts in run.facts.train)))
+    if run.facts.val:
+        fitted.append(Fitted("epoch", tuple(facts.name for facts in run.facts.val), "chosen by the score on validation tissue"))
+    if run.config.data.val == "random":
+        found.append(
+            LeakFinding("validation", "caution", "validation spots lie between training spots, so the epoch may be late")
+        )
+    if reference is not None:
+        fitted.append(Fitted("index", tuple(dict.fromkeys(map(str, reference.spots["section"])))))
+        found += leakage.of_spots("index", tuple(map(str, reference.spots.index)), divided)
+        found += _patients(reference, divided)
+    corrector = calibrated_on(folder)
+    if corrector:
+        fitted.append(Fitted("corrector", corrector, "weights, k and intervals, on left-out training sections"))
+    fitted.append(Fitted("floors", names, "ridge, image-kNN and the mean, fitted anew at each evaluation"))
+    return leakage.report(str(folder), divided, fitted, found)
+
+
+def calibrated_on(folder: Path) -> tuple[str, ...]:
+    """Return the sections that a run's corrector was fitted on, as its files name them; none where there is no corrector.
+
+    Raises:
+        DataError: a file is damaged.
+
+    """
+    names: dict[str, None] = {}
+    for path in sorted((folder / CALIBRATION).glob("*.json")):
+        names |= dict.fromkeys(_named(read_json(path, "a calibration")))
+    return tuple(names)
+
+
+def _named(tree: dict[str, Any]) -> Iterator[str]:
+    """Yield the section names under `sections`: plain, or in mappings with a `name`."""
+    found = tree.get("sections", [])
+    if not isinstance(found, list):
+        raise DataError(f"a calibration names its sections by {type(found).__name__}; expected a list: calibrate again")
+    for one in found:
+        yield str(one["name"]) if isinstance(one, dict) else str(one)
+
+
+def _patients(reference: Reference, divided: Split) -> Iterator[LeakFinding]:
+    """Yield a finding where tissue of a test patient was added to the reference after training."""
+    trained = {section.patient for section in (*divided.train, *divided.val)}
+    added = set(map(str, reference.spots["patient"])) - trained
+    shared = sorted(added & {section.patient for section in divided.test})
+    if shared:
+        yield LeakFinding("same patient", "caution", f"the index answers with added spots of test patient {', '.join(shared)}")
+
+
+def _features(run: Run, names: tuple[str, ...]) -> Iterator[Fitted]:
+    image = run.config.image
+    if image.weights == "random":
+        yield Fitted("trunk", names if image.train != "frozen" else (), "random weights at the start")
+    else:
+        yield Fitted("trunk", (), "pretrained elsewhere; whether on this tissue is not noted in its weights")
+    if image.standardize == "train":
+        yield Fitted("standardising", names)
+    elif image.standardize == "section":
+        yield Fitted("standardising", (), "each section by its own tiles, test sections too: by pictures, never by counts")
+
+
+def _standardiser(run: Run, divided: Split) -> Iterator[LeakFinding]:
+    """Compare with the training tiles where that is possible: a trunk that learns has since changed its features."""
+    alone = run.config.image.standardize == "train" and run.config.query.views == 1
+    if alone and not run.model.trunk.learns and run.model.standardize.fitted:
+        features = tile_features(run, run.tiles(divided.train))
+        yield from leakage.of_standardiser(run.model.standardize.mean.cpu().numpy(), features)
+
+
+def score_all(
+    predictors: Mapping[str, Predictor], tiles: Tiles, run: Run, marking: Marking | None = None, train: Sequence[Section] = ()
+) -> list[Scorecard]:
+    """Score each predictor on each measured section, on the panel's normalised scale unless the marking says otherwise."""
+    return (marking or Marking()).score(predictors, tiles, run, train)
+
+
+def compare(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Table:
+    """Score predictors side by side on measured tiles, and return the table."""
+    return report.compare(score_all(predictors, tiles, run), _protocol(run), run.facts.leak, _words([run]))
+
+
+def evaluate(
+    folders: Sequence[str | Path],
+    *,
+    protocol: str | None = None,
+    all_scores: bool = False,
+    genes_file: Path | None = None,
+) -> Table:
+    """Score runs on the tissue they held out, beside the floors fitted on the same training tissue.
+
+    Runs of one protocol join into one table: folds add test sections, seeds are averaged, and contrastive and regression
+    runs stand side by side. Floors are fitted once for each training and test set, on the
+    features of the first run that has them. A `protocol` by name says what is scored
+    against what (see `bleep.evaluation.protocols`); `genes_file` is a list of genes to score by itself.
+
+    Raises:
+        MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test
+            tissue was trained on.
+        ConfigError: there is no such protocol.
+
+    """
+    marking = Marking(named(protocol) if protocol else None, all_scores, genes_file)
+    cards: list[Scorecard] = []
+    seen: list[Run] = []
+    lines: list[Run] = []
+    leaks: list[LeakReport] = []
+    floors: set[tuple[frozenset[str], frozenset[str]]] = set()
+    joined: set[str] = set()
+    splits: list[Split] = []
+    for folder in map(Path, folders):
+        members = members_of(folder) if is_ensemble(folder) else [Member(folder, Run.load(folder), 1.0)]
+        run = members[0].run
+        run.model.to(best_device())
+        _check_comparable(run, seen, lines if len(members) == 1 else [], folder)
+        seen.append(run)
+        divided = load_split(run.config)
+        for member in members:
+            check_held_out(member.run, divided, member.folder)
+        marking.check(run, divided, folder)
+        predictors: dict[str, Predictor] = {}
+        for member in members:
+            kept = member.folder / runs.REFERENCE
+            reference = Reference.load(kept) if isinstance(member.run.model, DualEncoder) else None
+            if reference is not None:
+                check_reference(reference, divided, member.folder)
+            leaks.append(audit(member.run, divided, reference, member.folder))
+            if len(members) == 1:
+                lines.append(run)
+                predictors = predictors_of(run, reference, calibration_of(run, folder))
+        if len(members) > 1:
+            predictors = {Ensemble.name: open_ensemble(folder)}
+            if joined & _digests(divided.test):
+                raise MismatchError(f"{folder}: another ensemble has scored the same test section; evaluate them apart")
+            joined |= _digests(divided.test)
+        splits.append(divided)
+        tissue = _digests(divided.train), _digests(divided.test)
+        if tissue not in floors:
+            floors.add(tissue)
+            predictors |= baselines_of(run, run.tiles(divided.train))
+        marked = marking.predictors(run, predictors, run.tiles(divided.train))
+        cards += score_all(marked, run.tiles(divided.test), run, marking, divided.train)
+    worst = max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
+    return marking.told(report.compare(cards, _protocol(seen[0]), worst, _words(seen), leaks), seen, splits)
+
+
+def _digests(sections: Sequence[Section]) -> frozenset[str]:
+    return frozenset(section.digest() for section in sections)
+
+
+_ORDER = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
+
+
+def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folder: Path) -> None:
+    """Refuse a run of another protocol; or one that gives the same `lines` of the table as an earlier one of other settings."""
+    if not seen:
+        return
+    rule = ("protocol", "split", "source", "folds")
+    for key in rule:
+        here, first = getattr(run.config.data, key), getattr(seen[0].config.data, key)
+        if here != first:
+            raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; evaluate them apart")
+    task = run.config.loss.task
+    # A run for both tasks gives the lines of either, so it would be averaged with runs of one.
+    same_lines = [before for before in lines if task == before.config.loss.task or "both" in (task, before.config.loss.task)]
+    for key, first, here in differences(_model_rule(same_lines[0]), _model_rule(run)) if same_lines else []:
+        kind = same_lines[0].config.loss.task
+        if key in ("panel.scale", "panel.clip"):
+            raise MismatchError(
+                f"{folder}: has {key} = {here}, but the first {kind} run has {first}: their losses are on different scales and "
+                "say nothing of each other; evaluate them apart, and compare the scores, which are on the normalised scale"
+            )
+        raise MismatchError(f"{folder}: has {key} = {here}, but the first {kind} run has {first}; evaluate them apart")
+    here_panel, first_panel = _panel_rule(run.config), _panel_rule(seen[0].config)
+    for key, first, here in differences(first_panel, here_panel):
+        raise MismatchError(f"{folder}: has panel.{key} = {here}, but the first run has {first}; evaluate them apart")
+
+
+def _model_rule(run: Run) -> dict[str, object]:
+    """Return what makes two runs the same model, but for fold and seed."""
+    tree = run.config.dump()
+    scaling = {"panel": {key: tree["panel"][key] for key in ("scale", "clip")}}
+    return {key: tree[key] for key in ("tiles", "image", "expression", "head", "loss", "optim", "query")} | scaling
+
+
+def _panel_rule(config: Config) -> dict[str, object]:
+    """Return the panel's rule without what does not change the scores' meaning: scaling and clipping of the input."""
+    return {key: value for key, value in config.panel.model_dump(mode="json").items() if key not in ("scale", "clip")}
+
+
+def check_held_out(run: Run, divided: Split, folder: Path) -> None:
+    """Refuse to score a run on tissue that it was trained on, or that has changed since.
+
+    Raises:
+        DataError: nothing was held out.
+        MismatchError: naming the run and the section.
+
+    """
+    trained = {facts.digest: facts.name for facts in (*run.facts.train, *run.facts.val)}
+    if not divided.test:
+        raise DataError(f"{folder}: nothing was held out (data.split is none), so there is nothing to score; split to evaluate")
+    for section in divided.test:
+        if section.digest() in trained:
+            raise MismatchError(
+                f"{folder}: test section {section.name} is tissue the run was trained on; choose another to test"
+            )
+    if {facts.digest for facts in run.facts.train} != {section.digest() for section in divided.train}:
+        raise MismatchError(f"{folder}: the files in {run.config.data.root} are not those the run was trained on; restore them")
+
+
+def _protocol(run: Run) -> str:
+    data = run.config.data
+    return data.protocol or f"(unnamed: {data.source}, split by {data.split})"
+
+
+def _words(seen: Sequence[Run]) -> dict[str, str]:
+    first = seen[0]
+    panel = first.config.panel
+    pick = f"{panel.choice}, {len(first.panel.genes)} genes" + (
+        f" of the {panel.candidates} highest means" if panel.candidates else ""
+    )
+    trunks = {_trunk_words(run) for run in seen}
+    floors = "ridge's penalty is chosen on held-out training groups"
+    if len(trunks) > 1:
+        floors += f"; fitted on the features of the first run ({_trunk_words(first)})"
+    return {
+        "split": f"by {first.config.data.split}, trained on {len(first.facts.train)} sections",
+        "genes": f"{pick}, {'as listed by others' if panel.choice == 'list' else 'chosen on training spots'}",
+        "values": first.panel.words() + ", no smoothing",
+        "tiles": first.spec.words(),
+        "trunk": "; ".join(sorted(trunks)),
+        "floors": floors,
+    }
+
+
+def _trunk_words(run: Run) -> str:
+    image = run.config.image
+    weights = image.weights if image.weights in ("hub", "random") else Path(image.weights).name
+    layer = "last layer" if image.layer is None else f"layer {image.layer}"
+    per = ", features standardised per section" if image.standardize == "section" else ""
+    if image.stain != "none":
+        per += f", stains of each section brought to the training tiles' ({image.stain})"
+    views = run.config.query.views
+    over = f", mean over {views} views of a tile" if views > 1 else ""
+    return f"{run.facts.trunk} ({weights}), {layer}, {image.train}{per}{over}"

@@ -1,0 +1,199 @@
+"""From predictions back to their reasons: some tiles, the training tiles they were predicted from, and pictures of both."""
+
+import importlib.util
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from tqdm import tqdm
+
+from bleep.data.tiles import Tiles
+from bleep.errors import BleepError, ConfigError, DataError, MismatchError
+from bleep.files import whole
+from bleep.predictors.base import Predictor
+from bleep.records import Prediction
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+from bleep.viz.explain import figure as explanation
+from bleep.viz.explain.neighbors import Explanation, NeighborView, Windows, gene_rows, gene_views, neighbor_rows
+from bleep.workflows.fit import load_split
+
+NEIGHBORS, GENES = "neighbours.csv", "genes.csv"
+"""Tables in a folder of explanations."""
+
+log = logging.getLogger(__name__)
+
+Rows = Int64[np.ndarray, " rows"]
+
+
+def check_explaining(folder: Path, reference: Reference | None) -> None:
+    """Refuse what cannot be explained, before anything long is begun.
+
+    Raises:
+        DataError: the extra `plots` is not installed, or `folder` holds other files.
+        MismatchError: there is no reference, so that there are no neighbours.
+
+    """
+    if reference is None:
+        raise MismatchError(
+            "only predictions that come from neighbours can be explained by them, and this run was trained by regression: "
+            "name a run trained with loss.task contrastive or both"
+        )
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DataError("explaining draws pictures and needs the extra `plots`: pip install 'bleep-st[plots]'")
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: is a file; expected a folder for the explanations: choose another place")
+    own = re.compile(rf"{re.escape(NEIGHBORS)}|{re.escape(GENES)}|\d{{3,}}_.*\.(png|svg)")
+    other = sorted(path.name for path in folder.iterdir() if not own.fullmatch(path.name)) if folder.exists() else []
+    if other:
+        raise DataError(f"{folder}: holds {other[0]!r}, which is no part of an explanation; choose another place")
+
+
+def spread_rows(tiles: Tiles, count: int) -> Rows:
+    """Return the rows of `count` tiles, evenly spread over all; of fewer tiles, all.
+
+    Raises:
+        ConfigError: the count is not above 0.
+
+    """
+    if count < 1:
+        raise ConfigError(f"{count} tiles to explain; expected at least 1")
+    count = min(count, len(tiles))
+    return ((np.arange(count) + 0.5) * len(tiles) / count).astype(np.int64)
+
+
+def named_rows(tiles: Tiles, ids: Sequence[str]) -> Rows:
+    """Return the rows of tiles by their `section/spot`, in the order of the tiles.
+
+    Raises:
+        ConfigError: there is no such tile.
+
+    """
+    places = {name: row for row, name in enumerate(tiles.ids)}
+    unknown = [name for name in ids if name not in places]
+    if unknown:
+        raise ConfigError(
+            f"there is no tile {unknown[0]!r} to explain among the {len(places)} given; their names are section/spot, "
+            f"such as {next(iter(places))!r}"
+        )
+    return np.unique(np.array([places[name] for name in ids], dtype=np.int64))
+
+
+def explain(
+    run: Run, predictor: Predictor, reference: Reference, tiles: Tiles, rows: Int64[np.ndarray, " rows"]
+) -> tuple[Explanation, ...]:
+    """Say of some tiles, by their rows, which neighbours made their prediction and what these agree on.
+
+    Neighbours' tiles are cut from the training slides; where those are not at hand the neighbours are named alone, which is
+    said aloud once.
+
+    Raises:
+        MismatchError: the predictor uses no neighbours.
+
+    """
+    found = [
+        _explained(run, prediction, reference, part, row)
+        for part, within in _parts(run, tiles, np.unique(rows))
+        for prediction in (predictor.predict(part),)
+        for row in within.tolist()
+    ]
+    asked = [view for one in found for view in one.neighbors[: explanation.PICTURED]]
+    cut = _cutter(run, asked)
+    return tuple(
+        replace(
+            one,
+            neighbors=tuple(
+                replace(view, tile=cut(view.id)) if rank < explanation.PICTURED else view
+                for rank, view in enumerate(one.neighbors)
+            ),
+        )
+        for one in found
+    )
+
+
+def save_explanations(explanations: Sequence[Explanation], folder: Path) -> None:
+    """Write a picture of each, PNG and SVG, and the tables of their neighbours and genes; the folder whole or not at all.
+
+    An earlier folder is replaced: see `check_explaining`.
+    """
+    with whole(folder) as temporary:
+        temporary.mkdir(parents=True)
+        for number, one in enumerate(tqdm(explanations, desc="explaining", unit="tile", leave=False), 1):
+            name = re.sub(r"[^A-Za-z0-9._-]+", "_", one.id)[:80]
+            explanation.draw(one, temporary / f"{number:03d}_{name}")
+        neighbor_rows(explanations).to_csv(temporary / NEIGHBORS, index=False, float_format="%.6g")
+        gene_rows(explanations).to_csv(temporary / GENES, index=False, float_format="%.6g")
+
+
+def _parts(run: Run, tiles: Tiles, rows: Rows) -> Iterator[tuple[Tiles, Rows]]:
+    """Give the tiles to predict, a section at a time, and the rows among them to explain."""
+    start = 0
+    for alone in tiles.alone():
+        mine = rows[(rows >= start) & (rows < start + len(alone))] - start
+        start += len(alone)
+        if len(mine):
+            # Features and stains are measured on the whole section, whichever of its tiles are explained.
+            yield replace(alone.subset(mine), whole=alone.sections), np.arange(len(mine), dtype=np.int64)
+
+
+def _explained(run: Run, prediction: Prediction, reference: Reference, tiles: Tiles, row: int) -> Explanation:
+    if prediction.neighbors is None or prediction.weights is None:
+        raise MismatchError(f"{prediction.predictor} used no neighbours, so there are none to explain its prediction by")
+    found, weights = prediction.neighbors.rows[row], prediction.weights[row]
+    spots = reference.spots.iloc[found]
+    neighbors = tuple(
+        NeighborView(str(name), str(section), str(spot), str(patient), float(similarity), float(weight))
+        for name, section, spot, patient, similarity, weight in zip(
+            spots.index, spots["section"], spots["spot"], spots["patient"], prediction.neighbors.similarity[row], weights,
+            strict=True,
+        )
+    )  # fmt: skip
+    agreed, disputed = gene_views(
+        prediction.genes,
+        prediction.expression[row],
+        reference.expression.rows(found),
+        weights,
+        run.panel.mean,
+        np.sqrt(run.panel.variance),
+    )
+    return Explanation(
+        id=tiles.ids[row],
+        tile=np.array(tiles.read(row)),
+        microns=tiles.spec.microns,
+        neighbors=neighbors,
+        agreed=agreed,
+        disputed=disputed,
+        scale=prediction.scale,
+        predictor=prediction.predictor,
+    )
+
+
+def _cutter(run: Run, asked: Sequence[NeighborView]) -> Callable[[str], Windows | None]:
+    """Return what gives the tile of a training spot by its id, or none where its slide is not at hand."""
+    trained = {facts.digest for facts in run.facts.train}
+    try:
+        sections = [section for section in load_split(run.config).train if section.digest() in trained]
+        tiles = [run.tiles((section,)) for section in sections]
+        places = {name: (alone, row) for alone in tiles for row, name in enumerate(alone.ids)}
+    except BleepError as error:
+        log.warning("neighbours are named but not shown, because the training slides cannot be read: %s", error)
+        return lambda name: None
+    missing = sorted({view.section for view in asked if view.id not in places})
+    if missing:
+        log.warning(
+            "neighbours of %s are named but not shown: the files there now are not those the run was trained on, or the "
+            "section is none of its own",
+            ", ".join(missing),
+        )
+
+    def cut(name: str) -> Windows | None:
+        if name not in places:
+            return None
+        alone, row = places[name]
+        return np.array(alone.read(row))
+
+    return cut

@@ -1,0 +1,185 @@
+"""From runs to the figures of their evaluation, as PNG and SVG in one folder."""
+
+import json
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from tqdm import tqdm
+
+from bleep import runs
+from bleep.errors import ConfigError, DataError
+from bleep.files import whole
+from bleep.models.models import DualEncoder
+from bleep.predictors.occlusion import GRID, occlusion
+from bleep.records import Table
+from bleep.retrieval.embed import embed_spots, embed_tiles
+from bleep.viz.figures.genes import gene_relations, ranked, variances
+from bleep.viz.figures.joint_embedding import METHODS, joint_space
+from bleep.viz.figures.occlusion import HeatView, occlusion_map
+from bleep.viz.figures.style import Drawing, save
+from bleep.viz.figures.tissue_maps import gene_map
+from bleep.viz.figures.training import coverage, curves, error_by_uncertainty
+from bleep.workflows.experiment import is_ensemble, open_run
+from bleep.workflows.explain import spread_rows
+from bleep.workflows.report import Seen, seen_sections, shared_genes, uncertainty_of
+
+
+def heat_maps(one: Seen, gene: str, count: int, grid: int = GRID) -> Iterator[Drawing]:
+    """Draw what each square of some tiles adds to the prediction of a gene, as the section's own predictor makes it.
+
+    The tiles are evenly spread over the section, whatever their values.
+    """
+    tiles = one.run.tiles((one.section,))
+    for number, row in enumerate(spread_rows(tiles, count).tolist(), 1):
+        found = occlusion(one.predictor, tiles, row, grid)
+        column = found.genes.index(gene)
+        view = HeatView(
+            id=found.id,
+            gene=gene,
+            tile=np.array(tiles.read(row)),
+            microns=tiles.spec.microns,
+            value=float(found.whole[column]),
+            change=found.change[:, :, column],
+            scale=found.scale,
+            predictor=found.predictor,
+        )
+        yield occlusion_map(view, f"occlusion_{number}")
+
+
+MAPPED = 4
+"""Genes drawn on the tissue when none are named: those of highest training variance, whatever their score."""
+
+
+def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Sequence[str] = (), heat: int = 0) -> dict[str, str]:
+    """Draw the figures of an evaluation into `out`, and return what each shows, by name.
+
+    Test sections are shown as the first run that held them out predicts them; `genes` are drawn on the tissue. With
+    `heat`, so many tiles are drawn too with what each square of them adds to the first gene, which passes each 50 times
+    through the trunk.
+
+    Raises:
+        ConfigError: the extra `plots` is not installed, or a gene is in no panel.
+        DataError: `out` is there already.
+
+    """
+    _check_extra()
+    if out.exists():
+        raise DataError(f"{out}: is there already; choose another folder for the figures, or remove it")
+    check_genes(folders, genes)
+    seen = list(seen_sections(folders))
+    chosen = _chosen(seen, genes)
+    findings: dict[str, str] = {}
+    with whole(out) as temporary:
+        temporary.mkdir(parents=True)
+        for drawing in tqdm(_drawings(seen, table, chosen, heat), desc="figures", unit="figure", leave=False):
+            save(drawing, temporary)
+            findings[drawing.name] = drawing.finding
+        lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
+        text = "\n".join([f"# Protocol {table.protocol}", "", f"Leak: {table.leak.status}.", "", *lines, ""])
+        (temporary / "README.md").write_text(text, encoding="utf-8")
+    return findings
+
+
+def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str], heat: int) -> Iterator[Drawing]:
+    first = seen[0]
+    scale, told = first.run.panel.words(), uncertainty_of(first.prediction)[1]
+    for one in seen:
+        view = one.view(chosen)
+        for column, gene in enumerate(chosen):
+            yield gene_map(view, column, gene, scale, told)
+    if heat:
+        yield from heat_maps(first, chosen[0], heat)
+    scores = _by_gene(table)
+    # A protocol may score a predictor of its own, and not the run's.
+    yield ranked(scores, first.predictor.name if first.predictor.name in scores else str(table.rows.index[0]))
+    genes = shared_genes(seen)
+    measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)
+    yield variances(measured, predicted)
+    top = [gene for gene in _by_variance(first) if gene in set(genes)]
+    yield gene_relations(measured, predicted, genes, np.array([genes.index(gene) for gene in top]))
+    yield from _uncertainty(seen, told)
+    if is_ensemble(first.folder):
+        return  # Its runs have a space and a training each.
+    if isinstance(first.run.model, DualEncoder):
+        yield from _space(seen)
+    if (kept := first.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
+        yield curves([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()], first.run.facts.epoch)
+
+
+def _uncertainty(seen: Sequence[Seen], told: str) -> Iterator[Drawing]:
+    found = [(one, uncertainty_of(one.prediction)[0]) for one in seen]
+    pairs = [(one.prediction.expression - one.measured, said) for one, said in found if said is not None]
+    if not pairs:
+        return
+    error, said = (np.concatenate([pair[side].ravel() for pair in pairs])[:, None] for side in (0, 1))
+    yield error_by_uncertainty(error, said, told)
+    names, inside = [], []
+    for one in seen:
+        lower, upper = one.prediction.lower, one.prediction.upper
+        if lower is not None and upper is not None:
+            names.append(one.section.name)
+            inside.append(((one.measured >= lower) & (one.measured <= upper)).mean(axis=0))
+    if names and len({len(row) for row in inside}) == 1:
+        yield coverage(np.stack(inside), seen[0].run.config.query.interval, tuple(names))
+
+
+def _space(seen: Sequence[Seen]) -> Iterator[Drawing]:
+    """Draw the first run's test tiles and their spots; sections of other runs have other spaces."""
+    mine = [one for one in seen if one.folder == seen[0].folder]
+    run = mine[0].run
+    sections = tuple(one.section for one in mine)
+    images, expression = embed_tiles(run, run.tiles(sections)).vectors, embed_spots(run, sections).vectors
+    names = np.repeat([section.name for section in sections], [len(section) for section in sections])
+    labels = {"section": names} if len(sections) > 1 else {}
+    for method in METHODS:
+        yield joint_space(images, expression, labels, method, run.config.seed)
+
+
+def _by_gene(table: Table) -> pd.DataFrame:
+    """Return the correlation of each gene by each predictor, the mean over sections and seeds that have one."""
+    long = pd.concat([card.genes["pearson"].rename(card.predictor) for card in table.cards], axis=1)
+    return long.T.groupby(level=0, sort=False).mean().T
+
+
+def _centred(seen: Sequence[Seen], genes: Sequence[str], *, measured: bool) -> Float[np.ndarray, "spots genes"]:
+    """Return values of all test spots, each section's mean taken off, as scores within sections see them."""
+    tables = []
+    for one in seen:
+        place = {gene: column for column, gene in enumerate(one.run.panel.genes)}
+        values = (one.measured if measured else one.prediction.expression)[:, [place[gene] for gene in genes]]
+        tables.append(values - values.mean(axis=0))
+    return np.concatenate(tables)
+
+
+def _by_variance(one: Seen) -> list[str]:
+    panel = one.run.panel
+    return [panel.genes[column] for column in panel.top(len(panel.genes), "variance").tolist()]
+
+
+def _chosen(seen: Sequence[Seen], genes: Sequence[str]) -> tuple[str, ...]:
+    shared = shared_genes(seen)
+    return tuple(genes) or tuple(gene for gene in _by_variance(seen[0]) if gene in set(shared))[:MAPPED]
+
+
+def check_genes(folders: Sequence[str | Path], genes: Sequence[str]) -> None:
+    """Refuse genes that cannot be drawn, before anything is scored.
+
+    Raises:
+        ConfigError: a gene is not in the panel of every run.
+
+    """
+    panels = [set(open_run(Path(folder)).panel.genes) for folder in folders]
+    for gene in genes:
+        if not all(gene in panel for panel in panels):
+            shared = len(set.intersection(*panels))
+            raise ConfigError(f"--genes: {gene} is not in the panel of every run, which share {shared} genes")
+
+
+def _check_extra() -> None:
+    for library in ("matplotlib", "sklearn", "umap"):
+        if find_spec(library) is None:
+            raise ConfigError(f"figures need {library}, which is not installed: pip install 'bleep-st[plots]'")

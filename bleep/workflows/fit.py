@@ -1,0 +1,302 @@
+"""From a configuration to a trained run."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from torch import nn
+from torch.utils.data import Dataset
+
+from bleep import runs
+from bleep.config import Config
+from bleep.data.datasets import FeatureDataset, TileDataset
+from bleep.data.panel import GenePanel
+from bleep.data.readers import read_sections
+from bleep.data.splits import Split, split
+from bleep.data.stain import StainJitter, StainMatch, measured
+from bleep.data.tiles import Tiles
+from bleep.errors import DataError, MismatchError
+from bleep.evaluation.metrics import pearson
+from bleep.features import FeatureReader
+from bleep.files import read_json
+from bleep.models.models import DualEncoder
+from bleep.predictors.calibration import FOLDER as CALIBRATION
+from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
+from bleep.records import Batch
+from bleep.retrieval.index import FlatIndex
+from bleep.runs import Model, Run, regresses
+from bleep.training.checkpoint import Journal
+from bleep.training.loop import EpochBatches, View, train
+from bleep.training.schedules import check_schedule
+from bleep.training.tasks import ContrastiveTask, RegressionTask, task_of
+from bleep.training.trackers import accelerator_of, begin
+
+
+def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
+    """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
+
+    A model of both kinds is scored by the mean of the two, and each is told too.
+    """
+    train_values = run.panel.unscaled(values)
+    measured = [run.panel.values(section) for section in divided.val]
+    reader, query = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config), run.config.query
+    alone = [run.tiles((section,)) for section in divided.val]
+    frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
+
+    def retrieved(model: DualEncoder, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+        embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
+        index = FlatIndex.build(embedded)
+        for features in found:
+            inputs = torch.from_numpy(features).to(device)
+            neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
+            yield weighted_mean(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))
+
+    def regressed(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+        for features in found:
+            inputs = torch.from_numpy(features).to(device)
+            yield run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())
+
+    def agreement(predicted: Iterable[np.ndarray]) -> float:
+        return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
+
+    def scored(task: nn.Module) -> dict[str, float]:
+        assert isinstance(task, ContrastiveTask | RegressionTask)
+        model, device = task.model, next(task.parameters()).device
+        found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
+        kinds = {}
+        if isinstance(model, DualEncoder):
+            kinds["retrieval"] = agreement(retrieved(model, found, device))
+        if regresses(model):
+            kinds["regression"] = agreement(regressed(model, found, device))
+        return {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
+
+    return scored
+
+
+def load_split(config: Config) -> Split:
+    """Read the sections of a configuration and divide them.
+
+    Raises:
+        DataError, ConfigError: see `read_sections` and `split`.
+
+    """
+    return split(read_sections(config.data, config.cache), config.data, config.seed)
+
+
+def fit(
+    config: Config,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Run:
+    """Train as the configuration says, write the run to `config.out`, and return it.
+
+    `on_epoch` is told each epoch and its validation score, on the main process; what it raises ends training.
+
+    Raises:
+        DataError: `config.out` already holds a run, and neither `resume` nor `overwrite` was given.
+        MismatchError: `resume` was given with other settings, or other data, than training began with.
+
+    """
+    check_schedule(config)
+    accelerator = accelerator_of(config)
+    if accelerator.is_main_process:
+        _check_place(config, resume=resume, overwrite=overwrite)
+    accelerator.wait_for_everyone()
+    with accelerator.main_process_first():
+        divided = load_split(config)
+    panel = GenePanel.fit(divided.train, config.panel)
+    run = Run.new(config, panel, divided)
+    if resume and (config.out / runs.MODEL).exists():
+        return Run.load(config.out)
+    task = task_of(run.model, config.loss, divided.train, panel)
+    tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
+    batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
+    run.model.to(accelerator.device)
+    reader = FeatureReader.of(run.model.trunk, run.model.standardize, config)
+    reader.share(tiles)
+    if divided.val:
+        FeatureReader.to_predict(run.model.trunk, run.model.standardize, config).share(run.tiles(divided.val))
+    with accelerator.main_process_first():
+        dataset = _dataset(run, reader, tiles, values)
+    validate = validation(run, divided, values) if divided.val and accelerator.is_main_process else None
+    journal = Journal(config.out / runs.LOG, config.out / runs.STATE)
+    told = validate or (_never if divided.val else None)
+    if accelerator.is_main_process:
+        # Only now, when all that was asked for has proved possible, is anything written or replaced.
+        if resume:
+            _check_same_data(config.out, run)
+        else:
+            _clear(config.out)
+        run.save_plan(config.out)
+    accelerator.wait_for_everyone()
+    begin(accelerator, config)
+    view, keep = _view(run, tiles), _keeper(run) if config.optim.keep else None
+    epoch = train(task, dataset, batches, config.optim, journal, told, accelerator, view, on_epoch, keep)
+    run = run.finished(epoch)
+    run.model.eval()
+    if accelerator.is_main_process:
+        run.save(config.out)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return run
+
+
+def trained_tissue(run: Run) -> Split:
+    """Return the run's split, its training side just what the run was trained on.
+
+    Raises:
+        MismatchError: a section is gone, is not as it was, or is new.
+
+    """
+    divided = load_split(run.config)
+    trained = {facts.digest: facts.name for facts in run.facts.train}
+    for section in divided.train:
+        if trained.pop(section.digest(), None) is None:
+            raise MismatchError(
+                f"section {section.name}: its files are not those the run was trained on "
+                f"({', '.join(facts.name for facts in run.facts.train)}); set data.root to the same files"
+            )
+    if trained:
+        name = next(iter(trained.values()))
+        raise MismatchError(f"{run.config.data.root}: section {name}, which the run was trained on, is not there; restore it")
+    return divided
+
+
+def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
+    """Train the run's recipe on other tissue, without writing a run; the journal, from which it is resumed, goes to `place`.
+
+    Raises:
+        WeightsError: the trunk learns, and its first weights cannot be had again.
+
+    """
+    fresh, accelerator = run.untrained(panel, divided), Accelerator()
+    task = task_of(fresh.model, run.config.loss, divided.train, panel)
+    tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
+    batches = EpochBatches(len(tiles), run.config.optim.batch, run.config.seed, 0, 1)
+    fresh.model.to(accelerator.device)
+    reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
+    dataset = _dataset(fresh, reader, tiles, values)
+    validate = validation(fresh, divided, values) if divided.val else None
+    journal = Journal(place / runs.LOG, place / runs.STATE)
+    epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
+    fresh.model.eval()
+    return fresh.finished(epoch)
+
+
+def _keeper(run: Run) -> Callable[[int], None]:
+    """Return what writes the run as it is after the numbers of epochs of `optim.keep`, each with that number as its own."""
+
+    def keep(epoch: int) -> None:
+        if epoch + 1 in run.config.optim.keep:
+            out = run.config.out / runs.EPOCHS / str(epoch + 1)
+            config = Config.load(run.config.dump(), {"out": out, "optim": {"epochs": epoch + 1, "keep": ()}})
+            replace(run.finished(epoch), config=config).save(out)
+
+    return keep
+
+
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes and prints."""
+    main: bool = launched().is_main_process
+    return main
+
+
+def launched() -> PartialState:
+    """Return what this process knows of its launch; several processes without accelerators are joined on the CPU.
+
+    Accelerate would otherwise take each of them for the only one, unless it had trained before.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
+    return PartialState(cpu=several and (asked or not torch.accelerator.is_available()))
+
+
+def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:
+    """Return cached features under a frozen trunk, tiles otherwise; and fit the standardising layer."""
+    config = run.config
+    if isinstance(run.model, DualEncoder):
+        run.model.expression_encoder.hide.fit(torch.from_numpy(values))
+    if config.image.stain != "none":
+        run.model.trunk.stain.fit(torch.from_numpy(measured(config.image.stain, tiles)))
+    needed = not run.model.trunk.learns or config.image.standardize == "train"
+    raw = reader.raw().read(tiles) if needed else np.empty((0, 0), np.float32)
+    if config.image.standardize != "none":
+        # Under `section` it is not applied, and is there for sections of few tiles.
+        run.model.standardize.fit(torch.from_numpy(raw).to(run.device))
+    if run.model.trunk.learns:
+        return TileDataset(tiles, values, config.seed, augment=config.optim.augment)
+    return FeatureDataset(torch.from_numpy(reader.read(tiles) if reader.per_section else raw), values)
+
+
+def _view(run: Run, tiles: Tiles) -> View | None:
+    """Return what changes the stains of training tiles, where it is asked for and the trunk sees them."""
+    wanted, strength = run.config.image.stain, run.config.optim.stain
+    views: list[View] = []
+    if not run.model.trunk.learns:
+        return None
+    if wanted != "none":
+        target = run.model.trunk.stain.get_buffer("numbers").cpu().numpy()
+        views.append(StainMatch.of(wanted, tiles, target))
+    if strength:
+        views.append(StainJitter(run.config.seed, len(tiles), strength))
+    if not views:
+        return None
+    return lambda batch, epoch: reduce(lambda seen, view: view(seen, epoch), views, batch)
+
+
+def _never(task: nn.Module) -> dict[str, float]:
+    raise AssertionError("only the main process validates")
+
+
+def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder for the run: choose another --out")
+    # A process killed while it wrote leaves names with .part in them; they say nothing.
+    found = {path.name for path in out.iterdir() if ".part" not in path.name} if out.exists() else set()
+    if found <= {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}:
+        return
+    if resume:
+        kept = Config.load(out / runs.CONFIG)
+        for key, old, new in differences(kept.dump(), config.dump()):
+            raise MismatchError(
+                f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
+            )
+    elif overwrite:
+        if runs.FACTS not in found:
+            raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
+    else:
+        raise DataError(
+            f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier run, and nothing else that may be in its folder."""
+    for name in (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.MODEL, runs.LOG):
+        (out / name).unlink(missing_ok=True)
+    for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _check_same_data(out: Path, run: Run) -> None:
+    if not (out / runs.FACTS).exists():
+        return
+    began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
+    if (began.train, began.val) != (run.facts.train, run.facts.val):
+        raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
+
+
+def differences(old: object, new: object, at: str = "") -> list[tuple[str, object, object]]:
+    """Return (dotted name, old value, new value) of every leaf that differs between two trees."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [found for key in new for found in differences(old.get(key), new[key], f"{at}.{key}".lstrip("."))]
+    return [] if old == new else [(at, old, new)]

@@ -1,0 +1,261 @@
+"""A comparison, or a prediction, as one page to look at."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import yaml
+from jaxtyping import Float, Float32, UInt8
+from scipy.spatial import cKDTree
+
+from bleep import runs
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide, resize
+from bleep.data.tiles import Tiles
+from bleep.errors import MismatchError
+from bleep.evaluation.report import HEADINGS
+from bleep.evaluation.scorecard import SCORES
+from bleep.models.models import DualEncoder
+from bleep.predictors.base import Predictor
+from bleep.predictors.calibration import calibration_of
+from bleep.records import LeakReport, Prediction, Table
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
+from bleep.workflows.experiment import is_ensemble, open_ensemble, open_run
+from bleep.workflows.fit import load_split
+from bleep.workflows.query import best_device, predictors_of
+
+PICTURE = 1400
+"""Pixels of the longer side of a section's picture."""
+CELL = 40
+"""Pixels of a ready-cut tile, where tiles are all the picture there is."""
+NEIGHBOURS = 20
+"""Of each spot, at most; the neighbour table has them all."""
+SHOWN = ("combined", "mean of both", "retrieval", "regression")
+"""Which of a run's predictors is shown: the first there is."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One held-out section, and what a run that never saw it predicts there."""
+
+    folder: Path
+    run: Run
+    section: Section
+    predictor: Predictor
+    reference: Reference | None
+    prediction: Prediction
+    measured: Float32[np.ndarray, "spots genes"]
+
+    def view(self, genes: Sequence[str]) -> TissueView:
+        """Return what drawing it needs, of these genes of its panel."""
+        place = {gene: column for column, gene in enumerate(self.run.panel.genes)}
+        columns = [place[gene] for gene in genes]
+        whole = view_of(self.section, self.prediction, self.reference, self.measured)
+        changes: dict[str, Any] = {name: values[:, columns] for name, values in whole.layers().items()}
+        return replace(whole, **changes)
+
+
+def seen_sections(folders: Sequence[str | Path]) -> Iterator[Seen]:
+    """Yield each section that the runs held out, once, as the first run that held it out predicts it.
+
+    Raises:
+        DataError: a contrastive run has no index.
+        MismatchError: its index or calibration belongs to another run.
+
+    """
+    names: set[str] = set()
+    for folder in map(Path, folders):
+        run = open_run(folder)
+        new = [section for section in load_split(run.config).test if section.name not in names]
+        if not new:
+            continue
+        run.model.to(best_device())
+        predictor, reference = _shown(run, folder)
+        for section in new:
+            names.add(section.name)
+            prediction = predictor.predict(run.tiles((section,)))
+            yield Seen(folder, run, section, predictor, reference, prediction, run.panel.values(section))
+
+
+def _shown(run: Run, folder: Path) -> tuple[Predictor, Reference | None]:
+    if is_ensemble(folder):
+        return open_ensemble(folder), None
+    reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
+    found = predictors_of(run, reference, calibration_of(run, folder))
+    return next(found[name] for name in SHOWN if name in found), reference
+
+
+def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, run: Run) -> tuple[TissueView, ...]:
+    """Return a view of each section of a prediction; what was measured is there where the tissue has all of the panel."""
+    views, start = [], 0
+    for section in tiles.sections:
+        here = rows_of(prediction, start, start + len(section))
+        start += len(section)
+        known = set(run.panel.genes) <= set(section.genes)
+        views.append(view_of(section, here, reference, run.panel.values(section) if known else None))
+    return tuple(views)
+
+
+def rows_of(prediction: Prediction, start: int, stop: int) -> Prediction:
+    """Return some rows of a prediction."""
+    changes: dict[str, Any] = {}
+    for field in fields(prediction):
+        value = getattr(prediction, field.name)
+        if isinstance(value, np.ndarray):
+            changes[field.name] = value[start:stop]
+    neighbors = prediction.neighbors
+    if neighbors is not None:
+        neighbors = replace(neighbors, similarity=neighbors.similarity[start:stop], rows=neighbors.rows[start:stop])
+    return replace(prediction, spots=prediction.spots.iloc[start:stop], neighbors=neighbors, **changes)
+
+
+def view_of(
+    section: Section,
+    prediction: Prediction,
+    reference: Reference | None,
+    measured: Float32[np.ndarray, "measured_spots genes"] | None,
+) -> TissueView:
+    """Return what drawing a section's prediction needs."""
+    picture, size, xy, radius = _laid_out(section)
+    return TissueView(
+        section.name, picture, size, xy, radius, section.ids, prediction.expression, measured, uncertainty_of(prediction)[0],
+        None if reference is None else _nearest(prediction, reference),
+    )  # fmt: skip
+
+
+def uncertainty_of(prediction: Prediction) -> tuple[Float32[np.ndarray, "spots genes"] | None, str]:
+    """Return how sure a prediction says it is, and in words what that is."""
+    if prediction.lower is not None and prediction.upper is not None:
+        return (prediction.upper - prediction.lower) / 2, "half the width of the interval"
+    return prediction.spread, "none" if prediction.spread is None else "standard deviation over the neighbours"
+
+
+def shared_genes(seen: Sequence[Seen]) -> tuple[str, ...]:
+    """Return the genes that are in the panels of all, in the order of the first."""
+    common = set.intersection(*(set(one.run.panel.genes) for one in seen))
+    return tuple(gene for gene in seen[0].run.panel.genes if gene in common)
+
+
+def _laid_out(
+    section: Section,
+) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float], Float[np.ndarray, "spots 2"], float]:
+    """Return a picture, the size it stands for, the places of the spots on it, and the radius they are drawn with."""
+    slide = section.slide
+    if isinstance(slide, MosaicSlide):
+        return _montage(section, slide)
+    assert isinstance(slide, PictureSlide | PyramidSlide | ArraySlide)
+    width, height = slide.size
+    apart = cKDTree(section.xy).query(section.xy, k=2)[0][:, 1] if len(section) > 1 else np.array([min(width, height) / 20])
+    return slide.thumbnail(PICTURE), (float(width), float(height)), section.xy, float(np.median(apart)) * 0.46
+
+
+def _montage(
+    section: Section, slide: MosaicSlide
+) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float], Float[np.ndarray, "spots 2"], float]:
+    """Lay ready-cut tiles out in rows, since nobody knows where on the tissue they lie."""
+    columns = math.ceil(math.sqrt(len(section)))
+    rows = math.ceil(len(section) / columns)
+    picture = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
+    places = np.empty((len(section), 2))
+    for number, (x, y) in enumerate(section.xy.tolist()):
+        row, column = divmod(number, columns)
+        tile = slide.region(round(x - slide.side / 2), round(y - slide.side / 2), slide.side, "white")
+        picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = resize(tile, CELL)
+        places[number] = (column + 0.5) * CELL, (row + 0.5) * CELL
+    return picture, (float(columns * CELL), float(rows * CELL)), places, CELL * 0.2
+
+
+def _nearest(prediction: Prediction, reference: Reference) -> Nearest | None:
+    if prediction.neighbors is None or prediction.weights is None:
+        return None
+    names = tuple(map(str, reference.spots.index))
+    similarity, rows = prediction.neighbors.similarity[:, :NEIGHBOURS], prediction.neighbors.rows[:, :NEIGHBOURS]
+    return Nearest(names, rows, similarity, prediction.weights[:, :NEIGHBOURS])
+
+
+def evaluation_page(folders: Sequence[str | Path], table: Table) -> Page:
+    """Return the page of a comparison: its table, and each test section as the first run that held it out predicts it.
+
+    Raises:
+        DataError, MismatchError: as `evaluate`.
+
+    """
+    seen = list(seen_sections(folders))
+    first = seen[0]
+    genes = shared_genes(seen)
+    if not genes:
+        raise MismatchError(
+            f"the runs {', '.join(str(one.folder) for one in seen)} share no gene, so there is none to show; report them apart"
+        )
+    fewer = f" The {len(genes)} genes shown are those that all runs chose." if len(genes) < len(first.run.panel.genes) else ""
+    return Page(
+        title=f"Protocol {table.protocol}",
+        lead=f"{_sections(seen)}, which training did not see, as “{first.predictor.name}” predicts it.{fewer}",
+        genes=genes,
+        order=_order(first.run, genes),
+        scale=first.run.panel.words(),
+        uncertainty=uncertainty_of(first.prediction)[1],
+        views=tuple(one.view(genes) for one in seen),
+        table=_grid(table),
+        leak=(f"Leak: {table.leak.status}", table.leak.detail, *_leaks(table.leaks)),
+        facts=table.facts,
+        settings=yaml.safe_dump(first.run.config.dump(), sort_keys=False),
+    )
+
+
+def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Reference | None) -> Page:
+    """Return the page of a prediction; what was measured stands beside it where the tissue comes with all of the panel."""
+    return Page(
+        title=f"Predicted expression of {', '.join(section.name for section in tiles.sections)}",
+        lead=f"{len(tiles)} tiles, {len(prediction.genes)} genes, by {prediction.predictor}.",
+        genes=prediction.genes,
+        order=_order(run, prediction.genes),
+        scale=prediction.scale,
+        uncertainty=uncertainty_of(prediction)[1],
+        views=views_of(tiles, prediction, reference, run),
+        facts={"trained on": ", ".join(facts.name for facts in run.facts.train), "trunk": run.facts.trunk},
+        settings=yaml.safe_dump(run.config.dump(), sort_keys=False),
+    )
+
+
+def _sections(seen: Sequence[Seen]) -> str:
+    names = ", ".join(one.section.name for one in seen)
+    return f"Section{'s' if len(seen) > 1 else ''} {names}"
+
+
+def _leaks(reports: Sequence[LeakReport]) -> list[str]:
+    """Return the findings of all runs, each once, then what was fitted on which sections, by the first run."""
+    findings = dict.fromkeys(f"{found.severity}: {found.detail}" for report in reports for found in report.findings)
+    fitted = [
+        f"{one.what}: {', '.join(one.sections) or 'no section'}" + (f" ({one.detail})" if one.detail else "")
+        for one in (reports[0].fitted if reports else ())
+    ]
+    return [*findings, *fitted]
+
+
+def _order(run: Run, genes: Sequence[str]) -> tuple[int, ...]:
+    """Return the columns of some genes of the panel by their variance in the training spots, the largest first."""
+    place = {gene: column for column, gene in enumerate(genes)}
+    ranked = (run.panel.genes[column] for column in run.panel.top(len(run.panel.genes), "variance").tolist())
+    return tuple(place[gene] for gene in ranked if gene in place)
+
+
+def _grid(table: Table) -> Grid:
+    scores = [name for name in HEADINGS if name in table.rows]
+    columns = (Column("predictor"), *(Column(HEADINGS[name], SCORES[name]) for name in scores))
+    rows = tuple(
+        (Cell(str(predictor), str(predictor)), *(_cell(row[name], row[f"{name}_sd"]) for name in scores))
+        for predictor, row in table.rows.iterrows()
+    )
+    return Grid(columns, rows)
+
+
+def _cell(value: float, spread: float) -> Cell:
+    text = f"{value:.3f}" if math.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
+    return Cell("no value", math.nan) if math.isnan(value) else Cell(text, round(float(value), 6))

@@ -1,0 +1,207 @@
+"""How runs are marked: against which labels, over which sets of genes, by which scores, as a protocol says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+from scipy import sparse
+
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
+from bleep.data.splits import Split
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.evaluation import gene_sets
+from bleep.evaluation import protocols as peers
+from bleep.evaluation.metrics import ranking_scores, true_ranks
+from bleep.evaluation.protocols import PROTOCOLS, Protocol
+from bleep.evaluation.scorecard import Truth, score
+from bleep.evaluation.spatial import smoothing
+from bleep.models.models import DualEncoder
+from bleep.predictors.base import Predictor
+from bleep.predictors.retrieval import RetrievalPredictor
+from bleep.records import Prediction, Scorecard, Table
+from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features
+from bleep.runs import Run
+
+Values = Float32[np.ndarray, "spots genes"]
+Moments = Float64[np.ndarray, "2 features"]
+Axes = Float64[np.ndarray, "features components"]
+Weights = Float64[np.ndarray, "components genes"]
+COMPONENTS = 256
+"""Of the probe's PCA, or as many as there are."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What is scored, and by what."""
+
+    protocol: Protocol | None = None
+    """None: the panel's values, without any further demand."""
+    all_scores: bool = False
+    """Every score there is, not the few of the table alone."""
+    genes_file: Path | None = None
+    """A list of genes to score by itself."""
+
+    def predictors(self, run: Run, own: Mapping[str, Predictor], train: Tiles) -> dict[str, Predictor]:
+        """Return what is scored: the run's own predictors and floors, or the protocol's probe on its features."""
+        if self.protocol is None or not self.protocol.probe:
+            return dict(own)
+        probe = ProbePredictor.fit(run, train)
+        return {probe.name: probe}
+
+    def score(self, predictors: Mapping[str, Predictor], tiles: Tiles, run: Run, train: Sequence[Section]) -> list[Scorecard]:
+        """Score each predictor on each measured section; a probe, on all of them pooled."""
+        if self.protocol is not None and self.protocol.probe:
+            return [self._pooled(predictor, tiles, run) for predictor in predictors.values()]
+        fixed, cards = self._sets(run, train), []
+        for alone in tiles.alone():
+            (section,) = alone.sections
+            measured = self.labels(run, section)
+            of_test = self.all_scores or (self.protocol is not None and self.protocol.chosen_on_test)
+            sets = fixed | (gene_sets.sets_of_test(measured) if of_test else {})
+            placed = None if isinstance(section.slide, MosaicSlide) else section.xy
+            truth = Truth.of(measured, placed) if self.all_scores else measured
+            for name, predictor in predictors.items():
+                card = score(predictor.predict(alone), truth, sets, run.config.seed, name)
+                ranking = self._ranking(predictor, alone, run)
+                cards.append(replace(card, summary=card.summary | ranking))
+        return cards
+
+    def labels(self, run: Run, section: Section) -> Values:
+        """Return what a section's prediction is compared with.
+
+        Raises:
+            DataError: the protocol smooths labels, but the tiles have no places.
+
+        """
+        if self.protocol is None or self.protocol.labels == "panel":
+            return run.panel.values(section)
+        if self.protocol.labels == "log counts":
+            return log_counts(run, section)
+        if isinstance(section.slide, MosaicSlide):
+            raise DataError(f"section {section.name}: protocol {self.protocol.name} smooths neighbours, which tiles lack")
+        return (smoothing(section.xy) @ run.panel.values(section)).astype(np.float32)
+
+    def check(self, run: Run, divided: Split, folder: Path) -> None:
+        """Refuse a run that was not made by the protocol.
+
+        Raises:
+            MismatchError: naming both sides.
+            ConfigError: scores are asked for that the protocol's probe has not.
+
+        """
+        if self.protocol is not None:
+            if self.protocol.probe and (self.all_scores or self.genes_file is not None):
+                flag = "--all-scores" if self.all_scores else "--genes-file"
+                raise ConfigError(f"{flag}: protocol {self.protocol.name} has one score, of a probe of its own; leave it out")
+            self.protocol.check(run.config, run.panel, divided, str(folder))
+
+    def told(self, table: Table, seen: Sequence[Run], splits: Sequence[Split]) -> Table:
+        """Return the table with the protocol's name, its hash, what inflates it, and what others published under it.
+
+        Where no protocol was asked for, it is the one that the runs name, if all of them keep to it in full.
+        """
+        protocol = self.protocol or _kept(seen, splits)
+        if protocol is None:
+            return table
+        whole, part = _whole(protocol, table, seen)
+        facts = protocol.words() | ({} if whole else {"incomplete": part}) | table.facts
+        if protocol.labels != "panel":
+            facts["values"] = f"{protocol.values}; smoothing: {protocol.smoothing}"
+        published = peers.beside(protocol.name, {card.section for card in table.cards}, whole=whole)
+        return replace(table, protocol=f"{protocol.name} [{protocol.digest()}]", facts=facts, published=published)
+
+    def _sets(self, run: Run, train: Sequence[Section]) -> dict[str, Int[np.ndarray, " some"]]:
+        sets = gene_sets.gene_sets(run.panel)
+        if self.all_scores:
+            sets |= gene_sets.more_gene_sets(run.panel, train)
+        elif self.protocol is not None and self.protocol.chosen_on_test:
+            sets |= gene_sets.marker_sets(run.panel)
+        return sets | (gene_sets.read_list(self.genes_file, run.panel) if self.genes_file is not None else {})
+
+    def _ranking(self, predictor: Predictor, alone: Tiles, run: Run) -> dict[str, float]:
+        """Return how well a tile finds its own spot among those of its section.
+
+        A batch correction is known for training spots alone, so a run with one has no such scores.
+        """
+        shared = isinstance(run.model, DualEncoder) and isinstance(predictor, RetrievalPredictor)
+        if not (self.all_scores and shared) or run.panel.batch is not None:
+            return {}
+        return ranking_scores(true_ranks(embed_tiles(run, alone).vectors, embed_spots(run, alone.sections).vectors))
+
+    def _pooled(self, predictor: Predictor, tiles: Tiles, run: Run) -> Scorecard:
+        prediction = predictor.predict(tiles)
+        measured = np.concatenate([self.labels(run, section) for section in tiles.sections])
+        spots = prediction.spots.assign(section="+".join(section.name for section in tiles.sections))
+        return score(replace(prediction, spots=spots), measured, {}, run.config.seed, predictor.name)
+
+
+@final
+class ProbePredictor:
+    """HEST's linear probe (Jaume et al., NeurIPS 2024): PCA of standardised features, then ridge without an intercept.
+
+    alpha = 100 / (components x genes); the labels are log1p of raw counts, on which scale it predicts.
+    """
+
+    name = "PCA and ridge on frozen features"
+
+    def __init__(self, run: Run, centre: Moments, turn: Axes, coefficients: Weights) -> None:
+        self.run, self._centre, self._turn, self._coefficients = run, centre, turn, coefficients
+
+    @classmethod
+    def fit(cls, run: Run, tiles: Tiles) -> "ProbePredictor":
+        """Fit on training tiles."""
+        features = tile_features(run, tiles).astype(np.float64)
+        labels = np.concatenate([log_counts(run, section) for section in tiles.sections])
+        mean, spread = features.mean(axis=0), features.std(axis=0)
+        spread = np.where(spread > 1e-12, spread, 1.0)
+        standard = (features - mean) / spread
+        # The directions of largest variance stand last.
+        turn = np.linalg.eigh(standard.T @ standard)[1][:, ::-1][:, : min(COMPONENTS, len(standard) - 1)]
+        scores = standard @ turn
+        alpha = 100 / (scores.shape[1] * labels.shape[1])
+        gram = scores.T @ scores + alpha * np.eye(scores.shape[1])
+        return cls(run, np.stack([mean, spread]), turn, np.linalg.solve(gram, scores.T @ labels))
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict from the features."""
+        check_tiles(self.run, tiles)
+        scores = (tile_features(self.run, tiles) - self._centre[0]) / self._centre[1] @ self._turn
+        expression = (scores @ self._coefficients).astype(np.float32)
+        return Prediction(expression, tiles.frame(), self.run.panel.genes, "log1p of raw counts", self.name)
+
+
+def log_counts(run: Run, section: Section) -> Values:
+    """Return log1p of the raw counts of the panel's genes."""
+    counts = sparse.csr_matrix(section.counts.X)[:, run.panel.columns(section)]
+    return np.log1p(counts.toarray()).astype(np.float32)
+
+
+def _kept(seen: Sequence[Run], splits: Sequence[Split]) -> Protocol | None:
+    """Return the protocol that runs name themselves, if all of them keep to it and it needs no labels of its own."""
+    protocol = PROTOCOLS.get(seen[0].config.data.protocol)
+    if protocol is None or protocol.probe or protocol.labels != "panel" or protocol.chosen_on_test or protocol.name == "dacon":
+        return None
+    try:
+        for run, divided in zip(seen, splits, strict=True):
+            protocol.check(run.config, run.panel, divided, "")
+    except MismatchError:
+        return None
+    return protocol
+
+
+def _whole(protocol: Protocol, table: Table, seen: Sequence[Run]) -> tuple[bool, str]:
+    """Return whether every fold of the protocol is there, and what is missing."""
+    sections = {card.section for card in table.cards}
+    missing = [name for name in protocol.test if name not in sections]
+    if not protocol.test or missing:
+        few = f"{len(missing)} of {len(protocol.test)} test sections are missing" if missing else "the data are open"
+        return False, f"{few}, so published means over all of them are not shown"
+    data = seen[0].config.data
+    folds = set() if data.test else set(range(data.folds)) - {run.config.data.fold for run in seen}
+    return not folds, f"fold {', '.join(map(str, sorted(folds)))} is missing: this is not the protocol's whole result"

@@ -1,0 +1,168 @@
+"""Whole slides to predict: opened, checked against the run, and given back with what drawing them needs."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bleep.data import tissue_mask as masks
+from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.files import check_writable
+from bleep.records import Backdrop, Prediction
+from bleep.runs import Run
+
+BACKDROP = 1000
+"""Pixels of the longer side of the picture that goes with a prediction."""
+VERSIONS = {"bleep": "bleep-st", "anndata": "anndata", "timm": "timm", "torch": "torch"}
+"""Packages whose versions go with a prediction."""
+
+log = logging.getLogger(__name__)
+
+
+def open_slides(
+    paths: Sequence[str | Path],
+    run: Run,
+    mpp: float | None = None,
+    step: float | None = None,
+    mask: str | Path | None = None,
+    pixel_limit: int | None = None,
+) -> Tiles:
+    """Open slide files, or folders of them, as a grid of tiles over their tissue, cut as the run's own.
+
+    Microns per pixel come from `mpp`, else from each file; tissue from `mask`, else it is detected. `step` is in microns;
+    it and `pixel_limit` default to the run's settings.
+
+    Raises:
+        DataError: there is no slide, one is damaged, does not say its scale or shows no tissue, or two have one name.
+        MismatchError: the run was trained on tiles of unknown scale.
+
+    """
+    data = run.config.data
+    if data.source == "folder" and data.mpp is None:
+        raise MismatchError(
+            "the run was trained on ready-cut tiles without data.mpp, a pixel counting as one micron, so no slide can be cut "
+            "to match; train with --data.mpp"
+        )
+    if mask is not None and Path(mask).is_file() and len(paths) > 1:
+        raise DataError(f"{mask}: is one mask for {len(paths)} slides; give a folder with a NAME.png for each of them")
+    sections: list[Section] = []
+    for path in paths:
+        changes = {
+            "source": "wsi",
+            "root": Path(path),
+            "sections": (),
+            "mpp": mpp,
+            "step": data.step if step is None else step,
+            "mask": None if mask is None else Path(mask),
+            "pixel_limit": data.pixel_limit if pixel_limit is None else pixel_limit,
+        }
+        sections += read_sections(data.model_copy(update=changes), run.config.cache)
+    names = [section.name for section in sections]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"--slides: two of the slides are called {twice!r}; each name must stand once")
+    for section in sections:
+        _warn_of_enlarging(section, run)
+    return run.tiles(tuple(sections))
+
+
+def mask_places(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+    """Return where the mask of each slide goes: one file for one slide, a folder for several.
+
+    Raises:
+        ConfigError: the name does not fit.
+        DataError: the place cannot be written to.
+
+    """
+    one = len(tiles.sections) == 1
+    if one != (path.suffix.lower() == ".png"):
+        expected = "a name ending in .png, for the mask of one slide" if one else "a folder, for the masks of several slides"
+        raise ConfigError(f"--save-mask {path}: expected {expected}")
+    places = tuple(path if one else path / f"{section.name}.png" for section in tiles.sections)
+    for place in places:
+        check_writable(place)
+    return places
+
+
+def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+    """Write the mask of a slide, or of several into a folder, and return the files.
+
+    Raises:
+        ConfigError: the name does not fit.
+        DataError: the place cannot be written to.
+
+    """
+    written = mask_places(tiles, path)
+    for section, place in zip(tiles.sections, written, strict=True):
+        masks.save_mask(section.counts.uns["mask"], place)
+    return written
+
+
+def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
+    """Add to a prediction what made it, how its tiles were cut and, for whole slides, the grid and a picture to draw on."""
+    prediction = replace(with_grid(prediction, tiles), facts=facts_of(tiles, run))
+    return replace(prediction, backdrops=backdrops_of(tiles.sections)) if is_grid(tiles) else prediction
+
+
+def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
+    """Return how tiles were cut, and by what they are predicted; of an ensemble, by its first run."""
+    return {
+        "tile_pixels": tiles.spec.pixels,
+        "tile_microns": list(tiles.spec.microns),
+        "tile_padding": tiles.spec.padding,
+        "sections": [section.name for section in tiles.sections],
+        "mpp": [section.mpp for section in tiles.sections],
+        "ready_cut": [isinstance(section.slide, MosaicSlide) for section in tiles.sections],
+        "run": {
+            "name": run.config.out.name,
+            "weights": run.weights_digest(),
+            "trunk": run.facts.trunk,
+            "trained_with": run.facts.version,
+        },
+        "panel": run.panel.digest(),
+        "versions": {name: version(project) for name, project in VERSIONS.items()},
+    }
+
+
+def is_grid(tiles: Tiles) -> bool:
+    """Return whether all tiles are of grids that were laid over whole slides."""
+    return all("step" in section.counts.uns for section in tiles.sections)
+
+
+def with_grid(prediction: Prediction, tiles: Tiles) -> Prediction:
+    """Return a prediction with the places of its tiles on the grid, where they have such."""
+    if not is_grid(tiles):
+        return prediction
+    grid = pd.concat([section.counts.obs for section in tiles.sections])
+    return replace(prediction, spots=prediction.spots.assign(**{name: grid[name].to_numpy() for name in grid}))
+
+
+def backdrops_of(sections: Sequence[Section]) -> dict[str, Backdrop]:
+    """Return a picture of each whole slide."""
+    return {section.name: _backdrop(section) for section in sections}
+
+
+def _backdrop(section: Section) -> Backdrop:
+    assert isinstance(section.slide, PictureSlide | PyramidSlide | ArraySlide)
+    picture = section.slide.thumbnail(BACKDROP)
+    return Backdrop(picture, picture.shape[1] / section.slide.size[0], section.counts.uns["step"] / section.mpp)
+
+
+def _warn_of_enlarging(section: Section, run: Run) -> None:
+    """Say that a slide is coarser than both the tiles and the slides that the run was trained on."""
+    finest = min(run.spec.microns) / run.spec.pixels
+    seen = max([finest, *(facts.mpp for facts in run.facts.train)])
+    if section.mpp > 1.05 * seen:
+        log.warning(
+            "slide %s: its pixels are %.3g microns, coarser than the %.3g the run was trained at: its tiles are enlarged, "
+            "and the prediction may suffer",
+            section.name, section.mpp, seen,
+        )  # fmt: skip

@@ -1,0 +1,235 @@
+"""Queries of any size: block by block from tiles to files, stopped and resumed, the trunk's work shared by processes."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+import numpy as np
+from tqdm import tqdm
+
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError, StoppedError
+from bleep.files import check_writable
+from bleep.predictors.base import Predictor
+from bleep.predictors.io import DtypeName, Parts, check_form, write_blocks, write_frames
+from bleep.predictors.retrieval import neighbor_table
+from bleep.records import Prediction
+from bleep.retrieval.embed import check_tiles
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+from bleep.workflows.slides import backdrops_of, facts_of, is_grid, with_grid
+
+ROWS = 4096
+"""Tiles predicted at a time."""
+OF_NEIGHBORS = ("neighbors", "weights")
+"""What a prediction holds for each neighbour, not for each gene."""
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is predicted, and by what."""
+
+    run: Run
+    predictor: Predictor
+    reference: Reference | None
+    """What the predictor retrieves from; none: nothing of it is told."""
+    tiles: Tiles
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    """What was asked for on top of the run's own settings, such as k and weights."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a prediction goes, and what of it.
+
+    Raises:
+        ConfigError: the suffix is not known, or the form has no such precision.
+        DataError: the place cannot be written to.
+
+    """
+
+    path: Path
+    """Ends in .h5ad, .zarr, .csv or .parquet."""
+    genes: tuple[str, ...] = ()
+    """Only these are written; empty: the whole panel."""
+    dtype: DtypeName = "float32"
+    resume: bool = False
+    """Go on with the same query where it was stopped."""
+    rows: int = ROWS
+    """Tiles predicted at a time."""
+
+    def __post_init__(self) -> None:
+        check_form(self.path, self.dtype)
+        for path in (self.neighbors, self.path):
+            if path.suffix != ".zarr" or not path.is_dir():
+                check_writable(path)
+            elif not any((path / name).exists() for name in (".zgroup", "zarr.json")):
+                raise DataError(f"{path}: is a folder, but no zarr; choose another place")
+
+    @property
+    def neighbors(self) -> Path:
+        """Where the table of neighbours goes."""
+        return self.path.with_suffix(".neighbours.parquet" if self.path.suffix == ".parquet" else ".neighbours.csv")
+
+    @property
+    def parts(self) -> Path:
+        """Where finished blocks are kept until all are there."""
+        return self.path.with_name(f".{self.path.name}.parts")
+
+
+def stream(run: Run, predictor: Predictor, tiles: Tiles, rows: int = ROWS, *, skip: int = 0) -> Iterator[Prediction]:
+    """Predict tiles in blocks of at most `rows`, in order, none of two sections; the first `skip` blocks are left out.
+
+    Memory does not grow with the number of tiles. Joined, the blocks are what `predict` gives. Pictures of whole slides come
+    with the first block of each.
+
+    Raises:
+        MismatchError: the tiles are cut otherwise than the run's own.
+
+    """
+    check_tiles(run, tiles)
+    facts, shown = facts_of(tiles, run), ""
+    for number, block in enumerate(tiles.blocks(rows)):
+        (whole,) = block.whole
+        first, shown = whole.name != shown, whole.name
+        if number >= skip:
+            prediction = replace(with_grid(predictor.predict(block), block), facts=facts)
+            yield replace(prediction, backdrops=backdrops_of([whole])) if first and is_grid(block) else prediction
+
+
+def write_query(query: Query, output: Output) -> tuple[Path, ...]:
+    """Predict tiles block by block, write them as one file, and beside it the table of neighbours; return both.
+
+    Finished blocks are kept beside the output until it is whole, so that a query that was stopped, or killed, can go on.
+
+    Raises:
+        MismatchError: `output.resume`, and what was stopped was another query.
+        ConfigError: a gene is not of the panel.
+        StoppedError: asked to stop.
+
+    """
+    chosen = check_query(query, output)
+    parts = Parts.open(output.parts, _key(query, output), resume=output.resume)
+    done = len(parts)
+    with _stoppable(output), tqdm(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
+        bar.update(sum(len(block) for number, block in enumerate(query.tiles.blocks(output.rows)) if number < done))
+        for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done):
+            parts.add(_narrowed(prediction, chosen))
+            bar.update(len(prediction.spots))
+        # What is read back is what any later call would read: a resumed query gives the same file.
+        write_blocks(_shown(parts, "writing"), len(query.tiles), output.path, output.dtype)
+        written = [output.path]
+        if query.reference is not None and next(iter(parts)).neighbors is not None:
+            reference = query.reference
+            write_frames((neighbor_table(part, reference) for part in _shown(parts, "neighbours")), output.neighbors)
+            written.append(output.neighbors)
+        parts.remove()
+    return tuple(written)
+
+
+def check_query(query: Query, output: Output) -> np.ndarray | None:
+    """Refuse, before anything long begins, what `write_query` would refuse; return the columns of the genes asked for.
+
+    Raises:
+        MismatchError: `output.resume`, and what was stopped was another query.
+        ConfigError: a gene is not of the panel, or is named twice.
+
+    """
+    if output.resume:
+        Parts.open(output.parts, _key(query, output), resume=True)
+    return _columns(query.run, output.genes)
+
+
+def _shown(parts: Parts, what: str) -> Iterator[Prediction]:
+    return iter(tqdm(parts, total=len(parts), desc=what, unit="block", leave=False, disable=len(parts) < 2))
+
+
+def _columns(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
+    """Return the columns of some genes in the panel."""
+    places = {gene: column for column, gene in enumerate(run.panel.genes)}
+    unknown = [gene for gene in genes if gene not in places]
+    if unknown:
+        raise ConfigError(
+            f"--genes: the run's panel of {len(places)} genes has no {unknown[0]!r}; "
+            f"it has {', '.join(list(places)[:5])} and so on"
+        )
+    twice = [gene for at, gene in enumerate(genes) if gene in genes[:at]]
+    if twice:
+        raise ConfigError(f"--genes: {twice[0]!r} is named twice; name each gene once")
+    return np.array([places[gene] for gene in genes]) if genes else None
+
+
+def _narrowed(prediction: Prediction, columns: np.ndarray | None) -> Prediction:
+    """Return the prediction of some genes alone."""
+    if columns is None:
+        return prediction
+    shape = prediction.expression.shape
+    changes: dict[str, Any] = {"genes": tuple(prediction.genes[column] for column in columns)}
+    for each in fields(prediction):
+        value = getattr(prediction, each.name)
+        if each.name in OF_NEIGHBORS:
+            continue
+        if isinstance(value, np.ndarray) and value.shape == shape:
+            changes[each.name] = value[:, columns]
+        elif isinstance(value, Mapping):
+            inner = {name: layer[:, columns] for name, layer in value.items() if np.shape(layer) == shape}
+            changes |= {each.name: {**value, **inner}} if inner else {}
+    return replace(prediction, **changes)
+
+
+def _key(query: Query, output: Output) -> dict[str, str]:
+    """Return digests of all that decides what blocks hold."""
+    run, tiles = query.run, query.tiles
+    pictures = [
+        [section.name, section.patient, section.slide.digest(), _hash(np.ascontiguousarray(section.xy)), section.mpp]
+        for section in tiles.sections
+    ]
+    settings = [query.predictor.name, dict(query.flags), run.config.query.model_dump(mode="json"), output.genes, output.rows]
+    return {
+        "run": _digest([run.weights_digest(), run.panel.digest()]),
+        "reference": "" if query.reference is None else _digest(query.reference.manifest),
+        "set of tiles": _digest([pictures, tiles.ids, tiles.spec.pixels, tiles.spec.microns, tiles.spec.padding]),
+        "k, weights, genes or other setting": _digest(settings),
+    }
+
+
+def _digest(tree: object) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _hash(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _stoppable(output: Output) -> Iterator[None]:
+    """Turn SIGTERM into an error, so that what is half-written is removed and what is finished stays.
+
+    Raises:
+        StoppedError: it came.
+
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedError(f"{output.path}: asked to stop; what is finished is kept: the same command with --resume goes on")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

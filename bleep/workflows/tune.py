@@ -1,0 +1,191 @@
+"""From a recipe and a search space to the settings with the best validation score."""
+
+import csv
+import importlib.util
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from bleep.config import Config
+from bleep.data.panel import GenePanel
+from bleep.errors import ConfigError, DataError
+from bleep.files import whole, write_text
+from bleep.runs import LOG, Run
+from bleep.training.search_space import Space, nested
+from bleep.training.tuning import Study, Trial, Tried
+from bleep.workflows.fit import fit, load_split
+
+BEST, TABLE, IMPORTANCE, DATABASE, TRIALS = "best.yaml", "trials.csv", "importance", "study.db", "trials"
+"""Names inside the folder of a tuning."""
+STUDY = "bleep"
+"""Name of the study inside its database."""
+SCALES = ("panel.scale", "panel.clip", "loss.")
+"""How settings begin that change what a loss is measured in."""
+UNPRUNED = 5
+"""One part in so many of a training's epochs is always done."""
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a tuning found."""
+
+    tried: list[Tried]
+    """The trials that ended, the best first."""
+    importances: dict[str, float]
+    """Share of each setting in the spread of the scores; empty when too few trials are done."""
+    written: list[Path]
+
+
+def tune(config: Config, space: Space, trials: int, out: Path, storage: str | None = None, *, keep_all: bool = False) -> Tuned:
+    """Train with settings proposed from a search space until `trials` have ended in all, and write what was best to `out`.
+
+    A trial is scored by the best validation score of its training; test tissue is not scored. Only the folder of the best
+    run is kept, unless `keep_all`. Trials of an earlier call on the same database count.
+
+    Raises:
+        ConfigError: the recipe holds nothing out for validation or cannot be trained, or no trial could be.
+        DataError: the tissue or the database cannot be read.
+        MismatchError: the study in the database is of another recipe or space.
+
+    """
+    _check(config, space, out)
+    differing = [name for name in space if name.startswith(SCALES)]
+    if differing:
+        log.info(
+            "trials differ in %s: their losses are on different scales and say nothing of each other; they are compared by the "
+            "validation score, a correlation on the normalised scale",
+            ", ".join(differing),
+        )
+    storage = storage or f"sqlite:///{out / DATABASE}"
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {f"recipe: {key}": value for key, value in _leaves(config).items() if key not in ("out", "cache")}
+    facts |= {"space": {name: rule.plain() for name, rule in space.items()}}
+    study = Study.open(storage, STUDY, space, facts, config.seed, config.optim.epochs // UNPRUNED)
+    with tqdm(total=trials, initial=min(len(study.tried()), trials), desc="tuning", unit="trial") as bar:
+
+        def objective(trial: Trial) -> float:
+            return _score(trial, config, out)
+
+        def after() -> None:
+            tried = study.tried()
+            if not keep_all:
+                _tidy(out, tried[0].number, study.running())
+            best = tried[0].score if tried[0].state == "done" else None
+            bar.set_postfix({} if best is None else {"best": f"{best:.4f}"})
+            bar.update()
+
+        study.run(trials, objective, after)
+    tried = study.tried()
+    if not tried or tried[0].state != "done":
+        why = f"; the last: {tried[-1].why}" if tried and tried[-1].why else ""
+        raise ConfigError(f"{out}: none of {len(tried)} trials could be trained to the end{why}")
+    importances = study.importances()
+    return Tuned(tried, importances, _write(out, tried, importances, space))
+
+
+def _check(config: Config, space: Space, out: Path) -> None:
+    """Refuse what no trial could mend, before anything is written."""
+    if config.data.val == "none":
+        raise ConfigError(
+            "data.val is none: trials are scored on tissue held out of training, never on the test fold; "
+            "set data.val to group or block"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("bleep tune trains each trial in one process: start the same command several times instead")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder for the tuning: choose another --out")
+    one = _laid(config, {name: rule.first() for name, rule in space.items()}, out)
+    divided = load_split(one)
+    Run.new(one, GenePanel.fit(divided.train, one.panel), divided)
+
+
+def _laid(config: Config, values: Mapping[str, Any], out: Path) -> Config:
+    return Config.load(config.dump(), nested(values), {"out": str(out)})
+
+
+def _leaves(config: Config) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in config.dump().items():
+        found |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
+def _folder(out: Path, number: int) -> Path:
+    return out / TRIALS / f"{number:04d}"
+
+
+def _score(trial: Trial, config: Config, out: Path) -> float:
+    folder = _folder(out, trial.number)
+    try:
+        fit(_laid(config, trial.values, folder), overwrite=True, on_epoch=trial.report)
+    except torch.OutOfMemoryError:
+        raise ConfigError("the memory of the device does not hold it; lower optim.chunk or optim.batch") from None
+    finally:
+        lines = _log(folder)
+        trial.note(lines)
+    return max(line["val_score"] for line in lines)
+
+
+def _log(folder: Path) -> list[dict[str, float | int]]:
+    if not (folder / LOG).exists():
+        return []
+    return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+
+
+def _tidy(out: Path, best: int, running: set[int]) -> None:
+    """Remove the runs of trials that have ended and are not the best."""
+    for folder in (out / TRIALS).iterdir() if (out / TRIALS).is_dir() else ():
+        if folder.name.isdecimal() and int(folder.name) not in {best, *running}:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: Space) -> list[Path]:
+    best = tried[0]
+    about = f"# Trial {best.number} of {len(tried)} tried: validation score {best.score:.4f}. To be laid over the recipe.\n"
+    write_text(out / BEST, about + yaml.safe_dump(nested(best.values), sort_keys=False))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["trial", "state", "score", "epochs", "seconds", *space, "why"])
+    for one in tried:
+        values = [one.values.get(name) for name in space]
+        writer.writerow([one.number, one.state, one.score, len(one.log), round(one.seconds, 1), *values, one.why])
+    write_text(out / TABLE, table.getvalue())
+    written = [out / BEST, out / TABLE]
+    if importances and importlib.util.find_spec("matplotlib") is not None:
+        written += _draw(out, tried, importances)
+    return written
+
+
+def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[Path]:
+    from bleep.viz.figures.style import COLOURS, DOTS, blank, words
+
+    names = list(importances)[::-1]
+    shares = [100 * importances[name] for name in names]
+    figure, axes = blank(7.0, 1.2 + 0.4 * len(names))
+    bars = axes.barh([words(name) for name in names], shares, color=COLOURS[0], height=0.6)
+    axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=3)
+    axes.set_xlabel("importance, % (PED-ANOVA)")
+    axes.set_xlim(0, 1.12 * max(shares))
+    done = sum(one.state == "done" for one in tried)
+    figure.suptitle(f"{names[-1]} mattered most in {done} trials trained to the end", fontsize=11, x=0.01, ha="left")
+    import matplotlib
+
+    written = [out / f"{IMPORTANCE}.{kind}" for kind in ("png", "svg")]
+    with matplotlib.rc_context({"svg.hashsalt": "bleep"}):
+        for path in written:
+            with whole(path) as temporary:
+                figure.savefig(temporary, dpi=DOTS, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return written

@@ -1,0 +1,84 @@
+"""A section is checked when it is made."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from bleep.data.section import Section
+from bleep.errors import DataError
+
+
+def test_its_digest_is_of_picture_positions_and_counts_and_of_no_name(toys: tuple[Section, ...]) -> None:
+    section = toys[0]
+    assert replace(section, name="x", patient="y").digest() == section.digest()
+    moved = section.xy.copy()
+    moved[0, 0] += 1
+    counts = section.counts.copy()
+    counts.X = sparse.csr_matrix(counts.X + sparse.eye_array(*counts.shape))
+    others = [replace(section, xy=moved), replace(section, counts=counts), replace(section, slide=toys[1].slide)]
+    assert len({section.digest(), *(other.digest() for other in others)}) == 4
+
+
+def test_a_dense_and_a_sparse_table_have_one_digest(toys: tuple[Section, ...]) -> None:
+    counts = toys[0].counts.copy()
+    counts.X = sparse.csr_matrix(counts.X).toarray()
+    assert replace(toys[0], counts=counts).digest() == toys[0].digest()
+
+
+def test_a_subset_keeps_each_spot_with_its_place_and_counts(toys: tuple[Section, ...]) -> None:
+    rows = np.array([7, 3])
+    part = toys[0].subset(rows)
+    assert part.ids == tuple(toys[0].ids[row] for row in rows)
+    np.testing.assert_array_equal(part.xy, toys[0].xy[rows])
+    np.testing.assert_array_equal(part.counts.X.toarray(), sparse.csr_matrix(toys[0].counts.X).toarray()[rows])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("dense", [True, False])
+def test_counts_that_are_no_counts_are_refused(bad: float, dense: bool, toys: tuple[Section, ...]) -> None:
+    counts = toys[0].counts.copy()
+    matrix = sparse.csr_matrix(counts.X).toarray()
+    matrix[2, 3] = bad
+    counts.X = matrix if dense else sparse.csr_matrix(matrix)
+    with pytest.raises(DataError, match="negative" if bad == -1 else "not numbers"):
+        replace(toys[0], counts=counts)
+
+
+@pytest.mark.parametrize("place", [(-1.0, 5.0), (5.0, -1.0), (256.0, 5.0), (5.0, 256.0)])
+def test_a_spot_outside_the_slide_is_refused(place: tuple[float, float], toys: tuple[Section, ...]) -> None:
+    xy = toys[0].xy.copy()
+    xy[4] = place
+    with pytest.raises(DataError, match=r"1 of \d+ spots lie outside the slide of 256 x 256"):
+        replace(toys[0], xy=xy)
+
+
+def test_a_place_that_is_no_number_is_refused(toys: tuple[Section, ...]) -> None:
+    xy = toys[0].xy.copy()
+    xy[4, 1] = np.nan
+    with pytest.raises(DataError, match="is not a number"):
+        replace(toys[0], xy=xy)
+
+
+@pytest.mark.parametrize("mpp", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_none_is_refused(mpp: float, toys: tuple[Section, ...]) -> None:
+    with pytest.raises(DataError, match="microns per pixel"):
+        replace(toys[0], mpp=mpp)
+
+
+def test_no_spots_and_other_lengths_are_refused(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(DataError, match="no spots"):
+        toys[0].subset(np.array([], dtype=int))
+    with pytest.raises(DataError, match="came with"):
+        replace(toys[0], xy=toys[0].xy[1:])
+
+
+def test_a_spot_or_gene_that_stands_twice_is_refused(toys: tuple[Section, ...]) -> None:
+    for what, axis in (("spot id", "obs_names"), ("gene", "var_names")):
+        counts = toys[0].counts.copy()
+        names = list(getattr(counts, axis))
+        names[5] = names[2]
+        setattr(counts, axis, names)
+        with pytest.raises(DataError, match=f"{what} '{names[2]}' stands more than once"):
+            replace(toys[0], counts=counts)

@@ -1,0 +1,224 @@
+"""Held-out tissue stays held out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from bleep.config import DataConfig
+from bleep.data.section import Section
+from bleep.data.splits import Split, split
+from bleep.errors import ConfigError, DataError
+
+VALS = ("none", "group", "block", "random")
+
+
+def config(**over: object) -> DataConfig:
+    return DataConfig.model_validate({"source": "toy", **over})
+
+
+def spots(sections: Sequence[Section]) -> set[str]:
+    return {name for section in sections for name in section.ids}
+
+
+def patients(sections: Sequence[Section]) -> set[str]:
+    return {section.patient for section in sections}
+
+
+def names(sections: Sequence[Section]) -> set[str]:
+    return {section.name for section in sections}
+
+
+@pytest.fixture(scope="module")
+def six(toys: tuple[Section, ...]) -> tuple[Section, ...]:
+    from bleep.data.toy import toy_section
+
+    return (*toys, *(toy_section(f"toy{i}", "donor3", 60 + i, side=256, pitch=32) for i in (5, 6)))
+
+
+@pytest.fixture(scope="module")
+def fine() -> tuple[Section, ...]:
+    """Sections of 16 x 16 spots, so that blocks have an inside."""
+    from bleep.data.toy import toy_section
+
+    return tuple(toy_section(f"fine{i}", "donor1", 70 + i, side=512, pitch=32) for i in range(2))
+
+
+@pytest.mark.parametrize("val", VALS)
+@pytest.mark.parametrize("fold", range(3))
+def test_no_patient_stands_on_both_sides_of_a_split_by_patient(val: str, fold: int, six: tuple[Section, ...]) -> None:
+    parts = split(six, config(split="patient", folds=3, fold=fold, val=val))
+    assert not patients(parts.test) & (patients(parts.train) | patients(parts.val))
+    assert parts.leak.status == "none"
+    if val == "group":
+        assert not patients(parts.train) & patients(parts.val)
+        assert patients(parts.train) | patients(parts.val) | patients(parts.test) == patients(six)
+
+
+@pytest.mark.parametrize("val", VALS)
+@pytest.mark.parametrize("fold", range(3))
+def test_no_section_stands_on_both_sides_of_a_split_by_section(val: str, fold: int, six: tuple[Section, ...]) -> None:
+    parts = split(six, config(split="section", folds=3, fold=fold, val=val))
+    assert not names(parts.test) & (names(parts.train) | names(parts.val))
+    assert (not names(parts.train) & names(parts.val)) == (val not in ("block", "random"))
+    assert parts.leak.status == "same patient"
+
+
+@pytest.mark.parametrize("val", VALS)
+@pytest.mark.parametrize("by", ["patient", "section", "block", "random"])
+def test_no_spot_stands_on_two_sides(by: str, val: str, six: tuple[Section, ...], fine: tuple[Section, ...]) -> None:
+    if (by, val) == ("block", "random"):
+        with pytest.raises(ConfigError, match=r"data\.val is random, but data\.split is block"):
+            split(fine, config(split=by, folds=3, val=val))
+        return
+    parts = split(fine if by == "block" else six, config(split=by, folds=3, fold=1, val=val))
+    train, chosen, test = (spots(side) for side in (parts.train, parts.val, parts.test))
+    assert train
+    assert test
+    assert bool(chosen) == (val != "none")
+    assert not train & test
+    assert not train & chosen
+    assert not chosen & test
+
+
+@pytest.mark.parametrize("by", ["patient", "section", "block", "random"])
+def test_every_spot_is_tested_in_just_one_fold(by: str, six: tuple[Section, ...]) -> None:
+    tested = [name for fold in range(3) for name in spots(split(six, config(split=by, folds=3, fold=fold)).test)]
+    assert len(tested) == len(set(tested))
+    assert set(tested) == spots(six)
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("val", ["none", "block"])
+def test_no_training_spot_lies_within_the_margin_of_a_held_out_block(
+    margin: float, val: str, fine: tuple[Section, ...]
+) -> None:
+    parts = split(fine, config(split="block", folds=4, margin=margin, val=val))
+    held = {side: {section.name: section.xy for section in getattr(parts, side)} for side in ("test", "val")}
+    checked = 0
+    pairs = [(section, side) for section in parts.train for side in ("test", "val")]
+    for section, side in [*pairs, *((section, "test") for section in parts.val)]:
+        if section.name in held[side]:
+            assert cKDTree(held[side][section.name]).query(section.xy)[0].min() > margin * 32
+            checked += 1
+    assert checked >= 2
+
+
+def test_a_wider_margin_drops_more_training_spots_and_no_test_spot(toys: tuple[Section, ...]) -> None:
+    none, wide = (split(toys, config(split="block", margin=margin)) for margin in (0.0, 1.0))
+    assert spots(none.train) | spots(none.test) == spots(toys)
+    assert spots(wide.train) < spots(none.train)
+    assert spots(wide.test) == spots(none.test)
+
+
+def test_validation_blocks_keep_their_margin_too(toys: tuple[Section, ...]) -> None:
+    parts = split(toys, config(split="patient", test=["donor2"], val="block"))
+    chosen = {section.name: section.xy for section in parts.val}
+    assert chosen
+    for section in parts.train:
+        if section.name in chosen:
+            assert cKDTree(chosen[section.name]).query(section.xy)[0].min() > 32
+
+
+def test_spots_at_random_are_marked_as_leaking(toys: tuple[Section, ...]) -> None:
+    assert split(toys, config(split="random")).leak.status == "random spots"
+    assert split(toys, config(split="block")).leak.status == "neighbouring tissue"
+
+
+def test_a_random_split_follows_the_seed(toys: tuple[Section, ...]) -> None:
+    first, again, other = (spots(split(toys, config(split="random"), seed).test) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_the_same_tissue_under_two_names_is_refused(toys: tuple[Section, ...]) -> None:
+    twin = replace(toys[0], name="other", patient="somebody")
+    with pytest.raises(DataError, match="other holds the same tissue as section toy1"):
+        split((*toys, twin), config(split="section", test=["other"]))
+
+
+def test_the_same_tissue_under_two_names_is_refused_in_validation_too(toys: tuple[Section, ...]) -> None:
+    twin = replace(toys[1], name="toy2again", patient="somebody")
+    with pytest.raises(DataError, match="same tissue"):
+        Split((toys[0],), (toys[1],), (twin,), "section", split(toys, config(split="section")).leak)
+
+
+def test_a_patient_given_in_the_settings_of_a_section_is_held_together(toys: tuple[Section, ...]) -> None:
+    moved = tuple(replace(section, patient="one") if section.name in ("toy1", "toy3") else section for section in toys)
+    parts = split(moved, config(split="patient", test=["one"]))
+    assert names(parts.test) == {"toy1", "toy3"}
+
+
+def test_an_unknown_group_is_refused_by_name(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(ConfigError, match="'donor9'; found donor1, donor2"):
+        split(toys, config(split="patient", test=["donor9"]))
+
+
+def test_more_folds_than_groups_are_refused(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(ConfigError, match="only 2"):
+        split(toys, config(split="patient", folds=3))
+
+
+def test_nothing_is_held_out_only_when_asked_for(toys: tuple[Section, ...]) -> None:
+    parts = split(toys, config(split="none"))
+    assert spots(parts.train) == spots(toys)
+    assert (parts.test, parts.leak.status) == ((), "nothing held out")
+
+
+def test_a_split_that_leaves_nothing_to_train_on_is_refused(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(DataError, match="nothing to train on"):
+        split(toys, config(split="patient", test=["donor1", "donor2"]))
+
+
+def test_only_one_group_to_train_on_leaves_none_for_validation(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"only one patient"):
+        split(toys, config(split="patient", test=["donor2"], val="group"))
+
+
+def test_validation_by_group_needs_two_groups_when_nothing_is_held_out(toys: tuple[Section, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"only one section"):
+        split(toys[:1], config(split="none", val="group"))
+
+
+def test_ready_cut_tiles_cannot_be_split_by_block(files, toys) -> None:
+    from bleep.data.readers import read_sections
+
+    sections = read_sections(DataConfig(root=files / "folder" / "train.csv"))
+    with pytest.raises(DataError, match="no known places"):
+        split(sections, config(split="block"))
+
+
+def test_blocks_are_square_and_spread(toys: tuple[Section, ...]) -> None:
+    parts = split(toys[:1], config(split="block", folds=4, margin=0))
+    assert 0.1 < len(spots(parts.test)) / len(toys[0]) < 0.4
+    assert np.ptp(parts.test[0].xy, axis=0).min() > 100
+
+
+@pytest.mark.parametrize(
+    ("over", "shares"),
+    [
+        ({"split": "random", "folds": 5}, (0.8, 0.0, 0.2)),
+        ({"split": "random", "folds": 10, "val": "random", "val_share": 0.1}, (0.8, 0.1, 0.1)),
+        ({"split": "none", "val": "random", "val_share": 0.2}, (0.8, 0.2, 0.0)),
+    ],
+)
+def test_splits_80_20_and_80_10_10_at_random_can_be_said(
+    over: dict[str, object], shares: tuple[float, ...], fine: tuple[Section, ...]
+) -> None:
+    parts = split(fine, config(**over))
+    sides = [spots(side) for side in (parts.train, parts.val, parts.test)]
+    assert set().union(*sides) == spots(fine)
+    assert sum(map(len, sides)) == len(spots(fine))
+    assert [len(side) / len(spots(fine)) for side in sides] == pytest.approx(shares, abs=0.01)
+    assert parts.leak.status == ("nothing held out" if over["split"] == "none" else "random spots")
+
+
+def test_validation_spots_at_random_are_drawn_anew_with_the_seed_and_said_to_leak(
+    toys: tuple[Section, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, again, other = (spots(split(toys, config(split="none", val="random"), seed).val) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert "data.val is random: validation spots lie between training spots" in caplog.text

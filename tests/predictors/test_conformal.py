@@ -1,0 +1,66 @@
+"""Intervals and familiarity."""
+
+import numpy as np
+import pytest
+
+from bleep.errors import ConfigError
+from bleep.predictors.calibration import Cloud, Conformal, Familiarity
+
+RNG = np.random.default_rng(0)
+
+
+def spots(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors whose size a spread foretells, for five genes."""
+    rng = np.random.default_rng(seed)
+    spread = rng.uniform(0.2, 2.0, (count, 5)).astype(np.float32)
+    return (spread * rng.standard_t(4, (count, 5))).astype(np.float32), spread
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("known", [True, False])
+def test_intervals_hold_their_share_of_exchangeable_spots(level: float, known: bool) -> None:
+    (error, spread), (fresh, unseen) = spots(1500, 1), spots(4000, 2)
+    conformal = Conformal.fit([error[:700], error[700:]], [spread[:700], spread[700:]] if known else [None, None], np.ones(5))
+    held = np.abs(fresh) <= conformal.half_width(fresh.shape, unseen if known else None, level)
+    np.testing.assert_allclose(held.mean(axis=0), level, atol=0.03)
+
+
+def test_intervals_are_wider_where_neighbours_differ_and_where_more_is_to_be_held() -> None:
+    error, spread = spots(500, 3)
+    conformal = Conformal.fit([error], [spread], np.ones(5))
+    narrow, wide = (conformal.half_width((4, 5), np.full((4, 5), sd, np.float32), 0.9) for sd in (0.2, 2.0))
+    assert (wide > 5 * narrow).all()
+    assert (conformal.half_width((4, 5), None, 0.95) > conformal.half_width((4, 5), None, 0.6)).all()
+
+
+@pytest.mark.parametrize("level", [0.3, 1.0])
+def test_a_level_that_no_quantile_is_kept_for_is_refused(level: float) -> None:
+    error, spread = spots(100, 4)
+    with pytest.raises(ConfigError, match=r"expected 0\.5 to 0\.99"):
+        Conformal.fit([error], [spread], np.ones(5)).half_width((4, 5), None, level)
+
+
+def tiles(count: int, shift: float = 0.0) -> np.ndarray:
+    """Features that vary along a few axes mostly."""
+    axes = np.random.default_rng(7).normal(size=(4, 40))
+    return (RNG.normal(size=(count, 4)) @ axes * 2 + RNG.normal(size=(count, 40)) + shift).astype(np.float32)
+
+
+def test_training_tissue_is_about_one_away_and_other_tissue_far() -> None:
+    cloud = Cloud.fit(tiles(600))
+    assert np.median(cloud.distance(tiles(300))) == pytest.approx(1.0, abs=0.15)
+    assert cloud.distance(tiles(50, shift=8.0)).min() > cloud.distance(tiles(300)).max()
+
+
+def test_familiarity_is_the_share_of_left_out_tiles_as_far() -> None:
+    train = tiles(600)
+    left_out = Cloud.fit(train[:300]).distance(train[300:])
+    familiarity = Familiarity.fit(train, [left_out])
+    shares = familiarity.of(np.array([0.0, np.median(left_out), 1e6]))
+    assert shares == pytest.approx([1.0, 0.5, 1 / 301], abs=0.01)
+    usual = familiarity.of(familiarity.cloud.distance(tiles(1000)))
+    assert (usual < 0.1).mean() == pytest.approx(0.1, abs=0.06)
+
+
+def test_a_cloud_of_few_tiles_has_a_distance_too() -> None:
+    assert np.isfinite(Cloud.fit(tiles(5)).distance(tiles(3))).all()

@@ -1,0 +1,302 @@
+"""Predictions go to QuPath, SpatialData, scanpy and squidpy and are the same there."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bleep.cli import app
+from bleep.config import DataConfig
+from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.toy import toy_section
+from bleep.predictors.baselines import RegressionPredictor
+from bleep.predictors.io import write_prediction
+from bleep.records import Prediction
+from bleep.runs import Run
+from bleep.viz.export import geojson, opened, write_geojson
+from bleep.workflows.slides import described, open_slides
+
+STEP = 64.0
+
+
+@pytest.fixture(scope="module")
+def run(trained: dict[str, Path]) -> Run:
+    return Run.load(trained["regression"])
+
+
+@pytest.fixture(scope="module")
+def sections(run: Run, toys: tuple[Section, ...]) -> Prediction:
+    """Two sections, predicted at their spots."""
+    tiles = run.tiles(toys[2:])
+    return described(RegressionPredictor(run).predict(tiles), tiles, run)
+
+
+@pytest.fixture(scope="module")
+def slides(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Prediction:
+    """Two whole slides, predicted on a grid."""
+    folder = tmp_path_factory.mktemp("slides")
+    for name, seed in (("one", 5), ("two b", 6)):
+        Image.fromarray(toy_section(name, name, seed, side=512).slide.region(0, 0, 512, "white")).save(folder / f"{name}.png")
+    tiles = open_slides([folder], run, mpp=1.0, step=STEP)
+    return described(RegressionPredictor(run).predict(tiles), tiles, run)
+
+
+def alone(prediction: Prediction, section: str) -> Prediction:
+    """Return the prediction of one section, as if no other had been asked for."""
+    rows = (prediction.spots["section"] == section).to_numpy()
+    at = list(prediction.facts["sections"]).index(section)
+    facts = {
+        name: [value[at]] if name in ("sections", "mpp", "ready_cut") else value for name, value in prediction.facts.items()
+    }
+    backdrops = {name: backdrop for name, backdrop in prediction.backdrops.items() if name == section}
+    return replace(
+        prediction, expression=prediction.expression[rows], spots=prediction.spots[rows], facts=facts, backdrops=backdrops
+    )
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """The libraries, and those they are built on, warn of their own future."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_each_tile_is_a_square_with_its_genes_as_measurements(
+    suffix: str, sections: Prediction, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = alone(sections, "toy4")
+    write_prediction(one, tmp_path / f"p{suffix}")
+    monkeypatch.setattr(geojson, "ROWS", 7)
+    first, second = one.genes[4], one.genes[1]
+    command = ["export", tmp_path / f"p{suffix}", "--geojson", tmp_path / "t.geojson", "--genes", first, second]
+    assert app.main([str(word) for word in command]) == 0
+    assert f"{len(one.spots)} tiles" in capsys.readouterr().out
+    tree = json.loads((tmp_path / "t.geojson").read_text())
+    assert tree["type"] == "FeatureCollection"
+    assert [feature["properties"]["name"] for feature in tree["features"]] == list(one.spots["spot"])
+    assert len({feature["id"] for feature in tree["features"]}) == len(one.spots)
+    for feature, (_, spot), values in zip(tree["features"], one.spots.iterrows(), one.expression, strict=True):
+        assert (feature["type"], feature["properties"]["objectType"]) == ("Feature", "tile")
+        (ring,) = feature["geometry"]["coordinates"]
+        assert ring[0] == ring[-1]
+        np.testing.assert_allclose(np.mean(ring[:-1], axis=0), [spot["x"], spot["y"]], atol=0.01)
+        np.testing.assert_allclose(np.ptp(ring, axis=0), 64.0)
+        measured = feature["properties"]["measurements"]
+        assert list(measured) == [first, second]
+        np.testing.assert_allclose([*measured.values()], [values[4], values[1]], rtol=1e-5)
+
+
+def test_several_sections_become_files_of_a_folder_and_a_grid_has_the_side_of_its_step(
+    slides: Prediction, tmp_path: Path
+) -> None:
+    write_prediction(slides, tmp_path / "p.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(tmp_path / "tiles")]) == 0
+    assert sorted(path.name for path in (tmp_path / "tiles").iterdir()) == ["one.geojson", "two_b.geojson"]
+    counts = slides.spots["section"].value_counts()
+    for name, section in (("one", "one"), ("two_b", "two b")):
+        features = json.loads((tmp_path / "tiles" / f"{name}.geojson").read_text())["features"]
+        assert len(features) == counts[section]
+        assert set(features[0]["properties"]["measurements"]) == set(slides.genes)
+        corners = np.array([feature["geometry"]["coordinates"][0] for feature in features])
+        np.testing.assert_allclose(np.ptp(corners, axis=1), STEP)
+        # Squares of a grid meet, and do not overlap.
+        np.testing.assert_allclose(corners[:, 0] % STEP, 0)
+
+
+def test_values_that_are_no_numbers_are_left_out_and_familiarity_is_told(sections: Prediction, tmp_path: Path) -> None:
+    one = alone(sections, "toy3")
+    values = one.expression.copy()
+    values[0, 2] = np.nan
+    one = replace(one, expression=values, spots=one.spots.assign(familiarity=np.float32(0.25)))
+    write_prediction(one, tmp_path / "p.h5ad")
+    with opened(tmp_path / "p.h5ad") as predicted:
+        write_geojson(predicted, tmp_path / "t.geojson")
+    first, second, *_ = json.loads((tmp_path / "t.geojson").read_text())["features"]
+    assert set(first["properties"]["measurements"]) == {*one.genes, "familiarity"} - {one.genes[2]}
+    assert set(second["properties"]["measurements"]) == {*one.genes, "familiarity"}
+    assert second["properties"]["measurements"]["familiarity"] == 0.25
+
+
+def _damaged(path: Path, good: Path) -> None:
+    path.write_bytes(good.read_bytes()[:2000])
+
+
+def _foreign(path: Path, good: Path) -> None:
+    data = anndata.read_h5ad(good)
+    del data.uns["bleep"]
+    data.write_h5ad(path)
+
+
+def _older(path: Path, good: Path) -> None:
+    data = anndata.read_h5ad(good)
+    del data.uns["bleep"]["ready_cut"]
+    data.write_h5ad(path)
+
+
+def _ready_cut(path: Path, good: Path) -> None:
+    data = anndata.read_h5ad(good)
+    data.uns["bleep"]["ready_cut"] = np.array([False, True])
+    data.write_h5ad(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_damaged, "is damaged, or no AnnData"),
+        (_foreign, "is no prediction of bleep"),
+        (_older, "does not say 'ready_cut'"),
+        (_ready_cut, "section toy4 is of ready-cut tiles"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_one_sentence(
+    spoil: Callable[[Path, Path], None],
+    said: str,
+    sections: Prediction,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_prediction(sections, tmp_path / "good.h5ad")
+    spoil(tmp_path / "p.h5ad", tmp_path / "good.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["{p}"], "say what to write"),
+        (["{p}.csv", "--geojson", "out"], "expected a prediction ending in .h5ad or .zarr"),
+        (["none.h5ad", "--geojson", "out"], "no such file"),
+        (["{p}", "--geojson", "{p}"], "is there already"),
+        (["{p}", "--geojson", "out.geojson"], "expected a folder, for several sections"),
+        (["{p}", "--geojson", "out", "--genes", "NOGENE"], "has no 'NOGENE' among its 12 genes"),
+        (["{p}", "--geojson", "out"], "has 12 genes, and each becomes a measurement"),
+        (["{p}", "--spatialdata", "out.h5ad"], "expected a name ending in .zarr"),
+        (["{p}", "--spatialdata", "{there}"], "is there already"),
+    ],
+)
+def test_an_export_that_makes_no_sense_is_refused(
+    words: list[str],
+    said: str,
+    sections: Prediction,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, there = tmp_path / "p.h5ad", tmp_path / "there.zarr"
+    write_prediction(sections, path)
+    there.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(geojson, "MOST", 5)
+    assert app.main(["export", *(word.format(p=path, there=there) for word in words)]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["p.h5ad", "there.zarr"]
+
+
+def test_all_genes_can_be_asked_for(sections: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geojson, "MOST", 5)
+    write_prediction(sections, tmp_path / "p.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(tmp_path / "out"), "--all-genes"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_a_spatialdata_store_holds_squares_table_and_picture(
+    suffix: str, slides: Prediction, tmp_path: Path, quiet: None
+) -> None:
+    spatialdata = pytest.importorskip("spatialdata")
+    write_prediction(slides, tmp_path / f"p{suffix}")
+    command = ["export", tmp_path / f"p{suffix}", "--spatialdata", tmp_path / "s.zarr", "--genes", slides.genes[3]]
+    assert app.main([str(word) for word in command]) == 0
+    held = spatialdata.read_zarr(tmp_path / "s.zarr")
+    assert sorted(held.shapes) == ["one_tiles", "two_b_tiles"]
+    assert sorted(held.images) == ["one_image", "two_b_image"]
+    table = held.tables["table"]
+    np.testing.assert_array_equal(np.asarray(table.X)[:, 0], slides.expression[:, 3])
+    assert set(held.coordinate_systems) == {"one", "two_b"}
+    for name, section in (("one_tiles", "one"), ("two_b_tiles", "two b")):
+        mine = slides.spots[slides.spots["section"] == section]
+        shapes, rows = held.shapes, spatialdata.match_table_to_element(held, name, table_name="table")
+        np.testing.assert_allclose(shapes[name].geometry.centroid.x, mine["x"])
+        np.testing.assert_allclose(shapes[name].geometry.centroid.y, mine["y"])
+        np.testing.assert_allclose(np.sqrt(shapes[name].geometry.area), STEP)
+        np.testing.assert_array_equal(np.asarray(rows.X)[:, 0], slides.expression[slides.spots["section"] == section, 3])
+    extent = spatialdata.get_extent(held["one_image"], coordinate_system="one")
+    np.testing.assert_allclose([*extent["x"], *extent["y"]], [0, 512, 0, 512], atol=1)
+
+
+def test_our_own_reader_finds_the_tiles_of_a_slide_where_they_were(slides: Prediction, tmp_path: Path, quiet: None) -> None:
+    pytest.importorskip("spatialdata")
+    one = alone(slides, "one")
+    write_prediction(one, tmp_path / "p.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--spatialdata", str(tmp_path / "one.zarr")]) == 0
+    data = DataConfig(source="spatialdata", root=tmp_path / "one.zarr", mpp=1.0)
+    (found,) = read_sections(data, tmp_path / "cache")
+    assert found.name == "one"
+    np.testing.assert_allclose(found.xy, one.spots[["x", "y"]].to_numpy(), atol=0.01)
+    assert tuple(found.genes) == one.genes
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_a_prediction_says_what_made_it(suffix: str, slides: Prediction, run: Run, tmp_path: Path) -> None:
+    write_prediction(slides, tmp_path / f"p{suffix}")
+    data = anndata.read_h5ad(tmp_path / "p.h5ad") if suffix == ".h5ad" else anndata.read_zarr(tmp_path / "p.zarr")
+    words = data.uns["bleep"]
+    assert words["run"]["weights"] == run.weights_digest()
+    assert words["run"]["name"] == "regression"
+    assert words["panel"] == run.panel.digest()
+    assert set(words["versions"]) == {"bleep", "anndata", "timm", "torch"}
+    assert words["scale"] == run.panel.words()
+    assert words["predictor"] == "regression"
+    assert not np.asarray(words["ready_cut"]).any()
+    assert (int(words["tile_pixels"]), list(words["tile_microns"]), words["tile_padding"]) == (32, [64.0], "white")
+
+
+def _axes(figure: Any) -> list[Any]:
+    """Return the axes that hold dots, and not a colour bar."""
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def test_squidpy_draws_slides_on_their_pictures_as_they_are(slides: Prediction, tmp_path: Path, quiet: None) -> None:
+    squidpy = pytest.importorskip("squidpy")
+    import matplotlib.pyplot as plt
+
+    write_prediction(slides, tmp_path / "p.h5ad")
+    data = anndata.read_h5ad(tmp_path / "p.h5ad")
+    gene = slides.genes[0]
+    squidpy.pl.spatial_scatter(data, color=gene, library_key="section", shape="square", return_ax=True)
+    drawn = _axes(plt.gcf())
+    assert len(drawn) == 2
+    for axes, section in zip(drawn, ("one", "two b"), strict=True):
+        assert len(axes.images) == 1
+        (dots,) = axes.collections
+        assert len(dots.get_paths()) == (slides.spots["section"] == section).sum()
+    plt.close("all")
+
+
+def test_scanpy_and_squidpy_draw_sections_without_pictures(sections: Prediction, tmp_path: Path, quiet: None) -> None:
+    scanpy, squidpy = pytest.importorskip("scanpy"), pytest.importorskip("squidpy")
+    import matplotlib.pyplot as plt
+
+    write_prediction(sections, tmp_path / "p.h5ad")
+    data = anndata.read_h5ad(tmp_path / "p.h5ad")
+    gene = sections.genes[0]
+    squidpy.pl.spatial_scatter(data, color=gene, library_key="section", shape=None)
+    assert len(_axes(plt.gcf())) == 2
+    plt.close("all")
+    scanpy.pl.embedding(data, basis="spatial", color=[gene, "section"], show=False)
+    assert len(_axes(plt.gcf())) >= 2
+    plt.close("all")
+    assert isinstance(data.obs["section"].dtype, pd.CategoricalDtype)

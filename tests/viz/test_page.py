@@ -1,0 +1,159 @@
+import base64
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bleep.errors import MismatchError
+from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView, write_page
+from bleep.viz.page.write import LEVELS, MISSING, quantised
+
+bokeh = pytest.importorskip("bokeh", reason="pages need the extra `report`")
+
+SPOTS, GENES, K = 30, 6, 4
+
+
+def view(section: str = "S1", **changes: Any) -> TissueView:
+    random = np.random.default_rng(3)
+    values = random.normal(size=(SPOTS, GENES)).astype(np.float32)
+    nearest = Nearest(
+        tuple(f"T1/{row}" for row in range(50)),
+        random.integers(0, 50, (SPOTS, K)),
+        random.uniform(0.5, 1, (SPOTS, K)).astype(np.float32),
+        np.full((SPOTS, K), 1 / K, np.float32),
+    )
+    fields: dict[str, Any] = {
+        "section": section,
+        "picture": np.full((80, 100, 3), 200, np.uint8),
+        "size": (1000.0, 800.0),
+        "xy": np.stack([random.uniform(0, 1000, SPOTS), random.uniform(0, 800, SPOTS)], axis=1),
+        "radius": 20.0,
+        "ids": tuple(f"{section}/{row}" for row in range(SPOTS)),
+        "predicted": values,
+        "measured": values + 1,
+        "uncertainty": np.abs(values),
+        "nearest": nearest,
+    } | changes
+    return TissueView(**fields)
+
+
+def page(*views: TissueView, **changes: Any) -> Page:
+    table = Grid((Column("predictor"), Column("PCC", "Pearson r")), ((Cell("ridge", "ridge"), Cell("none", float("nan"))),))
+    fields: dict[str, Any] = {
+        "title": "A </script> title",
+        "lead": "Said & done.",
+        "genes": tuple(f"G{row}" for row in range(GENES)),
+        "order": (3, 0, 1, 2, 4, 5),
+        "scale": "log1p",
+        "uncertainty": "spread",
+        "views": views or (view(),),
+        "table": table,
+        "leak": ("none", "<b>patients</b> are apart"),
+        "settings": "seed: 0\n",
+    } | changes
+    return Page(**fields)
+
+
+def data_of(path: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(encoding="utf-8"), re.S)
+    assert found is not None
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    tree: dict[str, Any] = json.loads(found[1], parse_constant=refuse)
+    return tree
+
+
+def test_values_come_back_from_the_page_to_a_fraction_of_a_colour(tmp_path: Path) -> None:
+    shown = view()
+    assert write_page(page(shown), tmp_path / "page.html") == GENES
+    data = data_of(tmp_path / "page.html")
+    assert data["genes"] == ["G3", "G0", "G1", "G2", "G4", "G5"]
+    layer = data["sections"][0]["layers"]["predicted"]
+    levels = np.frombuffer(gzip.decompress(base64.b64decode(layer["packed"])), np.uint8).reshape(GENES, SPOTS)
+    low, high = np.array(layer["low"]), np.array(layer["high"])
+    decoded = low + levels.T / LEVELS * (high - low)
+    width = np.ptp(shown.predicted, axis=0)[[3, 0, 1, 2, 4, 5]]
+    assert (np.abs(decoded - shown.predicted[:, [3, 0, 1, 2, 4, 5]]) <= width / 254 * 0.51 + 1e-4).all()
+
+
+def test_what_is_no_number_has_a_level_of_its_own_and_a_constant_gene_keeps_its_value() -> None:
+    values = np.array([[1.0, np.nan, 2.0], [1.0, np.nan, np.nan], [1.0, np.nan, 4.0]], np.float32)
+    found = quantised(values)
+    levels = np.frombuffer(gzip.decompress(base64.b64decode(str(found["packed"]))), np.uint8).reshape(3, 3)
+    np.testing.assert_array_equal(levels, [[0, 0, 0], [MISSING] * 3, [0, MISSING, LEVELS]])
+    assert found["low"] == [1.0, 0.0, 2.0]
+    assert found["high"] == [1.0, 0.0, 4.0]
+
+
+def test_neighbours_are_named_by_the_spots_used_alone(tmp_path: Path) -> None:
+    shown = view()
+    write_page(page(shown), tmp_path / "page.html")
+    found = data_of(tmp_path / "page.html")["sections"][0]["nearest"]
+    rows = np.frombuffer(gzip.decompress(base64.b64decode(found["rows"])), "<i4").reshape(SPOTS, K)
+    assert shown.nearest is not None
+    named = [[found["names"][row] for row in line] for line in rows.tolist()]
+    assert named == [[shown.nearest.names[row] for row in line] for line in shown.nearest.rows.tolist()]
+    assert len(found["names"]) == len(np.unique(shown.nearest.rows))
+
+
+def test_the_page_reaches_for_nothing_outside_itself(tmp_path: Path) -> None:
+    write_page(page(), tmp_path / "page.html")
+
+    class Addresses(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.found += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    parser = Addresses()
+    parser.feed(re.sub(r"<script>.*?</script>", "", (tmp_path / "page.html").read_text(encoding="utf-8"), flags=re.S))
+    assert parser.found == ["data:,"]
+
+
+def test_words_of_the_user_are_never_taken_for_markup(tmp_path: Path) -> None:
+    odd = "</script><script>alert(1)</script>"
+    write_page(page(view(section=odd), settings=odd), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "alert(1)</script>" not in text
+    assert "<b>patients</b>" not in text
+    assert data_of(tmp_path / "page.html")["sections"][0]["name"] == odd
+
+
+def test_genes_beyond_the_budget_are_left_out_the_least_wanted_first(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    wide = random.normal(size=(SPOTS, 400)).astype(np.float32)
+    shown = view(predicted=wide, measured=None, uncertainty=None)
+    large = page(shown, genes=tuple(f"G{row}" for row in range(400)), order=tuple(range(399, -1, -1)))
+    whole = write_page(large, tmp_path / "whole.html")
+    assert whole == 400
+    size = (tmp_path / "whole.html").stat().st_size
+    budget = size + 100_000
+    while (some := write_page(large, tmp_path / "page.html", budget)) == 400:
+        budget -= 10_000
+    assert 0 < some < 400
+    assert (tmp_path / "page.html").stat().st_size < budget
+    data = data_of(tmp_path / "page.html")
+    assert data["genes"] == [f"G{row}" for row in range(399, 399 - some, -1)]
+    assert f"{some} of the panel" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_same_page_has_the_same_bytes_but_for_names_bokeh_gives(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_page(page(), tmp_path / name)
+    assert data_of(tmp_path / "a") == data_of(tmp_path / "b")
+
+
+def test_a_layer_of_other_length_and_a_ragged_row_are_refused() -> None:
+    with pytest.raises(MismatchError, match=r"S1: 29 rows of measured values came with 30 spots"):
+        view(measured=np.zeros((29, GENES), np.float32))
+    with pytest.raises(MismatchError, match="1 cells under 2 headings"):
+        Grid((Column("a"), Column("b")), ((Cell("x", "x"),),))

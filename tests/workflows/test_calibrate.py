@@ -1,0 +1,235 @@
+"""Rehearsals on training tissue, what they teach, and predictions made with it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+
+import bleep
+from bleep.cli import app
+from bleep.config import Config
+from bleep.data.section import Section
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.predictors.calibration import Calibration, calibration_of
+from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.cross_fitting import mean_over_parts
+from bleep.runs import Run
+from bleep.workflows import calibrate as rehearsing
+from bleep.workflows.calibrate import agreement, calibrate
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.query import build_reference, open_predictor
+
+
+@pytest.fixture(scope="module")
+def calibrated(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated run for both tasks with its index; read it, or copy it."""
+    out = tmp_path_factory.mktemp("calibrated") / "run"
+    run = fit(Config.load(recipe(out, {"loss": {"task": "both"}, "head": {"hidden": 8}})))
+    build_reference(run).save(out / "reference")
+    calibrate(run, out)
+    return out
+
+
+@pytest.fixture
+def copied(calibrated: Path, tmp_path: Path) -> Path:
+    shutil.copytree(calibrated, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_parts_are_left_out_once_each_with_nothing_of_them_in_the_rest(calibrated: Path, toys: tuple[Section, ...]) -> None:
+    run = Run.load(calibrated)
+    for sections, folds in ((toys[:2], None), (toys[:3], 2), (toys[:1], None)):
+        parts = rehearsing.parts_of(run, sections, folds)
+        held = np.concatenate([part.held for part in parts])
+        assert sorted(held) == list(range(sum(map(len, sections))))
+        assert all(not set(part.held) & set(part.rest) for part in parts)
+    with pytest.raises(ConfigError, match="expected 2 or more"):
+        rehearsing.parts_of(run, toys, 1)
+
+
+def test_blocks_of_a_single_section_keep_a_margin(calibrated: Path, toys: tuple[Section, ...]) -> None:
+    section = toys[0]
+    for part in rehearsing.parts_of(Run.load(calibrated), (section,)):
+        gap = np.linalg.norm(section.xy[part.held][:, None] - section.xy[part.rest][None], axis=2)
+        assert gap.min() > 1.2 * section.pitch()
+
+
+def test_several_patients_are_left_out_one_by_one(calibrated: Path, toys: tuple[Section, ...]) -> None:
+    assert [part.name for part in rehearsing.parts_of(Run.load(calibrated), toys)] == ["donor1", "donor2"]
+
+
+def test_what_was_measured_in_left_out_tissue_does_not_reach_its_prediction(calibrated: Path, tmp_path: Path) -> None:
+    run = Run.load(calibrated)
+    divided = load_split(run.config)
+    before = rehearsing.rehearse(run, divided, tmp_path / "a")[1]
+    first, second = divided.train
+    counts = second.counts.copy()
+    counts.X = counts.X[::-1].copy()
+    changed = replace(divided, train=(first, replace(second, counts=counts)))
+    after = rehearsing.rehearse(run, changed, tmp_path / "b")
+    assert after[1].name == second.name
+    assert before.neighbors is not None
+    assert after[1].neighbors is not None
+    np.testing.assert_array_equal(before.neighbors.rows, after[1].neighbors.rows)
+    for name, values in before.predictions.items():
+        np.testing.assert_allclose(values, after[1].predictions[name], rtol=1e-5, atol=1e-6)
+
+
+def test_neighbours_of_left_out_spots_are_of_the_rest_alone(calibrated: Path, tmp_path: Path) -> None:
+    run = Run.load(calibrated)
+    divided = load_split(run.config)
+    for part in rehearsing.rehearse(run, divided, tmp_path):
+        assert part.neighbors is not None
+        assert not set(part.rows) & set(part.neighbors.rows.ravel())
+
+
+def test_finished_rehearsals_are_used_again_and_damaged_ones_made_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, kept = Run.load(copied), copied / "calibration" / "rehearsal"
+    before = Calibration.load(copied / "calibration").digest()
+    trained: list[int] = []
+    refit = rehearsing.refit
+    monkeypatch.setattr(rehearsing, "refit", lambda *words: trained.append(1) or refit(*words))
+    assert calibrate(run, copied).digest() == before
+    assert not trained
+    path = kept / "001.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert calibrate(run, copied).digest() == before
+    assert len(trained) == 1
+
+
+def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path) -> None:
+    run, reference = Run.load(calibrated), bleep.Reference.load(calibrated / "reference")
+    calibration = Calibration.load(calibrated / "calibration")
+    assert set(calibration.corrector.members) == {"retrieval", "regression", "ridge"}
+    combined = CombinedPredictor(run, reference, calibration, abstain=0.5)
+    tiles = run.tiles(bleep.load_split(run.config).test)
+    prediction = combined.predict(tiles)
+    assert prediction.lower is not None
+    assert prediction.upper is not None
+    assert (prediction.lower < prediction.expression).all()
+    assert (prediction.expression < prediction.upper).all()
+    data = prediction.to_anndata()
+    assert set(data.layers) == {"spread", "lower", "upper"}
+    assert data.obs["familiarity"].between(0, 1).all()
+    np.testing.assert_array_equal(data.obs["abstain"], data.obs["familiarity"] < 0.5)
+    blocks = [combined.predict(block) for block in tiles.blocks(20)]
+    np.testing.assert_allclose(np.concatenate([b.expression for b in blocks]), prediction.expression, rtol=1e-4, atol=1e-5)
+
+
+def test_a_calibrated_run_stands_in_the_table_as_combined(calibrated: Path) -> None:
+    table = bleep.evaluate([calibrated])
+    assert {"retrieval", "regression", "mean of both", "combined", "ridge"} <= set(table.rows.index)
+    fitted = {one.what: one.sections for one in table.leaks[0].fitted}
+    assert fitted["corrector"] == ("toy1", "toy2")
+
+
+def test_a_regression_run_is_calibrated_without_neighbours(run_copy: Callable[..., Path]) -> None:
+    folder = run_copy("regression")
+    run = Run.load(folder)
+    calibration = calibrate(run, folder, folds=2)
+    assert calibration.corrector.members == ("regression", "ridge")
+    predictor, reference = open_predictor(run, folder)
+    assert reference is None
+    prediction = predictor.predict(run.tiles(bleep.load_split(run.config).test))
+    assert prediction.spread is None
+    assert prediction.lower is not None
+    assert np.isfinite(prediction.lower).all()
+
+
+def test_a_calibration_of_another_run_is_refused(copied: Path, run_copy: Callable[..., Path]) -> None:
+    other = run_copy("regression")
+    shutil.copytree(copied / "calibration", other / "calibration")
+    with pytest.raises(MismatchError, match="the calibration was fitted for a run of other"):
+        calibration_of(Run.load(other), other)
+
+
+@pytest.mark.parametrize("name", ["calibration.safetensors", "calibration.json"])
+def test_damaged_files_are_refused(copied: Path, name: str) -> None:
+    path = copied / "calibration" / name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises((DataError, MismatchError), match="calibrate"):
+        calibration_of(Run.load(copied), copied)
+
+
+def test_an_uncalibrated_run_has_no_calibration(trained: dict[str, Path]) -> None:
+    assert calibration_of(Run.load(trained["contrastive"]), trained["contrastive"]) is None
+
+
+def test_the_commands_calibrate_and_mark_tiles(
+    copied: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main(["calibrate", "--run", str(copied)]) == 0
+    assert "intervals of 90%" in capsys.readouterr().out
+    out = tmp_path / "out.h5ad"
+    words = ["query", "--run", str(copied), "--images", str(files / "st2k" / "toy3"), "--mpp", "1", "--out", str(out)]
+    assert app.main([*words, "--abstain"]) == 0
+    data = anndata.read_h5ad(out)
+    assert {"lower", "upper", "spread"} <= set(data.layers)
+    assert data.obs["abstain"].dtype == bool
+    assert app.main([*words, "--abstain", "--k", "5"]) == 2
+    assert "takes no k or weights" in capsys.readouterr().err
+    assert app.main([*words, "--abstain", "3"]) == 2
+    shutil.rmtree(copied / "calibration")
+    assert app.main([*words, "--abstain"]) == 2
+    assert "bleep calibrate" in capsys.readouterr().err
+
+
+def test_tissue_that_has_changed_is_not_calibrated_on(copied: Path, files: Path, tmp_path: Path) -> None:
+    run = Run.load(copied)
+    moved = run.config.data.model_copy(update={"test": ("donor1",)})
+    changed = replace(run, config=run.config.model_copy(update={"data": moved}))
+    with pytest.raises(MismatchError, match="its files are not those the run was trained on"):
+        calibrate(changed, tmp_path)
+
+
+def test_tissue_that_is_gone_is_missed(copied: Path, tmp_path: Path) -> None:
+    run = Run.load(copied)
+    fewer = replace(run, config=run.config.model_copy(update={"data": run.config.data.model_copy(update={"sections": REST})}))
+    for work in (lambda: calibrate(fewer, tmp_path), lambda: build_reference(fewer)):
+        with pytest.raises(MismatchError, match="section toy2, which the run was trained on, is not there"):
+            work()
+
+
+REST = ("toy1", "toy3", "toy4")
+
+
+def test_validation_has_no_spot_of_a_section_that_is_left_out(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = recipe(tmp_path / "run", {"data": {"val": "random"}, "loss": {"task": "regression"}, "optim": {"epochs": 1}})
+    run = fit(Config.load(tree))
+    refit, seen = rehearsing.refit, []
+    monkeypatch.setattr(rehearsing, "refit", lambda *words: seen.append(words[1]) or refit(*words))
+    calibrate(run, tmp_path / "run")
+    assert len(seen) == 2
+    for split in seen:
+        assert split.val
+        assert not {section.name for section in split.val} & {section.name for section in split.test}
+
+
+def test_one_section_of_ready_cut_tiles_cannot_be_divided(recipe: Any, files: Path, tmp_path: Path) -> None:
+    data = {"source": "folder", "root": str(files / "folder" / "train.csv"), "split": "section", "test": ["toy2"], "mpp": 1.0}
+    tree = recipe(tmp_path / "run", {"data": data, "loss": {"task": "regression"}, "optim": {"epochs": 1}})
+    run = fit(Config.load(tree))
+    with pytest.raises(DataError, match="toy1: is the only one that was trained on, and ready-cut tiles have no places"):
+        calibrate(run, tmp_path / "run")
+
+
+def test_parts_in_which_no_gene_varies_have_no_say() -> None:
+    assert mean_over_parts([0.2, float("nan"), 0.4]) == pytest.approx(0.3)
+    with pytest.raises(DataError, match="no gene varies"):
+        mean_over_parts([float("nan")])
+    assert np.isnan(agreement(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32)))
+
+
+def test_tiles_of_the_test_tissue_are_not_needed(calibrated: Path) -> None:
+    run = Run.load(calibrated)
+    names = {name for part in Calibration.load(calibrated / "calibration").report["left out"] for name in part.split(", ")}
+    assert names == {section.name for section in bleep.load_split(run.config).train}
+    assert isinstance(run.tiles(()), Tiles)

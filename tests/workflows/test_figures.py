@@ -1,0 +1,189 @@
+"""The figures and the page of an evaluation, from real runs on toy tissue."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bleep.cli import app
+from bleep.viz.figures.genes import correlation, gene_relations, variances
+from bleep.viz.figures.tissue_maps import gene_map
+from bleep.viz.figures.training import coverage, error_by_uncertainty
+from bleep.viz.page import TissueView
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.figures import picture
+from bleep.workflows.query import open_predictor
+from bleep.workflows.report import rows_of, seen_sections, shared_genes, uncertainty_of
+
+pytest.importorskip("matplotlib", reason="figures need the extra `plots`")
+FIGURES = {
+    "genes_ranked",
+    "variances",
+    "gene_relations",
+    "error_by_uncertainty",
+    "joint_space_umap",
+    "joint_space_tsne",
+    "training",
+    "occlusion_1",
+}
+
+
+def data_of(page: Path) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)
+    assert found is not None
+    tree: dict[str, object] = json.loads(found[1])
+    return tree
+
+
+@pytest.mark.slow
+def test_evaluate_draws_every_figure_and_a_page(
+    run_copy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, figures, page = run_copy(), tmp_path / "figures", tmp_path / "page.html"
+    panel = json.loads((folder / "panel.json").read_text())["genes"]
+    words = ["evaluate", "--run", str(folder), "--figures", str(figures), "--genes", panel[2], "--heat-maps", "1"]
+    words += ["--report", str(page)]
+    assert app.main(words) == 0
+    sections = [one.section.name for one in seen_sections([folder])]
+    maps = {f"map_{name}_{panel[2]}" for name in sections}
+    assert {path.stem for path in figures.glob("*.png")} == FIGURES | maps
+    assert {path.stem for path in figures.glob("*.svg")} == FIGURES | maps
+    assert all(name in (figures / "README.md").read_text() for name in FIGURES | maps)
+    data = data_of(page)
+    shown = data["sections"]
+    assert isinstance(shown, list)
+    assert [one["name"] for one in shown] == sections
+    assert set(shown[0]["layers"]) == {"measured", "predicted", "uncertainty"}
+    table = data["table"]
+    assert isinstance(table, dict)
+    assert {"retrieval", "ridge", "mean"} <= {row[0]["text"] for row in table["rows"]}
+    assert "genes_ranked.png: " in capsys.readouterr().out
+    assert app.main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_run_without_a_log_and_a_table_of_others_are_drawn_without_them(
+    run_copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As runs kept after an epoch, and protocols with a predictor of their own, are."""
+    folder = run_copy("regression")
+    (folder / "log.jsonl").unlink()
+    table = evaluate([folder])
+    cards = tuple(card for card in table.cards if card.predictor != "regression")
+    found = picture([folder], replace(table, cards=cards, rows=table.rows.drop("regression")), tmp_path / "figures")
+    assert "training" not in found
+    assert "genes_ranked" in found
+
+
+def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Path], files: Path, tmp_path: Path) -> None:
+    folder, page = run_copy(), tmp_path / "page.html"
+    words = ["query", "--run", str(folder), "--images", str(files / "folder" / "test.csv"), "--mpp", "1", "--out"]
+    words.append(str(tmp_path / "p.h5ad"))
+    assert app.main([*words, "--report", str(page)]) == 0
+    shown = data_of(page)["sections"]
+    assert isinstance(shown, list)
+    assert "predicted" in shown[0]["layers"]
+    assert shown[0]["nearest"]["k"] == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--heat-maps", "2"], "expected a number of tiles, with --figures"),
+        (["--report", "page.pdf"], "expected a name ending in .html"),
+        (["--figures", "{folder}"], "is there already"),
+        (["--figures", "{folder}/new", "--genes", "NOGENE"], "NOGENE is not in the panel"),
+    ],
+)
+def test_a_look_that_cannot_be_had_is_one_sentence(
+    words: list[str], said: str, run_copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_copy()
+    assert app.main(["evaluate", "--run", str(folder), *(word.format(folder=folder) for word in words)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (folder / "new").exists()
+    assert not (folder / "evaluation.json").exists()
+
+
+def test_rows_of_a_prediction_are_those_rows(run_copy: Callable[..., Path]) -> None:
+    (one, *_) = seen_sections([run_copy()])
+    part = rows_of(one.prediction, 3, 8)
+    np.testing.assert_array_equal(part.expression, one.prediction.expression[3:8])
+    assert part.neighbors is not None
+    assert one.prediction.neighbors is not None
+    np.testing.assert_array_equal(part.neighbors.rows, one.prediction.neighbors.rows[3:8])
+    assert list(part.spots.index) == list(one.prediction.spots.index[3:8])
+    genes = shared_genes([one])[::-1][:4]
+    view = one.view(genes)
+    columns = [one.run.panel.genes.index(gene) for gene in genes]
+    np.testing.assert_array_equal(view.predicted, one.prediction.expression[:, columns])
+    assert uncertainty_of(one.prediction)[1] == "standard deviation over the neighbours"
+    assert isinstance(open_predictor(one.run, one.folder)[0].predict(one.run.tiles((one.section,))), type(one.prediction))
+
+
+def view(**changes: object) -> TissueView:
+    random = np.random.default_rng(0)
+    measured = random.normal(size=(40, 3)).astype(np.float32)
+    fields: dict[str, object] = {
+        "section": "S 1/a",
+        "picture": np.full((30, 40, 3), 220, np.uint8),
+        "size": (400.0, 300.0),
+        "xy": random.uniform(50, 250, (40, 2)),
+        "radius": 8.0,
+        "ids": tuple(map(str, range(40))),
+        "predicted": (0.5 * measured).astype(np.float32),
+        "measured": measured,
+    } | changes
+    return TissueView(**fields)  # type: ignore[arg-type]
+
+
+def test_a_map_says_what_it_shows_and_leaves_out_what_is_not_there() -> None:
+    drawn = gene_map(view(), 1, "G$1", "log1p", "none")
+    assert "r = 1.00" in drawn.finding
+    assert "0.50 times as wide" in drawn.finding
+    assert "/" not in drawn.name
+    titles = [axes.get_title() for axes in drawn.figure.axes if axes.get_title()]
+    assert titles == ["H&E", "measured", "predicted", "error"]
+    alone = gene_map(view(measured=None), 1, "G1", "log1p", "none")
+    assert [axes.get_title() for axes in alone.figure.axes if axes.get_title()] == ["H&E", "predicted"]
+    flat = np.ones((40, 3), np.float32)
+    assert "does not vary" in gene_map(view(measured=flat), 1, "G1", "log1p", "none").finding
+
+
+def test_measured_and_predicted_share_their_colours_and_the_error_is_centred() -> None:
+    drawn = gene_map(view(), 0, "G1", "log1p", "none")
+    limits = {
+        axes.get_title(): axes.collections[0].get_clim() for axes in drawn.figure.axes if axes.collections and axes.get_title()
+    }
+    assert limits["measured"] == limits["predicted"]
+    low, high = limits["error"]
+    assert low == -high
+
+
+def test_gene_relations_are_numpys_and_constant_genes_relate_to_none() -> None:
+    values = np.random.default_rng(0).normal(size=(50, 6))
+    values[:, 2] = 3.0
+    r = correlation(values)
+    keep = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(r[np.ix_(keep, keep)], np.corrcoef(values[:, keep].T), atol=1e-12)
+    assert (r[2] == 0).all()
+    drawn = gene_relations(values, 2 * values, tuple("abcdef"), np.arange(6))
+    assert "r = 1.00" in drawn.finding
+    assert "Too few" in gene_relations(values, values, tuple("abcdef"), np.arange(2)).finding
+
+
+def test_variance_and_uncertainty_are_told_as_they_are() -> None:
+    random = np.random.default_rng(1)
+    measured = random.normal(size=(400, 20))
+    assert "vary 0.25 times" in variances(measured, measured / 2).finding
+    said = random.uniform(0.5, 2.0, size=(400, 20))
+    honest = error_by_uncertainty(random.normal(size=said.shape) * said, said, "told").finding
+    assert "rises with it" in honest
+    assert float(honest.split("is ")[1].split(" ")[0]) == pytest.approx(1, abs=0.05)
+    assert "hardly rises" in error_by_uncertainty(random.normal(size=said.shape), np.ones_like(said), "told").finding
+    shares = np.stack([np.full(20, 0.9), np.full(20, 0.8)])
+    assert "90% in A, 80% in B" in coverage(shares, 0.9, ("A", "B")).finding
