@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from bleep.collectives import joined, of_main, processes, share
 from bleep.config import Config
 from bleep.data.datasets import turned
 from bleep.data.section import Section
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.distributed import joined, of_main, processes, share
 from bleep.errors import one_sentence
 from bleep.features.cache import BLOCK, KeptFeatures
 from bleep.models.heads import Standardizer

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from torch import Tensor, nn
 
+from bleep.collectives import gather_numbers, gather_rows
 from bleep.config import LossConfig
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
-from bleep.distributed import gather_numbers, gather_rows
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses.contrastive import TARGETS, Sides, alike_pairs, clip_loss, near_pairs, siglip_loss
 from bleep.models.losses.regression import OVER_STEP, TERMS, Rules, negative_binomial

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tissue/sources/spaceranger_files.py")))
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "data/readers/spaceranger_files.py")))
 Damage = Callable[[Path], object]
 Case = tuple[str, Damage, tuple[str, ...]]
 

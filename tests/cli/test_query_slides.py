@@ -24,7 +24,7 @@ from bleep.runs import Run
 from bleep.workflows.query import query as query_run
 
 Fails = Callable[..., str]
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tissue" / "slide_files.py")))
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "data" / "slide_files.py")))
 
 
 @pytest.fixture(scope="module")
