@@ -12,6 +12,13 @@ from bleep.errors import DataError, MismatchError
 from bleep.files import whole
 from bleep.records import Neighbors
 
+# FAISS tells at INFO which instruction set it loaded; nobody asked.
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)
+import faiss as _faiss  # noqa: E402
+
+# Its own stubs know half of what it holds.
+faiss: Any = _faiss
+
 
 @runtime_checkable
 class VectorIndex(Protocol):
@@ -116,16 +123,6 @@ def kept_rows(rows: Int64[np.ndarray, " rows"], length: int) -> Int64[np.ndarray
     if not stay.any():
         raise MismatchError(f"removing all {length} vectors would leave an empty index; delete the index instead")
     return np.flatnonzero(stay).astype(np.int64)
-
-
-# FAISS tells at INFO which instruction set it loaded; nobody asked.
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-import faiss as _faiss  # noqa: E402
-
-# Its own stubs know half of what it holds.
-faiss: Any = _faiss
-
-__all__ = ["facts", "faiss"]
 
 
 def facts() -> dict[str, str]:
