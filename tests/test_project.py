@@ -1,0 +1,32 @@
+"""What stands around the code agrees with it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_citation_is_of_this_version_and_licence() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["project"]["version"]
+    assert citation["license"] == PROJECT["project"]["license"]
+
+
+def test_the_workflow_runs_the_two_commands_that_are_run_on_a_desk() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text())
+    runs = [step["run"] for step in workflow["jobs"]["test"]["steps"] if str(step.get("run", "")).startswith("make")]
+    assert runs == ["make demo", "make test"]
+    oldest = re.search(r"3\.\d+", PROJECT["project"]["requires-python"])
+    assert oldest
+    assert oldest.group() == workflow["jobs"]["test"]["strategy"]["matrix"]["python"][0]
+
+
+def test_the_commit_hooks_are_of_checks_that_the_set_up_has() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    names = {hook["id"].split("-")[0] for repo in hooks["repos"] for hook in repo["hooks"]}
+    installed = {re.split(r"[>=\[]", word)[0] for word in PROJECT["project"]["optional-dependencies"]["dev"]}
+    assert names <= installed
