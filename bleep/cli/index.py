@@ -73,6 +73,7 @@ def _info(arguments: argparse.Namespace) -> int:
     for key, value in reference.manifest.items():
         for line, text in enumerate(_lines(key, value)):
             print(f"{'' if line else key:13s} {text}")
+    print(f"{'columns':13s} {', '.join(map(str, reference.spots.columns))}")
     reference.check(run)
     print("fits the run")
     return 0

@@ -43,6 +43,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--abstain", type=float, nargs="?", const=ABSTAIN, default=None, metavar="SHARE",
         help=f"mark tiles less familiar than this share of left-out training ones (default {ABSTAIN}); needs `bleep calibrate`",
     )  # fmt: skip
+    parser.add_argument(
+        "--where", default=None, metavar="CONDITION",
+        help="reference spots that may answer, by the columns `bleep index info` names: \"patient != 'P3'\"",
+    )  # fmt: skip
     contest_flags.add_sample(parser)
     explain_flags.add(parser)
     look_flags.add_report(parser)
@@ -68,7 +72,8 @@ def _query(arguments: argparse.Namespace) -> int:
     run.model.to(best_device())
     main = is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
-    predictor, reference = open_any(run, folder, arguments.k, arguments.weights, arguments.abstain) if main else (None, None)
+    asked = {name: getattr(arguments, name) for name in ("k", "weights", "abstain", "where")}
+    predictor, reference = open_any(run, folder, **asked) if main else (None, None)
     tiles = _open(arguments, run)
     look_flags.check_size(arguments, tiles)
     submission = contest_flags.submission_of(arguments, run, tiles)
@@ -79,9 +84,9 @@ def _query(arguments: argparse.Namespace) -> int:
     if arguments.save_mask is not None:
         mask_places(tiles, arguments.save_mask)
     warn_of_trained(run, tiles)
-    flags = {"k": arguments.k, "weights": arguments.weights, "abstain": arguments.abstain}
-    flags["fitted"] = fitted(predictor)
-    query = Query(run, predictor, reference, tiles, flags)
+    # A condition decides what blocks hold, but without one a query is what it was before there were conditions.
+    flags = {name: value for name, value in asked.items() if name != "where" or value is not None}
+    query = Query(run, predictor, reference, tiles, {**flags, "fitted": fitted(predictor)})
     check_query(query, output)
     share_features(run, tiles)
     if submission is not None:

@@ -43,12 +43,13 @@ class RetrievalPredictor:
         self.k = run.config.query.k if k is None else k
         self.weights = run.config.query.weights if weights is None else weights
         self.temperature = run.config.query.temperature if temperature is None else temperature
-        if self.k > len(reference):
-            log.warning("k is %d, but the reference holds %d spots: all of them are averaged", self.k, len(reference))
+        answering = len(reference) if reference.where is None else len(reference.where.rows)
+        if self.k > answering:
+            log.warning("k is %d, but %d reference spots may answer: all of them are averaged", self.k, answering)
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; the spread, the neighbours and their weights come with it."""
-        neighbors = self.reference.index.search(embed_tiles(self.run, tiles).vectors, self.k)
+        neighbors = self.reference.search(embed_tiles(self.run, tiles).vectors, self.k)
         weights = WEIGHTS[self.weights](neighbors.similarity, self.temperature)
         mean, spread = averaged(self.reference.expression, neighbors, weights)
         return Prediction(

@@ -125,7 +125,7 @@ def open_run(folder: Path) -> Run:
     return members_of(folder)[0].run if is_ensemble(folder) else Run.load(folder)
 
 
-def open_ensemble(folder: Path, k: int | None = None, weights: WeightsName | None = None) -> Ensemble:
+def open_ensemble(folder: Path, k: int | None = None, weights: WeightsName | None = None, where: str | None = None) -> Ensemble:
     """Return the predictor of an ensemble: its runs' own predictors, calibrated ones combined, and their weighted mean.
 
     Raises:
@@ -136,7 +136,7 @@ def open_ensemble(folder: Path, k: int | None = None, weights: WeightsName | Non
     members = members_of(folder)
     for member in members:
         member.run.model.to(best_device())
-    opened = [open_predictor(member.run, member.folder, k, weights) for member in members]
+    opened = [open_predictor(member.run, member.folder, k, weights, where=where) for member in members]
     predictors = [predictor for predictor, _ in opened]
     digest = hashlib.sha256((folder / FILE).read_bytes())
     for member, (predictor, reference) in zip(members, opened, strict=True):
@@ -147,7 +147,12 @@ def open_ensemble(folder: Path, k: int | None = None, weights: WeightsName | Non
 
 
 def open_any(
-    run: Run, folder: Path, k: int | None = None, weights: WeightsName | None = None, abstain: float | None = None
+    run: Run,
+    folder: Path,
+    k: int | None = None,
+    weights: WeightsName | None = None,
+    abstain: float | None = None,
+    where: str | None = None,
 ) -> tuple[Predictor, Reference | None]:
     """Return the predictor of a run or an ensemble, and the reference of a run that retrieves.
 
@@ -157,10 +162,10 @@ def open_any(
 
     """
     if not is_ensemble(folder):
-        return open_predictor(run, folder, k, weights, abstain)
+        return open_predictor(run, folder, k, weights, abstain, where)
     if abstain is not None:
         raise ConfigError("--abstain: an ensemble has no calibration of its own; ask one of its runs")
-    return open_ensemble(folder, k, weights), None
+    return open_ensemble(folder, k, weights, where), None
 
 
 def fitted(predictor: Predictor) -> str | None:

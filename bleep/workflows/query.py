@@ -84,20 +84,30 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
 
 
 def open_predictor(
-    run: Run, folder: Path, k: int | None = None, weights: WeightsName | None = None, abstain: float | None = None
+    run: Run,
+    folder: Path,
+    k: int | None = None,
+    weights: WeightsName | None = None,
+    abstain: float | None = None,
+    where: str | None = None,
 ) -> tuple[Predictor, Reference | None]:
     """Return the run's own predictor and, where it is contrastive, the reference in `folder` that it retrieves from.
 
     A calibrated run combines, unless `k` or `weights` ask for plain retrieval; another run trained for both tasks retrieves.
-    With `abstain`, tiles of lower familiarity are marked.
+    With `abstain`, tiles of lower familiarity are marked. With `where`, only reference spots that meet it answer.
 
     Raises:
         DataError: there is no index yet.
         MismatchError: the index or the calibration belongs to another run.
-        ConfigError: `abstain` is asked of a predictor that knows no familiarity.
+        ConfigError: `abstain` is asked of a predictor that knows no familiarity; `where` is wrong, or asked of a run that
+            retrieves nothing.
 
     """
     reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
+    if where is not None:
+        if reference is None:
+            raise ConfigError(f"--where: chooses among reference spots, and {folder} was trained by regression and has none")
+        reference = reference.only(where)
     calibration = calibration_of(run, folder) if k is None and weights is None else None
     if calibration is not None:
         return CombinedPredictor(run, reference, calibration, abstain), reference

@@ -47,6 +47,8 @@ def _read_one(name: str, data: DataConfig) -> Section:
     table = pd.DataFrame(positions(held, path), columns=["x", "y"], index=held.obs_names.astype(str))
     within = _inside(name, table.to_numpy(), slide)
     counts, xy = joined(name, _genes_alone(name, measured(held[within], name, path)), table[within])
+    if organ := _text(facts, "organ"):
+        counts.obs["organ"] = organ
     return Section(
         name=name,
         patient=_patient(name, facts, data),

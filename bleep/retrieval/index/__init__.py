@@ -5,15 +5,18 @@ from bleep.retrieval.index.base import VectorIndex, facts
 from bleep.retrieval.index.factory import build_index, load_index
 from bleep.retrieval.index.flat import FlatIndex
 from bleep.retrieval.index.tuning import Measured, measure, measured_recall
+from bleep.retrieval.index.where import Where, select
 
 __all__ = [
     "FlatIndex",
     "Measured",
     "VectorIndex",
+    "Where",
     "build_index",
     "choose_kind",
     "facts",
     "load_index",
     "measure",
     "measured_recall",
+    "select",
 ]

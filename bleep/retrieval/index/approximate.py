@@ -16,9 +16,12 @@ from bleep.retrieval.index import approximate as kinds
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import check_added, check_queries, faiss, kept_rows, size, write
 from bleep.retrieval.index.flat import exact_search, flat_vectors, ranked
+from bleep.retrieval.index.where import Where
 
 EXACT = 5e7
 """Numbers to multiply for one query up to which exact search is fast enough: about half a millisecond on two cores."""
+LONGEST = 1024
+"""The longest list of candidates of an HNSW search that is worth its name."""
 LINKS = 32
 """Links of a vector in the HNSW graph; twice as many on its lowest level."""
 
@@ -220,10 +223,11 @@ class ApproximateIndex:
         """Return the bytes of its file."""
         return size(self._index)
 
-    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> Neighbors:
+    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int, where: Where | None = None) -> Neighbors:
         """Return about the k rows most similar to each query, best first; all of them when there are fewer.
 
-        Where too few rows were within reach, everything is looked through.
+        Where too few rows were within reach, everything is looked through. With `where`, only its rows answer, and the
+        effort grows as their share shrinks.
 
         Raises:
             MismatchError: the queries are of another width.
@@ -231,6 +235,8 @@ class ApproximateIndex:
 
         """
         check_queries(queries, k, self.dim)
+        if where is not None:
+            return self._among(np.ascontiguousarray(queries), min(k, len(where.rows)), where.rows)
         k = min(k, len(self))
         index = self._index if self._fast is None or max(k, self.effort) > devices.MOST else self._fast
         queries = np.ascontiguousarray(queries)
@@ -270,16 +276,45 @@ class ApproximateIndex:
     def _vectors(self) -> Float32[np.ndarray, "spots dim"]:
         return flat_vectors(faiss.downcast_index(self._index.storage))
 
+    def _among(self, queries: Float32[np.ndarray, "queries dim"], k: int, rows: Int64[np.ndarray, " rows"]) -> Neighbors:
+        allowed = np.zeros(len(self), bool)
+        allowed[rows] = True
+        bits = np.packbits(allowed, bitorder="little")
+        selector = faiss.IDSelectorBitmap(len(self), faiss.swig_ptr(bits))
+        effort = math.ceil(self.effort * len(self) / len(rows))
+        if self.kind == "hnsw" and max(effort, k) > min(8 * LONGEST, len(rows)):
+            # Almost no link leads to a row that may answer: looking at each of these is faster, and exact.
+            return self._exact(queries, k, rows)
+        similarity, found = self._index.search(queries, k, params=self._parameters(effort, selector))
+        short = (found < 0).any(axis=1)
+        if short.any() and self.kind == "hnsw":
+            again = self._exact(queries[short], k, rows)
+            similarity[short], found[short] = again.similarity, again.rows
+        elif short.any():
+            every = self._parameters(lists_of(self._index).nlist, selector)
+            similarity[short], found[short] = self._index.search(queries[short], k, params=every)
+        return ranked(similarity, found.astype(np.int64), k)
+
+    def _parameters(self, effort: int, selector: Any = None) -> Any:
+        """Return search parameters of an effort, for some rows alone."""
+        if self.kind == "hnsw":
+            return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        lists = faiss.SearchParametersIVF(nprobe=min(effort, lists_of(self._index).nlist), sel=selector)
+        if isinstance(self._index, faiss.IndexRefine):
+            return faiss.IndexRefineSearchParameters(k_factor=self._index.k_factor, base_index_params=lists)
+        return lists
+
+    def _exact(self, queries: Float32[np.ndarray, "queries dim"], k: int, rows: Int64[np.ndarray, " rows"]) -> Neighbors:
+        vectors = self._vectors()[rows]
+        longest = float(np.sqrt(np.einsum("sd,sd->s", vectors, vectors).max()))
+        found = exact_search(vectors, queries, k, longest)
+        return Neighbors(found.similarity, rows[found.rows])
+
     def _through_all(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> tuple[Any, Any]:
         if self.kind == "hnsw":
-            vectors = self._vectors()
-            longest = float(np.sqrt(np.einsum("sd,sd->s", vectors, vectors).max()))
-            found = exact_search(vectors, queries, k, longest)
+            found = self._exact(queries, k, np.arange(len(self)))
             return found.similarity, found.rows
-        every = faiss.SearchParametersIVF(nprobe=lists_of(self._index).nlist)
-        if isinstance(self._index, faiss.IndexRefine):
-            every = faiss.IndexRefineSearchParameters(k_factor=self._index.k_factor, base_index_params=every)
-        return self._index.search(queries, k, params=every)
+        return self._index.search(queries, k, params=self._parameters(lists_of(self._index).nlist))
 
 
 def lists_of(index: Any) -> Any:

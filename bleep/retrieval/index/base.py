@@ -11,6 +11,7 @@ from bleep.config import GpuName, GpusName
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
 from bleep.records import Neighbors
+from bleep.retrieval.index.where import Where
 
 # FAISS tells at INFO which instruction set it loaded; nobody asked.
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)
@@ -43,8 +44,11 @@ class VectorIndex(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> Neighbors:
-        """Return the k rows most similar to each query, best first; all of them when there are fewer."""
+    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int, where: Where | None = None) -> Neighbors:
+        """Return the k rows most similar to each query, best first; all of them when there are fewer.
+
+        With `where`, only its rows answer.
+        """
         ...
 
     def add(self, vectors: Float32[np.ndarray, "spots dim"]) -> "VectorIndex":

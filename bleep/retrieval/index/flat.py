@@ -10,6 +10,7 @@ from bleep.config import GpuName, GpusName
 from bleep.records import Neighbors
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import check_added, check_queries, check_vectors, faiss, kept_rows, read, size, write
+from bleep.retrieval.index.where import Where
 
 ROWS = 16384
 """Stored vectors multiplied at a time."""
@@ -226,8 +227,10 @@ class FlatIndex:
         """The vectors themselves: not a copy, do not write to them."""
         return flat_vectors(self._index)
 
-    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> Neighbors:
+    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int, where: Where | None = None) -> Neighbors:
         """Return the k rows most similar to each query, best first; all of them when there are fewer.
+
+        With `where`, only its rows answer.
 
         Raises:
             MismatchError: the queries are of another width.
@@ -235,6 +238,9 @@ class FlatIndex:
 
         """
         check_queries(queries, k, self.dim)
+        if where is not None:
+            found = exact_search(self.vectors[where.rows], queries, k, self._longest)
+            return Neighbors(found.similarity, where.rows[found.rows])
         asked = min(k + SPARE, len(self))
         if self._fast is None or asked > devices.MOST or not asked:
             return exact_search(self.vectors, queries, k, self._longest)

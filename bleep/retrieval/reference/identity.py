@@ -73,6 +73,12 @@ def _short(value: object) -> str:
     return text[:12] if len(text) == 64 else text
 
 
+def annotated(section: Section) -> pd.DataFrame:
+    """Return the table of a section's spots, with the organ where its files name it."""
+    frame, measured = section.frame(), section.counts.obs
+    return frame.assign(organ=measured["organ"].astype(str).to_numpy()) if "organ" in measured else frame
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -83,7 +89,7 @@ class Held:
     expression: ExpressionStore
     """Their values."""
     spots: pd.DataFrame
-    """See `Section.frame`."""
+    """See `annotated`."""
     why: str = ""
     """Why the values are kept in this form."""
 
@@ -105,4 +111,4 @@ def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | Form
         # Compressed at once where it pays, so that the values of many sections fit into memory.
         blocks.append(sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values)
     store, why = stored(blocks, form)
-    return Held(np.concatenate(vectors), store, pd.concat([section.frame() for section in sections]), why)
+    return Held(np.concatenate(vectors), store, pd.concat([annotated(section) for section in sections]), why)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -12,7 +12,8 @@ from jaxtyping import Float32
 
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
-from bleep.retrieval.index import VectorIndex, load_index, measure
+from bleep.records import Neighbors
+from bleep.retrieval.index import VectorIndex, Where, load_index, measure, select
 from bleep.retrieval.reference import storage
 from bleep.retrieval.reference.expression_store import ExpressionStore, SplicedExpression, mapped
 from bleep.retrieval.reference.expression_writer import open_expression, write_expression
@@ -65,11 +66,13 @@ class Reference:
     expression: ExpressionStore
     """Measured values of the panel's genes, on the normalised scale, batch-corrected if the panel says so."""
     spots: pd.DataFrame
-    """One row a spot, indexed by `section/spot`: section, spot, patient, x, y."""
+    """One row a spot, indexed by `section/spot`: section, spot, patient, x, y, and organ where the tissue's files name it."""
     queries: Float32[np.ndarray, "queries dim"]
     """Embedded tiles on which recall and speed are measured after each change; may be none."""
     manifest: dict[str, Any]
     """What it belongs to."""
+    where: Where | None = None
+    """Which spots may answer; none: all of them."""
 
     def __post_init__(self) -> None:
         if len({len(self.index), len(self.vectors), len(self.expression), len(self.spots)}) > 1:
@@ -84,6 +87,19 @@ class Reference:
 
     def __len__(self) -> int:
         return len(self.spots)
+
+    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> Neighbors:
+        """Return the k spots most similar to each query, best first, of those that may answer."""
+        return self.index.search(queries, k, self.where)
+
+    def only(self, condition: str) -> "Reference":
+        """Return the reference in which only spots that meet a condition answer, such as `patient != 'P3'`.
+
+        Raises:
+            ConfigError: the condition cannot be read, names a column that `spots` has not, or no spot meets it.
+
+        """
+        return replace(self, where=select(condition, self.spots))
 
     def check(self, run: Run) -> None:
         """Refuse a run that this reference was not built with.

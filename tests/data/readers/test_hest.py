@@ -17,6 +17,7 @@ from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
+from bleep.retrieval.reference.identity import annotated as spots_of
 
 TOY = toy_section("toy", "donor", 3, side=512, pitch=64)
 FACTS = {
@@ -113,6 +114,14 @@ def test_patients_of_different_studies_are_different_patients(tmp_path: Path, ca
     sections = read_sections(DataConfig(source="hest", root=tmp_path, patients={"T4": "mine"}))
     assert [s.patient for s in sections] == ["A study: Patient 1", "Another study: Patient 1", "T3", "mine"]
     assert "section T3: the metadata name no patient" in caplog.text
+
+
+def test_the_organ_is_a_column_of_the_spots_that_answer(tmp_path: Path) -> None:
+    named = read(layout(tmp_path / "named", organ="Liver"))
+    bare = read(layout(tmp_path / "bare"))
+    assert set(spots_of(named)["organ"]) == {"Liver"}
+    assert "organ" not in spots_of(bare)
+    assert named.digest() == bare.digest()
 
 
 def test_species_come_from_the_metadata_and_may_not_contradict_the_recipe(tmp_path: Path) -> None:
