@@ -12,9 +12,8 @@ import pytest
 from bleep.config import IndexConfig
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.retrieval import index as search
-from bleep.retrieval.index import FlatIndex, build_index, choose_kind, facts, load_index, measured_recall
+from bleep.retrieval.index import FlatIndex, build_index, choose_kind, facts, load_index, measure, measured_recall
 from bleep.retrieval.index import base as devices
-from bleep.retrieval.index import tuning as measure
 from bleep.retrieval.index.base import faiss
 from bleep.retrieval.index.flat import exact_search
 from bleep.retrieval.index.tuning import between
