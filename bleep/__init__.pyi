@@ -28,6 +28,8 @@ from .workflows.calibrate import calibrate as calibrate
 from .workflows.data import check as check
 from .workflows.evaluate import compare as compare
 from .workflows.evaluate import evaluate as evaluate
+from .workflows.experiment import Experiment as Experiment
+from .workflows.experiment import load as load
 from .workflows.experiment import open_ensemble as open_ensemble
 from .workflows.fit import fit as fit
 from .workflows.fit import load_split as load_split

@@ -12,7 +12,7 @@ from bleep.predictors.io import write_prediction
 from bleep.records import Table
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import fit
-from bleep.workflows.query import build_reference, open_tiles, query
+from bleep.workflows.query import build_reference, open_tiles
 
 RECIPE: dict[str, Any] = {
     "data": {"source": "toy", "protocol": "toy (toy4 held out)", "split": "section", "folds": 4, "fold": 3},

@@ -1,7 +1,7 @@
 """What one stage hands to the next: small frozen records, checked when they are made."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
@@ -76,6 +76,10 @@ class Backdrop:
     """Level-0 pixels that a tile stands for, side to side."""
 
 
+_BY_GENE = ("expression", "spread", "lower", "upper")
+"""Tables of a prediction with a column a gene."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -114,6 +118,38 @@ class Prediction:
             raise MismatchError(
                 f"a prediction of shape {self.expression.shape} came with {len(self.spots)} tiles and {len(self.genes)} genes"
             )
+
+    def rows(self, rows: slice | Int64[np.ndarray, " rows"]) -> "Prediction":
+        """Return the prediction of some tiles."""
+        tables = {name: getattr(self, name) for name in (*_BY_GENE, "weights")}
+        found = self.neighbors
+        return replace(
+            self,
+            spots=self.spots.iloc[rows],
+            neighbors=None if found is None else Neighbors(found.similarity[rows], found.rows[rows]),
+            **{name: table[rows] for name, table in tables.items() if table is not None},
+        )
+
+    def columns(self, columns: Int64[np.ndarray, " genes"]) -> "Prediction":
+        """Return the prediction of some genes."""
+        tables = {name: getattr(self, name) for name in _BY_GENE}
+        chosen = {name: table[:, columns] for name, table in tables.items() if table is not None}
+        return replace(self, genes=tuple(self.genes[column] for column in columns.tolist()), **chosen)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Prediction]") -> "Prediction":
+        """Return predictions of the same genes by the same predictor as one, tiles one after another."""
+        first = parts[0]
+        changes: dict[str, Any] = {"spots": pd.concat([part.spots for part in parts])}
+        for name in (*_BY_GENE, "weights"):
+            if getattr(first, name) is not None:
+                changes[name] = np.concatenate([getattr(part, name) for part in parts])
+        found = [part.neighbors for part in parts if part.neighbors is not None]
+        if found:
+            similarity, rows = ([getattr(one, side) for one in found] for side in ("similarity", "rows"))
+            changes["neighbors"] = Neighbors(np.concatenate(similarity), np.concatenate(rows))
+        backdrops = {name: picture for part in parts for name, picture in part.backdrops.items()}
+        return replace(first, backdrops=backdrops, **changes)
 
     def to_anndata(self) -> "AnnData":
         """Return the prediction as AnnData: tiles in rows, pixel positions in `obsm["spatial"]`, words in `uns["bleep"]`.
@@ -167,6 +203,8 @@ class Scorecard:
     """Genes left out of the correlation, because their measured values do not vary in this section."""
     patient: str = ""
     """Whom the section is from."""
+    part: str = ""
+    """Digest of the tissue scored, which tells the blocks of one section apart; empty: the whole section."""
 
 
 @final
@@ -263,3 +301,5 @@ class Table:
     """Every pair of predictors, compared section by section."""
     published: pd.DataFrame | None = None
     """What others have published under the same protocol."""
+    partial: Mapping[str, str] = field(default_factory=dict)
+    """Predictors that were not scored on all of the test tissue, and what they were scored on."""

@@ -13,7 +13,7 @@ from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
 from bleep.runs import Run
-from bleep.workflows.query import query
+from bleep.workflows.experiment import Experiment
 
 
 def test_the_public_names_are_there() -> None:
@@ -75,7 +75,7 @@ def test_the_whole_way_through_in_every_form(form: str, task: str, recipe: Any, 
         bleep.build_reference(run).save(tmp_path / "run" / "reference")
     images = files / "folder" / "test.csv" if form == "folder" else files / "her2st" / "toy3"
     tiles = bleep.open_tiles(images, run)
-    prediction, _ = query(run, tmp_path / "run", tiles)
+    prediction = Experiment.of(run, tmp_path / "run").predict(tiles)
     assert prediction.expression.shape == (len(tiles), 12)
     assert np.isfinite(prediction.expression).all()
     assert "mean" in bleep.evaluate([tmp_path / "run"]).rows.index
@@ -85,7 +85,7 @@ def test_a_folder_of_tiles_and_its_csv_are_predicted_alike(recipe: Any, files: P
     data = {"source": "folder", "root": str(files / "folder" / "train.csv"), "split": "section", "test": ["toy2"]}
     run = bleep.fit(Config.load(recipe(tmp_path / "run", {"data": data, "loss": {"task": "regression"}})))
     bare, listed = (bleep.open_tiles(files / "folder" / name, run) for name in ("test", "test.csv"))
-    one, other = (query(run, tmp_path / "run", tiles)[0].to_frame() for tiles in (bare, listed))
+    one, other = (Experiment.of(run, tmp_path / "run").predict(tiles).to_frame() for tiles in (bare, listed))
     genes = list(run.panel.genes)
     frames = [frame.assign(spot=frame["spot"].astype(str)).set_index("spot")[genes].sort_index() for frame in (one, other)]
     pd.testing.assert_frame_equal(*frames, rtol=1e-4)
@@ -104,8 +104,9 @@ def test_a_slide_and_its_ready_cut_tiles_are_predicted_nearly_alike(trained: dic
     run, folder = Run.load(trained["contrastive"]), trained["contrastive"]
     slides = bleep.open_tiles(files / "st2k", run)
     cut = bleep.open_tiles(files / "folder" / "test.csv", run, mpp=1.0)
-    of_slides, _ = query(run, folder, Tiles(slides.sections[2:], slides.spec), weights="uniform")
-    of_tiles, _ = query(run, folder, cut, weights="uniform")
+    uniform = Experiment.of(run, folder).select(weights="uniform")
+    of_slides = uniform.predict(Tiles(slides.sections[2:], slides.spec))
+    of_tiles = uniform.predict(cut)
     # The slide is a JPEG and the tiles are PNG: the same but for the compression.
     gap = np.abs(of_slides.expression - of_tiles.expression).mean()
     assert gap < 0.5 * of_slides.expression.std(axis=0).mean()
@@ -146,7 +147,7 @@ def test_predicting_tissue_that_was_trained_on_is_said_aloud(
     monkeypatch.setattr(logging.getLogger("bleep"), "propagate", True)
     run = bleep.Run.load(trained["contrastive"])
     divided = bleep.load_split(run.config)
-    bleep.workflows.query(run, trained["contrastive"], bleep.Tiles(divided.test, run.spec))
+    Experiment.of(run, trained["contrastive"]).predict(bleep.Tiles(divided.test, run.spec))
     assert "was trained on" not in caplog.text
-    bleep.workflows.query(run, trained["contrastive"], bleep.Tiles(divided.train[:1], run.spec))
+    Experiment.of(run, trained["contrastive"]).predict(bleep.Tiles(divided.train[:1], run.spec))
     assert "was trained on" in caplog.text

@@ -8,8 +8,9 @@ import pytest
 import bleep
 from bleep.config import Config
 from bleep.runs import Run
+from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import fit
-from bleep.workflows.query import build_reference, predictors_of
+from bleep.workflows.query import build_reference
 
 PROTOCOLS = ("her2st-b", "her2st-c", "mob-mouse", "muscle-blocks", "visium-liver")
 DATA_AND_GENES = ("data", "index", "out", "cache", "seed")

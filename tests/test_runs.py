@@ -14,8 +14,9 @@ from bleep.errors import DataError, MismatchError
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run, newest_run
 from bleep.workflows.evaluate import evaluate
+from bleep.workflows.experiment import Experiment, baselines_of
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.query import baselines_of, build_reference, query
+from bleep.workflows.query import build_reference
 
 
 @pytest.mark.parametrize("task", ["contrastive", "regression"])
@@ -31,7 +32,7 @@ def test_a_saved_and_loaded_run_predicts_the_same_bits(task: str, recipe: Any, t
     assert loaded.facts == fresh.facts
     assert loaded.config == fresh.config
     tiles = Tiles(load_split(config).test, fresh.spec)
-    one, other = (query(run, out, tiles)[0] for run in (fresh, loaded))
+    one, other = (Experiment.of(run, out).predict(tiles) for run in (fresh, loaded))
     np.testing.assert_array_equal(one.expression, other.expression)
     assert np.ptp(one.expression, axis=0).max() > 0
 
@@ -40,8 +41,8 @@ def test_a_moved_run_still_predicts(run_copy: Any, trained: dict[str, Path], rec
     moved = run_copy(name="elsewhere")
     run = Run.load(moved)
     tiles = Tiles(load_split(run.config).test, run.spec)
-    here, _ = query(run, moved, tiles)
-    there, _ = query(Run.load(trained["contrastive"]), trained["contrastive"], tiles)
+    here = Experiment.of(run, moved).predict(tiles)
+    there = Experiment(trained["contrastive"]).predict(tiles)
     np.testing.assert_array_equal(here.expression, there.expression)
 
 
@@ -113,7 +114,7 @@ def test_a_batch_corrected_run_is_kept_whole_and_answers_with_corrected_values(b
     np.testing.assert_array_equal(reference.expression.rows(np.arange(len(reference))), corrected)
     assert np.abs(corrected - measured).max() > 0.05
     tiles = loaded.tiles(divided.test)
-    one, other = (query(run, out, tiles)[0] for run in (fresh, loaded))
+    one, other = (Experiment.of(run, out).predict(tiles) for run in (fresh, loaded))
     np.testing.assert_array_equal(one.expression, other.expression)
     assert f"corrected by {batch}" in one.scale
     floors = baselines_of(loaded, loaded.tiles(divided.train))
@@ -184,7 +185,7 @@ def test_a_run_of_a_version_without_other_names_or_correction_still_answers(run_
     run = Run.load(folder)
     assert (set(run.panel.others), run.panel.batch) == ({""}, None)
     Reference.load(folder / "reference").check(run)
-    query(run, folder, Tiles(load_split(run.config).test, run.spec))
+    Experiment.of(run, folder).predict(Tiles(load_split(run.config).test, run.spec))
 
 
 @pytest.mark.parametrize("inside", ["tune/trials/0003", "real/epochs/2"])

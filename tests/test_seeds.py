@@ -19,8 +19,9 @@ from bleep.records import Batch
 from bleep.runs import Run
 from bleep.training.optimizers import build_optimizer
 from bleep.training.tasks import RegressionTask, task_of
+from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.query import open_tiles, predictors_of
+from bleep.workflows.query import open_tiles
 
 SEEDS = Path(__file__).parents[1] / "configs/seeds"
 TRUNKS = {

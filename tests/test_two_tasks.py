@@ -13,8 +13,9 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.models import DualEncoder
 from bleep.runs import Run
+from bleep.workflows.experiment import Experiment, predictors_of
 from bleep.workflows.fit import fit
-from bleep.workflows.query import build_reference, predictors_of, query
+from bleep.workflows.query import build_reference
 
 BOTH = {"loss": {"task": "both"}, "head": {"hidden": 8}}
 
@@ -40,12 +41,14 @@ def test_a_run_for_both_tasks_has_both_predictors_and_both_stand_in_the_table(bo
         predictors_of(run, None)
 
 
-def test_a_query_of_a_run_for_both_tasks_retrieves_and_its_head_can_be_asked(both: Path) -> None:
+def test_a_run_for_both_tasks_answers_by_the_mean_and_each_can_be_asked(both: Path) -> None:
     run = Run.load(both)
     tiles = Tiles(bleep.load_split(run.config).test, run.spec)
-    prediction, reference = query(run, both, tiles)
-    assert reference is not None
+    experiment = Experiment.of(run, both)
+    prediction = experiment.predict(tiles)
+    assert prediction.predictor == experiment.predictor.name == "mean of both"
     assert prediction.neighbors is not None
+    assert experiment.select("retrieval").predict(tiles).predictor.startswith("retrieval")
     direct = bleep.RegressionPredictor(run).predict(tiles)
     assert direct.predictor == "regression"
     assert np.isfinite(direct.expression).all()

@@ -22,9 +22,10 @@ from bleep.files import write_text
 from bleep.predictors.base import Predictor
 from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.records import Leak, Scorecard
-from bleep.workflows.evaluate import score_all
+from bleep.workflows.experiment import baselines_of, predictors_of
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.query import baselines_of, build_reference, predictors_of
+from bleep.workflows.query import build_reference
+from bleep.workflows.scoring import Scorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ABOUT = (
@@ -104,10 +105,10 @@ def one_row(recipe: Path, over: Over, place: Mapping[str, Any], seeds: int, *, f
                 divided = load_split(run.config)
                 if floors and seed == 0:
                     found |= baselines_of(run, run.tiles(divided.train))
-                cards += score_all(found, run.tiles(divided.test), run)
+                cards += Scorer().score(found, run.tiles(divided.test), run, ())
             if floors:
                 averaged = {f"{name}, seeds averaged": MeanOfPredictors(each) for name, each in members.items()}
-                cards += score_all(averaged, run.tiles(divided.test), run)
+                cards += Scorer().score(averaged, run.tiles(divided.test), run, ())
     return report.compare(cards, kept.data.protocol, Leak("unknown", ""), {}).rows
 
 

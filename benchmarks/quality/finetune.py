@@ -20,9 +20,10 @@ import numpy as np
 os.environ["TQDM_DISABLE"] = "1"
 from bleep.config import Config
 from bleep.files import whole, write_json, write_text
-from bleep.workflows.evaluate import score_all
+from bleep.workflows.experiment import baselines_of, predictors_of
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.query import baselines_of, build_reference, predictors_of
+from bleep.workflows.query import build_reference
+from bleep.workflows.scoring import Scorer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = REPOSITORY / "configs/her2st-c.yaml"
@@ -111,7 +112,7 @@ def tested(folder: Path) -> dict[str, float]:
         divided = load_split(run.config)
         predictors = predictors_of(run, build_reference(run))
         predictors |= {"ridge": baselines_of(run, run.tiles(divided.train))["ridge"]}
-        cards = score_all(predictors, run.tiles(divided.test), run)
+        cards = Scorer().score(predictors, run.tiles(divided.test), run, ())
         write_json(kept, {card.predictor: card.summary["pcc"] for card in cards})
     return json.loads(kept.read_text())
 

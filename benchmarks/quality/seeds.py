@@ -34,8 +34,9 @@ from bleep.predictors.calibration import FOLDER, Calibration
 from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
+from bleep.workflows.experiment import baselines_of, predictors_of
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.query import baselines_of, build_reference, open_tiles, predictors_of
+from bleep.workflows.query import build_reference, open_tiles
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -193,7 +194,7 @@ def predictors(name: str, run: Run, folder: Path) -> dict[str, Predictor]:
     if name != OWN:
         return predictors_of(run, reference)
     kept = folder / FOLDER
-    calibration = Calibration.load(kept) if (kept / "calibration.json").exists() else calibrate(run, folder)
+    calibration = Calibration.load(kept) if (kept / "calibration.json").exists() else calibrate(folder)
     floors = baselines_of(run, run.tiles(load_split(run.config).train))
     return predictors_of(run, reference, calibration) | floors
 

@@ -20,7 +20,7 @@ from bleep.config import Config
 from bleep.files import write_json, write_text
 from bleep.runs import Run
 from bleep.workflows.fit import fit
-from bleep.workflows.query import build_reference, open_predictor, open_tiles, share_features
+from bleep.workflows.query import build_reference, open_tiles, share_features
 from bleep.workflows.stream import Output, Query, write_query
 
 TIMES = 3

@@ -1,14 +1,15 @@
 """`bleep calibrate`: rehearse on the training tissue, and learn from it how to combine and how sure to be."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from bleep.cli.runs import add_run, named_run
+from bleep.cli.runs import DEFAULT, named_run
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    add_run(parser)
+    parser.add_argument("--run", type=Path, nargs="+", default=[], help=f"runs to calibrate, one after another ({DEFAULT})")
     parser.add_argument(
         "--folds", type=int, default=None, help="parts the training tissue is left out in (default: each section in turn)"
     )
@@ -16,15 +17,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    folder = named_run(arguments.run)
-    from bleep.predictors.calibration import FOLDER
-    from bleep.runs import Run
+    folders = arguments.run or [named_run(None)]
     from bleep.workflows.calibrate import calibrate
-    from bleep.workflows.query import best_device
+    from bleep.workflows.experiment import opened
 
-    run = Run.load(folder)
-    run.model.to(best_device())
-    report: dict[str, Any] = calibrate(run, folder, arguments.folds).report
+    for experiment in opened(folders):
+        _say(experiment.folder, calibrate(experiment, arguments.folds).report)
+    print(f"next: bleep query --images FOLDER --run {folders[-1]} --abstain")
+    return 0
+
+
+def _say(folder: Path, report: dict[str, Any]) -> None:
+    from bleep.predictors.calibration import FOLDER
+
     print(f"{folder / FOLDER}: fitted on {report['spots']} training spots, left out as {', '.join(report['left out'])}")
     if "weights" in report:
         print(f"weights of neighbours: {report['weights']}")
@@ -35,5 +40,3 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         f"intervals of {held['level']:.0%} held {held['mean']:.1%} of the values of parts that they were not fitted on "
         f"({held['least']:.1%} to {held['most']:.1%})"
     )
-    print(f"next: bleep query --images FOLDER --run {folder} --abstain")
-    return 0

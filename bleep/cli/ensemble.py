@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _ensemble(arguments: argparse.Namespace) -> int:
-    from bleep.workflows.experiment import save_ensemble
+    from bleep.workflows.ensemble import save_ensemble
 
     weights = save_ensemble(arguments.runs, arguments.out, arguments.weights)
     for folder, weight in zip(arguments.runs, weights, strict=True):

@@ -33,16 +33,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     folders = arguments.run or [named_run(None)]
     from bleep.evaluation import report
     from bleep.workflows.evaluate import evaluate
+    from bleep.workflows.experiment import opened
     from bleep.workflows.figures import check_genes
 
+    experiments = opened(folders)
     if arguments.genes:
-        check_genes(folders, arguments.genes)
-    table = evaluate(folders, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file)
+        check_genes(experiments, arguments.genes)
+    table = evaluate(experiments, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file)
     written = report.save(table, arguments.out or folders[0])
     print(report.as_text(table))
     if arguments.all_scores:
         print("\n" + report.more_as_text(table))
     for path in written:
         print(f"written: {path}")
-    look_flags.show_evaluation(arguments, folders, table)
+    look_flags.show_evaluation(arguments, experiments, table)
     return 0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from bleep.data.tiles import Tiles
-    from bleep.predictors.base import Predictor
+    from bleep.records import Prediction
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
 
@@ -36,7 +36,7 @@ def check(arguments: argparse.Namespace) -> None:
     """
     if arguments.explain is not None and arguments.explain < 1:
         raise ConfigError(f"--explain {arguments.explain}: expected a number of tiles, at least 1")
-    if arguments.explain_out is not None and not _asked(arguments):
+    if arguments.explain_out is not None and not asked(arguments):
         raise ConfigError(
             f"--explain-out {arguments.explain_out}: says where, but not what; add --explain N or --explain-tiles"
         )
@@ -50,7 +50,7 @@ def rows_to_explain(arguments: argparse.Namespace, tiles: "Tiles", reference: "R
         DataError, MismatchError: see `bleep.workflows.explain.check_explaining`.
 
     """
-    if not _asked(arguments):
+    if not asked(arguments):
         return None
     from bleep.workflows import explain as explaining
 
@@ -63,7 +63,7 @@ def rows_to_explain(arguments: argparse.Namespace, tiles: "Tiles", reference: "R
 def explain(
     arguments: argparse.Namespace,
     run: "Run",
-    predictor: "Predictor",
+    prediction: "Prediction",
     reference: "Reference | None",
     tiles: "Tiles",
     rows: "np.ndarray | None",
@@ -74,11 +74,12 @@ def explain(
     from bleep.workflows import explain as explaining
 
     folder = _folder(arguments)
-    explaining.save_explanations(explaining.explain(run, predictor, reference, tiles, rows), folder)
+    explaining.save_explanations(explaining.explain(run, prediction, reference, tiles, rows), folder)
     print(f"{folder}: the neighbours of {len(rows)} tiles, drawn, and in {explaining.NEIGHBORS} and {explaining.GENES}")
 
 
-def _asked(arguments: argparse.Namespace) -> bool:
+def asked(arguments: argparse.Namespace) -> bool:
+    """Return whether explanations are asked for."""
     return arguments.explain is not None or bool(arguments.explain_tiles)
 
 

@@ -48,8 +48,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
     from bleep.config import Config
     from bleep.runs import REFERENCE, Run
-    from bleep.workflows.fit import is_main_process
-    from bleep.workflows.query import best_device, build_reference, help_build_reference
+    from bleep.workflows.fit import best_device, is_main_process
+    from bleep.workflows.query import build_reference, help_build_reference
 
     run = Run.load(folder)
     config = Config.load(run.config.dump(), overrides(arguments))
@@ -82,7 +82,7 @@ def _info(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments)
     from bleep.workflows import index as indexing
-    from bleep.workflows.query import best_device
+    from bleep.workflows.fit import best_device
 
     run.model.to(best_device())
     sections = indexing.read_measured(run, arguments.images, arguments.sections, arguments.patient)

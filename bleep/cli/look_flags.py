@@ -9,10 +9,10 @@ from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bleep.data.tiles import Tiles
-    from bleep.predictors.base import Predictor
-    from bleep.records import Table
+    from bleep.records import Prediction, Table
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
+    from bleep.workflows.experiment import Experiment
 
 MOST = 30_000
 """Tiles that a page can show."""
@@ -52,17 +52,18 @@ def check(arguments: argparse.Namespace) -> None:
             _need(library, "--figures", "plots")
 
 
-def show_evaluation(arguments: argparse.Namespace, folders: Sequence[Path], table: "Table") -> None:
+def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Experiment]", table: "Table") -> None:
     """Write the page and the figures of a comparison that were asked for."""
     if arguments.report is not None:
         from bleep.viz.page import write_page
         from bleep.workflows.report import evaluation_page
 
-        _written(arguments.report, write_page(evaluation_page(folders, table), arguments.report))
+        _written(arguments.report, write_page(evaluation_page(experiments, table), arguments.report))
     if arguments.figures is not None:
-        from bleep.workflows.figures import picture
+        from bleep.workflows.figures import draw_figures
 
-        for name, finding in picture(folders, table, arguments.figures, arguments.genes, arguments.heat_maps).items():
+        drawn = draw_figures(experiments, table, arguments.figures, arguments.genes, arguments.heat_maps)
+        for name, finding in drawn.items():
             print(f"{arguments.figures / name}.png: {finding}")
 
 
@@ -81,7 +82,7 @@ def check_size(arguments: argparse.Namespace, tiles: "Tiles") -> None:
 
 
 def show_query(
-    arguments: argparse.Namespace, run: "Run", predictor: "Predictor", reference: "Reference | None", tiles: "Tiles"
+    arguments: argparse.Namespace, run: "Run", prediction: "Prediction", reference: "Reference | None", tiles: "Tiles"
 ) -> None:
     """Write the page of a prediction, where one was asked for."""
     if arguments.report is None:
@@ -89,7 +90,7 @@ def show_query(
     from bleep.viz.page import write_page
     from bleep.workflows.report import query_page
 
-    page = query_page(run, tiles, predictor.predict(tiles), reference)
+    page = query_page(run, tiles, prediction, reference)
     _written(arguments.report, write_page(page, arguments.report))
 
 

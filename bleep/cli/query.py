@@ -11,9 +11,11 @@ from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
     from bleep.data.tiles import Tiles
+    from bleep.records import Prediction
     from bleep.runs import Run
 
 SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")
+PREDICTORS = ("combined", "mean-of-both", "retrieval", "regression")
 NUMBERS = ("mpp", "k", "step", "pixel_limit")
 OF_SLIDES = ("step", "mask", "save_mask")
 """Flags that only whole slides have."""
@@ -37,6 +39,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--save-mask", type=Path, default=None, help="slides: write the mask used; a folder for several")
     parser.add_argument("--pixel-limit", type=int, default=None, help="most pixels of a picture that is decoded whole")
+    parser.add_argument(
+        "--predictor", choices=PREDICTORS, default=None,
+        help="which of the run's predictors (default: combined if calibrated, else the mean of both, retrieval, or regression)",
+    )  # fmt: skip
     parser.add_argument("--k", type=int, default=None, help="reference spots averaged (default: the run's)")
     parser.add_argument("--weights", choices=get_args(WeightsName), default=None, help="how (default: the run's)")
     parser.add_argument(
@@ -60,31 +66,33 @@ def _query(arguments: argparse.Namespace) -> int:
     explain_flags.check(arguments)
     look_flags.check(arguments)
     folder = named_run(arguments.run)
-    from bleep.workflows.experiment import fitted, open_any, open_run
+    from bleep.workflows.ensemble import fitted
+    from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
-    from bleep.workflows.query import best_device, share_features, warn_of_trained
+    from bleep.workflows.query import share_features, warn_of_trained
     from bleep.workflows.slides import mask_places, save_masks
     from bleep.workflows.stream import Output, Query, check_query, write_query
 
     genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
-    output = Output(out, genes, arguments.dtype, resume=arguments.resume)
-    run = open_run(folder)
-    run.model.to(best_device())
-    main = is_main_process()
+    shown = arguments.report is not None or explain_flags.asked(arguments)
+    output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown)
+    experiment = Experiment(folder, where=arguments.where)
+    run, main = experiment.run, is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
-    asked = {name: getattr(arguments, name) for name in ("k", "weights", "abstain", "where")}
-    predictor, reference = open_any(run, folder, **asked) if main else (None, None)
+    predictor = experiment.select(arguments.predictor, arguments.k, arguments.weights, arguments.abstain) if main else None
     tiles = _open(arguments, run)
     look_flags.check_size(arguments, tiles)
     submission = contest_flags.submission_of(arguments, run, tiles)
     if predictor is None:
         share_features(run, tiles)
         return 0
+    reference = experiment.reference
     explained = explain_flags.rows_to_explain(arguments, tiles, reference)
     if arguments.save_mask is not None:
         mask_places(tiles, arguments.save_mask)
     warn_of_trained(run, tiles)
     # A condition decides what blocks hold, but without one a query is what it was before there were conditions.
+    asked = {name: getattr(arguments, name) for name in ("k", "weights", "abstain", "where")}
     flags = {name: value for name, value in asked.items() if name != "where" or value is not None}
     query = Query(run, predictor, reference, tiles, {**flags, "fitted": fitted(predictor)})
     check_query(query, output)
@@ -92,15 +100,18 @@ def _query(arguments: argparse.Namespace) -> int:
     if submission is not None:
         contest_flags.submit(submission, predictor, tiles, out)
         return 0
-    path, *beside = write_query(query, output)
-    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes, {run.panel.words()}")
+
+    def show(prediction: "Prediction") -> None:
+        explain_flags.explain(arguments, run, prediction, reference, tiles, explained)
+        look_flags.show_query(arguments, run, prediction, reference, tiles)
+
+    path, *beside = write_query(query, output, show if shown else None)
+    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes by {predictor.name}, {run.panel.words()}")
     for table in beside:
         print(f"{table}: which reference spots each tile used, with their weights")
     if arguments.save_mask is not None:
         for place in save_masks(tiles, arguments.save_mask):
             print(f"{place}: the mask used; edit it and give it back with --mask")
-    explain_flags.explain(arguments, run, predictor, reference, tiles, explained)
-    look_flags.show_query(arguments, run, predictor, reference, tiles)
     return 0
 
 

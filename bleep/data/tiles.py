@@ -13,7 +13,6 @@ import pandas as pd
 from jaxtyping import Int, UInt8
 
 from bleep.config import PaddingName, TilesConfig
-from bleep.data import tiles as store
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide, resize
 from bleep.errors import DataError
@@ -185,7 +184,7 @@ class Tiles:
     """Folder of the stores of tiles; tiles that have none there, and all without a folder, are cut."""
     whole: tuple[Section, ...] = ()
     """For a block: the whole sections that these are parts of, as `blocks` gives them; empty: they are whole themselves."""
-    stored: tuple[store.StoredTiles | None, ...] = field(init=False, repr=False, compare=False)
+    stored: tuple[StoredTiles | None, ...] = field(init=False, repr=False, compare=False)
     """What the folder holds of each section."""
 
     def __post_init__(self) -> None:
@@ -197,7 +196,7 @@ class Tiles:
                         f"section {section.name}: its ready-cut tiles show {shown:g} microns ({section.slide.side} pixels of "
                         f"{section.mpp:g}), but tiles.microns asks for {asked:g}; lower tiles.microns or give data.mpp"
                     )
-        found = (self.kept and store.find(self.kept, section, self.spec) for section in self.sections)
+        found = (self.kept and find(self.kept, section, self.spec) for section in self.sections)
         object.__setattr__(self, "stored", tuple(found))
 
     def __len__(self) -> int:

@@ -53,7 +53,24 @@ def compare(
     order = rows["pcc"].sort_values(ascending=False).index
     contrasts = tuple(paired.contrast(cards, first, second) for first, second in combinations(map(str, order), 2))
     joined = pd.concat([rows, spread, sure], axis=1).loc[order]
-    return Table(protocol, leak, facts, joined, tuple(cards), tuple(leaks), contrasts, published)
+    return Table(protocol, leak, facts, joined, tuple(cards), tuple(leaks), contrasts, published, _partial(cards))
+
+
+def _partial(cards: Sequence[Scorecard]) -> dict[str, str]:
+    """Return the predictors that were not scored on all of the test tissue, and what they were scored on."""
+    scored: dict[str, set[tuple[str, str]]] = {}
+    for card in cards:
+        scored.setdefault(card.predictor, set()).add((card.section, card.part))
+    every = set().union(*scored.values())
+    return {name: _tissue(here, every) for name, here in scored.items() if here != every}
+
+
+def _tissue(here: set[tuple[str, str]], every: set[tuple[str, str]]) -> str:
+    words = []
+    for section in sorted({name for name, _ in here}):
+        mine, all_of_it = (sum(name == section for name, _ in side) for side in (here, every))
+        words.append(section if mine == all_of_it else f"{mine} of {all_of_it} parts of {section}")
+    return f"{len(here)} of {len(every)} test sections or parts ({', '.join(words)})"
 
 
 def as_text(table: Table) -> str:
@@ -66,7 +83,7 @@ def as_text(table: Table) -> str:
     lines.insert(1, "-" * len(lines[0]))
     head = [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", *leakage.lines(table.leaks)]
     against, known = _against_ridge(table), peers.lines(table.published)
-    return "\n".join([*head, "", *lines, "", *against, *known, *_notes(table)])
+    return "\n".join([*head, "", *lines, "", *_fewer(table), *against, *known, *_notes(table)])
 
 
 def as_markdown(table: Table) -> str:
@@ -86,6 +103,7 @@ def as_markdown(table: Table) -> str:
             rule,
             *rows,
             "",
+            *_items(_fewer(table)),
             *_items(_against_ridge(table)),
             *_items(peers.lines(table.published)),
             *facts,
@@ -114,6 +132,7 @@ def save(table: Table, folder: Path) -> tuple[Path, Path]:
         "patients": _by_patient(table),
         "contrasts": [_numbers(asdict(found)) for found in table.contrasts],
         "leak_report": [asdict(found) for found in table.leaks],
+        "partial": dict(table.partial),
         "published": [] if table.published is None else table.published.to_dict("records"),
     }
     paths = (folder / "evaluation.json", folder / "evaluation.md")
@@ -141,6 +160,14 @@ def _against_ridge(table: Table) -> list[str]:
     return lines
 
 
+def _fewer(table: Table) -> list[str]:
+    """Say which rows are not over all of the test tissue, so that nobody lays them beside the others."""
+    if not table.partial:
+        return []
+    lines = [f"* {name}: over {words} alone" for name, words in table.partial.items()]
+    return [*lines, "  not to be compared row by row with the others; the differences below are over what both were scored on"]
+
+
 def _by_patient(table: Table) -> list[dict[str, Any]]:
     """Return the mean over seeds, then over the sections of a patient."""
     rows = [{"predictor": c.predictor, "patient": c.patient, "section": c.section} | c.summary for c in table.cards]
@@ -159,7 +186,8 @@ def _cells(table: Table) -> list[list[str]]:
     scores = [name for name in SCORES if name in table.rows]
     cells = [["predictor", *(HEADINGS[name] for name in scores)]]
     for predictor, row in table.rows.iterrows():
-        cells.append([str(predictor), *(_cell(name, row[name], row[f"{name}_sd"]) for name in scores)])
+        name = f"{predictor} *" if predictor in table.partial else str(predictor)
+        cells.append([name, *(_cell(name, row[name], row[f"{name}_sd"]) for name in scores)])
     return cells
 
 

@@ -38,10 +38,18 @@ def contrast(cards: Sequence[Scorecard], first: str, second: str, score: str = "
     well have the other sign. Spots and genes of one section are not independent, so they are not counted as evidence. With n
     sections no p-value is below 2 / 2^n; with one there is none.
     """
-    flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, score: c.summary.get(score, np.nan)} for c in cards])
-    wide = flat.pivot_table(index="section", columns="predictor", values=score, sort=False, dropna=False)
+    flat = pd.DataFrame(
+        [
+            {"predictor": c.predictor, "section": c.section, "part": c.part, score: c.summary.get(score, np.nan)}
+            for c in cards
+            if c.predictor in (first, second)
+        ],
+        columns=["predictor", "section", "part", score],
+    )
+    # Blocks of one section are paired one by one: a predictor that lacks some is compared on those that both have.
+    wide = flat.pivot_table(index=["section", "part"], columns="predictor", values=score, sort=False, dropna=False)
     both = wide.reindex(columns=[first, second]).dropna()
-    gaps = (both[first] - both[second]).to_numpy(np.float64)
+    gaps = (both[first] - both[second]).groupby("section", sort=False).mean().to_numpy(np.float64)
     low, high = section_interval(gaps.tolist())
     return Contrast(
         first=first,

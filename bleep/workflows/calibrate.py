@@ -40,7 +40,8 @@ from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import identity
 from bleep.runs import Run, regresses
-from bleep.workflows.fit import refit, trained_tissue
+from bleep.workflows.experiment import Experiment, opened
+from bleep.workflows.fit import check_trained, refit
 
 PARTS = 4
 """Parts that a single training section is divided into, as blocks."""
@@ -197,17 +198,20 @@ def _taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
     return tuple(taken)
 
 
-def calibrate(run: Run, folder: Path, folds: int | None = None) -> Calibration:
+def calibrate(what: Experiment | str | Path, folds: int | None = None) -> Calibration:
     """Rehearse a run on its own training tissue, fit what that teaches, write it to the run's folder, and return it.
 
     Finished rehearsals are kept there, so a calibration that was stopped goes on.
 
     Raises:
-        ConfigError, DataError: the training tissue cannot be divided.
+        ConfigError, DataError: the training tissue cannot be divided, or this is an ensemble.
         MismatchError: the files are not those the run was trained on.
 
     """
-    divided = trained_tissue(run)
+    (experiment,) = opened([what])
+    if experiment.is_ensemble:
+        raise DataError(f"{experiment.folder}: is an ensemble; calibrate its runs one by one")
+    run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
     left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds)
     calibration = fit_calibration(run, divided, left_out)
     calibration.save(folder / FOLDER)

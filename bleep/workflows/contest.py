@@ -7,20 +7,15 @@ from typing import Any, final
 
 import numpy as np
 
-from bleep import runs
 from bleep.contest.score import CONSTANTS, FORMULA, PARTS, ContestScore, ContestTable, GeneLists, contest_score
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation.protocols import named
 from bleep.files import write_json
-from bleep.models.models import DualEncoder
-from bleep.predictors.calibration import calibration_of
-from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.evaluate import check_held_out
-from bleep.workflows.fit import load_split
-from bleep.workflows.query import baselines_of, best_device, predictors_of
+from bleep.workflows.experiment import Experiment, opened
 
 FILE = "contest.json"
 """Name of what `save` writes."""
@@ -105,8 +100,8 @@ def score_submission(submission: Path, truth: Path, train: Path, top: int) -> Co
     return ContestScores({str(submission): score}, best, len(expected.ids), len(expected.genes), lists)
 
 
-def score_runs(folders: Sequence[Path], top: int) -> ContestScores:
-    """Score what runs predict for all spots they held out together, beside the floors of the first.
+def score_runs(what: Sequence[Path | Experiment], top: int) -> ContestScores:
+    """Score what runs predict for all spots they held out together, beside the baselines of the first.
 
     Gene lists are chosen on the training spots of the first run, as its panel remembers them.
 
@@ -117,24 +112,23 @@ def score_runs(folders: Sequence[Path], top: int) -> ContestScores:
     """
     scores: dict[str, ContestScore] = {}
     first: tuple[Run, Split] | None = None
-    alike = len({folder.name for folder in folders}) < len(folders)
-    for folder in folders:
-        run = Run.load(folder)
-        run.model.to(best_device())
-        divided = load_split(run.config)
+    experiments = opened(what)
+    alike = len({one.folder.name for one in experiments}) < len(experiments)
+    for one in experiments:
+        run, divided, folder = one.run, one.split, one.folder
         check_held_out(run, divided, folder)
-        reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
-        own = predictors_of(run, reference, calibration_of(run, folder))
-        predictors = {f"{folder if alike else folder.name} {name}": found for name, found in own.items()}
+        predictors = {f"{folder if alike else folder.name} {name}": found for name, found in one.predictors().items()}
         if first is None:
             first = run, divided
             lists = GeneLists.of(run.panel.mean, run.panel.variance, top, f"over the {_spots(divided.train)} training spots")
-            predictors |= baselines_of(run, run.tiles(divided.train))
+            predictors |= one.baselines()
         elif (_ids(divided), run.panel.genes) != (_ids(first[1]), first[0].panel.genes):
-            raise MismatchError(f"{folder}: held out other spots, or has other genes, than {folders[0]}; score them apart")
+            raise MismatchError(
+                f"{folder}: held out other spots, or has other genes, than {experiments[0].folder}; score them apart"
+            )
         measured = np.concatenate([run.panel.values(section) for section in divided.test])
         for name, predictor in predictors.items():
-            scores[name] = contest_score(predictor.predict(run.tiles(divided.test)).expression, measured, lists)
+            scores[name] = contest_score(predictor.predict(one.tiles(divided.test)).expression, measured, lists)
     if first is None:
         raise DataError("no run was given to score; name at least one")
     run, divided = first

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
-from bleep import runs
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.splits import Split
@@ -13,19 +12,15 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
-from bleep.models.models import DualEncoder
 from bleep.predictors.base import Predictor
-from bleep.predictors.calibration import calibration_of
-from bleep.predictors.ensemble import Ensemble
 from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.experiment import Member, is_ensemble, members_of, open_ensemble
-from bleep.workflows.fit import differences, load_split
+from bleep.workflows.experiment import Experiment, opened
+from bleep.workflows.fit import differences
 from bleep.workflows.index import check_reference
-from bleep.workflows.query import baselines_of, best_device, predictors_of
-from bleep.workflows.scoring import Marking
+from bleep.workflows.scoring import Scorer
 
 CALIBRATION = "calibration"
 """Folder of a run that holds what was fitted on predictions of left-out training sections."""
@@ -114,31 +109,29 @@ def _standardiser(run: Run, divided: Split) -> Iterator[LeakFinding]:
         yield from leakage.of_standardiser(run.model.standardize.mean.cpu().numpy(), features)
 
 
-def score_all(
-    predictors: Mapping[str, Predictor], tiles: Tiles, run: Run, marking: Marking | None = None, train: Sequence[Section] = ()
-) -> list[Scorecard]:
-    """Score each predictor on each measured section, on the panel's normalised scale unless the marking says otherwise."""
-    return (marking or Marking()).score(predictors, tiles, run, train)
-
-
 def compare(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Table:
     """Score predictors side by side on measured tiles, and return the table."""
-    return report.compare(score_all(predictors, tiles, run), _protocol(run), run.facts.leak, _words([run]))
+    return report.compare(Scorer().score(predictors, tiles, run, ()), _protocol(run), run.facts.leak, _words([run]))
 
 
 def evaluate(
-    folders: Sequence[str | Path],
+    what: Sequence[str | Path | Experiment],
     *,
     protocol: str | None = None,
     all_scores: bool = False,
     genes_file: Path | None = None,
 ) -> Table:
-    """Score runs on the tissue they held out, beside the floors fitted on the same training tissue.
+    """Score runs on the tissue they held out, beside the baselines fitted on the same training tissue.
 
     Runs of one protocol join into one table: folds add test sections, seeds are averaged, and contrastive and regression
-    runs stand side by side. Floors are fitted once for each training and test set, on the
-    features of the first run that has them. A `protocol` by name says what is scored
-    against what (see `bleep.evaluation.protocols`); `genes_file` is a list of genes to score by itself.
+    runs stand side by side. Baselines are fitted once for each training and test set, on the features of the first run that
+    has them.
+
+    Args:
+        what: folders of runs or ensembles, or experiments already opened, which keep what they predicted.
+        protocol: name of a protocol, which says what is scored against what (see `bleep.evaluation.protocols`).
+        all_scores: compute every score there is.
+        genes_file: a list of genes, one a line, to score by itself too.
 
     Raises:
         MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test
@@ -146,48 +139,61 @@ def evaluate(
         ConfigError: there is no such protocol.
 
     """
-    marking = Marking(named(protocol) if protocol else None, all_scores, genes_file)
-    cards: list[Scorecard] = []
-    seen: list[Run] = []
-    lines: list[Run] = []
-    leaks: list[LeakReport] = []
-    floors: set[tuple[frozenset[str], frozenset[str]]] = set()
-    joined: set[str] = set()
-    splits: list[Split] = []
-    for folder in map(Path, folders):
-        members = members_of(folder) if is_ensemble(folder) else [Member(folder, Run.load(folder), 1.0)]
-        run = members[0].run
-        run.model.to(best_device())
-        _check_comparable(run, seen, lines if len(members) == 1 else [], folder)
-        seen.append(run)
-        divided = load_split(run.config)
-        for member in members:
+    scorer = Scorer(named(protocol) if protocol else None, all_scores, genes_file)
+    found = _Evaluation(scorer)
+    for experiment in opened(what):
+        found.add(experiment)
+    return found.table()
+
+
+@final
+class _Evaluation:
+    """What has been scored so far, and of which runs."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self.cards: list[Scorecard] = []
+        self.runs: list[Run] = []
+        self.lines: list[Run] = []
+        self.leaks: list[LeakReport] = []
+        self.splits: list[Split] = []
+        self._with_baselines: set[tuple[frozenset[str], frozenset[str]]] = set()
+        self._by_ensembles: set[str] = set()
+
+    def add(self, experiment: Experiment) -> None:
+        """Score one run or ensemble."""
+        run, folder, divided = experiment.run, experiment.folder, experiment.split
+        _check_comparable(run, self.runs, [] if experiment.is_ensemble else self.lines, folder)
+        for member in experiment.members:
             check_held_out(member.run, divided, member.folder)
-        marking.check(run, divided, folder)
-        predictors: dict[str, Predictor] = {}
-        for member in members:
-            kept = member.folder / runs.REFERENCE
-            reference = Reference.load(kept) if isinstance(member.run.model, DualEncoder) else None
+        self.scorer.check(run, divided, folder)
+        for member in experiment.members:
+            reference = experiment.reference_of(member)
             if reference is not None:
                 check_reference(reference, divided, member.folder)
-            leaks.append(audit(member.run, divided, reference, member.folder))
-            if len(members) == 1:
-                lines.append(run)
-                predictors = predictors_of(run, reference, calibration_of(run, folder))
-        if len(members) > 1:
-            predictors = {Ensemble.name: open_ensemble(folder)}
-            if joined & _digests(divided.test):
+            self.leaks.append(audit(member.run, divided, reference, member.folder))
+        tested = _digests(divided.test)
+        if experiment.is_ensemble:
+            if self._by_ensembles & tested:
                 raise MismatchError(f"{folder}: another ensemble has scored the same test section; evaluate them apart")
-            joined |= _digests(divided.test)
-        splits.append(divided)
-        tissue = _digests(divided.train), _digests(divided.test)
-        if tissue not in floors:
-            floors.add(tissue)
-            predictors |= baselines_of(run, run.tiles(divided.train))
-        marked = marking.predictors(run, predictors, run.tiles(divided.train))
-        cards += score_all(marked, run.tiles(divided.test), run, marking, divided.train)
-    worst = max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
-    return marking.told(report.compare(cards, _protocol(seen[0]), worst, _words(seen), leaks), seen, splits)
+            self._by_ensembles |= tested
+        else:
+            self.lines.append(run)
+        self.runs.append(run)
+        self.splits.append(divided)
+        predictors = dict(experiment.predictors())
+        tissue = _digests(divided.train), tested
+        if tissue not in self._with_baselines:
+            self._with_baselines.add(tissue)
+            predictors |= experiment.baselines()
+        scored = self.scorer.predictors(run, predictors, experiment.tiles(divided.train))
+        self.cards += self.scorer.score(scored, experiment.tiles(divided.test), run, divided.train)
+
+    def table(self) -> Table:
+        """Return the comparison."""
+        worst = max((run.facts.leak for run in self.runs), key=lambda leak: _ORDER.index(leak.status))
+        table = report.compare(self.cards, _protocol(self.runs[0]), worst, _words(self.runs), self.leaks)
+        return self.scorer.annotate(table, self.runs, self.splits)
 
 
 def _digests(sections: Sequence[Section]) -> frozenset[str]:

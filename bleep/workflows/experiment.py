@@ -1,194 +1,347 @@
-"""Runs joined to an ensemble: a folder that names them, and is used wherever a run is asked to predict."""
+"""An experiment: a run or an ensemble opened once, with its reference, calibration, split and predictors, each made once."""
 
-import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, final
+
+import torch
 
 from bleep import runs
-from bleep.config import WeightsName
-from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.files import read_json, write_json
+from bleep.config import Config, WeightsName
+from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.splits import Split, split
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError
+from bleep.models.models import DualEncoder
 from bleep.predictors.base import Predictor
+from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
+from bleep.predictors.calibration import Calibration, calibration_of
 from bleep.predictors.combined import CombinedPredictor
-from bleep.predictors.ensemble import Ensemble
+from bleep.predictors.ensemble import Ensemble, MeanOfPredictors
+from bleep.predictors.remembered import Remembered, plain
+from bleep.predictors.retrieval import RetrievalPredictor
+from bleep.records import Prediction, Table
 from bleep.retrieval.reference import Reference
-from bleep.runs import Run
-from bleep.workflows.query import best_device, open_predictor
+from bleep.runs import Run, regresses
+from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
+from bleep.workflows.fit import best_device
 
-FILE = runs.ENSEMBLE
-"""Name inside the folder of an ensemble."""
-HowName = Literal["mean", "validation"]
+MEAN = "mean of both"
+"""How tables call the plain mean of retrieval and regression."""
+ORDER = (CombinedPredictor.name, MEAN, RetrievalPredictor.name, RegressionPredictor.name)
+"""Which of a run's predictors is the run's own predictor: the first there is."""
+PredictorName = Literal["combined", "mean-of-both", "retrieval", "regression"]
+HELD = 64
+"""Test sections whose predictions by the run's own predictor are held, for the page and the figures after the scores."""
+SPLIT_ONLY = {"protocol", "split", "test", "folds", "fold", "val", "val_share", "blocks", "margin"}
+"""Settings of `data` that do not change what is read."""
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A run of an ensemble."""
+class Tissue:
+    """Sections of files, read once for all the runs that name them alike."""
 
-    folder: Path
-    run: Run
-    weight: float
+    def __init__(self) -> None:
+        self._sections: dict[str, tuple[Section, ...]] = {}
 
+    def split(self, config: Config) -> Split:
+        """Return the sections of a configuration, divided as it says.
 
-def _alike(folders: Sequence[Path]) -> list[float]:
-    return [1.0] * len(folders)
+        Raises:
+            DataError, ConfigError: see `read_sections` and `bleep.split`.
 
-
-def _by_validation(folders: Sequence[Path]) -> list[float]:
-    """Weigh each run by the best validation score of its log."""
-    scores = []
-    for folder in folders:
-        log = folder / runs.LOG
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
-        found = [float(line["val_score"]) for line in lines if "val_score" in line]
-        if not found:
-            raise ConfigError(f"{folder}: has no validation score to be weighed by; train with data.val, or use --weights mean")
-        scores.append(max(0.0, max(found)))
-    if not any(scores):
-        raise ConfigError("no run has a validation score above 0 to be weighed by; use --weights mean")
-    return scores
+        """
+        what = config.data.model_dump(mode="json", exclude=SPLIT_ONLY) | {"cache": str(config.cache)}
+        key = json.dumps(what, sort_keys=True)
+        if key not in self._sections:
+            self._sections[key] = read_sections(config.data, config.cache)
+        return split(self._sections[key], config.data, config.seed)
 
 
-HOW: Mapping[HowName, Callable[[Sequence[Path]], list[float]]] = {"mean": _alike, "validation": _by_validation}
-"""How members are weighed."""
+@final
+class Experiment:
+    """A run or an ensemble in a folder, opened once: everything it needs is read when first asked for, and kept.
+
+    `bleep.load` makes one. The commands that evaluate, report, draw, query, explain and calibrate all take one, so they give
+    the same answer for "the run's predictor".
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        device: str | torch.device = "auto",
+        tissue: Tissue | None = None,
+        where: str | None = None,
+    ) -> None:
+        """Name a folder; nothing is read yet.
+
+        Args:
+            folder: a run's folder, or an ensemble's.
+            device: where the model computes; `auto` takes the accelerator torch finds, else the CPU.
+            tissue: sections already read, shared with other experiments on the same files.
+            where: a condition on the reference spots that may answer, such as `patient != 'P3'`.
+
+        """
+        self.folder, self.tissue = Path(folder), tissue or Tissue()
+        self._device, self.where = device, where
+        self._references: dict[Path, Reference | None] = {}
+
+    @classmethod
+    def of(cls, run: Run, folder: str | Path, tissue: Tissue | None = None) -> "Experiment":
+        """Return the experiment of a run that is in memory already, such as one just trained; its folder holds the rest."""
+        found = cls(folder, tissue=tissue)
+        found.__dict__ |= {"is_ensemble": False, "members": (Member(Path(folder), run, 1.0),)}
+        return found
+
+    def __repr__(self) -> str:
+        what = "ensemble" if self.is_ensemble else "run"
+        return f"<Experiment: {what} in {self.folder}>"
+
+    @cached_property
+    def is_ensemble(self) -> bool:
+        """Whether the folder holds an ensemble."""
+        return is_ensemble(self.folder)
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The runs: one, or those of the ensemble with their weights; on the device.
+
+        Raises:
+            DataError: the folder is no run, or is damaged.
+            MismatchError: a run of the ensemble has changed since.
+
+        """
+        found = members_of(self.folder) if self.is_ensemble else [Member(self.folder, Run.load(self.folder), 1.0)]
+        for member in found:
+            member.run.model.to(best_device() if self._device == "auto" else torch.device(self._device))
+        return tuple(found)
+
+    @property
+    def run(self) -> Run:
+        """The run; of an ensemble its first, as which tiles are opened and scales are named."""
+        return self.members[0].run
+
+    @cached_property
+    def split(self) -> Split:
+        """The tissue the run was trained on and what it held out, read again."""
+        return self.tissue.split(self.run.config)
+
+    @property
+    def reference(self) -> Reference | None:
+        """What the run retrieves from; none for a run of regression alone and for an ensemble, whose runs have one each.
+
+        Raises:
+            DataError: there is no index yet.
+            MismatchError: it belongs to another run.
+            ConfigError: `where` is wrong, or the run retrieves nothing.
+
+        """
+        return None if self.is_ensemble else self.reference_of(self.members[0])
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What `bleep calibrate` fitted; none where it was not called, and for an ensemble.
+
+        Raises:
+            MismatchError: it belongs to another run.
+
+        """
+        return None if self.is_ensemble else calibration_of(self.run, self.folder)
+
+    @property
+    def predictor(self) -> Predictor:
+        """The run's own predictor: combined where it is calibrated, else the mean of both, retrieval, or regression."""
+        return next(iter(self.predictors().values()))
+
+    def predictors(self) -> Mapping[str, Predictor]:
+        """Return the predictors by name, the run's own predictor first.
+
+        Raises:
+            DataError: a contrastive run has no index.
+
+        """
+        return self._predictors
+
+    def select(
+        self,
+        name: PredictorName | None = None,
+        k: int | None = None,
+        weights: WeightsName | None = None,
+        abstain: float | None = None,
+    ) -> Predictor:
+        """Return the predictor asked for; without anything asked, the run's own.
+
+        Args:
+            name: which predictor; none: the run's own, or retrieval where `k` or `weights` are given.
+            k: how many reference spots are averaged.
+            weights: how they are weighed.
+            abstain: mark tiles of which the calibration says that fewer than this share of training tiles are as unfamiliar.
+
+        Raises:
+            ConfigError: the run has no such predictor, or what is asked for does not go together.
+
+        """
+        asked = name.replace("-", " ") if name else RetrievalPredictor.name if k or weights else None
+        if (k or weights) and asked != RetrievalPredictor.name:
+            raise ConfigError(
+                f"--predictor {name}: k and weights are of retrieval; leave them out, or take --predictor retrieval"
+            )
+        if abstain is not None:
+            return self._abstaining(asked, abstain, plain=bool(k or weights))
+        if self.is_ensemble:
+            return self.ensemble(asked, k, weights)
+        found = self.predictors()
+        if asked is not None and asked not in found:
+            raise ConfigError(self._lacks(asked, found))
+        if (k or weights) and self.reference is not None:
+            return RetrievalPredictor(self.run, self.reference, k, weights)
+        return plain(found[asked] if asked else self.predictor)
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict tiles with the run's own predictor, and warn of sections that the run was trained on."""
+        from bleep.workflows.query import predict
+
+        return predict(self.run, plain(self.predictor), tiles)
+
+    def baselines(self) -> dict[str, Predictor]:
+        """Return the baselines, fitted on the training tiles: ridge on features and on colour, image-kNN and the mean."""
+        return self._baselines
+
+    def tiles(self, sections: Sequence[Section]) -> Tiles:
+        """Return the tiles of sections as the run cuts them."""
+        return self.run.tiles(tuple(sections))
+
+    def evaluate(self, **how: object) -> Table:
+        """Score the run on the tissue it held out, beside the baselines; see `bleep.evaluate`."""
+        from bleep.workflows.evaluate import evaluate
+
+        return evaluate([self], **how)  # type: ignore[arg-type]
+
+    def reference_of(self, member: Member) -> Reference | None:
+        """Return what a run of an ensemble retrieves from."""
+        if member.folder not in self._references:
+            retrieves = isinstance(member.run.model, DualEncoder)
+            reference = Reference.load(member.folder / runs.REFERENCE) if retrieves else None
+            if self.where is not None and reference is None:
+                raise ConfigError(
+                    f"--where: chooses among reference spots, and {member.folder} was trained by regression and has none"
+                )
+            self._references[member.folder] = (
+                reference if self.where is None or reference is None else reference.only(self.where)
+            )
+        return self._references[member.folder]
+
+    @cached_property
+    def _predictors(self) -> dict[str, Predictor]:
+        if self.is_ensemble:
+            whole = self.ensemble()
+            return {whole.name: Remembered(whole, HELD)}
+        found = predictors_of(self.run, self.reference, self.calibration)
+        own, *others = (name for name in ORDER if name in found)
+        return {own: Remembered(plain(found[own]), HELD), **{name: found[name] for name in others}}
+
+    @cached_property
+    def _baselines(self) -> dict[str, Predictor]:
+        return baselines_of(self.run, self.tiles(self.split.train))
+
+    def ensemble(self, asked: str | None = None, k: int | None = None, weights: WeightsName | None = None) -> Ensemble:
+        """Return the weighted mean of the runs' own predictors, or of the same predictor of each."""
+        chosen = []
+        for member in self.members:
+            reference = self.reference_of(member)
+            if (k or weights) and reference is not None:
+                chosen.append(RetrievalPredictor(member.run, reference, k, weights))
+                continue
+            found = predictors_of(member.run, reference, calibration_of(member.run, member.folder))
+            own = next(name for name in ORDER if name in found)
+            if asked is not None and asked not in found and not (k or weights):
+                raise ConfigError(self._lacks(asked, found))
+            chosen.append(found[asked if asked in found else own])
+        digest = ensemble_digest(self.folder, self.members, chosen, [self.reference_of(member) for member in self.members])
+        return Ensemble([member.run for member in self.members], chosen, [member.weight for member in self.members], digest)
+
+    def _abstaining(self, asked: str | None, share: float, *, plain: bool) -> Predictor:
+        if self.is_ensemble:
+            raise ConfigError("--abstain: an ensemble has no calibration of its own; ask one of its runs")
+        if asked not in (None, CombinedPredictor.name) or self.calibration is None:
+            why = (
+                "takes no k, weights or other predictor with it"
+                if plain or asked
+                else "is not calibrated: run `bleep calibrate` first"
+            )
+            raise ConfigError(f"--abstain: marks tiles by the calibration of a run, and {self.folder} {why}")
+        return CombinedPredictor(self.run, self.reference, self.calibration, share)
+
+    def _lacks(self, asked: str, found: Mapping[str, Predictor]) -> str:
+        hint = "; run `bleep calibrate` first" if asked == CombinedPredictor.name else ""
+        there = ", ".join(name.replace(" ", "-") for name in found)
+        return f"--predictor {asked.replace(' ', '-')}: {self.folder} has no such predictor; it has {there}{hint}"
 
 
-def is_ensemble(folder: Path) -> bool:
-    """Return whether a folder is an ensemble."""
-    return (folder / FILE).exists()
+def load(folder: str | Path, device: str | torch.device = "auto") -> Experiment:
+    """Open a run or an ensemble; the GPU is used where there is one.
 
-
-def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean") -> list[float]:
-    """Write an ensemble of these runs to `out`, and return the members' weights, which sum to 1.
-
-    The folder names the runs by their place seen from it, with digests of their weights and panels.
+    Args:
+        folder: a run's folder, or an ensemble's.
+        device: `auto`, or any device torch names.
 
     Raises:
-        ConfigError: fewer than two runs are given, or one has no validation score to be weighed by.
-        DataError: a folder is no run, or `out` holds something else.
-        MismatchError: the runs predict other genes, or were trained on other tissue.
+        DataError: the folder is not there.
 
     """
-    if len(folders) < 2:
-        raise ConfigError(f"an ensemble of {len(folders)} run was asked for: give two or more")
-    twice = [folder for at, folder in enumerate(folders) if folder.resolve() in {other.resolve() for other in folders[:at]}]
-    if twice:
-        raise ConfigError(f"{twice[0]}: is named twice; name each run once, and weigh with --weights")
-    if out.is_file() or (out.exists() and any(path.name != FILE for path in out.iterdir())):
-        raise DataError(f"{out}: already holds something else; choose another --out")
-    loaded = [_run(folder) for folder in folders]
-    for folder, run in zip(folders[1:], loaded[1:], strict=True):
-        _check_same(folders[0], loaded[0], folder, run)
-    weights = HOW[how](folders)
-    shares = [weight / sum(weights) for weight in weights]
-    members = [
-        {"run": Path(os.path.relpath(folder, out)).as_posix(), "weights": run.weights_digest(), "panel": run.panel.digest()}
-        for folder, run in zip(folders, loaded, strict=True)
-    ]
-    noted = [{**member, "weight": share} for member, share in zip(members, shares, strict=True)]
-    write_json(out / FILE, {"version": version("bleep-st"), "weighed": how, "members": noted})
-    return shares
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such folder; expected a run, which `bleep train` makes")
+    return Experiment(folder, device)
 
 
-def members_of(folder: Path) -> list[Member]:
-    """Read the runs of an ensemble.
+def opened(what: Sequence[str | Path | Experiment]) -> list[Experiment]:
+    """Return experiments as they are, and open folders; those opened here share the sections they read."""
+    tissue = Tissue()
+    return [one if isinstance(one, Experiment) else Experiment(one, tissue=tissue) for one in what]
+
+
+def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
+    """Return a run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
+
+    With a calibration, the combined predictor too. Each remembers what it last predicted, so that a mean of two does not
+    compute them again.
 
     Raises:
-        DataError: its file is damaged, or a run is not there.
-        MismatchError: a run has changed since.
+        DataError: a contrastive run has no reference.
 
     """
-    path = folder / FILE
-    plain = read_json(path, "the runs of an ensemble")
-    try:
-        noted = [(str(one["run"]), one["weights"], one["panel"], float(one["weight"])) for one in plain["members"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: lacks or garbles {error}; make it again with `bleep ensemble`") from None
-    members = []
-    for place, weights, panel, weight in noted:
-        run = _run(folder / place)
-        if (run.weights_digest(), run.panel.digest()) != (weights, panel):
-            raise MismatchError(f"{folder / place}: is not the run that {path} names; make it again with `bleep ensemble`")
-        members.append(Member(folder / place, run, weight))
-    if not members:
-        raise DataError(f"{path}: names no runs; make it again with `bleep ensemble`")
-    return members
+    found: dict[str, Predictor] = {}
+    if isinstance(run.model, DualEncoder):
+        if reference is None:
+            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
+        found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
+    if regresses(run.model):
+        found[RegressionPredictor.name] = Remembered(RegressionPredictor(run))
+    if len(found) > 1:
+        found[MEAN] = Remembered(MeanOfPredictors(tuple(found.values()), MEAN))
+    if calibration is not None:
+        found[CombinedPredictor.name] = Remembered(CombinedPredictor(run, reference, calibration))
+    return found
 
 
-def open_run(folder: Path) -> Run:
-    """Return the run in a folder; of an ensemble its first, as which tiles are opened and scales are named."""
-    return members_of(folder)[0].run if is_ensemble(folder) else Run.load(folder)
+def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
+    """Fit the baselines on a run's training tiles: ridge on its features and on colour, image-kNN and the mean."""
+    ridge, colour = RidgePredictor.fit(run, train_tiles), RidgePredictor.fit_colour(run, train_tiles)
+    floors: tuple[Predictor, ...] = (ridge, colour, ImageKnnPredictor.fit(run, train_tiles), MeanPredictor(run))
+    return {floor.name: floor for floor in floors}
 
 
-def open_ensemble(folder: Path, k: int | None = None, weights: WeightsName | None = None, where: str | None = None) -> Ensemble:
-    """Return the predictor of an ensemble: its runs' own predictors, calibrated ones combined, and their weighted mean.
+def open_ensemble(folder: str | Path, k: int | None = None, weights: WeightsName | None = None) -> Ensemble:
+    """Return the predictor of an ensemble: the weighted mean of its runs' own predictors.
 
     Raises:
         DataError: its file is damaged, or a run or its index is not there.
         MismatchError: a run has changed since.
 
     """
-    members = members_of(folder)
-    for member in members:
-        member.run.model.to(best_device())
-    opened = [open_predictor(member.run, member.folder, k, weights, where=where) for member in members]
-    predictors = [predictor for predictor, _ in opened]
-    digest = hashlib.sha256((folder / FILE).read_bytes())
-    for member, (predictor, reference) in zip(members, opened, strict=True):
-        index = None if reference is None else reference.manifest
-        decides = [fitted(predictor), index, member.run.config.query.model_dump(mode="json")]
-        digest.update(json.dumps(decides, sort_keys=True, default=str).encode())
-    return Ensemble([m.run for m in members], predictors, [m.weight for m in members], digest.hexdigest())
-
-
-def open_any(
-    run: Run,
-    folder: Path,
-    k: int | None = None,
-    weights: WeightsName | None = None,
-    abstain: float | None = None,
-    where: str | None = None,
-) -> tuple[Predictor, Reference | None]:
-    """Return the predictor of a run or an ensemble, and the reference of a run that retrieves.
-
-    Raises:
-        ConfigError: `abstain` is asked of an ensemble, which knows no familiarity.
-        DataError, MismatchError: see `open_predictor` and `open_ensemble`.
-
-    """
-    if not is_ensemble(folder):
-        return open_predictor(run, folder, k, weights, abstain, where)
-    if abstain is not None:
-        raise ConfigError("--abstain: an ensemble has no calibration of its own; ask one of its runs")
-    return open_ensemble(folder, k, weights, where), None
-
-
-def fitted(predictor: Predictor) -> str | None:
-    """Return a digest of what was fitted beyond a run's weights: its calibration, or the members of an ensemble."""
-    if isinstance(predictor, CombinedPredictor):
-        return predictor.calibration.digest()
-    return predictor.digest if isinstance(predictor, Ensemble) else None
-
-
-def _run(folder: Path) -> Run:
-    if is_ensemble(folder):
-        raise DataError(f"{folder}: is an ensemble; name its runs instead")
-    return Run.load(folder)
-
-
-def _check_same(first_folder: Path, first: Run, folder: Path, run: Run) -> None:
-    differing: dict[str, tuple[Any, Any]] = {
-        "genes": (first.panel.genes, run.panel.genes),
-        "values": (first.panel.words(), run.panel.words()),
-        "training tissue": ({s.digest for s in first.facts.train}, {s.digest for s in run.facts.train}),
-    }
-    for what, (one, other) in differing.items():
-        if one != other:
-            raise MismatchError(
-                f"{folder}: has other {what} than {first_folder}; an ensemble is of runs of the same genes and training tissue"
-            )
+    experiment = Experiment(folder)
+    experiment.__dict__["is_ensemble"] = True
+    return experiment.ensemble(k=k, weights=weights)

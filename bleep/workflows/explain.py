@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from tqdm import tqdm
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import whole
-from bleep.predictors.base import Predictor
 from bleep.records import Prediction
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -84,23 +83,25 @@ def named_rows(tiles: Tiles, ids: Sequence[str]) -> Rows:
 
 
 def explain(
-    run: Run, predictor: Predictor, reference: Reference, tiles: Tiles, rows: Int64[np.ndarray, " rows"]
+    run: Run, prediction: Prediction, reference: Reference, tiles: Tiles, rows: Int64[np.ndarray, " rows"]
 ) -> tuple[Explanation, ...]:
     """Say of some tiles, by their rows, which neighbours made their prediction and what these agree on.
+
+    Args:
+        run: what predicted.
+        prediction: of all the tiles, with its neighbours.
+        reference: what the neighbours' rows count in.
+        tiles: those predicted.
+        rows: which of them to explain.
 
     Neighbours' tiles are cut from the training slides; where those are not at hand the neighbours are named alone, which is
     said aloud once.
 
     Raises:
-        MismatchError: the predictor uses no neighbours.
+        MismatchError: the prediction was made without neighbours.
 
     """
-    found = [
-        _explained(run, prediction, reference, part, row)
-        for part, within in _parts(run, tiles, np.unique(rows))
-        for prediction in (predictor.predict(part),)
-        for row in within.tolist()
-    ]
+    found = [_explained(run, prediction, reference, tiles, row) for row in np.unique(rows).tolist()]
     asked = [view for one in found for view in one.neighbors[: explanation.PICTURED]]
     cut = _cutter(run, asked)
     return tuple(
@@ -127,17 +128,6 @@ def save_explanations(explanations: Sequence[Explanation], folder: Path) -> None
             explanation.draw(one, temporary / f"{number:03d}_{name}")
         neighbor_rows(explanations).to_csv(temporary / NEIGHBORS, index=False, float_format="%.6g")
         gene_rows(explanations).to_csv(temporary / GENES, index=False, float_format="%.6g")
-
-
-def _parts(run: Run, tiles: Tiles, rows: Rows) -> Iterator[tuple[Tiles, Rows]]:
-    """Give the tiles to predict, a section at a time, and the rows among them to explain."""
-    start = 0
-    for alone in tiles.alone():
-        mine = rows[(rows >= start) & (rows < start + len(alone))] - start
-        start += len(alone)
-        if len(mine):
-            # Features and stains are measured on the whole section, whichever of its tiles are explained.
-            yield replace(alone.subset(mine), whole=alone.sections), np.arange(len(mine), dtype=np.int64)
 
 
 def _explained(run: Run, prediction: Prediction, reference: Reference, tiles: Tiles, row: int) -> Explanation:

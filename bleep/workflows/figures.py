@@ -15,6 +15,7 @@ from bleep.errors import ConfigError, DataError
 from bleep.files import whole
 from bleep.models.models import DualEncoder
 from bleep.predictors.occlusion import GRID, occlusion
+from bleep.predictors.remembered import plain
 from bleep.records import Table
 from bleep.retrieval.embed import embed_spots, embed_tiles
 from bleep.viz.figures.genes import gene_relations, ranked, variances
@@ -23,19 +24,19 @@ from bleep.viz.figures.occlusion import HeatView, occlusion_map
 from bleep.viz.figures.style import Drawing, save
 from bleep.viz.figures.tissue_maps import gene_map
 from bleep.viz.figures.training import coverage, curves, error_by_uncertainty
-from bleep.workflows.experiment import is_ensemble, open_run
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import spread_rows
-from bleep.workflows.report import Seen, seen_sections, shared_genes, uncertainty_of
+from bleep.workflows.report import TestSection, held_out_sections, shared_genes, uncertainty_of
 
 
-def heat_maps(one: Seen, gene: str, count: int, grid: int = GRID) -> Iterator[Drawing]:
+def heat_maps(one: TestSection, gene: str, count: int, grid: int = GRID) -> Iterator[Drawing]:
     """Draw what each square of some tiles adds to the prediction of a gene, as the section's own predictor makes it.
 
     The tiles are evenly spread over the section, whatever their values.
     """
     tiles = one.run.tiles((one.section,))
     for number, row in enumerate(spread_rows(tiles, count).tolist(), 1):
-        found = occlusion(one.predictor, tiles, row, grid)
+        found = occlusion(plain(one.experiment.predictor), tiles, row, grid)
         column = found.genes.index(gene)
         view = HeatView(
             id=found.id,
@@ -54,7 +55,9 @@ MAPPED = 4
 """Genes drawn on the tissue when none are named: those of highest training variance, whatever their score."""
 
 
-def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Sequence[str] = (), heat: int = 0) -> dict[str, str]:
+def draw_figures(
+    experiments: Sequence[Experiment], table: Table, out: Path, genes: Sequence[str] = (), heat: int = 0
+) -> dict[str, str]:
     """Draw the figures of an evaluation into `out`, and return what each shows, by name.
 
     Test sections are shown as the first run that held them out predicts them; `genes` are drawn on the tissue. With
@@ -69,8 +72,8 @@ def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Seque
     _check_extra()
     if out.exists():
         raise DataError(f"{out}: is there already; choose another folder for the figures, or remove it")
-    check_genes(folders, genes)
-    seen = list(seen_sections(folders))
+    check_genes(experiments, genes)
+    seen = held_out_sections(experiments)
     chosen = _chosen(seen, genes)
     findings: dict[str, str] = {}
     with whole(out) as temporary:
@@ -84,7 +87,7 @@ def picture(folders: Sequence[str | Path], table: Table, out: Path, genes: Seque
     return findings
 
 
-def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str], heat: int) -> Iterator[Drawing]:
+def _drawings(seen: Sequence[TestSection], table: Table, chosen: Sequence[str], heat: int) -> Iterator[Drawing]:
     first = seen[0]
     scale, told = first.run.panel.words(), uncertainty_of(first.prediction)[1]
     for one in seen:
@@ -95,28 +98,29 @@ def _drawings(seen: Sequence[Seen], table: Table, chosen: Sequence[str], heat: i
         yield from heat_maps(first, chosen[0], heat)
     scores = _by_gene(table)
     # A protocol may score a predictor of its own, and not the run's.
-    yield ranked(scores, first.predictor.name if first.predictor.name in scores else str(table.rows.index[0]))
+    yield ranked(scores, own if (own := first.experiment.predictor.name) in scores else str(table.rows.index[0]))
     genes = shared_genes(seen)
     measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)
     yield variances(measured, predicted)
     top = [gene for gene in _by_variance(first) if gene in set(genes)]
     yield gene_relations(measured, predicted, genes, np.array([genes.index(gene) for gene in top]))
     yield from _uncertainty(seen, told)
-    if is_ensemble(first.folder):
+    if first.experiment.is_ensemble:
         return  # Its runs have a space and a training each.
     if isinstance(first.run.model, DualEncoder):
         yield from _space(seen)
-    if (kept := first.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
+    if (kept := first.experiment.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
         yield curves([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()], first.run.facts.epoch)
 
 
-def _uncertainty(seen: Sequence[Seen], told: str) -> Iterator[Drawing]:
+def _uncertainty(seen: Sequence[TestSection], told: str) -> Iterator[Drawing]:
     found = [(one, uncertainty_of(one.prediction)[0]) for one in seen]
     pairs = [(one.prediction.expression - one.measured, said) for one, said in found if said is not None]
     if not pairs:
         return
     error, said = (np.concatenate([pair[side].ravel() for pair in pairs])[:, None] for side in (0, 1))
-    yield error_by_uncertainty(error, said, told)
+    level = None if seen[0].prediction.lower is None else seen[0].run.config.query.interval
+    yield error_by_uncertainty(error, said, told, level)
     names, inside = [], []
     for one in seen:
         lower, upper = one.prediction.lower, one.prediction.upper
@@ -127,9 +131,9 @@ def _uncertainty(seen: Sequence[Seen], told: str) -> Iterator[Drawing]:
         yield coverage(np.stack(inside), seen[0].run.config.query.interval, tuple(names))
 
 
-def _space(seen: Sequence[Seen]) -> Iterator[Drawing]:
+def _space(seen: Sequence[TestSection]) -> Iterator[Drawing]:
     """Draw the first run's test tiles and their spots; sections of other runs have other spaces."""
-    mine = [one for one in seen if one.folder == seen[0].folder]
+    mine = [one for one in seen if one.experiment is seen[0].experiment]
     run = mine[0].run
     sections = tuple(one.section for one in mine)
     images, expression = embed_tiles(run, run.tiles(sections)).vectors, embed_spots(run, sections).vectors
@@ -145,7 +149,7 @@ def _by_gene(table: Table) -> pd.DataFrame:
     return long.T.groupby(level=0, sort=False).mean().T
 
 
-def _centred(seen: Sequence[Seen], genes: Sequence[str], *, measured: bool) -> Float[np.ndarray, "spots genes"]:
+def _centred(seen: Sequence[TestSection], genes: Sequence[str], *, measured: bool) -> Float[np.ndarray, "spots genes"]:
     """Return values of all test spots, each section's mean taken off, as scores within sections see them."""
     tables = []
     for one in seen:
@@ -155,24 +159,24 @@ def _centred(seen: Sequence[Seen], genes: Sequence[str], *, measured: bool) -> F
     return np.concatenate(tables)
 
 
-def _by_variance(one: Seen) -> list[str]:
+def _by_variance(one: TestSection) -> list[str]:
     panel = one.run.panel
     return [panel.genes[column] for column in panel.top(len(panel.genes), "variance").tolist()]
 
 
-def _chosen(seen: Sequence[Seen], genes: Sequence[str]) -> tuple[str, ...]:
+def _chosen(seen: Sequence[TestSection], genes: Sequence[str]) -> tuple[str, ...]:
     shared = shared_genes(seen)
     return tuple(genes) or tuple(gene for gene in _by_variance(seen[0]) if gene in set(shared))[:MAPPED]
 
 
-def check_genes(folders: Sequence[str | Path], genes: Sequence[str]) -> None:
+def check_genes(experiments: Sequence[Experiment], genes: Sequence[str]) -> None:
     """Refuse genes that cannot be drawn, before anything is scored.
 
     Raises:
         ConfigError: a gene is not in the panel of every run.
 
     """
-    panels = [set(open_run(Path(folder)).panel.genes) for folder in folders]
+    panels = [set(experiment.run.panel.genes) for experiment in experiments]
     for gene in genes:
         if not all(gene in panel for panel in panels):
             shared = len(set.intersection(*panels))

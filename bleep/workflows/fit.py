@@ -156,7 +156,16 @@ def trained_tissue(run: Run) -> Split:
         MismatchError: a section is gone, is not as it was, or is new.
 
     """
-    divided = load_split(run.config)
+    return check_trained(run, load_split(run.config))
+
+
+def check_trained(run: Run, divided: Split) -> Split:
+    """Return a split whose training side is just what the run was trained on.
+
+    Raises:
+        MismatchError: a section is gone, is not as it was, or is new.
+
+    """
     trained = {facts.digest: facts.name for facts in run.facts.train}
     for section in divided.train:
         if trained.pop(section.digest(), None) is None:
@@ -217,6 +226,15 @@ def launched() -> PartialState:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
     return PartialState(cpu=several and (asked or not torch.accelerator.is_available()))
+
+
+def best_device() -> torch.device:
+    """Return the accelerator torch finds, this process's own where there are several processes, else the CPU."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        device: torch.device = launched().device
+        return torch.device("cpu") if device.type == "cpu" else device
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found if found is not None else torch.device("cpu")
 
 
 def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:

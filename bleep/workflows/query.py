@@ -1,36 +1,22 @@
 """From a trained run to predictions."""
 
 import logging
-import os
 from pathlib import Path
 
-import torch
-
-from bleep import runs
-from bleep.config import WeightsName
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.wsi import has_slides
 from bleep.data.slides import MosaicSlide
 from bleep.data.tiles import Tiles
-from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.models.models import DualEncoder
+from bleep.errors import DataError, MismatchError
 from bleep.predictors.base import Predictor
-from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
-from bleep.predictors.calibration import Calibration, calibration_of
-from bleep.predictors.combined import CombinedPredictor
-from bleep.predictors.ensemble import MeanOfPredictors
-from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Prediction
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.build import queried
-from bleep.runs import Run, regresses
-from bleep.workflows.fit import launched, trained_tissue
+from bleep.runs import Run
+from bleep.workflows.fit import trained_tissue
 from bleep.workflows.slides import described
-
-BOTH = "mean of both"
-"""How tables call the plain mean of retrieval and regression."""
 
 log = logging.getLogger(__name__)
 
@@ -83,46 +69,6 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
     return run.tiles(sections)
 
 
-def open_predictor(
-    run: Run,
-    folder: Path,
-    k: int | None = None,
-    weights: WeightsName | None = None,
-    abstain: float | None = None,
-    where: str | None = None,
-) -> tuple[Predictor, Reference | None]:
-    """Return the run's own predictor and, where it is contrastive, the reference in `folder` that it retrieves from.
-
-    A calibrated run combines, unless `k` or `weights` ask for plain retrieval; another run trained for both tasks retrieves.
-    With `abstain`, tiles of lower familiarity are marked. With `where`, only reference spots that meet it answer.
-
-    Raises:
-        DataError: there is no index yet.
-        MismatchError: the index or the calibration belongs to another run.
-        ConfigError: `abstain` is asked of a predictor that knows no familiarity; `where` is wrong, or asked of a run that
-            retrieves nothing.
-
-    """
-    reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
-    if where is not None:
-        if reference is None:
-            raise ConfigError(f"--where: chooses among reference spots, and {folder} was trained by regression and has none")
-        reference = reference.only(where)
-    calibration = calibration_of(run, folder) if k is None and weights is None else None
-    if calibration is not None:
-        return CombinedPredictor(run, reference, calibration, abstain), reference
-    if abstain is not None:
-        why = (
-            "is not calibrated: run `bleep calibrate` first"
-            if k is None and weights is None
-            else "takes no k or weights with it"
-        )
-        raise ConfigError(f"--abstain: marks tiles by the calibration of a run, and {folder} {why}")
-    if reference is None:
-        return RegressionPredictor(run), None
-    return RetrievalPredictor(run, reference, k, weights), reference
-
-
 def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:
     """Predict tiles, and say aloud which sections the run was trained on."""
     warn_of_trained(run, tiles)
@@ -154,56 +100,6 @@ def share_features(run: Run, tiles: Tiles) -> None:
 
     """
     embed.share_features(run, tiles)
-
-
-def query(
-    run: Run, folder: Path, tiles: Tiles, k: int | None = None, weights: WeightsName | None = None
-) -> tuple[Prediction, Reference | None]:
-    """Predict tiles with a run and, where it is contrastive, its reference in `folder`, which is returned too.
-
-    Raises:
-        DataError: there is no index yet.
-        MismatchError: the index belongs to another run.
-
-    """
-    predictor, reference = open_predictor(run, folder, k, weights)
-    return predict(run, predictor, tiles), reference
-
-
-def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
-    """Return the run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
-
-    With a calibration, the combined predictor too.
-    """
-    found: dict[str, Predictor] = {}
-    if isinstance(run.model, DualEncoder):
-        if reference is None:
-            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
-        found[RetrievalPredictor.name] = RetrievalPredictor(run, reference)
-    if regresses(run.model):
-        found[RegressionPredictor.name] = RegressionPredictor(run)
-    if len(found) > 1:
-        plain = MeanOfPredictors(tuple(found.values()), BOTH)
-        found[plain.name] = plain
-    if calibration is not None:
-        found[CombinedPredictor.name] = CombinedPredictor(run, reference, calibration)
-    return found
-
-
-def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
-    """Fit the floors on the run's training tiles: ridge on its features and on colour, image-kNN and the mean."""
-    ridge, colour = RidgePredictor.fit(run, train_tiles), RidgePredictor.fit_colour(run, train_tiles)
-    floors: tuple[Predictor, ...] = (ridge, colour, ImageKnnPredictor.fit(run, train_tiles), MeanPredictor(run))
-    return {floor.name: floor for floor in floors}
-
-
-def best_device() -> torch.device:
-    """Return the accelerator torch finds, this process's own where there are several processes, else the CPU."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        device: torch.device = launched().device
-        return torch.device("cpu") if device.type == "cpu" else device
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found if found is not None else torch.device("cpu")
 
 
 def _check_scale(path: Path, slide: object, run: Run) -> None:

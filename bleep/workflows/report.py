@@ -1,9 +1,8 @@
 """A comparison, or a prediction, as one page to look at."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -11,108 +10,85 @@ import yaml
 from jaxtyping import Float, Float32, UInt8
 from scipy.spatial import cKDTree
 
-from bleep import runs
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS
 from bleep.evaluation.scorecard import SCORES
-from bleep.models.models import DualEncoder
-from bleep.predictors.base import Predictor
-from bleep.predictors.calibration import calibration_of
 from bleep.records import LeakReport, Prediction, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
-from bleep.workflows.experiment import is_ensemble, open_ensemble, open_run
-from bleep.workflows.fit import load_split
-from bleep.workflows.query import best_device, predictors_of
+from bleep.workflows.experiment import Experiment
 
 PICTURE = 1400
 """Pixels of the longer side of a section's picture."""
 CELL = 40
 """Pixels of a ready-cut tile, where tiles are all the picture there is."""
+HELD_OUT = {
+    "patient": "of patients that training did not see",
+    "section": "which training did not see",
+    "block": "of which training saw the other blocks",
+    "random": "of which training saw other spots, between those shown",
+    "none": "which training saw",
+}
+"""What is true of a test section, by what was held out."""
 NEIGHBOURS = 20
 """Of each spot, at most; the neighbour table has them all."""
-SHOWN = ("combined", "mean of both", "retrieval", "regression")
-"""Which of a run's predictors is shown: the first there is."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TestSection:
     """One held-out section, and what a run that never saw it predicts there."""
 
-    folder: Path
-    run: Run
+    experiment: Experiment
     section: Section
-    predictor: Predictor
-    reference: Reference | None
     prediction: Prediction
+    """By the run's own predictor."""
     measured: Float32[np.ndarray, "spots genes"]
+
+    @property
+    def run(self) -> Run:
+        """The run that predicted."""
+        return self.experiment.run
 
     def view(self, genes: Sequence[str]) -> TissueView:
         """Return what drawing it needs, of these genes of its panel."""
         place = {gene: column for column, gene in enumerate(self.run.panel.genes)}
         columns = [place[gene] for gene in genes]
-        whole = view_of(self.section, self.prediction, self.reference, self.measured)
+        whole = view_of(self.section, self.prediction, self.experiment.reference, self.measured)
         changes: dict[str, Any] = {name: values[:, columns] for name, values in whole.layers().items()}
         return replace(whole, **changes)
 
 
-def seen_sections(folders: Sequence[str | Path]) -> Iterator[Seen]:
-    """Yield each section that the runs held out, once, as the first run that held it out predicts it.
+def held_out_sections(experiments: Sequence[Experiment]) -> list[TestSection]:
+    """Return each section that the runs held out, once, as the first run that held it out predicts it.
 
     Raises:
         DataError: a contrastive run has no index.
         MismatchError: its index or calibration belongs to another run.
 
     """
-    names: set[str] = set()
-    for folder in map(Path, folders):
-        run = open_run(folder)
-        new = [section for section in load_split(run.config).test if section.name not in names]
-        if not new:
-            continue
-        run.model.to(best_device())
-        predictor, reference = _shown(run, folder)
-        for section in new:
-            names.add(section.name)
-            prediction = predictor.predict(run.tiles((section,)))
-            yield Seen(folder, run, section, predictor, reference, prediction, run.panel.values(section))
-
-
-def _shown(run: Run, folder: Path) -> tuple[Predictor, Reference | None]:
-    if is_ensemble(folder):
-        return open_ensemble(folder), None
-    reference = Reference.load(folder / runs.REFERENCE) if isinstance(run.model, DualEncoder) else None
-    found = predictors_of(run, reference, calibration_of(run, folder))
-    return next(found[name] for name in SHOWN if name in found), reference
+    found: dict[str, TestSection] = {}
+    for experiment in experiments:
+        for section in experiment.split.test:
+            if section.name not in found:
+                prediction = experiment.predictor.predict(experiment.tiles((section,)))
+                found[section.name] = TestSection(experiment, section, prediction, experiment.run.panel.values(section))
+    return list(found.values())
 
 
 def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, run: Run) -> tuple[TissueView, ...]:
     """Return a view of each section of a prediction; what was measured is there where the tissue has all of the panel."""
     views, start = [], 0
     for section in tiles.sections:
-        here = rows_of(prediction, start, start + len(section))
+        here = prediction.rows(slice(start, start + len(section)))
         start += len(section)
         known = set(run.panel.genes) <= set(section.genes)
         views.append(view_of(section, here, reference, run.panel.values(section) if known else None))
     return tuple(views)
-
-
-def rows_of(prediction: Prediction, start: int, stop: int) -> Prediction:
-    """Return some rows of a prediction."""
-    changes: dict[str, Any] = {}
-    for field in fields(prediction):
-        value = getattr(prediction, field.name)
-        if isinstance(value, np.ndarray):
-            changes[field.name] = value[start:stop]
-    neighbors = prediction.neighbors
-    if neighbors is not None:
-        neighbors = replace(neighbors, similarity=neighbors.similarity[start:stop], rows=neighbors.rows[start:stop])
-    return replace(prediction, spots=prediction.spots.iloc[start:stop], neighbors=neighbors, **changes)
 
 
 def view_of(
@@ -136,7 +112,7 @@ def uncertainty_of(prediction: Prediction) -> tuple[Float32[np.ndarray, "spots g
     return prediction.spread, "none" if prediction.spread is None else "standard deviation over the neighbours"
 
 
-def shared_genes(seen: Sequence[Seen]) -> tuple[str, ...]:
+def shared_genes(seen: Sequence[TestSection]) -> tuple[str, ...]:
     """Return the genes that are in the panels of all, in the order of the first."""
     common = set.intersection(*(set(one.run.panel.genes) for one in seen))
     return tuple(gene for gene in seen[0].run.panel.genes if gene in common)
@@ -179,31 +155,32 @@ def _nearest(prediction: Prediction, reference: Reference) -> Nearest | None:
     return Nearest(names, rows, similarity, prediction.weights[:, :NEIGHBOURS])
 
 
-def evaluation_page(folders: Sequence[str | Path], table: Table) -> Page:
+def evaluation_page(experiments: Sequence[Experiment], table: Table) -> Page:
     """Return the page of a comparison: its table, and each test section as the first run that held it out predicts it.
 
     Raises:
         DataError, MismatchError: as `evaluate`.
 
     """
-    seen = list(seen_sections(folders))
+    seen = held_out_sections(experiments)
     first = seen[0]
     genes = shared_genes(seen)
     if not genes:
         raise MismatchError(
-            f"the runs {', '.join(str(one.folder) for one in seen)} share no gene, so there is none to show; report them apart"
+            f"the runs {', '.join(str(one.experiment.folder) for one in seen)} share no gene, so there is none to show; "
+            "report them apart"
         )
     fewer = f" The {len(genes)} genes shown are those that all runs chose." if len(genes) < len(first.run.panel.genes) else ""
     return Page(
         title=f"Protocol {table.protocol}",
-        lead=f"{_sections(seen)}, which training did not see, as “{first.predictor.name}” predicts it.{fewer}",
+        lead=f"{_sections(seen)}, {_held_out(seen)}, as “{first.experiment.predictor.name}” predicts it.{fewer}",
         genes=genes,
         order=_order(first.run, genes),
         scale=first.run.panel.words(),
         uncertainty=uncertainty_of(first.prediction)[1],
         views=tuple(one.view(genes) for one in seen),
         table=_grid(table),
-        leak=(f"Leak: {table.leak.status}", table.leak.detail, *_leaks(table.leaks)),
+        leak=(f"Leak: {table.leak.status}", table.leak.detail, *_leaks(table.leaks), *_partial(table)),
         facts=table.facts,
         settings=yaml.safe_dump(first.run.config.dump(), sort_keys=False),
     )
@@ -224,9 +201,20 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
     )
 
 
-def _sections(seen: Sequence[Seen]) -> str:
+def _sections(seen: Sequence[TestSection]) -> str:
     names = ", ".join(one.section.name for one in seen)
     return f"Section{'s' if len(seen) > 1 else ''} {names}"
+
+
+def _held_out(seen: Sequence[TestSection]) -> str:
+    """Say what training saw of the test sections, as the split was."""
+    kinds = dict.fromkeys(one.run.config.data.split for one in seen)
+    return "; ".join(HELD_OUT[kind] for kind in kinds)
+
+
+def _partial(table: Table) -> list[str]:
+    """Say which rows are not over all of the test tissue."""
+    return [f"* {name}: over {words} alone, not to be compared with the other rows" for name, words in table.partial.items()]
 
 
 def _leaks(reports: Sequence[LeakReport]) -> list[str]:
@@ -250,7 +238,10 @@ def _grid(table: Table) -> Grid:
     scores = [name for name in HEADINGS if name in table.rows]
     columns = (Column("predictor"), *(Column(HEADINGS[name], SCORES[name]) for name in scores))
     rows = tuple(
-        (Cell(str(predictor), str(predictor)), *(_cell(row[name], row[f"{name}_sd"]) for name in scores))
+        (
+            Cell(f"{predictor} *" if predictor in table.partial else str(predictor), str(predictor)),
+            *(_cell(row[name], row[f"{name}_sd"]) for name in scores),
+        )
         for predictor, row in table.rows.iterrows()
     )
     return Grid(columns, rows)

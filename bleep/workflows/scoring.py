@@ -1,4 +1,4 @@
-"""How runs are marked: against which labels, over which sets of genes, by which scores, as a protocol says."""
+"""How runs are scored: against which labels, over which sets of genes, by which scores, as a protocol says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from bleep.evaluation.scorecard import Truth, score
 from bleep.evaluation.spatial import smoothing
 from bleep.models.models import DualEncoder
 from bleep.predictors.base import Predictor
+from bleep.predictors.remembered import plain
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Prediction, Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features
@@ -37,7 +38,7 @@ COMPONENTS = 256
 
 @final
 @dataclass(frozen=True, slots=True)
-class Marking:
+class Scorer:
     """What is scored, and by what."""
 
     protocol: Protocol | None = None
@@ -69,7 +70,7 @@ class Marking:
             for name, predictor in predictors.items():
                 card = score(predictor.predict(alone), truth, sets, run.config.seed, name)
                 ranking = self._ranking(predictor, alone, run)
-                cards.append(replace(card, summary=card.summary | ranking))
+                cards.append(replace(card, summary=card.summary | ranking, part=section.digest()))
         return cards
 
     def labels(self, run: Run, section: Section) -> Values:
@@ -101,7 +102,7 @@ class Marking:
                 raise ConfigError(f"{flag}: protocol {self.protocol.name} has one score, of a probe of its own; leave it out")
             self.protocol.check(run.config, run.panel, divided, str(folder))
 
-    def told(self, table: Table, seen: Sequence[Run], splits: Sequence[Split]) -> Table:
+    def annotate(self, table: Table, seen: Sequence[Run], splits: Sequence[Split]) -> Table:
         """Return the table with the protocol's name, its hash, what inflates it, and what others published under it.
 
         Where no protocol was asked for, it is the one that the runs name, if all of them keep to it in full.
@@ -129,7 +130,7 @@ class Marking:
 
         A batch correction is known for training spots alone, so a run with one has no such scores.
         """
-        shared = isinstance(run.model, DualEncoder) and isinstance(predictor, RetrievalPredictor)
+        shared = isinstance(run.model, DualEncoder) and isinstance(plain(predictor), RetrievalPredictor)
         if not (self.all_scores and shared) or run.panel.batch is not None:
             return {}
         return ranking_scores(true_ranks(embed_tiles(run, alone).vectors, embed_spots(run, alone.sections).vectors))

@@ -6,8 +6,8 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, final
@@ -29,8 +29,6 @@ from bleep.workflows.slides import backdrops_of, facts_of, is_grid, with_grid
 
 ROWS = 4096
 """Tiles predicted at a time."""
-OF_NEIGHBORS = ("neighbors", "weights")
-"""What a prediction holds for each neighbour, not for each gene."""
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +65,8 @@ class Output:
     dtype: DtypeName = "float32"
     resume: bool = False
     """Go on with the same query where it was stopped."""
+    whole: bool = False
+    """All genes are needed after writing, by a page or by explanations, whatever `genes` are written."""
     rows: int = ROWS
     """Tiles predicted at a time."""
 
@@ -109,10 +109,11 @@ def stream(run: Run, predictor: Predictor, tiles: Tiles, rows: int = ROWS, *, sk
             yield replace(prediction, backdrops=backdrops_of([whole])) if first and is_grid(block) else prediction
 
 
-def write_query(query: Query, output: Output) -> tuple[Path, ...]:
+def write_query(query: Query, output: Output, use: Callable[[Prediction], None] | None = None) -> tuple[Path, ...]:
     """Predict tiles block by block, write them as one file, and beside it the table of neighbours; return both.
 
     Finished blocks are kept beside the output until it is whole, so that a query that was stopped, or killed, can go on.
+    `use` is given the whole prediction once it is written, held in memory, so that nothing is predicted again for it.
 
     Raises:
         MismatchError: `output.resume`, and what was stopped was another query.
@@ -126,15 +127,20 @@ def write_query(query: Query, output: Output) -> tuple[Path, ...]:
     with _stoppable(output), tqdm(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
         bar.update(sum(len(block) for number, block in enumerate(query.tiles.blocks(output.rows)) if number < done))
         for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done):
-            parts.add(_narrowed(prediction, chosen))
+            parts.add(prediction if chosen is None or output.whole else prediction.columns(chosen))
             bar.update(len(prediction.spots))
         # What is read back is what any later call would read: a resumed query gives the same file.
-        write_blocks(_shown(parts, "writing"), len(query.tiles), output.path, output.dtype)
+        blocks = _shown(parts, "writing")
+        if chosen is not None and output.whole:
+            blocks = (part.columns(chosen) for part in blocks)
+        write_blocks(blocks, len(query.tiles), output.path, output.dtype)
         written = [output.path]
         if query.reference is not None and next(iter(parts)).neighbors is not None:
             reference = query.reference
             write_frames((neighbor_table(part, reference) for part in _shown(parts, "neighbours")), output.neighbors)
             written.append(output.neighbors)
+        if use is not None:
+            use(Prediction.joined(list(parts)))
         parts.remove()
     return tuple(written)
 
@@ -171,24 +177,6 @@ def _columns(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
     return np.array([places[gene] for gene in genes]) if genes else None
 
 
-def _narrowed(prediction: Prediction, columns: np.ndarray | None) -> Prediction:
-    """Return the prediction of some genes alone."""
-    if columns is None:
-        return prediction
-    shape = prediction.expression.shape
-    changes: dict[str, Any] = {"genes": tuple(prediction.genes[column] for column in columns)}
-    for each in fields(prediction):
-        value = getattr(prediction, each.name)
-        if each.name in OF_NEIGHBORS:
-            continue
-        if isinstance(value, np.ndarray) and value.shape == shape:
-            changes[each.name] = value[:, columns]
-        elif isinstance(value, Mapping):
-            inner = {name: layer[:, columns] for name, layer in value.items() if np.shape(layer) == shape}
-            changes |= {each.name: {**value, **inner}} if inner else {}
-    return replace(prediction, **changes)
-
-
 def _key(query: Query, output: Output) -> dict[str, str]:
     """Return digests of all that decides what blocks hold."""
     run, tiles = query.run, query.tiles
@@ -196,7 +184,14 @@ def _key(query: Query, output: Output) -> dict[str, str]:
         [section.name, section.patient, section.slide.digest(), _hash(np.ascontiguousarray(section.xy)), section.mpp]
         for section in tiles.sections
     ]
-    settings = [query.predictor.name, dict(query.flags), run.config.query.model_dump(mode="json"), output.genes, output.rows]
+    settings = [
+        query.predictor.name,
+        dict(query.flags),
+        run.config.query.model_dump(mode="json"),
+        output.genes,
+        output.rows,
+        output.whole,
+    ]
     return {
         "run": _digest([run.weights_digest(), run.panel.digest()]),
         "reference": "" if query.reference is None else _digest(query.reference.manifest),

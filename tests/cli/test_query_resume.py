@@ -87,11 +87,11 @@ def tell():
     import sys
     if "bleep.features.extractor" in sys.modules and "RANK" in os.environ:
         import torch.distributed as dist
-        from bleep.features import reader
+        from bleep.features import extractor as reader
         with open(os.environ["TELL"] + "/rank" + os.environ["RANK"], "w") as file:
             file.write(str(reader.passed))
 def watch():
-    from bleep.features import reader
+    from bleep.features import extractor as reader
     reader.passed = 0
     compute = reader.FeatureReader._compute
     def counted(self, tiles, rows, bar):
@@ -185,7 +185,7 @@ def test_bad_output_flags(
 ) -> None:
     words = ["query", "--images", files / "folder" / "test.csv", "--mpp", 1, "--run", trained["regression"]]
     monkeypatch.setattr(
-        pipeline, "share_features", lambda *_: pytest.fail("the trunk must not run before what is asked is known")
+        "bleep.workflows.query.share_features", lambda *_: pytest.fail("the trunk must not run before what is asked is known")
     )
     fails([*words, "--genes", "NOGENE"], "--genes: the run's panel of 12 genes has no 'NOGENE'")
     gene = Run.load(trained["regression"]).panel.genes[3]

@@ -21,7 +21,6 @@ from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles
 from bleep.data.toy import toy_section
 from bleep.runs import Run
-from bleep.workflows.query import query as query_run
 
 Fails = Callable[..., str]
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "data" / "slide_files.py")))

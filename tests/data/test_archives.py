@@ -11,9 +11,8 @@ from bleep.features import FeatureReader
 from bleep.predictors.calibration import calibration_of
 from bleep.retrieval.reference import Reference, verify
 from bleep.runs import Run
-from bleep.workflows.experiment import open_run
+from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import load_split
-from bleep.workflows.query import predictors_of
 
 ARCHIVE = Path(__file__).parent / "archives" / "run-v0.1"
 
@@ -50,7 +49,7 @@ def test_the_features_kept_by_version_0_1_are_found_under_the_same_keys(
 
 def test_every_predictor_of_an_archived_run_predicts_what_it_predicted(archived: Path) -> None:
     expected = np.load(ARCHIVE / "expected.npz")
-    run = open_run(archived)
+    run = Run.load(archived)
     reference = Reference.load(archived / "reference")
     verify(archived / "reference")
     tiles = run.tiles(load_split(run.config).test)

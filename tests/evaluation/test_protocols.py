@@ -25,7 +25,7 @@ from bleep.files import read_json
 from bleep.records import Scorecard
 from bleep.retrieval.embed import tile_features
 from bleep.runs import Run
-from bleep.workflows.scoring import Marking, ProbePredictor
+from bleep.workflows.scoring import ProbePredictor, Scorer
 
 FROZEN = {
     "her2st-c": "b26736b41143",
@@ -108,7 +108,7 @@ def test_the_command_line_refuses_a_protocol_that_is_not_the_runs(
     assert "but protocol her2st-c has" in capsys.readouterr().err
 
 
-def scored(run: Run, marking: Marking) -> list[Scorecard]:
+def scored(run: Run, marking: Scorer) -> list[Scorecard]:
     divided = bleep.load_split(run.config)
     train = run.tiles(divided.train)
     predictors = marking.predictors(run, {"mean": bleep.MeanPredictor(run)}, train)
@@ -118,7 +118,7 @@ def scored(run: Run, marking: Marking) -> list[Scorecard]:
 def test_smoothed_labels_are_means_over_neighbours_on_the_test_side(trained: dict[str, Path]) -> None:
     run = Run.load(trained["regression"])
     (section, *_) = bleep.load_split(run.config).test
-    smooth, plain = Marking(made_up()).labels(run, section), Marking().labels(run, section)
+    smooth, plain = Scorer(made_up()).labels(run, section), Scorer().labels(run, section)
     near = np.linalg.norm(section.xy - section.xy[5], axis=1) < 1.5 * section.pitch()
     np.testing.assert_allclose(smooth[5], plain[near].mean(axis=0), rtol=1e-5)
     assert smooth.var(axis=0).sum() < plain.var(axis=0).sum()
@@ -128,14 +128,14 @@ def test_smoothing_needs_places(trained: dict[str, Path], files: Path) -> None:
     run = Run.load(trained["regression"])
     (section, *_) = bleep.open_tiles(files / "folder" / "train.csv", run, mpp=1.0).sections
     with pytest.raises(DataError, match="smooths neighbours, which tiles lack"):
-        Marking(made_up()).labels(run, section)
+        Scorer(made_up()).labels(run, section)
 
 
 def test_the_probe_is_scikit_learns_and_is_scored_on_all_test_spots_together(trained: dict[str, Path]) -> None:
     run = Run.load(trained["regression"])
     divided = bleep.load_split(run.config)
     probe = replace(named("hest"), settings={})
-    (card,) = scored(run, Marking(probe))
+    (card,) = scored(run, Scorer(probe))
     assert card.section == "toy3+toy4"
 
     def labels(sections: Any) -> np.ndarray:
@@ -154,9 +154,9 @@ def test_the_probe_is_scikit_learns_and_is_scored_on_all_test_spots_together(tra
 
 def test_genes_chosen_on_the_test_section_say_so_in_the_scores_name(toys: tuple[Any, ...], recipe: Any, tmp_path: Path) -> None:
     run = bleep.fit(Config.load(recipe(tmp_path / "run", {"panel": {"choice": "all"}, "loss": {"task": "regression"}})))
-    summary = scored(run, Marking(made_up(labels="panel", chosen_on_test=True)))[0].summary
+    summary = scored(run, Scorer(made_up(labels="panel", chosen_on_test=True)))[0].summary
     assert {"pcc_heg50", "pcc_heg50_of_test", "pcc_hvg50_of_test"} <= set(summary)
-    assert not any(name.endswith("of_test") for name in scored(run, Marking())[0].summary)
+    assert not any(name.endswith("of_test") for name in scored(run, Scorer())[0].summary)
 
 
 def test_all_scores_are_told_with_their_meaning_and_the_table_stays_small(

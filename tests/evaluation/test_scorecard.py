@@ -174,3 +174,25 @@ def test_genes_chosen_on_the_test_section_are_those_of_its_own_sum_and_variance(
     assert set(sets["pcc_heg50_of_test"]) == set(np.argsort(-values.sum(axis=0))[:50])
     assert set(sets["pcc_hvg50_of_test"]) == set(np.argsort(-values.var(axis=0))[:50])
     assert sets_of_test(values[:, :50]) == {}
+
+
+def test_rows_over_fewer_blocks_are_marked_and_compared_on_the_blocks_they_share() -> None:
+    """One of four folds of one section is calibrated: its gain over ridge is that of the same fold, not of other tissue."""
+    import pandas as pd
+
+    from bleep.evaluation import report
+    from bleep.records import Leak, Scorecard
+
+    def card(predictor: str, fold: int, pcc: float) -> Scorecard:
+        return Scorecard(predictor, "A", 0, pd.DataFrame({"pearson": [pcc]}), {"pcc": pcc}, part=f"block {fold}")
+
+    ridge = [card("ridge", fold, pcc) for fold, pcc in enumerate((0.519, 0.40, 0.49, 0.491))]
+    table = report.compare([card("combined", 0, 0.545), *ridge], "p", Leak("neighbouring tissue", "blocks"), {})
+    (found,) = table.contrasts
+    assert {found.first, found.second} == {"combined", "ridge"}
+    assert abs(found.difference) == pytest.approx(0.026, abs=1e-9)
+    assert table.partial == {"combined": "1 of 4 test sections or parts (1 of 4 parts of A)"}
+    text = report.as_text(table)
+    assert "combined *" in text
+    assert "* combined: over 1 of 4 test sections or parts (1 of 4 parts of A) alone" in text
+    assert "+0.070" not in text

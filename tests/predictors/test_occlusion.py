@@ -17,7 +17,6 @@ from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.occlusion import occlusion
 from bleep.records import Prediction
 from bleep.runs import Run
-from bleep.workflows.query import open_predictor
 
 ROW = 7
 
@@ -144,7 +143,7 @@ def test_ready_cut_tiles_can_be_hidden_too(trained: dict[str, Path], files: Path
     changes = {"source": "folder", "root": files / "folder" / "test.csv", "mpp": 1.0, "sections": ()}
     (one, *_) = read_sections(run.config.data.model_copy(update=changes), run.config.cache)
     assert isinstance(one.slide, MosaicSlide)
-    predictor, _ = open_predictor(run, trained["contrastive"])
+    predictor = Experiment.of(run, trained["contrastive"]).select()
     tiles = run.tiles((one,))
     found = occlusion(predictor, tiles, ROW, grid=2)
     np.testing.assert_allclose(found.whole, predictor.predict(tiles).expression[ROW], rtol=1e-4, atol=1e-5)

@@ -15,8 +15,9 @@ from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, Regress
 from bleep.predictors.retrieval import RetrievalPredictor, neighbor_table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
+from bleep.workflows.experiment import baselines_of
 from bleep.workflows.fit import load_split
-from bleep.workflows.query import baselines_of, build_reference
+from bleep.workflows.query import build_reference
 
 KINDS = ("retrieval", "regression", "ridge", "ridge on colour", "image-kNN", "mean")
 

@@ -24,6 +24,8 @@ def test_chunks_of_any_size_give_loss_and_gradients_of_the_whole(kind: str, chun
     results = []
     for size in (None, chunk):
         task, batch = script.make(kind)
+        # In double precision: in single, chunks round otherwise than the whole, by more on some processors than on others.
+        task, batch = task.double(), batch._replace(inputs=batch.inputs.double(), expression=batch.expression.double())
         loss = backward(task, task.loss, batch, size, accelerator)
         results.append((loss, script.gradients(task)))
     assert set(script.KINDS) == set(KINDS)

@@ -22,8 +22,9 @@ from bleep.predictors.cross_fitting import mean_over_parts
 from bleep.runs import Run
 from bleep.workflows import calibrate as rehearsing
 from bleep.workflows.calibrate import agreement, calibrate
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.query import build_reference, open_predictor
+from bleep.workflows.query import build_reference
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def calibrated(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("calibrated") / "run"
     run = fit(Config.load(recipe(out, {"loss": {"task": "both"}, "head": {"hidden": 8}})))
     build_reference(run).save(out / "reference")
-    calibrate(run, out)
+    calibrate(Experiment.of(run, out))
     return out
 
 
@@ -95,11 +96,11 @@ def test_finished_rehearsals_are_used_again_and_damaged_ones_made_again(copied: 
     trained: list[int] = []
     refit = rehearsing.refit
     monkeypatch.setattr(rehearsing, "refit", lambda *words: trained.append(1) or refit(*words))
-    assert calibrate(run, copied).digest() == before
+    assert calibrate(Experiment.of(run, copied)).digest() == before
     assert not trained
     path = kept / "001.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    assert calibrate(run, copied).digest() == before
+    assert calibrate(Experiment.of(run, copied)).digest() == before
     assert len(trained) == 1
 
 
@@ -132,9 +133,10 @@ def test_a_calibrated_run_stands_in_the_table_as_combined(calibrated: Path) -> N
 def test_a_regression_run_is_calibrated_without_neighbours(run_copy: Callable[..., Path]) -> None:
     folder = run_copy("regression")
     run = Run.load(folder)
-    calibration = calibrate(run, folder, folds=2)
+    calibration = calibrate(Experiment.of(run, folder), folds=2)
     assert calibration.corrector.members == ("regression", "ridge")
-    predictor, reference = open_predictor(run, folder)
+    experiment = Experiment.of(run, folder)
+    predictor, reference = experiment.select(), experiment.reference
     assert reference is None
     prediction = predictor.predict(run.tiles(bleep.load_split(run.config).test))
     assert prediction.spread is None
@@ -185,13 +187,13 @@ def test_tissue_that_has_changed_is_not_calibrated_on(copied: Path, files: Path,
     moved = run.config.data.model_copy(update={"test": ("donor1",)})
     changed = replace(run, config=run.config.model_copy(update={"data": moved}))
     with pytest.raises(MismatchError, match="its files are not those the run was trained on"):
-        calibrate(changed, tmp_path)
+        calibrate(Experiment.of(changed, tmp_path))
 
 
 def test_tissue_that_is_gone_is_missed(copied: Path, tmp_path: Path) -> None:
     run = Run.load(copied)
     fewer = replace(run, config=run.config.model_copy(update={"data": run.config.data.model_copy(update={"sections": REST})}))
-    for work in (lambda: calibrate(fewer, tmp_path), lambda: build_reference(fewer)):
+    for work in (lambda: calibrate(Experiment.of(fewer, tmp_path)), lambda: build_reference(fewer)):
         with pytest.raises(MismatchError, match="section toy2, which the run was trained on, is not there"):
             work()
 
@@ -206,7 +208,7 @@ def test_validation_has_no_spot_of_a_section_that_is_left_out(
     run = fit(Config.load(tree))
     refit, seen = rehearsing.refit, []
     monkeypatch.setattr(rehearsing, "refit", lambda *words: seen.append(words[1]) or refit(*words))
-    calibrate(run, tmp_path / "run")
+    calibrate(Experiment.of(run, tmp_path / "run"))
     assert len(seen) == 2
     for split in seen:
         assert split.val
@@ -218,7 +220,7 @@ def test_one_section_of_ready_cut_tiles_cannot_be_divided(recipe: Any, files: Pa
     tree = recipe(tmp_path / "run", {"data": data, "loss": {"task": "regression"}, "optim": {"epochs": 1}})
     run = fit(Config.load(tree))
     with pytest.raises(DataError, match="toy1: is the only one that was trained on, and ready-cut tiles have no places"):
-        calibrate(run, tmp_path / "run")
+        calibrate(Experiment.of(run, tmp_path / "run"))
 
 
 def test_parts_in_which_no_gene_varies_have_no_say() -> None:

@@ -17,9 +17,9 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors.ensemble import Ensemble
 from bleep.runs import Run
 from bleep.workflows import index as indexing
-from bleep.workflows.experiment import members_of, open_ensemble, save_ensemble
+from bleep.workflows.ensemble import members_of, save_ensemble
+from bleep.workflows.experiment import Experiment, open_ensemble
 from bleep.workflows.fit import fit
-from bleep.workflows.query import open_predictor
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
     assert save_ensemble(pair, out) == [0.5, 0.5]
     run = Run.load(pair[0])
     tiles = run.tiles(bleep.load_split(run.config).test)
-    alone = [open_predictor(Run.load(folder), folder)[0].predict(tiles).expression for folder in pair]
+    alone = [Experiment(folder).predict(tiles).expression for folder in pair]
     np.testing.assert_allclose(open_ensemble(out).predict(tiles).expression, np.mean(alone, axis=0), rtol=1e-5, atol=1e-5)
     moved = tmp_path / "elsewhere"
     moved.mkdir()
@@ -75,7 +75,7 @@ def test_runs_are_weighed_by_their_validation_scores(pair: tuple[Path, Path], tm
     assert save_ensemble(pair, tmp_path / "joined", "validation") == pytest.approx([0.75, 0.25])
     run = Run.load(pair[0])
     tiles = run.tiles(bleep.load_split(run.config).test)
-    one, other = (open_predictor(Run.load(folder), folder)[0].predict(tiles).expression for folder in pair)
+    one, other = (Experiment(folder).predict(tiles).expression for folder in pair)
     joined = open_ensemble(tmp_path / "joined").predict(tiles).expression
     np.testing.assert_allclose(joined, 0.75 * one + 0.25 * other, rtol=1e-4, atol=1e-5)
 

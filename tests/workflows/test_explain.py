@@ -64,7 +64,7 @@ def test_neighbours_are_those_of_the_whole_prediction_and_their_tiles_are_cut_fr
     prediction = predictor.predict(tiles)
     assert prediction.neighbors is not None
     rows = np.array([3, len(tiles) - 2])
-    found = explaining.explain(run, predictor, reference, tiles, rows)
+    found = explaining.explain(run, prediction, reference, tiles, rows)
     train = run.tiles(load_split(run.config).train)
     for row, one in zip(rows.tolist(), found, strict=True):
         assert one.id == tiles.ids[row]
@@ -84,7 +84,7 @@ def test_neighbours_that_all_have_much_of_a_gene_agree_on_it_and_a_mixed_set_doe
 ) -> None:
     gene = int(np.argmax(run.panel.variance))
     order = np.argsort(measured[:, gene])
-    (alike,) = explaining.explain(run, Known(run, order[-6:]), reference, tiles, np.array([0]))
+    (alike,) = explaining.explain(run, Known(run, order[-6:]).predict(tiles), reference, tiles, np.array([0]))
     (view,) = [view for view in alike.agreed if view.gene == run.panel.genes[gene]]
     assert view.shift > 1
     np.testing.assert_allclose(view.values, measured[order[-6:], gene], rtol=1e-5)
@@ -93,7 +93,7 @@ def test_neighbours_that_all_have_much_of_a_gene_agree_on_it_and_a_mixed_set_doe
         (measured[:, gene].mean(), measured[:, gene].std()), rel=1e-4
     )
     ends = np.concatenate([order[:3], order[-3:]])
-    (mixed,) = explaining.explain(run, Known(run, ends), reference, tiles, np.array([0]))
+    (mixed,) = explaining.explain(run, Known(run, ends).predict(tiles), reference, tiles, np.array([0]))
     assert run.panel.genes[gene] in [view.gene for view in mixed.disputed]
     assert run.panel.genes[gene] not in [view.gene for view in mixed.agreed]
 
@@ -108,7 +108,7 @@ def test_a_run_that_compares_tiles_within_a_section_is_explained_as_it_predicts(
     predictor = RetrievalPredictor(run, reference)
     prediction = predictor.predict(tiles)
     assert prediction.neighbors is not None
-    (one,) = explaining.explain(run, predictor, reference, tiles, np.array([len(tiles) - 1]))
+    (one,) = explaining.explain(run, prediction, reference, tiles, np.array([len(tiles) - 1]))
     np.testing.assert_allclose([view.similarity for view in one.neighbors], prediction.neighbors.similarity[-1], rtol=1e-4)
     assert [view.id for view in one.neighbors] == list(reference.spots.index[prediction.neighbors.rows[-1]])
 
@@ -118,7 +118,9 @@ def test_without_the_training_slides_neighbours_are_named_alone_and_that_is_said
 ) -> None:
     gone = run.config.model_copy(update={"data": run.config.data.model_copy(update={"root": tmp_path / "gone"})})
     with caplog.at_level(logging.WARNING, "bleep"):
-        (one,) = explaining.explain(replace(run, config=gone), Known(run, np.arange(4)), reference, tiles, np.array([0]))
+        (one,) = explaining.explain(
+            replace(run, config=gone), Known(run, np.arange(4)).predict(tiles), reference, tiles, np.array([0])
+        )
     assert [view.tile for view in one.neighbors] == [None] * 4
     assert [record.message for record in caplog.records if "named but not shown" in record.message and "gone" in record.message]
 
@@ -129,7 +131,7 @@ def test_slides_that_changed_since_training_are_not_shown(
     others = replace(run, facts=replace(run.facts, train=run.facts.train[1:]))
     rows = np.array([0, len(reference) - 1])
     with caplog.at_level(logging.WARNING, "bleep"):
-        (one,) = explaining.explain(others, Known(run, rows), reference, tiles, np.array([0]))
+        (one,) = explaining.explain(others, Known(run, rows).predict(tiles), reference, tiles, np.array([0]))
     assert one.neighbors[0].tile is None
     assert one.neighbors[1].tile is not None
     assert "toy1" in caplog.text
@@ -139,7 +141,7 @@ def test_a_predictor_without_neighbours_is_refused(run: Run, reference: Referenc
     from bleep.predictors.baselines import MeanPredictor
 
     with pytest.raises(MismatchError, match="no neighbours"):
-        explaining.explain(run, MeanPredictor(run), reference, tiles, np.array([0]))
+        explaining.explain(run, MeanPredictor(run).predict(tiles), reference, tiles, np.array([0]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])

@@ -15,9 +15,9 @@ from bleep.viz.figures.tissue_maps import gene_map
 from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.figures import picture
-from bleep.workflows.query import open_predictor
-from bleep.workflows.report import rows_of, seen_sections, shared_genes, uncertainty_of
+from bleep.workflows.experiment import opened
+from bleep.workflows.figures import draw_figures
+from bleep.workflows.report import held_out_sections, shared_genes, uncertainty_of
 
 pytest.importorskip("matplotlib", reason="figures need the extra `plots`")
 FIGURES = {
@@ -48,7 +48,7 @@ def test_evaluate_draws_every_figure_and_a_page(
     words = ["evaluate", "--run", str(folder), "--figures", str(figures), "--genes", panel[2], "--heat-maps", "1"]
     words += ["--report", str(page)]
     assert app.main(words) == 0
-    sections = [one.section.name for one in seen_sections([folder])]
+    sections = [one.section.name for one in held_out_sections(opened([folder]))]
     maps = {f"map_{name}_{panel[2]}" for name in sections}
     assert {path.stem for path in figures.glob("*.png")} == FIGURES | maps
     assert {path.stem for path in figures.glob("*.svg")} == FIGURES | maps
@@ -74,7 +74,9 @@ def test_a_run_without_a_log_and_a_table_of_others_are_drawn_without_them(
     (folder / "log.jsonl").unlink()
     table = evaluate([folder])
     cards = tuple(card for card in table.cards if card.predictor != "regression")
-    found = picture([folder], replace(table, cards=cards, rows=table.rows.drop("regression")), tmp_path / "figures")
+    found = draw_figures(
+        opened([folder]), replace(table, cards=cards, rows=table.rows.drop("regression")), tmp_path / "figures"
+    )
     assert "training" not in found
     assert "genes_ranked" in found
 
@@ -110,8 +112,8 @@ def test_a_look_that_cannot_be_had_is_one_sentence(
 
 
 def test_rows_of_a_prediction_are_those_rows(run_copy: Callable[..., Path]) -> None:
-    (one, *_) = seen_sections([run_copy()])
-    part = rows_of(one.prediction, 3, 8)
+    (one, *_) = held_out_sections(opened([run_copy()]))
+    part = one.prediction.rows(slice(3, 8))
     np.testing.assert_array_equal(part.expression, one.prediction.expression[3:8])
     assert part.neighbors is not None
     assert one.prediction.neighbors is not None
@@ -122,7 +124,8 @@ def test_rows_of_a_prediction_are_those_rows(run_copy: Callable[..., Path]) -> N
     columns = [one.run.panel.genes.index(gene) for gene in genes]
     np.testing.assert_array_equal(view.predicted, one.prediction.expression[:, columns])
     assert uncertainty_of(one.prediction)[1] == "standard deviation over the neighbours"
-    assert isinstance(open_predictor(one.run, one.folder)[0].predict(one.run.tiles((one.section,))), type(one.prediction))
+    whole = one.experiment.select().predict(one.run.tiles((one.section,)))
+    np.testing.assert_array_equal(part.expression, whole.expression[3:8])
 
 
 def view(**changes: object) -> TissueView:
@@ -185,5 +188,8 @@ def test_variance_and_uncertainty_are_told_as_they_are() -> None:
     assert "rises with it" in honest
     assert float(honest.split("is ")[1].split(" ")[0]) == pytest.approx(1, abs=0.05)
     assert "hardly rises" in error_by_uncertainty(random.normal(size=said.shape), np.ones_like(said), "told").finding
+    # Half the widths of intervals that hold 90 % of a normal distribution: 1.645 standard deviations.
+    widths = error_by_uncertainty(random.normal(size=said.shape) * said, 1.645 * said, "half width", 0.9).finding
+    assert float(widths.split("is ")[1].split(" ")[0]) == pytest.approx(1, abs=0.05)
     shares = np.stack([np.full(20, 0.9), np.full(20, 0.8)])
     assert "90% in A, 80% in B" in coverage(shares, 0.9, ("A", "B")).finding

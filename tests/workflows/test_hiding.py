@@ -8,14 +8,15 @@ import pytest
 
 from bleep.viz.figures.occlusion import CAUTION, HeatView, occlusion_map
 from bleep.viz.figures.style import save
+from bleep.workflows.experiment import opened
 from bleep.workflows.figures import heat_maps
-from bleep.workflows.report import seen_sections
+from bleep.workflows.report import held_out_sections
 
 pytest.importorskip("matplotlib", reason="figures need the extra `plots`")
 
 
 def test_two_tiles_are_drawn_and_written(run_copy: Callable[..., Path], tmp_path: Path) -> None:
-    (one, *_) = seen_sections([run_copy()])
+    (one, *_) = held_out_sections(opened([run_copy()]))
     gene = one.run.panel.genes[3]
     drawings = list(heat_maps(one, gene, 2, grid=3))
     assert [drawing.name for drawing in drawings] == ["occlusion_1", "occlusion_2"]

@@ -21,8 +21,9 @@ from bleep.predictors.base import Predictor
 from bleep.predictors.retrieval import neighbor_table
 from bleep.records import Prediction
 from bleep.runs import Run
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
-from bleep.workflows.query import open_predictor, predict, warn_of_trained
+from bleep.workflows.query import predict, warn_of_trained
 from bleep.workflows.slides import open_slides
 from bleep.workflows.stream import Output, Query, stream, write_query
 
@@ -31,7 +32,8 @@ from bleep.workflows.stream import Output, Query, stream, write_query
 def query(trained: dict[str, Path], toys: tuple[Section, ...]) -> Query:
     """Two sections that were not trained on, by retrieval."""
     run = Run.load(trained["contrastive"])
-    predictor, reference = open_predictor(run, trained["contrastive"])
+    experiment = Experiment.of(run, trained["contrastive"])
+    predictor, reference = experiment.select(), experiment.reference
     return Query(run, predictor, reference, run.tiles(toys[2:]), {"k": None})
 
 
@@ -57,7 +59,7 @@ def test_joined_blocks_are_the_prediction_at_once(
     rows: int, task: str, trained: dict[str, Path], toys: tuple[Section, ...]
 ) -> None:
     run = Run.load(trained[task])
-    predictor, _ = open_predictor(run, trained[task])
+    predictor = Experiment.of(run, trained[task]).select()
     tiles = run.tiles((toys[2].subset(np.arange(20)), toys[3]))
     blocks = list(stream(run, predictor, tiles, rows))
     whole = predict(run, predictor, tiles)
@@ -83,7 +85,7 @@ def test_a_run_that_standardises_by_section_streams_the_same(recipe: Any, toys: 
 
     over = {"image": {"trunk": "test_resnet", "weights": "random", "standardize": "section"}, "loss": {"task": "regression"}}
     run = fit(Config.load(recipe(tmp_path / "run", over)))
-    predictor, _ = open_predictor(run, tmp_path / "run")
+    predictor = Experiment.of(run, tmp_path / "run").select()
     tiles = run.tiles((toys[2], toys[3]))
     whole = predictor.predict(tiles).expression
     found = np.concatenate([block.expression for block in stream(run, predictor, tiles, 9)])
@@ -218,7 +220,8 @@ def test_as_many_neighbours_as_genes_are_not_cut_with_them(
     trained: dict[str, Path], toys: tuple[Section, ...], tmp_path: Path
 ) -> None:
     run = Run.load(trained["contrastive"])
-    predictor, reference = open_predictor(run, trained["contrastive"], k=len(run.panel.genes))
+    experiment = Experiment.of(run, trained["contrastive"])
+    predictor, reference = experiment.select(k=len(run.panel.genes)), experiment.reference
     query = Query(run, predictor, reference, run.tiles(toys[2:3]))
     written = write_query(query, Output(tmp_path / "p.csv", genes=run.panel.genes[:1]))
     assert len(pd.read_csv(written[1])) == len(query.tiles) * len(run.panel.genes)

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from bleep.config import GpuName, GpusName, KindName
 from bleep.errors import ConfigError
 from bleep.records import Neighbors
-from bleep.retrieval.index import approximate as kinds
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import check_added, check_queries, faiss, kept_rows, size, write
 from bleep.retrieval.index.flat import exact_search, flat_vectors, ranked
@@ -251,7 +250,7 @@ class ApproximateIndex:
         check_added(vectors, self.dim)
         copy = faiss.clone_index(self._index)
         if self.kind == "hnsw":
-            return ApproximateIndex(kinds.link(copy, vectors), *self._where)
+            return ApproximateIndex(link(copy, vectors), *self._where)
         copy.add(np.ascontiguousarray(vectors))
         return ApproximateIndex(copy, *self._where)
 
@@ -271,7 +270,7 @@ class ApproximateIndex:
     def _linked_anew(self, stay: Int64[np.ndarray, " kept"]) -> Any:
         anew = faiss.IndexHNSWFlat(self.dim, self._index.hnsw.nb_neighbors(1), faiss.METRIC_INNER_PRODUCT)
         anew.hnsw.efSearch = self._index.hnsw.efSearch
-        return kinds.link(anew, self._vectors()[stay])
+        return link(anew, self._vectors()[stay])
 
     def _vectors(self) -> Float32[np.ndarray, "spots dim"]:
         return flat_vectors(faiss.downcast_index(self._index.storage))

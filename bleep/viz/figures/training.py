@@ -47,29 +47,49 @@ PARTS = 10
 
 
 def error_by_uncertainty(
-    error: Float[np.ndarray, "spots genes"], uncertainty: Float[np.ndarray, "spots genes"], words: str
+    error: Float[np.ndarray, "spots genes"],
+    uncertainty: Float[np.ndarray, "spots genes"],
+    words: str,
+    level: float | None = None,
 ) -> Drawing:
-    """Draw the root mean squared error of predictions in ten equal parts, from the least uncertain to the most."""
+    """Draw the error of predictions in ten equal parts, from the least uncertain to the most, on the uncertainty's own scale.
+
+    Args:
+        error: prediction minus measurement.
+        uncertainty: a standard deviation, laid beside the root mean squared error; or, with `level`, half the width of an
+            interval, laid beside the distance that this share of the errors does not pass.
+        words: what the uncertainty is.
+        level: share of values that the interval is to hold.
+
+    """
     figure, axes = blank(6.4, 5.0)
     flat, sure = error.ravel().astype(np.float64), uncertainty.ravel().astype(np.float64)
     starts = np.linspace(0, len(sure), PARTS, endpoint=False).astype(int)
     parts = [part for part in np.split(np.argpartition(sure, starts), starts[1:]) if len(part)]
     told = np.array([np.sqrt((sure[part] ** 2).mean()) for part in parts])
-    real = np.array([np.sqrt((flat[part] ** 2).mean()) for part in parts])
+    factors = np.array([_times(flat[part], sure[part], level) for part in parts])
+    real = factors * told
     axes.plot(told, real, marker="o", color=COLOURS[0], label="a tenth of the predictions")
     ends = [0.0, float(max(told.max(), real.max()) * 1.05)]
     axes.plot(ends, ends, color="0.5", linewidth=1, label="error as large as told")
     axes.set(xlim=ends, ylim=ends)
     axes.set_xlabel(f"{words}\n(root mean square of the part)")
-    axes.set_ylabel("root mean squared error of the part")
+    axes.set_ylabel("root mean squared error of the part" if level is None else f"what {level:.0%} of the errors do not pass")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    ratio = float(np.sqrt((flat**2).mean()) / max(float(np.sqrt((sure**2).mean())), 1e-12))
+    ratio = _times(flat, sure, level)
     rises = float(np.corrcoef(np.arange(len(real)), real)[0, 1]) if real.std() > 0 else 0.0
     finding = (
         f"The error is {ratio:.2f} times what the uncertainty says, and {'rises' if rises > 0.5 else 'hardly rises'} with it "
         f"(least uncertain tenth {real[0]:.2f}, most uncertain {real[-1]:.2f})"
     )
     return titled(Drawing("error_by_uncertainty", figure, finding, "error and uncertainty of all predictions"), 66)
+
+
+def _times(error: Float[np.ndarray, " values"], said: Float[np.ndarray, " values"], level: float | None) -> float:
+    """Return how many times larger errors are than what was said of them; 1 for honest uncertainty of either kind."""
+    if level is None:
+        return float(np.sqrt((error**2).mean()) / max(float(np.sqrt((said**2).mean())), 1e-12))
+    return float(np.quantile(np.abs(error) / np.maximum(said, 1e-12), level))
 
 
 def coverage(inside: Float[np.ndarray, "sections genes"], level: float, names: tuple[str, ...]) -> Drawing:
