@@ -11,6 +11,7 @@ from bleep.data.toy import noise_ceiling, toy_sections, write_folder
 from bleep.predictors.io import write_prediction
 from bleep.records import Table
 from bleep.workflows.evaluate import evaluate
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference, open_tiles
 
@@ -59,7 +60,8 @@ def run_demo(out: Path) -> Demo:
     if not (tissue / "test.csv").exists():
         write_folder(sections[-2:], tissue)
     log.info("querying the tiles in %s", tissue / "test.csv")
-    prediction, _ = query(run, folders["contrastive"], open_tiles(tissue / "test.csv", run, mpp=1.0))
+    experiment = Experiment.of(run, folders["contrastive"])
+    prediction = experiment.predict(open_tiles(tissue / "test.csv", run, mpp=1.0))
     predictions = out / "predictions.h5ad"
     write_prediction(prediction, predictions)
     log.info("evaluating on the section held out")

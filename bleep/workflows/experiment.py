@@ -249,7 +249,7 @@ class Experiment:
 
     def ensemble(self, asked: str | None = None, k: int | None = None, weights: WeightsName | None = None) -> Ensemble:
         """Return the weighted mean of the runs' own predictors, or of the same predictor of each."""
-        chosen = []
+        chosen: list[Predictor] = []
         for member in self.members:
             reference = self.reference_of(member)
             if (k or weights) and reference is not None:

@@ -17,6 +17,7 @@ from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.occlusion import occlusion
 from bleep.records import Prediction
 from bleep.runs import Run
+from bleep.workflows.experiment import Experiment
 
 ROW = 7
 
