@@ -6,7 +6,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from bleep.config.base import Settings
 
-KindName = Literal["auto", "flat", "ivf", "ivfpq", "hnsw", "sq"]
+KindName = Literal["auto", "flat", "ivf", "ivfpq", "hnsw", "sq", "diskann"]
+StoreName = Literal["faiss", "milvus"]
 GpuName = Literal["auto", "none"]
 GpusName = Literal["replicas", "shards"]
 WeightsName = Literal["uniform", "softmax", "distance", "adaptive"]
@@ -16,11 +17,17 @@ ABSTAIN = 0.01
 
 
 class IndexConfig(Settings):
-    """The FAISS index."""
+    """The index of the reference."""
 
+    store: StoreName = "faiss"
+    """What searches: `faiss`, in this process; `milvus`, a collection of a Milvus server or of a file of Milvus Lite."""
+    uri: str = ""
+    """Milvus: `http://HOST:19530`, or a file ending in .db for Milvus Lite; token and database come from the environment,
+    MILVUS_TOKEN and MILVUS_DB."""
     kind: KindName = "auto"
     """`flat` is exact; `ivf` looks through some lists of vectors, `sq` the same at 8 bits a number, `ivfpq` product codes,
-    `hnsw` a graph; `auto` takes `flat` up to 50 million numbers, then the first of `ivf`, `sq`, `ivfpq` that fits."""
+    `hnsw` a graph, `diskann` (Milvus) one on disk; `auto` takes `flat` up to 50 million numbers, then the first of `ivf`,
+    `sq`, `ivfpq` that fits."""
     memory: PositiveFloat | None = None
     """GB that the index may take; `auto` and the refinement of `ivfpq` keep to it. No limit by default."""
     recall: float = Field(default=0.95, gt=0.0, le=1.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32, Int64
 from tqdm import tqdm
 
@@ -191,6 +192,8 @@ class ApproximateIndex:
     `ivf` and `hnsw` return the inner product with the vectors themselves; `sq` and `ivfpq` with those they keep, rounded.
     """
 
+    suffix = ".faiss"
+
     def __init__(self, index: Any, gpu: GpuName = "auto", gpus: GpusName = "replicas") -> None:
         self._index = index
         self._where: tuple[GpuName, GpusName] = (gpu, gpus)
@@ -217,6 +220,9 @@ class ApproximateIndex:
     def effort(self) -> int:
         """Lists looked through (`nprobe`), or for HNSW the length of its list of candidates (`efSearch`)."""
         return int(self._index.hnsw.efSearch if self.kind == "hnsw" else lists_of(self._index).nprobe)
+
+    def settle(self, path: Path) -> None:
+        """Do nothing: the file is all there is."""
 
     def stored_bytes(self) -> int:
         """Return the bytes of its file."""
@@ -245,7 +251,7 @@ class ApproximateIndex:
             similarity[short], rows[short] = self._through_all(queries[short], k)
         return ranked(similarity, rows.astype(np.int64), k)
 
-    def add(self, vectors: Float32[np.ndarray, "spots dim"]) -> "ApproximateIndex":
+    def add(self, vectors: Float32[np.ndarray, "spots dim"], spots: pd.DataFrame | None = None) -> "ApproximateIndex":
         """Return an index with these vectors after its own; centres, codes and search parameters stay."""
         check_added(vectors, self.dim)
         copy = faiss.clone_index(self._index)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32, Int64
 
 from bleep.config import GpuName, GpusName
@@ -30,12 +31,17 @@ class VectorIndex(Protocol):
 
     @property
     def kind(self) -> str:
-        """Name of its kind: `flat`, `ivf`, `ivfpq`, `hnsw` or `sq`."""
+        """Name of its kind: `flat`, `ivf`, `ivfpq`, `hnsw`, `sq` or `diskann`."""
         ...
 
     @property
     def dim(self) -> int:
         """Width of its vectors."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the name of its file."""
         ...
 
     def stored_bytes(self) -> int:
@@ -51,8 +57,8 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def add(self, vectors: Float32[np.ndarray, "spots dim"]) -> "VectorIndex":
-        """Return an index with these vectors after its own."""
+    def add(self, vectors: Float32[np.ndarray, "spots dim"], spots: pd.DataFrame | None = None) -> "VectorIndex":
+        """Return an index with these vectors after its own; a database keeps the columns of their spots beside them."""
         ...
 
     def remove(self, rows: Int64[np.ndarray, " rows"]) -> "VectorIndex":
@@ -61,6 +67,10 @@ class VectorIndex(Protocol):
 
     def save(self, path: Path) -> None:
         """Write one file, whole or not at all; a GPU is not needed to read it."""
+        ...
+
+    def settle(self, path: Path) -> None:
+        """Do what must wait until its file at this path is what readers open."""
         ...
 
 

@@ -4,15 +4,17 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32
 
 from bleep.config import GpuName, GpusName, IndexConfig
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 from bleep.retrieval.index import approximate as kinds
 from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, choose_kind
 from bleep.retrieval.index.base import VectorIndex, check_queries, check_vectors, faiss, read
 from bleep.retrieval.index.flat import FlatIndex
-from bleep.retrieval.index.tuning import trial, tuned
+from bleep.retrieval.index.milvus import EFFORTS, MilvusIndex
+from bleep.retrieval.index.tuning import trial, tuned, tuned_effort
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ def build_index(
     seed: int,
     *,
     queries: Float32[np.ndarray, "queries dim"] | None = None,
+    spots: pd.DataFrame | None = None,
+    run: str = "",
 ) -> VectorIndex:
     """Index these vectors; row numbers are their order. The same seed makes the same index with any number of threads.
 
@@ -31,11 +35,13 @@ def build_index(
         config: kind, recall to reach, memory and GPUs.
         seed: draws the training sample and the starts of k-means.
         queries: held-out queries to reach the recall on; made between stored vectors where none are given.
+        spots: the spots' table, whose columns a database keeps beside the vectors.
+        run: the sha256 of the weights that made the vectors.
 
     Raises:
         DataError: there are no vectors, or values are not finite.
         MismatchError: the queries are of another width.
-        ConfigError: no kind fits into the memory.
+        ConfigError: no kind fits into the memory, or the store does not know it.
 
     """
     if not len(vectors):
@@ -47,6 +53,10 @@ def build_index(
     if kind == "auto":
         kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
         log.info("index of kind %s: %s", kind, why)
+    if config.store == "milvus":
+        return _tuned(MilvusIndex.build(config.uri, kind, vectors, spots, run), vectors, queries, config, seed)
+    if kind == "diskann":
+        raise ConfigError("index.kind: diskann is a kind of Milvus; set index.store to milvus, or choose hnsw or ivf")
     if kind == "flat":
         return FlatIndex.build(vectors, config.gpu, config.gpus)
     index = kinds.BUILDERS[kind](vectors, seed, config.gpu)
@@ -54,11 +64,26 @@ def build_index(
 
 
 def load_index(path: Path, *, gpu: GpuName = "auto", gpus: GpusName = "replicas") -> VectorIndex:
-    """Read an index of any kind, with the search parameters it was tuned to.
+    """Read an index of any kind, with the search parameters it was tuned to; a .json file names a Milvus collection.
 
     Raises:
         DataError: the file is missing or damaged, or holds what bleep does not write.
 
     """
+    if path.suffix == MilvusIndex.suffix:
+        return MilvusIndex.load(path)
     index = read(path, (faiss.IndexFlat, *CLASSES))
     return FlatIndex(index, gpu, gpus) if isinstance(index, faiss.IndexFlat) else ApproximateIndex(index, gpu, gpus)
+
+
+def _tuned(
+    index: MilvusIndex,
+    vectors: Float32[np.ndarray, "spots dim"],
+    queries: Float32[np.ndarray, "queries dim"] | None,
+    config: IndexConfig,
+    seed: int,
+) -> MilvusIndex:
+    """Return the collection with the least effort of search that reaches the recall asked for."""
+    if index.kind not in EFFORTS:
+        return index
+    return index.with_effort(tuned_effort(index, trial(vectors, queries, seed), config.recall))

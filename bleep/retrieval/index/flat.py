@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32, Float64, Int64
 
 from bleep.config import GpuName, GpusName
@@ -172,6 +173,7 @@ class FlatIndex:
     """Exact search by inner product; of equal similarities the lower row comes first."""
 
     kind = "flat"
+    suffix = ".faiss"
 
     def __init__(self, index: Any, gpu: GpuName = "auto", gpus: GpusName = "replicas") -> None:
         self._index = index
@@ -210,6 +212,9 @@ class FlatIndex:
         """Write the index, whole or not at all."""
         write(self._index, path)
 
+    def settle(self, path: Path) -> None:
+        """Do nothing: the file is all there is."""
+
     def stored_bytes(self) -> int:
         """Return the bytes of its file."""
         return size(self._index)
@@ -246,7 +251,7 @@ class FlatIndex:
             return exact_search(self.vectors, queries, k, self._longest)
         return self._by_gpu(queries, min(k, len(self)), asked)
 
-    def add(self, vectors: Float32[np.ndarray, "spots dim"]) -> "FlatIndex":
+    def add(self, vectors: Float32[np.ndarray, "spots dim"], spots: pd.DataFrame | None = None) -> "FlatIndex":
         """Return an index with these vectors after its own."""
         check_added(vectors, self.dim)
         grown = faiss.clone_index(self._index)

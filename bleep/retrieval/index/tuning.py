@@ -11,9 +11,10 @@ from jaxtyping import Float32
 
 from bleep.config import IndexConfig
 from bleep.retrieval.index import approximate as kinds
-from bleep.retrieval.index.approximate import gigabytes, lists_of
+from bleep.retrieval.index.approximate import gigabytes, lists, lists_of
 from bleep.retrieval.index.base import VectorIndex, faiss
 from bleep.retrieval.index.flat import exact_search, inner_products
+from bleep.retrieval.index.milvus import EFFORTS, MilvusIndex
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,29 @@ def tuned(index: Any, attempt: Trial, config: IndexConfig) -> Any:
         return _tuned_codes(index, attempt, config)
     reached = _fewest_lists(index, attempt, config.recall)
     return _said(index, "nprobe", index.nprobe, reached, config.recall)
+
+
+class _Probe:
+    """A collection searched with an effort that changes."""
+
+    def __init__(self, index: MilvusIndex) -> None:
+        self.index = index
+
+    def put(self, effort: int) -> None:
+        self.index = self.index.with_effort(effort)
+
+    def search(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> tuple[np.ndarray, np.ndarray]:
+        found = self.index.search(queries, k)
+        return found.similarity, found.rows
+
+
+def tuned_effort(index: MilvusIndex, attempt: Trial, recall: float) -> int:
+    """Return the least effort with which a collection reaches the recall asked for; a warning says where none does."""
+    probe, name = _Probe(index), EFFORTS[index.kind]
+    most = min(lists(len(index)), MOST_LISTS) if name == "nprobe" else MOST_CANDIDATES
+    reached = _least(probe.put, attempt, probe, 1 if name == "nprobe" else attempt.k, most, recall)
+    _said(index, name, probe.index.effort, reached, recall)
+    return probe.index.effort
 
 
 def _tuned_codes(coded: Any, attempt: Trial, config: IndexConfig) -> Any:

@@ -1,6 +1,7 @@
 """Conditions on the spots that may answer: `patient != 'P3' and organ in ['liver', 'lung']`, read without running code."""
 
 import ast
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -22,6 +23,7 @@ COMPARISONS: Mapping[type[ast.cmpop], Callable[[pd.Series, Any], pd.Series]] = {
     ast.NotIn: lambda column, value: ~column.isin(value),
 }
 """What a column may be compared by."""
+SIGNS: Mapping[type[ast.cmpop], str] = dict(zip(COMPARISONS, ("==", "!=", "<", "<=", ">", ">=", "in", "not in"), strict=True))
 EXPECTED = "expected comparisons of a column with a value, joined by and, or, not: \"patient != 'P3' and organ == 'liver'\""
 
 
@@ -54,7 +56,19 @@ def select(condition: str, spots: pd.DataFrame) -> Where:
     rows = np.flatnonzero(_Reader(condition, spots).mask(tree)).astype(np.int64)
     if not len(rows):
         raise ConfigError(f"--where {condition!r}: none of the {len(spots)} reference spots meets it; {_values(tree, spots)}")
-    return Where(ast.unparse(tree), rows)
+    return Where(_text(tree), rows)
+
+
+def _text(node: ast.expr) -> str:
+    """Return a condition that was read, with every parenthesis: databases rank `not` otherwise than Python."""
+    match node:
+        case ast.BoolOp(op=op, values=parts):
+            return f" {'and' if isinstance(op, ast.And) else 'or'} ".join(f"({_text(part)})" for part in parts)
+        case ast.UnaryOp(operand=part):
+            return f"not ({_text(part)})"
+        case ast.Compare(left=ast.Name(id=name), ops=[way], comparators=[right]):
+            return f"{name} {SIGNS[type(way)]} {json.dumps(ast.literal_eval(right), ensure_ascii=False)}"
+    raise AssertionError(ast.dump(node))
 
 
 @final

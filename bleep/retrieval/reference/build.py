@@ -43,12 +43,13 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
     kind, why = config.kind, f"index.kind is {config.kind}"
     if kind == "auto":
         kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
-    queries = _queries(run, sections)
+    manifest, queries = identity(run), _queries(run, sections)
     # An index that is tuned to a recall is measured on other queries than it was tuned on.
     asked = queries[::2] if len(queries) > 1 else None
-    index = build_index(vectors, config.model_copy(update={"kind": kind}), run.config.seed, queries=asked)
+    chosen = config.model_copy(update={"kind": kind})
+    index = build_index(vectors, chosen, run.config.seed, queries=asked, spots=held.spots, run=manifest["weights"])
     queries = np.ascontiguousarray(queries[1::2])
-    manifest = identity(run) | {
+    manifest |= {
         "version": run.facts.version,
         "kind": index.kind,
         "why": why,
@@ -63,6 +64,8 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
         "sections": [noted(section, "training") for section in sections],
         "genes": list(run.panel.genes),
     }
+    if config.store == "milvus":
+        manifest["store"] = f"milvus, {config.uri}"
     return Reference(index, vectors, held.expression, held.spots, queries, manifest)
 
 

@@ -240,7 +240,9 @@ class Reference:
             raise MismatchError(f"the index already holds other spots of a section {min(known)}; give the new one another name")
         expression = SplicedExpression((self.expression, held.expression), (np.arange(len(self)), np.arange(len(held.spots))))
         vectors, spots = np.concatenate([self.vectors, held.vectors]), pd.concat([self.spots, held.spots])
-        return self._changed(self.index.add(held.vectors), vectors, expression, spots, [*self.manifest["sections"], *entries])
+        return self._changed(
+            self.index.add(held.vectors, held.spots), vectors, expression, spots, [*self.manifest["sections"], *entries]
+        )
 
     def _changed(
         self,
@@ -262,24 +264,28 @@ class Reference:
         return Reference(index, vectors, expression, spots, self.queries, {**self.manifest, **facts})
 
     def _write(self, folder: Path) -> None:
-        storage.write(
+        tree = storage.write(
             folder,
             self.manifest,
             (
-                lambda place, suffix: self.index.save(place / f"index{suffix}.faiss"),
+                lambda place, suffix: self.index.save(place / f"index{suffix}{self.index.suffix}"),
                 lambda place, suffix: np.save(place / f"vectors{suffix}.npy", self.vectors),
                 lambda place, suffix: np.save(place / f"queries{suffix}.npy", self.queries),
                 lambda place, suffix: write_expression(self.expression, place, f"expression{suffix}"),
                 lambda place, suffix: self.spots.to_parquet(place / f"spots{suffix}.parquet"),
             ),
         )
+        self.index.settle(folder / f"{storage.stem(tree, 'index')}{self.index.suffix}")
 
     @classmethod
     def _open(cls, folder: Path, tree: dict[str, Any]) -> "Reference":
         if "format" not in tree:
             return cls(**open_first(folder, tree))
         gpu, gpus = tree.get("gpu", "auto"), tree.get("gpus", "replicas")
-        index = load_index(folder / f"{storage.stem(tree, 'index')}.faiss", gpu=gpu, gpus=gpus)
+        files = (folder / f"{storage.stem(tree, 'index')}{suffix}" for suffix in (".json", ".faiss"))
+        index = load_index(
+            next((file for file in files if file.name in tree["files"]), folder / "index.faiss"), gpu=gpu, gpus=gpus
+        )
         vectors, queries = (
             mapped(folder / f"{storage.stem(tree, what)}.npy", ("float32",), 2) for what in ("vectors", "queries")
         )

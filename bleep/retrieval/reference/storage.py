@@ -30,7 +30,7 @@ FORMAT = 2
 KEPT = ("format", "generation", "files", "digest")
 """What the manifest says of the folder, beside what it says of the reference."""
 OURS = re.compile(
-    r"(index(-(?P<index>\d+))?\.faiss|(vectors|queries)(-(?P<rows>\d+))?\.npy"
+    r"(index(-(?P<index>\d+))?\.(faiss|json)|(vectors|queries)(-(?P<rows>\d+))?\.npy"
     r"|expression(-(?P<values>\d+))?(\.(data|indices|indptr))?\.npy|spots(-(?P<spots>\d+))?\.(parquet|h5ad)"
     r"|\.(index|manifest).*\.part\..*)"
 )
@@ -69,8 +69,8 @@ def locked(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def write(folder: Path, manifest: Mapping[str, Any], writers: Sequence[Writer]) -> None:
-    """Write the next generation of a locked folder, whole or not at all.
+def write(folder: Path, manifest: Mapping[str, Any], writers: Sequence[Writer]) -> dict[str, Any]:
+    """Write the next generation of a locked folder, whole or not at all, and return its manifest.
 
     Raises:
         DataError: there is no room.
@@ -93,6 +93,7 @@ def write(folder: Path, manifest: Mapping[str, Any], writers: Sequence[Writer]) 
             ) from None
         raise
     _cleaned(folder)
+    return tree
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

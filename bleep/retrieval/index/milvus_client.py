@@ -1,0 +1,143 @@
+"""Talking to Milvus: one connection a process and place, calls tried again, and what went wrong in a sentence."""
+
+import functools
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, final
+from urllib.parse import urlsplit
+
+from bleep.errors import ConfigError, DataError
+
+TOKEN, DATABASE = "MILVUS_TOKEN", "MILVUS_DB"
+"""Variables of the environment that hold what is never written into a run."""
+OLDEST = (2, 3)
+"""Version of the server that knows all that is asked of it."""
+SECONDS = 120.0
+"""How long one call may take, but for those that build."""
+BUILD = 24 * 3600.0
+"""How long a server may take to build an index, in seconds."""
+PAUSES = (0.2, 1.0, 4.0)
+"""Seconds waited before a call is tried again."""
+MESSAGE = 2**24
+"""Bytes of vectors sent, or of results asked for, in one call; servers take 64 MB and more."""
+PASSING = re.compile(
+    r"unavailable|timed? ?out|deadline|retry|connect|not ready|recovering|rate limit|no available|channel|not loaded"
+    r"|open local",
+    re.I,
+)
+"""What a server says when the same call may succeed a little later."""
+
+Result = TypeVar("Result")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Milvus server, or a file of Milvus Lite, with calls that are tried again and fail in a sentence."""
+
+    uri: str
+    """Where it is."""
+
+    def call(self, name: str, /, *given: Any, seconds: float = SECONDS, **more: Any) -> Any:
+        """Call a method of pymilvus's client.
+
+        Raises:
+            DataError: the server is gone, or refuses.
+
+        """
+        return retried(lambda: getattr(_client(self.uri), name)(*given, timeout=seconds, **more), self.uri)
+
+    def check(self) -> str:
+        """Return the server's version.
+
+        Raises:
+            ConfigError: pymilvus is not installed, or the place is written in another way.
+            DataError: no server answers, or it is too old.
+
+        """
+        version = str(retried(lambda: _client(self.uri).get_server_version(), self.uri))
+        found = re.search(r"(\d+)\.(\d+)", version)
+        if not self.is_file and found and tuple(map(int, found.groups())) < OLDEST:
+            raise DataError(f"{self.uri}: is a Milvus server of version {version}; expected {OLDEST[0]}.{OLDEST[1]} or later")
+        return version
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of Milvus Lite."""
+        return "://" not in self.uri
+
+    def collections(self, prefix: str) -> Iterator[str]:
+        """Yield the names of collections that begin so."""
+        yield from (name for name in self.call("list_collections") if name.startswith(prefix))
+
+
+def open_server(uri: str) -> Server:
+    """Return the server at a place, which answers and is of a version that is known.
+
+    Raises:
+        ConfigError: `uri` is none, or pymilvus or Milvus Lite is not installed.
+        DataError: no server answers, or it is too old.
+
+    """
+    parts = urlsplit(uri)
+    if "@" in parts.netloc:
+        raise ConfigError(f"index.uri: holds a name or a password, which would be written into the run; set {TOKEN} instead")
+    if not (parts.scheme in ("http", "https", "tcp") and parts.netloc) and not uri.endswith(".db"):
+        raise ConfigError(f"index.uri: found {uri!r}; expected http://HOST:19530, or a file ending in .db for Milvus Lite")
+    server = Server(uri if "://" in uri else str(Path(uri).absolute()))
+    server.check()
+    return server
+
+
+def retried(call: Callable[[], Result], uri: str) -> Result:
+    """Return what a call returns, tried again after a pause where the fault may pass.
+
+    Raises:
+        DataError: the fault did not pass, or is none that could.
+
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return call()
+        except (ConfigError, DataError):
+            raise
+        except Exception as error:  # pymilvus raises its own, gRPC's and, of Milvus Lite, anything
+            said = " ".join(str(getattr(error, "message", "") or error).split())[:200]
+            if not PASSING.search(said):
+                raise DataError(f"{uri}: Milvus refuses: {said}") from None
+            if pause is None:
+                way_out = "close the process that uses it" if "://" not in uri else "start it, or name another by index.uri"
+                raise DataError(f"{uri}: no Milvus answers there ({said}); {way_out}") from None
+            time.sleep(pause)
+    raise AssertionError
+
+
+@functools.lru_cache(maxsize=8)
+def _connected(uri: str, token: str, database: str) -> Any:
+    try:
+        from pymilvus import MilvusClient
+    except ImportError:
+        raise ConfigError("index.store is milvus, and pymilvus is not installed: pip install 'bleep-st[milvus]'") from None
+    # It tells of each fault with a traceback; faults are told in a sentence here.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    if "://" not in uri:
+        # Its server, in this process, tells of each call that it does not know.
+        logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
+        try:
+            import milvus_lite  # noqa: F401
+        except ImportError:
+            raise ConfigError(
+                f"{uri}: is a file of Milvus Lite, which is not installed: pip install --no-deps milvus-lite "
+                "(its faiss-cpu would take the place of faiss-gpu)"
+            ) from None
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    return MilvusClient(uri, token=token, db_name=database, timeout=10)
+
+
+def _client(uri: str) -> Any:
+    return _connected(uri, os.environ.get(TOKEN, ""), os.environ.get(DATABASE, ""))
