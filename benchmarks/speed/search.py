@@ -23,8 +23,7 @@ import torch
 
 from bleep.config import IndexConfig
 from bleep.files import write_json, write_text
-from bleep.retrieval.index import FlatIndex, build_index, facts
-from bleep.retrieval.index import tuning as measure
+from bleep.retrieval.index import FlatIndex, build_index, facts, measure
 from bleep.retrieval.index.flat import QUERIES, ROWS
 
 DIM, ASKED, K, GROUPS, INNER, MAPS = 256, 2000, 50, 200, 16, 8
