@@ -26,7 +26,9 @@ from bleep.retrieval.index.milvus_client import BUILD, MESSAGE, Server, open_ser
 from bleep.retrieval.index.where import Where
 
 MOST = 16384
-"""Neighbours of a query, queries of a call and rows of a page that a server answers at most."""
+"""Neighbours of a query and rows of a page that a server answers at most."""
+QUERIES = 512
+"""Queries of one call: an exact search through millions must end before its call does."""
 SPARE = 32
 """Neighbours asked for beyond k, so that of equal ones the lower row comes first."""
 PREFIX = "bleep_"
@@ -193,7 +195,7 @@ class MilvusIndex:
         if k > MOST:
             raise ConfigError(f"{k} neighbours were asked for; Milvus answers {MOST} a query at most: ask for fewer by --k")
         asked = min(k + SPARE, answering, MOST)
-        step = max(1, min(MOST, MESSAGE // (4 * self.dim), MESSAGE // (16 * asked)))
+        step = max(1, min(QUERIES, MESSAGE // (4 * self.dim), MESSAGE // (16 * asked)))
         similarity, rows = np.empty((len(queries), asked), np.float32), np.empty((len(queries), asked), np.int64)
         for at in range(0, len(queries), step):
             part = np.ascontiguousarray(queries[at : at + step])
