@@ -216,6 +216,18 @@ class Tiles:
         """Return one row a tile: see `Section.frame`."""
         return pd.concat([section.frame() for section in self.sections])
 
+    def facts(self) -> dict[str, Any]:
+        """Return how the tiles were cut, in plain values: what a reader of a prediction needs to draw them."""
+        sections = self.whole or self.sections
+        return {
+            "tile_pixels": self.spec.pixels,
+            "tile_microns": list(self.spec.microns),
+            "tile_padding": self.spec.padding,
+            "sections": [section.name for section in sections],
+            "mpp": [section.mpp for section in sections],
+            "ready_cut": [isinstance(section.slide, MosaicSlide) for section in sections],
+        }
+
     def alone(self) -> tuple["Tiles", ...]:
         """Return the tiles of each section by themselves."""
         return tuple(

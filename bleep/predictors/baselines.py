@@ -174,7 +174,7 @@ def _groups(tiles: Tiles) -> Int[np.ndarray, " spots"]:
 
 
 def _prediction(run: Run, tiles: Tiles, expression: Float32[np.ndarray, "tiles genes"], name: str) -> Prediction:
-    return Prediction(expression, tiles.frame(), run.panel.genes, run.panel.words(), name)
+    return Prediction(expression, tiles.frame(), run.panel.genes, run.panel.words(), name, facts=tiles.facts())
 
 
 @final
@@ -192,5 +192,10 @@ class RegressionPredictor:
         check_tiles(self.run, tiles)
         scaled = through_head(self.run, tile_features(self.run, tiles))
         return Prediction(
-            self.run.panel.unscaled(scaled), tiles.frame(), self.run.panel.genes, self.run.panel.words(), self.name
+            self.run.panel.unscaled(scaled),
+            tiles.frame(),
+            self.run.panel.genes,
+            self.run.panel.words(),
+            self.name,
+            facts=tiles.facts(),
         )

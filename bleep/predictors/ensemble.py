@@ -96,4 +96,4 @@ def joined(predictions: Sequence[Prediction], weights: Sequence[float], name: st
     stacked = np.stack([prediction.expression.astype(np.float64) for prediction in predictions])
     mean = np.tensordot(np.asarray(weights), stacked, axes=1).astype(np.float32)
     spots = first.spots[["section", "spot", "patient", "x", "y"]]
-    return Prediction(mean, spots, first.genes, first.scale, name)
+    return Prediction(mean, spots, first.genes, first.scale, name, facts=first.facts)

@@ -61,6 +61,7 @@ class RetrievalPredictor:
             spread=spread,
             neighbors=neighbors,
             weights=weights,
+            facts=tiles.facts(),
         )
 
 

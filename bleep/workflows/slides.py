@@ -12,7 +12,7 @@ import pandas as pd
 from bleep.data import tissue_mask as masks
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide
+from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import check_writable
@@ -114,13 +114,7 @@ def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
 
 def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
     """Return how tiles were cut, and by what they are predicted; of an ensemble, by its first run."""
-    return {
-        "tile_pixels": tiles.spec.pixels,
-        "tile_microns": list(tiles.spec.microns),
-        "tile_padding": tiles.spec.padding,
-        "sections": [section.name for section in tiles.sections],
-        "mpp": [section.mpp for section in tiles.sections],
-        "ready_cut": [isinstance(section.slide, MosaicSlide) for section in tiles.sections],
+    return tiles.facts() | {
         "run": {
             "name": run.config.out.name,
             "weights": run.weights_digest(),

@@ -126,3 +126,15 @@ def test_loading_reads_nothing_before_it_is_asked(trained: dict[str, Path], coun
     assert len(repr(experiment)) < 200
     with pytest.raises(bleep.DataError, match="no such folder"):
         bleep.load("nowhere")
+
+
+def test_what_a_predictor_returns_in_python_can_be_exported(trained: dict[str, Path], tmp_path: Path) -> None:
+    """The file that `to_anndata` of any predictor writes is one that `bleep export` takes."""
+    experiment = bleep.load(trained["contrastive"], device="cpu")
+    tiles = experiment.tiles(experiment.split.test[:1])
+    retrieval = bleep.RetrievalPredictor(experiment.run, experiment.reference, k=5)
+    retrieval.predict(tiles).to_anndata().write_h5ad(tmp_path / "test.h5ad")
+    gene = experiment.run.panel.genes[0]
+    argv = ["export", tmp_path / "test.h5ad", "--geojson", tmp_path / "test.geojson", "--genes", gene]
+    assert app.main([str(word) for word in argv]) == 0
+    assert (tmp_path / "test.geojson").stat().st_size > 1000
