@@ -36,12 +36,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         prepare(work, versions["before"], arguments.root.resolve(), arguments.weights.resolve())
+        section = str(arguments.root.resolve() / "C2")
         commands = {
             "evaluate --report --figures": lambda out: [
-                "evaluate", "--run", "contrastive", "regression", "--out", out, "--report", f"{out}/page.html", "--figures", f"{out}/f",
+                *("evaluate", "--run", "contrastive", "regression", "--out", out),
+                *("--report", f"{out}/page.html", "--figures", f"{out}/f"),
             ],
-            "query": lambda out: ["query", "--images", str(arguments.root.resolve() / "C2"), "--run", "contrastive", "--out", f"{out}/p.h5ad"],
-        }  # fmt: skip
+            "query": lambda out: ["query", "--images", section, "--run", "contrastive", "--out", f"{out}/p.h5ad"],
+        }
         seconds = {name: {version: [] for version in versions} for name in commands}
         for name, command in commands.items():
             for number in range(arguments.times + 1):
