@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from bleep.cli import contest_flags, explain_flags, look_flags
+from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
 from bleep.cli.runs import add_run, named_run
 from bleep.config import ABSTAIN, WeightsName
 from bleep.errors import ConfigError
@@ -53,6 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--where", default=None, metavar="CONDITION",
         help="reference spots that may answer, by the columns `bleep index info` names: \"patient != 'P3'\"",
     )  # fmt: skip
+    archive_flags.add(parser)
     contest_flags.add_sample(parser)
     explain_flags.add(parser)
     look_flags.add_report(parser)
@@ -62,10 +63,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _query(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
+    archive_flags.check(arguments)
     _check(arguments)
     explain_flags.check(arguments)
     look_flags.check(arguments)
     folder = named_run(arguments.run)
+    if arguments.engine is not None:
+        return archive_flags.predict(arguments, folder)
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
@@ -125,7 +129,7 @@ def _open(arguments: argparse.Namespace, run: "Run") -> "Tiles":
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.out.suffix not in SUFFIXES:
+    if arguments.out.suffix not in SUFFIXES and arguments.engine is None:
         raise ConfigError(f"--out {arguments.out}: expected a name ending in {', '.join(SUFFIXES)}")
     for name in NUMBERS:
         value = getattr(arguments, name)

@@ -35,7 +35,7 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 
     The mask used is kept as `counts.uns["mask"]`; `counts.obs` holds grid_x, grid_y and the share of tissue of each tile.
     """
-    paths = _slides(data)
+    paths = slide_files(data.root)
     names = chosen_names(list(paths), data)
     if data.mask is not None and data.mask.is_file() and len(names) > 1:
         raise DataError(f"{data.mask}: is one mask for {len(names)} slides; give a folder with a NAME.png for each of them")
@@ -50,6 +50,27 @@ def read(data: DataConfig) -> tuple[Section, ...]:
     return sections
 
 
+def slide_files(root: Path) -> dict[str, Path]:
+    """Return the slide files of a folder, or the one file named, by the name of the section of each.
+
+    Raises:
+        DataError: there is none, or two would have one name.
+
+    """
+    inside = root.iterdir() if root.is_dir() else (root,)
+    found = [path for path in sorted(inside) if not path.name.startswith(".") and path.is_file()]
+    slides = [path for path in found if path == root or path.suffix.lower() in SUFFIXES]
+    if not slides:
+        raise DataError(f"{root}: holds no slide; expected files ending in {', '.join(SUFFIXES)}")
+    paths: dict[str, Path] = {}
+    for path in slides:
+        name = path.stem.removesuffix(".ome")
+        if name in paths:
+            raise DataError(f"{root}: {paths[name].name} and {path.name} would both be section {name!r}; rename one")
+        paths[name] = path
+    return paths
+
+
 def has_slides(place: Path) -> bool:
     """Return whether a place is a slide or lone picture, or a folder of slides: of scanners' files, or of large pictures."""
     if place.is_file():
@@ -60,21 +81,6 @@ def has_slides(place: Path) -> bool:
     with contextlib.suppress(DataError):
         return bool(found) and max(open_slide(found[0]).size) > LARGE
     return False
-
-
-def _slides(data: DataConfig) -> dict[str, Path]:
-    inside = data.root.iterdir() if data.root.is_dir() else (data.root,)
-    found = [path for path in sorted(inside) if not path.name.startswith(".") and path.is_file()]
-    slides = [path for path in found if path == data.root or path.suffix.lower() in SUFFIXES]
-    if not slides:
-        raise DataError(f"{data.root}: holds no slide; expected files ending in {', '.join(SUFFIXES)}")
-    paths: dict[str, Path] = {}
-    for path in slides:
-        name = path.stem.removesuffix(".ome")
-        if name in paths:
-            raise DataError(f"{data.root}: {paths[name].name} and {path.name} would both be section {name!r}; rename one")
-        paths[name] = path
-    return paths
 
 
 def _read_one(name: str, path: Path, data: DataConfig) -> Section:

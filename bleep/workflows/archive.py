@@ -1,0 +1,221 @@
+"""An archive of slides: a file for each, a ledger of what is done, and a slide that fails never stops the rest."""
+
+import glob
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from tqdm import tqdm
+
+from bleep import runs
+from bleep.config import WeightsName
+from bleep.data.readers.wsi import slide_files
+from bleep.errors import BleepError, DataError, MismatchError
+from bleep.files import check_writable, read_json
+from bleep.predictors.calibration import FACTS, FOLDER
+from bleep.predictors.io import DtypeName
+from bleep.retrieval.reference.storage import MANIFEST
+from bleep.workflows.ensemble import fitted, is_ensemble
+from bleep.workflows.experiment import Experiment, PredictorName
+from bleep.workflows.slides import open_slides
+from bleep.workflows.stream import Output, Query, write_query
+
+LEDGER = "ledger.jsonl"
+"""Beside the predictions: a line for each slide done."""
+DECIDING = (runs.MODEL, "config.yaml", "panel.json", runs.ENSEMBLE, f"{runs.REFERENCE}/{MANIFEST}", f"{FOLDER}/{FACTS}")
+"""Files of a run that decide what it predicts."""
+PIECE = 2**20
+"""Bytes at the beginning of a slide's file that, with its size, tell it from another."""
+
+log = logging.getLogger(__name__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked of every slide of an archive."""
+
+    run: Path
+    """Folder of the run."""
+    out: Path
+    """Folder of the predictions."""
+    suffix: str = ".h5ad"
+    """Form of each."""
+    genes: tuple[str, ...] = ()
+    dtype: DtypeName = "float32"
+    predictor: PredictorName | None = None
+    k: int | None = None
+    weights: WeightsName | None = None
+    abstain: float | None = None
+    where: str | None = None
+    slide: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `open_slides`: mpp, step, mask, pixel_limit."""
+
+    def digest(self) -> str:
+        """Return a sha256 of what decides the predictions: the run, its reference and calibration, and what is asked."""
+        joined = hashlib.sha256()
+        folders = [self.run]
+        if is_ensemble(self.run):
+            named = read_json(self.run / runs.ENSEMBLE, "the runs of an ensemble")["members"]
+            folders += [self.run / str(member["run"]) for member in named]
+        for path in (folder / name for folder in folders for name in DECIDING):
+            joined.update(path.read_bytes() if path.is_file() else b"-")
+        asked = {name: value for name, value in asdict(self).items() if name not in ("run", "out")}
+        joined.update(json.dumps(asked, sort_keys=True, default=str).encode())
+        return joined.hexdigest()
+
+    def place(self, name: str) -> Path:
+        """Return where the prediction of a slide goes."""
+        return self.out / f"{name}{self.suffix}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a slide."""
+
+    name: str
+    tiles: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+    """The sentence that says why there is no prediction."""
+
+
+Engine = Callable[[Job, Mapping[str, Path]], Iterator[Outcome]]
+"""Predicts slides, by name, in any order."""
+
+
+@final
+class Worker:
+    """A run opened once, for slide after slide."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the run and what it predicts by.
+
+        Raises:
+            BleepError: as `Experiment.select`.
+
+        """
+        experiment = Experiment(job.run, where=job.where)
+        self._job, self._run = job, experiment.run
+        self._predictor = experiment.select(job.predictor, job.k, job.weights, job.abstain)
+        self._reference = experiment.reference
+
+    def predict(self, name: str, path: Path) -> Outcome:
+        """Predict a slide and write it, whole or not at all."""
+        began = time.perf_counter()
+        try:
+            tiles = open_slides((path,), self._run, **self._job.slide)
+            asked = {key: getattr(self._job, key) for key in ("k", "weights", "abstain", "where")}
+            query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
+            write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype))
+        except BleepError as error:
+            return Outcome(name, failure=str(error))
+        except Exception as error:  # whatever a slide does, the others must go on
+            log.debug("slide %s", name, exc_info=True)
+            return Outcome(name, failure=f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Outcome(name, len(tiles), time.perf_counter() - began)
+
+
+def here(job: Job, slides: Mapping[str, Path]) -> Iterator[Outcome]:
+    """Predict slides one after another in this process."""
+    worker = Worker(job)
+    for name, path in slides.items():
+        yield worker.predict(name, path)
+
+
+def find_slides(patterns: Sequence[Path]) -> dict[str, Path]:
+    """Return the slide files that paths, folders and patterns such as `archive/*.svs` name, by their sections' names.
+
+    Raises:
+        DataError: a pattern matches nothing, a place holds no slide, or two slides have one name.
+
+    """
+    found: dict[str, Path] = {}
+    for pattern in patterns:
+        places = [pattern] if pattern.exists() else [Path(place) for place in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207 its root is not known
+        if not places:
+            raise DataError(
+                f"{pattern}: matches no file; expected slides, folders of them or a pattern such as 'archive/*.svs'"
+            )
+        for place in places:
+            for name, path in slide_files(place).items():
+                if found.setdefault(name, path) != path:
+                    raise DataError(f"{found[name]} and {path} would both be written as {name!r}; rename one")
+    return {name: path.absolute() for name, path in found.items()}
+
+
+def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tuple[list[Outcome], int]:
+    """Predict the slides that the ledger does not name; return what became of each, and how many were done before.
+
+    Raises:
+        DataError: the folder cannot be written to, or its ledger is damaged.
+        MismatchError: the folder holds predictions by another run, reference or question.
+
+    """
+    check_writable(job.out / LEDGER)
+    digest, outcomes = job.digest(), []
+    done = _read(job.out / LEDGER, digest)
+    marks = {name: _mark(path) for name, path in slides.items()}
+    waiting = {name: path for name, path in slides.items() if done.get(name) != marks[name] or not job.place(name).exists()}
+    job.out.mkdir(parents=True, exist_ok=True)
+    for name in waiting:
+        _clean(job.place(name))
+    with (
+        (job.out / LEDGER).open("a", encoding="utf-8") as ledger,
+        tqdm(total=len(slides), initial=len(slides) - len(waiting), desc="slides", unit="slide") as bar,
+    ):
+        for outcome in engine(job, waiting) if waiting else ():
+            outcomes.append(outcome)
+            if not outcome.failure:
+                facts = {"slide": outcome.name, "mark": marks[outcome.name], "job": digest, "tiles": outcome.tiles}
+                ledger.write(json.dumps({**facts, "seconds": round(outcome.seconds, 3)}) + "\n")
+                ledger.flush()
+                os.fsync(ledger.fileno())
+            bar.update()
+            bar.set_postfix(failed=sum(bool(each.failure) for each in outcomes), refresh=False)
+    return outcomes, len(slides) - len(waiting)
+
+
+def _read(path: Path, digest: str) -> dict[str, str]:
+    """Return the marks of the slides that are done; a last line cut short by a death is none."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    done: dict[str, str] = {}
+    for number, line in enumerate(lines):
+        try:
+            entry = json.loads(line)
+            job, name, mark = str(entry["job"]), str(entry["slide"]), str(entry["mark"])
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines) - 1:
+                path.write_text("".join(f"{whole}\n" for whole in lines[:-1]), encoding="utf-8")
+                break
+            raise DataError(f"{path}: line {number + 1} is damaged; remove it, and its slide is predicted again") from None
+        if job != digest:
+            raise MismatchError(
+                f"{path}: is of predictions by another run, index or question than this one; choose another --out, or remove "
+                "the folder"
+            )
+        done[name] = mark
+    return done
+
+
+def _mark(path: Path) -> str:
+    """Return what tells a slide from another of the same name."""
+    with path.open("rb") as file:
+        return hashlib.sha256(f"{path.stat().st_size} ".encode() + file.read(PIECE)).hexdigest()
+
+
+def _clean(path: Path) -> None:
+    """Remove what a killed worker left of a slide."""
+    for left in (
+        *path.parent.glob(f".{glob.escape(path.name)}.*"),
+        *path.parent.glob(f".{glob.escape(path.stem)}.neighbours.*"),
+    ):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)

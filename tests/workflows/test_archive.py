@@ -1,0 +1,180 @@
+"""An archive of slides: whole files, a ledger, failures that stop nothing; and Ray, which gives the same bytes."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from bleep.cli.app import main
+from bleep.data.slides import ArraySlide
+from bleep.data.toy import toy_section
+from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.workflows.archive import LEDGER, Job, Outcome, find_slides, here, predict_archive
+from bleep.workflows.ray_engine import Cluster
+
+SLIDE = {"mpp": 1.0, "step": None, "mask": None, "pixel_limit": None}
+NAMES = ("a", "b", "c", "d")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four toy slides on glass, and one that is damaged."""
+    root = tmp_path_factory.mktemp("archive")
+    for seed, name in enumerate(NAMES):
+        slide = toy_section(name, "donor9", 70 + seed, side=320).slide
+        assert isinstance(slide, ArraySlide)
+        Image.fromarray(np.pad(slide.pixels, ((60, 60), (60, 60), (0, 0)), constant_values=240)).save(root / f"{name}.png")
+    (root / "broken.png").write_bytes((root / "a.png").read_bytes()[:3000])
+    return root
+
+
+@pytest.fixture(scope="module")
+def slides(archive: Path) -> dict[str, Path]:
+    return {name: archive / f"{name}.png" for name in NAMES}
+
+
+@pytest.fixture
+def job(trained: dict[str, Path], tmp_path: Path) -> Job:
+    return Job(trained["contrastive"], tmp_path / "out", ".csv", slide=SLIDE)
+
+
+def written(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.name != LEDGER}
+
+
+def test_each_slide_is_what_a_query_of_it_alone_writes(job: Job, slides: dict[str, Path], tmp_path: Path) -> None:
+    outcomes, before = predict_archive(job, slides, here)
+    assert ([each.name for each in outcomes], before) == (list(NAMES), 0)
+    for name, path in slides.items():
+        alone = tmp_path / "alone" / f"{name}.csv"
+        assert main(["query", "--slides", str(path), "--mpp", "1", "--run", str(job.run), "--out", str(alone)]) == 0
+    assert written(job.out) == written(tmp_path / "alone")
+
+
+def test_a_second_call_goes_on_where_the_first_was_stopped(job: Job, slides: dict[str, Path]) -> None:
+    def dying(job: Job, waiting: Mapping[str, Path]) -> Iterator[Outcome]:
+        for number, outcome in enumerate(here(job, waiting)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield outcome
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_archive(job, slides, dying)
+    with (job.out / LEDGER).open("a") as ledger:
+        ledger.write('{"slide": "c", "ma')  # cut short by the death
+    (job.out / ".c.csv.123.part.csv").write_text("half")
+    outcomes, before = predict_archive(job, slides, here)
+    assert ([each.name for each in outcomes], before) == (["c", "d"], 2)
+    assert not list(job.out.glob(".*"))
+    assert predict_archive(job, slides, here) == ([], 4)
+    job.place("b").unlink()
+    assert [each.name for each in predict_archive(job, slides, here)[0]] == ["b"]
+
+
+def test_a_slide_that_has_changed_is_predicted_again(job: Job, slides: dict[str, Path], tmp_path: Path) -> None:
+    own = {"a": shutil.copy(slides["a"], tmp_path / "a.png")}
+    predict_archive(job, own, here)
+    shutil.copy(slides["b"], own["a"])
+    assert len(predict_archive(job, own, here)[0]) == 1
+
+
+def test_another_question_does_not_go_on_with_the_folder(job: Job, slides: dict[str, Path]) -> None:
+    predict_archive(job, {"a": slides["a"]}, here)
+    with pytest.raises(MismatchError, match="by another run, index or question"):
+        predict_archive(replace(job, where="section != 'toy1'"), slides, here)
+    (job.out / LEDGER).write_text("nonsense\n" + (job.out / LEDGER).read_text())
+    with pytest.raises(DataError, match="line 1 is damaged"):
+        predict_archive(job, slides, here)
+
+
+def test_a_slide_that_fails_is_told_at_the_end_and_stops_nothing(
+    trained: dict[str, Path], archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "query",
+        "--slides",
+        str(archive / "*.png"),
+        "--mpp",
+        "1",
+        "--run",
+        str(trained["contrastive"]),
+        "--engine",
+        "here",
+    ]
+    assert main([*words, "--out", str(tmp_path / "out"), "--form", ".parquet"]) == 3
+    said = capsys.readouterr()
+    assert "slide broken:" in said.err
+    assert "4 slides predicted" in said.out
+    assert "1 failed" in said.out
+    assert {path.name for path in (tmp_path / "out").glob("*.parquet")} == {
+        f"{name}{end}" for name in NAMES for end in (".parquet", ".neighbours.parquet")
+    }
+    assert main([*words[:3], *words[3:], "--out", str(tmp_path / "out"), "--form", ".parquet"]) == 3
+    assert "0 slides predicted (0 tiles), 4 done before, 1 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--engine", "ray", "--images", "x"], "is for whole slides"),
+        (["--engine", "here", "--slides", "x", "--out", "out.csv"], "expected a folder"),
+        (["--engine", "here", "--slides", "x", "--resume"], "--resume: is for one prediction"),
+        (["--engine", "ray", "--slides", "x", "--workers", "0"], "--workers 0: expected 1 or more"),
+        (["--slides", "x", "--workers", "2"], "belong to --engine ray"),
+        (["--engine", "here", "--slides", "nothing/*.svs"], "matches no file"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(
+    words: list[str], said: str, trained: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["query", "--run", str(trained["contrastive"]), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_two_slides_of_one_name_are_refused(archive: Path, tmp_path: Path) -> None:
+    shutil.copy(archive / "a.png", tmp_path / "a.png")
+    with pytest.raises(DataError, match="would both be written as 'a'"):
+        find_slides([archive / "a.png", tmp_path])
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes_and_a_killed_worker_costs_at_most_its_slide(
+    job: Job, slides: dict[str, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'bleep-st[ray]'")
+    alone = replace(job, out=tmp_path / "alone")
+    predict_archive(alone, slides, here)
+    killed: list[int] = []
+
+    def killing(job: Job, waiting: Mapping[str, Path]) -> Iterator[Outcome]:
+        for outcome in Cluster(workers=2)(job, waiting):
+            if not killed:
+                worker = next(each for each in psutil.Process().children(recursive=True) if "_Actor" in each.name())
+                worker.kill()
+                killed.append(worker.pid)
+            yield outcome
+
+    outcomes, _ = predict_archive(job, slides, killing)
+    assert killed
+    assert sorted(each.name for each in outcomes) == list(NAMES)
+    assert not any(each.failure for each in outcomes)
+    assert written(job.out) == written(alone.out)
+    lines = [json.loads(line) for line in (job.out / LEDGER).read_text().splitlines()]
+    assert sorted(line["slide"] for line in lines) == list(NAMES)
+
+
+@pytest.mark.slow
+def test_a_run_that_does_not_open_and_too_little_room_end_in_a_sentence(
+    job: Job, slides: dict[str, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'bleep-st[ray]'")
+    with pytest.raises(ConfigError, match="names a column 'organ'"):
+        predict_archive(replace(job, where="organ == 'x'"), slides, Cluster(workers=1))
+    with pytest.raises(ConfigError, match=r"Ray has .* CPUs"):
+        predict_archive(job, slides, Cluster(workers=1, cpus=1e4))
