@@ -118,6 +118,12 @@ class Prediction:
             raise MismatchError(
                 f"a prediction of shape {self.expression.shape} came with {len(self.spots)} tiles and {len(self.genes)} genes"
             )
+        if self.scale.startswith("log1p"):
+            # A logarithm of 1 + counts is never below 0, so neither a value nor a bound of its interval is.
+            for name in ("expression", "lower", "upper"):
+                values = getattr(self, name)
+                if values is not None and values.size and values.min() < 0:
+                    object.__setattr__(self, name, np.maximum(values, 0))
 
     def rows(self, rows: slice | Int64[np.ndarray, " rows"]) -> "Prediction":
         """Return the prediction of some tiles."""
@@ -179,9 +185,13 @@ class Prediction:
         return data
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a tile: section, spot, x, y, then a column a gene."""
-        values = pd.DataFrame(self.expression, index=self.spots.index, columns=list(self.genes))
-        return pd.concat([self.spots.drop(columns=["patient"]), values], axis=1)
+        """Return one row a tile: section, spot, x, y, then a column a gene.
+
+        A gene that is called like one of the other columns, such as `y`, becomes `y (gene)`.
+        """
+        beside = self.spots.drop(columns=["patient"])
+        genes = [f"{gene} (gene)" if gene in beside.columns else gene for gene in self.genes]
+        return pd.concat([beside, pd.DataFrame(self.expression, index=self.spots.index, columns=genes)], axis=1)
 
 
 @final

@@ -41,7 +41,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 findings, 2 bad input."""
+    """Run one command and return its exit code: 0 done, 1 findings, 2 bad input, 3 done but for some slides."""
     only = next((word for word in argv if not word.startswith("-")), "none")
     parser = build_parser(only)
     arguments = parser.parse_args(argv)

@@ -1,6 +1,7 @@
 """`bleep query`: tiles in, expression out."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -84,7 +85,8 @@ def _query(arguments: argparse.Namespace) -> int:
     run, main = experiment.run, is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
     predictor = experiment.select(arguments.predictor, arguments.k, arguments.weights, arguments.abstain) if main else None
-    tiles = _open(arguments, run)
+    broken: dict[str, str] = {}
+    tiles = _open(arguments, run, broken)
     look_flags.check_size(arguments, tiles)
     submission = contest_flags.submission_of(arguments, run, tiles)
     if predictor is None:
@@ -116,16 +118,18 @@ def _query(arguments: argparse.Namespace) -> int:
     if arguments.save_mask is not None:
         for place in save_masks(tiles, arguments.save_mask):
             print(f"{place}: the mask used; edit it and give it back with --mask")
-    return 0
+    for slide, why in broken.items():
+        print(f"bleep: {slide} was left out: {why.removeprefix(f'{slide}: ')}", file=sys.stderr)
+    return 3 if broken else 0
 
 
-def _open(arguments: argparse.Namespace, run: "Run") -> "Tiles":
+def _open(arguments: argparse.Namespace, run: "Run", broken: dict[str, str]) -> "Tiles":
     from bleep.workflows.query import open_tiles
     from bleep.workflows.slides import open_slides
 
     if arguments.slides is None:
         return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit)
-    return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit)
+    return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit, broken)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -29,14 +29,18 @@ class DataConfig(Settings):
     """For `visium` and `h5ad`: the picture to cut tiles from, seen from a section's folder; none: hires, else lowres."""
     image_scale: Literal["full", "hires", "lowres"] = "full"
     """For `visium` and `h5ad`: at which of Space Ranger's scales `image` is."""
+    layer: str = ""
+    """For `h5ad`, `hest` and `spatialdata`: layer that holds the counts, or `X`; empty: `counts`, else raw or X."""
+    raw: bool = False
+    """For the same: take the values from `raw`, whatever they are."""
     bin: PositiveInt = 16
     """For Visium HD: side of the square bins that are read as spots, in microns."""
     element: str = ""
-    """For `spatialdata`: name of its image; empty: the only one."""
+    """For `spatialdata`: name of its image, `{region}` standing for the region's; empty: the only or the region's own one."""
     table: str = ""
     """For `spatialdata`: name of its table; empty: the only one."""
     system: str = "global"
-    """For `spatialdata`: the coordinate system in which image and spots meet."""
+    """For `spatialdata`: the coordinate system in which image and spots meet; `{region}` stands for the region's name."""
     step: PositiveFloat = 100.0
     """For `wsi`: distance between the centres of neighbouring tiles, in microns."""
     mask: Path | None = None

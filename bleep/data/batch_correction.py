@@ -14,6 +14,7 @@ from scipy import linalg
 
 from bleep.config import BatchName
 from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError, MismatchError
 from bleep.files import write_tensors
 
@@ -115,9 +116,19 @@ def correction(kind: BatchName, values: Values, sections: Sequence[Section]) -> 
             f"panel.batch is {kind}, which corrects between training sections, but {sections[0].name} is the only one; "
             "train on two or more, or set panel.batch to none"
         )
-    batch = np.repeat(np.arange(len(sections)), [len(section) for section in sections])
-    codes, parts = CORRECTIONS[kind](values, batch)
     ids = tuple(name for section in sections for name in section.ids)
+    # Clusters begin at random spots, and sums depend on their order: sections are taken by name, their spots by place.
+    xy = [np.zeros_like(s.xy) if isinstance(s.slide, MosaicSlide) else s.xy for s in sections]
+    places = np.concatenate(xy)
+    names = np.repeat([section.name for section in sections], [len(section) for section in sections])
+    order = np.lexsort((np.array(ids), places[:, 0], places[:, 1], names))
+    named = sorted(range(len(sections)), key=lambda at: sections[at].name)
+    number = np.empty(len(sections), dtype=np.int64)
+    number[named] = np.arange(len(sections))
+    batch = np.repeat(number, [len(section) for section in sections])
+    sorted_codes, parts = CORRECTIONS[kind](values[order], batch[order])
+    codes = np.empty_like(sorted_codes)
+    codes[order] = sorted_codes
     return Correction(kind, ids, codes.astype(np.float32), parts.astype(np.float32))
 
 

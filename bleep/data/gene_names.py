@@ -13,6 +13,7 @@ from bleep.errors import DataError
 ID, SYMBOL = "gene_id", "symbol"
 """Columns of `counts.var` that hold further names of the genes; either may be missing."""
 MISSING, AMBIGUOUS = -1, -2
+_IS_ID = re.compile(r"ENS[A-Z]*\d{5,}")
 _VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")
 
 Names = np.ndarray
@@ -46,20 +47,52 @@ def without_clashes(names: pd.Index, others: Sequence[str]) -> tuple[str, ...]:
 def locate(names: pd.Index, others: Sequence[str], genes: pd.DataFrame) -> Columns:
     """Return the column of each gene among those of a section, given as its `counts.var`; negative: it is not there.
 
-    A gene is sought by its name. Those not found so are sought by either name among the section's ids, its own names and
-    its symbols, in that order, as ids are the surest; among each as they are, and then without the versions of Ensembl
-    ids. The first kind of name under which a gene is found decides. A gene that fits two columns there, or a column that
-    fits two genes, is not guessed at: the gene counts as missing.
+    A gene is sought by its name, but where both sides state an Ensembl id these must agree: one symbol may stand for two
+    genes, and another gene's counts are never taken for it. Those not found so are sought by either name among the
+    section's ids, its own names and its symbols, in that order, as ids are the surest; among each as they are, and then
+    without the versions of Ensembl ids. The first kind of name under which a gene is found decides. A gene that fits two
+    columns there, or a column that fits two genes, is not guessed at: the gene counts as missing.
     """
     columns = genes.index.get_indexer(names).astype(np.int64)
-    if len(genes) == 0 or (columns >= 0).all():
+    if len(genes) == 0:
         return columns
     wanted = (names.to_numpy(object), np.array(others, dtype=object))
+    sought, stated = ids_of(names, others), _ids(genes)
+    columns = _agreeing(columns, sought, stated)
+    if (columns >= 0).all():
+        return columns
     for held in (_column(genes, ID), genes.index.to_numpy(object), _column(genes, SYMBOL)):
         if held is not None:
-            columns = _settled(columns, [_hits(part, held) for part in wanted])
-            columns = _settled(columns, [_hits(_plain(part), _plain(held)) for part in wanted])
+            for form in (lambda found: found, _plain):
+                hits = [_agreeing(_hits(form(part), form(held)), sought, stated) for part in wanted]
+                columns = _settled(columns, hits)
     return columns
+
+
+def ids_of(names: pd.Index, others: Sequence[str]) -> Names:
+    """Return the Ensembl id of each gene, without its version, of its two names; empty where neither is one."""
+    one, other = _only_ids(names.to_numpy(object)), _only_ids(np.array(others, dtype=object))
+    return np.where(other != "", other, one)
+
+
+def _ids(genes: pd.DataFrame) -> Names:
+    """Return the Ensembl id of each gene of a section, without its version; empty where it is not stated."""
+    own, further = _only_ids(genes.index.to_numpy(object)), _column(genes, ID)
+    if further is None:
+        return own
+    told = _only_ids(further)
+    ids: Names = np.where(told != "", told, own)
+    return ids
+
+
+def _only_ids(names: Names) -> Names:
+    return np.array([name if _IS_ID.fullmatch(name) else "" for name in _plain(names)], dtype=object)
+
+
+def _agreeing(columns: Columns, sought: Names, stated: Names) -> Columns:
+    """Give up columns whose stated id is not the one that is sought."""
+    held = np.where(columns >= 0, stated[np.maximum(columns, 0)], "")
+    return np.where((columns >= 0) & (sought != "") & (held != "") & (held != sought), MISSING, columns)
 
 
 def aligned(sections: Sequence[Section]) -> tuple[pd.Index, tuple[str, ...], list[Columns]]:
@@ -71,7 +104,11 @@ def aligned(sections: Sequence[Section]) -> tuple[pd.Index, tuple[str, ...], lis
     """
     for section in sections:
         if section.genes.empty:
-            raise DataError(f"section {section.name}: has no genes, so it cannot be trained on; it can only be queried")
+            why = section.counts.uns.get("bleep", {}).get("nothing")
+            because = f" ({why})" if why else ""
+            raise DataError(
+                f"section {section.name}: has no genes, so it cannot be trained on; it can only be queried{because}"
+            )
     names = sections[0].genes
     others = np.full(len(names), "", dtype=object)
     for section in sections:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Int64
 
 from bleep.config import PanelConfig
 from bleep.data.batch_correction import Correction, correction
-from bleep.data.gene_names import aligned, locate
+from bleep.data.gene_names import aligned, ids_of, locate
 from bleep.data.normalize import SCALES, Moments, choose, normalised, ranked
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
@@ -150,10 +150,11 @@ class GenePanel:
         columns = locate(names, self.others, section.counts.var)
         if (columns < 0).any():
             missing = names[columns < 0]
+            twin = _namesake(names, self.others, columns, section)
             raise MismatchError(
                 f"section {section.name}: lacks {len(missing)} of the panel's {len(names)} genes, first "
                 f"{', '.join(missing[:5])}; its genes are named like {', '.join(map(str, section.genes[:3])) or '(none)'}: "
-                "name them as the panel does, or give both symbols and Ensembl ids"
+                + (twin or "name them as the panel does, or give both symbols and Ensembl ids")
             )
         _tell(section, names, columns)
         return columns
@@ -234,6 +235,16 @@ class GenePanel:
     def digest(self) -> str:
         """Return a sha256 of everything in the panel."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _namesake(names: pd.Index, others: Sequence[str], columns: Int64[np.ndarray, " genes"], section: Section) -> str:
+    """Say of a gene that is missing which other gene bears its name in the section; empty where none does."""
+    for at in np.flatnonzero(columns < 0).tolist():
+        if names[at] in section.genes and "gene_id" in section.counts.var:
+            held, sought = section.counts.var.loc[names[at], "gene_id"], ids_of(names[[at]], [others[at]])[0]
+            if sought and held != sought:
+                return f"{names[at]} stands there for {held}, while the panel's is {sought}"
+    return ""
 
 
 @lru_cache(maxsize=256)

@@ -70,9 +70,18 @@ class Section:
             x, y = self.xy[first]
             raise DataError(
                 f"section {self.name}: {int((~inside).sum())} of {len(inside)} spots lie outside the slide of "
-                f"{width} x {height} pixels, first {self.counts.obs_names[first]!r} at ({x:.0f}, {y:.0f}); "
-                "are x and y swapped, or positions of another resolution?"
+                f"{width} x {height} pixels, first {self.counts.obs_names[first]!r} at ({x:.0f}, {y:.0f}); {self._hint()}"
             )
+
+    def _hint(self) -> str:
+        """Return what would bring the spots back onto the slide, if trying it does."""
+        (left, top), (right, bottom), (width, height) = self.xy.min(axis=0), self.xy.max(axis=0), self.slide.size
+        if min(left, top) >= 0 and right < height and bottom < width:
+            return "are x and y swapped? swapped they would all lie inside: mend the positions"
+        return (
+            f"the spots reach from ({left:.0f}, {top:.0f}) to ({right:.0f}, {bottom:.0f}), as in a picture of another "
+            "resolution or section: take the one that these positions are of, or leave these spots out of the file"
+        )
 
     def _check_counts(self) -> None:
         matrix = self.counts.X

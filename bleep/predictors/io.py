@@ -135,7 +135,7 @@ def _fill(root: Any, blocks: Iterable[Prediction], create: Callable[[Any, str, i
             head = data
             arrays = {"X": create(root, "X", data.n_vars)}
             layers = root.create_group("layers")
-            arrays |= {name: create(layers, name, data.n_vars) for name in data.layers}
+            arrays |= {name: create(layers, name, data.n_vars) for name in data.layers if name is not None}
         head.uns |= {"spatial": {**head.uns.get("spatial", {}), **data.uns["spatial"]}} if "spatial" in data.uns else {}
         stop = start + len(data)
         for name, array in arrays.items():

@@ -21,7 +21,7 @@ from bleep.data.readers import read_sections
 from bleep.data.splits import Split, split
 from bleep.data.stain import StainJitter, StainMatch, measured
 from bleep.data.tiles import Tiles
-from bleep.errors import DataError, MismatchError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.files import read_json
@@ -187,6 +187,12 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
 
     """
     fresh, accelerator = run.untrained(panel, divided), Accelerator()
+    if accelerator.gradient_accumulation_steps > 1:
+        raise ConfigError(
+            f"accelerate launch asks for gradient_accumulation_steps {accelerator.gradient_accumulation_steps}, by which a "
+            "contrastive loss would not be that of the larger batch; leave it out, and set optim.batch to the whole batch and "
+            "optim.chunk to what fits into memory"
+        )
     task = task_of(fresh.model, run.config.loss, divided.train, panel)
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), run.config.optim.batch, run.config.seed, 0, 1)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from bleep.config import DataConfig
 from bleep.data import tissue_mask as masks
-from bleep.data.readers import read_sections
+from bleep.data.readers import by_region, read_sections, wsi
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide
 from bleep.data.tiles import Tiles
@@ -34,11 +35,13 @@ def open_slides(
     step: float | None = None,
     mask: str | Path | None = None,
     pixel_limit: int | None = None,
+    broken: dict[str, str] | None = None,
 ) -> Tiles:
     """Open slide files, or folders of them, as a grid of tiles over their tissue, cut as the run's own.
 
     Microns per pixel come from `mpp`, else from each file; tissue from `mask`, else it is detected. `step` is in microns;
-    it and `pixel_limit` default to the run's settings.
+    it and `pixel_limit` default to the run's settings. Where several slides are given, those that cannot be read are noted in
+    `broken`, by path with the reason, and left out; without it the first of them ends everything.
 
     Raises:
         DataError: there is no slide, one is damaged, does not say its scale or shows no tissue, or two have one name.
@@ -64,7 +67,10 @@ def open_slides(
             "mask": None if mask is None else Path(mask),
             "pixel_limit": data.pixel_limit if pixel_limit is None else pixel_limit,
         }
-        sections += read_sections(data.model_copy(update=changes), run.config.cache)
+        sections += _readable(data.model_copy(update=changes), broken if len(paths) > 1 or Path(path).is_dir() else None)
+    if not sections and broken:
+        raise DataError(next(iter(broken.values())))
+    sections = list(by_region(tuple(sections), run.config.cache))
     names = [section.name for section in sections]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -72,6 +78,20 @@ def open_slides(
     for section in sections:
         _warn_of_enlarging(section, run)
     return run.tiles(tuple(sections))
+
+
+def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section, ...]:
+    """Return the slides of a place; with `broken`, those that can be read."""
+    if broken is None:
+        return read_sections(data)
+    found: list[Section] = []
+    for path in wsi.slide_files(data.root).values():
+        try:
+            found += read_sections(data.model_copy(update={"root": path}))
+        except DataError as error:
+            log.warning("%s: left out (%s)", path, error)
+            broken[str(path)] = str(error)
+    return tuple(found)
 
 
 def mask_places(tiles: Tiles, path: Path) -> tuple[Path, ...]:
@@ -112,18 +132,28 @@ def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
     return replace(prediction, backdrops=backdrops_of(tiles.sections)) if is_grid(tiles) else prediction
 
 
+def _offsets(tiles: Tiles) -> dict[str, Any]:
+    """Return where what was scanned begins on each slide; nothing where all are scanned from their corner."""
+    found = [list(slide.offset) if isinstance(slide, PyramidSlide) else [0, 0] for slide in (s.slide for s in tiles.sections)]
+    return {"offset": found} if any(x or y for x, y in found) else {}
+
+
 def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
     """Return how tiles were cut, and by what they are predicted; of an ensemble, by its first run."""
-    return tiles.facts() | {
-        "run": {
-            "name": run.config.out.name,
-            "weights": run.weights_digest(),
-            "trunk": run.facts.trunk,
-            "trained_with": run.facts.version,
-        },
-        "panel": run.panel.digest(),
-        "versions": {name: version(project) for name, project in VERSIONS.items()},
-    }
+    return (
+        tiles.facts()
+        | _offsets(tiles)
+        | {
+            "run": {
+                "name": run.config.out.name,
+                "weights": run.weights_digest(),
+                "trunk": run.facts.trunk,
+                "trained_with": run.facts.version,
+            },
+            "panel": run.panel.digest(),
+            "versions": {name: version(project) for name, project in VERSIONS.items()},
+        }
+    )
 
 
 def is_grid(tiles: Tiles) -> bool:

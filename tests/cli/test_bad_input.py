@@ -106,7 +106,7 @@ def test_an_empty_or_missing_folder(fails: Fails, train: Any, run_copy: Any, tmp
     (tmp_path / "empty").mkdir()
     run = run_copy()
     for form in ("st2k", "her2st"):
-        fails(train(of(form, tmp_path / "empty")), f"holds no section in the {form} form")
+        fails(train(of(form, tmp_path / "empty")), f"no section of the form {form} is there")
     fails(train(of_csv(tmp_path / "empty")), "holds neither a CSV nor tiles")
     fails(train(of_csv(tmp_path / "gone")), "no such file or folder")
     fails(["query", "--images", tmp_path / "empty", "--run", run], "holds neither a CSV nor tiles")

@@ -58,8 +58,11 @@ def test_every_predictor_of_an_archived_run_predicts_what_it_predicted(archived:
     assert names <= set(predictors)
     for name in names:
         prediction = predictors[name].predict(tiles)
-        # The same bits on the same processor; others round the last digit of a float32 otherwise.
-        np.testing.assert_allclose(prediction.expression, expected[name], atol=2e-6, err_msg=name)
+        # The same bits on the same processor; others round the last digit of a float32 otherwise. What the version of the
+        # archive let fall below 0, which no logarithm of counts does, is 0 today.
+        np.testing.assert_allclose(prediction.expression, np.maximum(expected[name], 0), atol=2e-6, err_msg=name)
         for bound in ("lower", "upper"):
             if f"{name}/{bound}" in expected.files:
-                np.testing.assert_allclose(getattr(prediction, bound), expected[f"{name}/{bound}"], atol=2e-6, err_msg=name)
+                np.testing.assert_allclose(
+                    getattr(prediction, bound), np.maximum(expected[f"{name}/{bound}"], 0), atol=2e-6, err_msg=name
+                )

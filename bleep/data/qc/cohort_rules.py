@@ -26,6 +26,10 @@ FEWEST_SPOTS = 5
 """Fewer spots than this say nothing."""
 ALIKE = 0.5
 """Share of the smaller section's spots with the same counts that makes two sections one tissue."""
+FEWEST_NAMED = 20
+"""Spots of one name from which their totals can be compared."""
+NEAR, MOSTLY_NEAR, TOGETHER = 0.1, 0.9, 0.95
+"""Totals of a spot are nearly the same up to this difference, in that share of the spots, with that correlation."""
 COMMON = 0.05
 """Share of its places, likewise; and of the spots of one section that have the counts of another spot."""
 
@@ -59,8 +63,37 @@ def twice(sections: Sequence[Section]) -> Iterator[Finding]:
                 f"{alike:.0%} of the spots have exactly the same counts in both, and the pictures are "
                 f"{'the same' if one.picture == other.picture else 'different files'}: one tissue under two names; remove one",
             )
+        elif (common := _same_totals(one.section, other.section)) > ALIKE:
+            yield error(
+                "same-tissue",
+                [one.section.name, other.section.name],
+                f"{common:.0%} of the spots have the same names, with nearly the same totals of counts in both: one tissue "
+                "under two names, changed a little; remove one",
+            )
         else:
             yield from _same_places(one, other)
+
+
+def _same_totals(one: Section, other: Section) -> float:
+    """Return the share of the smaller section's spots whose name stands in both, if their totals go together; else 0.
+
+    Barcodes of two slides of one kind are the same, but their totals are not.
+    """
+    if not len(one.genes) or not len(other.genes):
+        return 0.0
+    names = one.counts.obs_names.intersection(other.counts.obs_names)
+    if len(names) < FEWEST_NAMED:
+        return 0.0
+    totals = [
+        np.asarray(sparse.csr_matrix(section.counts.X)[section.counts.obs_names.get_indexer(names)].sum(axis=1)).ravel()
+        for section in (one, other)
+    ]
+    near = np.abs(totals[0] - totals[1]) <= NEAR * np.maximum(np.abs(totals[0]), np.abs(totals[1]))
+    if near.mean() < MOSTLY_NEAR or min(np.std(total) for total in totals) == 0:
+        return 0.0
+    if np.corrcoef(totals[0], totals[1])[0, 1] < TOGETHER:
+        return 0.0
+    return len(names) / min(len(one), len(other))
 
 
 def _known(section: Section, prints: np.ndarray) -> _Known:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, final
 import numpy as np
 from jaxtyping import Float64, Int
 from scipy import ndimage, sparse
+from scipy.spatial import cKDTree
 
 from bleep.data.optical_density import glass, optical_density, stains
 from bleep.data.qc.names import GeneNames, names_of
@@ -192,6 +193,9 @@ class Measures:
     """The same, as the slide's own file says."""
     pitch: float | None
     """Microns from a spot to its nearest neighbour; none: the tiles have no known places."""
+    array: float | None
+    """Microns from a place of the array to the nearest, as rows and columns of the spots say, or the distance of nearest
+    spots where it is one and the same for nearly all; none: neither is so, as in a sample of an array."""
     slide: int
     """Longer side of the slide, or side of its ready-cut tiles, in pixels."""
     windows: tuple[int, ...]
@@ -223,8 +227,11 @@ def measure(section: Section, spec: TileSpec, seed: int = 0) -> Measures:
         DataError: a picture is damaged.
 
     """
-    dropped = section.counts.uns.get("bleep", {}).get("dropped")
+    facts = section.counts.uns.get("bleep", {})
     placed = not isinstance(section.slide, MosaicSlide) and len(section) > 1
+    dropped, array = facts.get("dropped"), facts.get("pitch")
+    if array is None and placed and _is_complete(section):
+        array = section.pitch()
     return Measures(
         section=section.name,
         patient=section.patient,
@@ -235,12 +242,19 @@ def measure(section: Section, spec: TileSpec, seed: int = 0) -> Measures:
         mpp=float(section.mpp),
         slide_mpp=section.slide.mpp if isinstance(section.slide, PyramidSlide) else None,
         pitch=section.pitch() * section.mpp if placed else None,
+        array=None if array is None else float(array) * section.mpp,
         slide=longest(section),
         windows=tuple(source_side(section, microns) for microns in spec.microns),
         padded=float(padded(section, max(spec.microns)).mean()),
         counts=_counts(section),
         picture=look(section, spec, seed),
     )
+
+
+def _is_complete(section: Section) -> bool:
+    """Return whether nearly all spots have their nearest neighbour at one distance, unlike those of a sample."""
+    nearest = cKDTree(section.xy).query(section.xy, k=2)[0][:, 1]
+    return bool((np.abs(nearest - np.median(nearest)) < 0.1 * np.median(nearest)).mean() > 0.9)
 
 
 def _counts(section: Section) -> CountMeasures:

@@ -65,14 +65,16 @@ def _scale(of: Measures, config: Config) -> Iterator[Finding]:
         )
         return
     known = PITCHES.get(config.data.source, ())
-    if known and of.pitch is not None:
-        usual = min(known, key=lambda pitch: _ratio(of.pitch or pitch, pitch))
-        if (times := _ratio(of.pitch, usual)) > OFF:
+    # Nearest spots may be far apart because a table lists only some; nearer than the array's they cannot be.
+    pitch = of.array if of.array is not None else of.pitch
+    if known and pitch is not None and (of.array is not None or pitch < min(known) / OFF):
+        usual = min(known, key=lambda one: _ratio(pitch, one))
+        if (times := _ratio(pitch, usual)) > OFF:
             yield (error if times > FAR_OFF else warning)(
                 "scale",
                 [of.section],
-                f"at {of.mpp:.3g} microns per pixel the spots lie {of.pitch:.0f} um apart, but on this array it is {usual:.0f} "
-                f"um; set data.mpp to about {of.mpp * usual / of.pitch:.3g}, or name the picture the positions belong to",
+                f"at {of.mpp:.3g} microns per pixel the spots lie {pitch:.0f} um apart, but on this array it is {usual:.0f} "
+                f"um; set data.mpp to about {of.mpp * usual / pitch:.3g}, or name the picture the positions belong to",
             )
     if of.slide_mpp is not None and _ratio(of.mpp, of.slide_mpp) > OFF:
         yield warning(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bleep.config import DataConfig, SourceName
+from bleep.data.readers.find import below, fits
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide
 from bleep.data.slides.tiled_copy import can_copy, tiled
@@ -45,10 +46,14 @@ MARKS: Mapping[str, str] = {
 }
 """Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 
+NEAR: Mapping[str, tuple[str, ...]] = {"visium": ("tissue_positions", "tissue_hires_image"), "st2k": ("spot_data",)}
+"""Beginnings of the names of files of a form that are of no use without its mark."""
+
 
 def has_form(root: Path, source: SourceName) -> bool:
     """Return whether a place holds whole sections of this form."""
-    return source in MARKS and (root.match(MARKS[source]) or any(True for _ in root.rglob(MARKS[source])))
+    mark = MARKS.get(source)
+    return mark is not None and (root.match(mark) or any(fits(path.relative_to(root), (mark,)) for path in below(root)))
 
 
 def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section, ...]:
@@ -69,10 +74,10 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     species = {section.species for section in sections}
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
-    return _by_region(tuple(sections), cache) if cache is not None else tuple(sections)
+    return by_region(tuple(sections), cache) if cache is not None else tuple(sections)
 
 
-def _by_region(sections: tuple[Section, ...], cache: Path) -> tuple[Section, ...]:
+def by_region(sections: tuple[Section, ...], cache: Path) -> tuple[Section, ...]:
     """Where all pictures together are too large to be held decoded, let each large one be read from a tiled copy."""
     pixels = {s.slide.path: s.slide.size[0] * s.slide.size[1] for s in sections if isinstance(s.slide, PictureSlide)}
     if sum(pixels.values()) <= DECODED:
@@ -101,8 +106,23 @@ def chosen_names(found: list[str], data: DataConfig) -> list[str]:
 
     """
     if not found:
-        raise DataError(f"{data.root}: holds no section in the {data.source} form; see docs/reference/files for that form")
+        raise DataError(_nothing(data))
     missing = [name for name in data.sections if name not in found]
     if missing:
         raise DataError(f"{data.root}: has no section {missing[0]!r}; found {', '.join(sorted(found))}")
     return list(data.sections) or sorted(found)
+
+
+def _nothing(data: DataConfig) -> str:
+    """Return what was looked for, what is there instead, and what is missing."""
+    paths = list(below(data.root))
+    files = sorted({path.name for path in paths if path.suffix == ".zarr" or not path.is_dir()})
+    shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "") if files else "no file"
+    near = [name for name in files if name.startswith(NEAR.get(data.source, ()))]
+    lacks = f"; beside {near[0]} the file {MARKS[data.source].strip('*')} is missing" if near else ""
+    other = next((form for form in SOURCES if form != data.source and has_form(data.root, form)), None)
+    like = f"; there are files as of the form {other}" if other is not None and not near else ""
+    return (
+        f"{data.root}: no section of the form {data.source} is there: looked for {MARKS.get(data.source, 'its files')} at any "
+        f"depth, found {shown}{lacks}{like}; docs/reference/files lists what each form consists of"
+    )

@@ -13,21 +13,34 @@ import pandas as pd
 from anndata import AnnData
 from jaxtyping import Bool, Float64
 from scipy import sparse
-from scipy.spatial import cKDTree
 
-from bleep.data.readers.spaceranger import GENES, PITCH
-from bleep.data.readers.tables import Measured, scale_of
+from bleep.config import DataConfig
+from bleep.data.readers.lattice import PITCH, lattice, steps_of, visium_mpp
+from bleep.data.readers.spaceranger import GENES
+from bleep.data.readers.tables import Measured, nothing
 from bleep.errors import DataError
 
 IDS = ("gene_id", "gene_ids", "ensembl", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id")
 """Columns of `var`, in small letters, that hold Ensembl ids."""
 SYMBOLS = ("symbol", "symbols", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name")
 """Columns of `var`, in small letters, that hold symbols."""
+SAMPLES = ("library_id", "library", "sample", "sample_id", "sample_name", "batch", "batch_id", "slide_id", "section_id")
+"""Columns of `obs` that say which sample a spot is of."""
+COORDINATES = (
+    ("pxl_col_in_fullres", "pxl_row_in_fullres"),
+    ("imagecol", "imagerow"),
+    ("pixel_x", "pixel_y"),
+    ("x_pixel", "y_pixel"),
+    ("spatial_x", "spatial_y"),
+)
+"""Columns of `obs` that well-known tools keep x and y in, in pixels of the full-resolution picture."""
+MOSTLY = 0.8
+"""Share of the genes whose values look like z-scores that makes all of them such."""
+LARGEST_LOG = 20.0
+"""No logarithm of a count is as large as this."""
 ENSEMBL = r"ENS[A-Z]*G\d{6,}"
 KINDS = "feature_types"
 """Column of `var` in which Space Ranger's readers keep what a feature is."""
-RING = 1.3
-"""Neighbours up to this many pitches are a spot's own ring: six on a Visium slide, four where spots stand in squares."""
 
 log = logging.getLogger(__name__)
 
@@ -64,23 +77,35 @@ def read_h5ad(path: Path) -> AnnData:
 
 
 def positions(data: AnnData, path: Path) -> Float64[np.ndarray, "spots 2"]:
-    """Return `obsm["spatial"]`, x first.
+    """Return `obsm["spatial"]`, x first; where there is none, the columns of `obs` that are known to hold pixels.
+
+    A third column that is the same everywhere, such as z = 0, is left out. Spots without a place have NaN.
 
     Raises:
-        DataError: it is missing, does not have two columns, or a place is not a number.
+        DataError: there are no positions, they do not have two columns, or are no numbers.
 
     """
     if "spatial" not in data.obsm:
-        found = ", ".join(data.obsm) or "nothing"
-        raise DataError(f"{path}: has no obsm['spatial']; found {found}; expected x and y of each spot in pixels")
+        return _columns(data, path)
     with clearly(path, "an AnnData with x and y in obsm['spatial']"):
         places = np.asarray(data.obsm["spatial"], dtype=np.float64)
+    if places.ndim == 2 and places.shape[1] == 3 and len(np.unique(places[:, 2][~np.isnan(places[:, 2])])) <= 1:
+        places = places[:, :2]
     if places.ndim != 2 or places.shape[1] != 2:
         raise DataError(f"{path}: obsm['spatial'] has the shape {places.shape}; expected two columns, x and y in pixels")
-    finite = np.isfinite(places).all(axis=1)
-    if not finite.all():
-        raise DataError(f"{path}: the position of spot {data.obs_names[int(np.argmin(finite))]!r} is not a number")
     return places
+
+
+def _columns(data: AnnData, path: Path) -> Float64[np.ndarray, "spots 2"]:
+    for pair in COORDINATES:
+        if all(column in data.obs and pd.api.types.is_numeric_dtype(data.obs[column]) for column in pair):
+            log.info("%s: has no obsm['spatial']; positions from obs[%r] (x) and obs[%r] (y)", path.name, *pair)
+            return data.obs[list(pair)].to_numpy(np.float64)
+    found = [", ".join(map(str, names)) or "nothing" for names in (data.obsm, data.obs.columns[:12])]
+    raise DataError(
+        f"{path}: has no obsm['spatial']; found {found[0]} in obsm and {found[1]} in obs; expected"
+        " x and y of each spot in pixels in obsm['spatial']"
+    )
 
 
 def under_tissue(obs: pd.DataFrame, path: Path) -> Bool[np.ndarray, " spots"]:
@@ -98,21 +123,45 @@ def under_tissue(obs: pd.DataFrame, path: Path) -> Bool[np.ndarray, " spots"]:
     return kept
 
 
-def measured(data: AnnData, name: str, path: Path) -> Measured:
-    """Return the counts: the layer `counts`, else `raw` where it holds whole numbers, else X; which is said aloud.
+def check_one_sample(name: str, obs: pd.DataFrame, path: Path) -> None:
+    """Refuse spots of several samples where one picture is given for all.
 
     Raises:
-        DataError: there are none, or they are no numbers.
+        DataError: a column that names samples holds several names.
 
     """
-    where, matrix, var = _counts(data, path)
+    for column in (column for column in SAMPLES if column in obs):
+        found = [str(value) for value in obs[column].dropna().unique()]
+        if 1 < len(found) <= len(obs) / 2:
+            raise DataError(
+                f"{path}: obs[{column!r}] names {len(found)} samples ({', '.join(found[:3])}), but one picture is all there is "
+                f"for section {name}; write each sample, with its own picture, to a file of its own"
+            )
+
+
+def measured(data: AnnData, name: str, path: Path, config: DataConfig) -> Measured:
+    """Return the counts, and say where they are from.
+
+    They are the layer that `data.layer` names, or `raw` with `data.raw`; else the layer `counts`, `raw` where it holds whole
+    numbers, or X. A file without any has no genes: it can be queried.
+
+    Raises:
+        DataError: what was asked for is not there, or they are no numbers, or z-scores.
+
+    """
+    if data.X is None and not config.layer and not config.raw and "counts" not in data.layers and not _whole_raw(data, path):
+        why = f"{path}: has neither X, nor layers['counts'], nor whole numbers in raw"
+        log.warning("section %s: can only be queried (%s)", name, why)
+        return nothing(data.obs_names.astype(str), why)
+    where, matrix, var = _counts(data, path, config)
     log.info("section %s: counts from %s, %d spots x %d genes", name, where, matrix.shape[0], matrix.shape[1])
     if not _whole(matrix):
-        log.warning(
-            "section %s: %s does not hold whole numbers, so it is no table of raw counts; if it is normalised already, "
-            "set panel.normalise to none",
-            name, where,
-        )  # fmt: skip
+        better = [key for key in data.layers if key is not None and _whole(_sample(data.layers[key], path))]
+        if _standardised(matrix):
+            _refuse_scores(where, better, data, path)
+        told = "so it is no table of raw counts; if it is normalised already, set panel.normalise to none"
+        told = f"layers[{better[0]!r}] does: data.layer takes it" if better else told
+        log.warning("section %s: %s does not hold whole numbers, %s", name, where, told)
     genes = gene_names(var)
     if KINDS in var:
         kept = (var[KINDS].astype(str) == GENES).to_numpy(dtype=bool)
@@ -122,16 +171,55 @@ def measured(data: AnnData, name: str, path: Path) -> Measured:
     return Measured(data.obs_names.astype(str), genes, matrix)
 
 
-def _counts(data: AnnData, path: Path) -> tuple[str, sparse.csr_matrix, pd.DataFrame]:
+def _counts(data: AnnData, path: Path, config: DataConfig) -> tuple[str, sparse.csr_matrix, pd.DataFrame]:
+    if config.layer == "X" and data.X is not None:
+        return "X", _matrix(data.X, path), data.var
+    if config.layer:
+        if config.layer not in data.layers:
+            found = ", ".join(str(key) for key in data.layers if key is not None) or "none"
+            raise DataError(f"{path}: has no layer {config.layer!r}; found {found}: set data.layer to one of them")
+        return f"layers[{config.layer!r}]", _matrix(data.layers[config.layer], path), data.var
+    if config.raw:
+        if data.raw is None:
+            raise DataError(f"{path}: has no raw; data.raw asks for it")
+        return "raw.X", _matrix(data.raw.X, path), data.raw.var
     if "counts" in data.layers:
         return "layers['counts']", _matrix(data.layers["counts"], path), data.var
-    if data.raw is not None:
-        raw = _matrix(data.raw.X, path)
-        if _whole(raw):
-            return "raw.X", raw, data.raw.var
-    if data.X is None:
-        raise DataError(f"{path}: has neither X, nor layers['counts'], nor whole numbers in raw; expected counts")
+    if _whole_raw(data, path):
+        return "raw.X", _matrix(data.raw.X, path), data.raw.var
     return "X", _matrix(data.X, path), data.var
+
+
+def _whole_raw(data: AnnData, path: Path) -> bool:
+    return data.raw is not None and _whole(_matrix(data.raw.X, path))
+
+
+def _standardised(matrix: sparse.csr_matrix) -> bool:
+    """Return whether most genes have a mean near 0 and values on both sides of it, as z-scores have."""
+    if not matrix.nnz or matrix.data.min() >= 0 or not np.isfinite(matrix.data).all():
+        return False
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    spread = np.sqrt(np.maximum(np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2, 0))
+    varied = spread > 0
+    return bool(varied.any() and (np.abs(mean[varied]) < 0.2 * spread[varied]).mean() > MOSTLY)
+
+
+def _refuse_scores(where: str, better: list[str], data: AnnData, path: Path) -> None:
+    ways = [f"layers[{key!r}] holds whole numbers: set data.layer to it" for key in better[:1]]
+    if data.raw is not None and not ways:
+        raw = _matrix(data.raw.X, path)
+        if raw.nnz and raw.data.min() >= 0 and raw.data.max() < LARGEST_LOG:
+            ways = ["raw holds logarithms: set data.raw to true and panel.normalise to none"]
+    way = ways[0] if ways else "write the counts into the file, in a layer called counts"
+    raise DataError(
+        f"{path}: {where} holds z-scores, a mean of 0 and values of both signs in nearly every gene, and these are no "
+        f"expression; {way}"
+    )
+
+
+def _sample(table: Any, path: Path) -> sparse.csr_matrix:
+    """Return the first rows of a table, which tell what kind of values it holds."""
+    return _matrix(table[:200], path)
 
 
 def _matrix(table: Any, path: Path) -> sparse.csr_matrix:
@@ -161,22 +249,17 @@ def gene_names(var: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(found, index=anndata.utils.make_index_unique(pd.Index(names)))
 
 
-def mpp_by_pitch(name: str, xy: Float64[np.ndarray, "spots 2"]) -> float:
-    """Return the microns per pixel of a Visium slide, whose spots stand in a honeycomb of a known pitch; say so.
+def mpp_by_array(name: str, xy: Float64[np.ndarray, "spots 2"], obs: pd.DataFrame, fiducial: float | None = None) -> float:
+    """Return the microns per pixel of a Visium slide, by `array_row` and `array_col` of `obs` where it has them; say so.
 
     Raises:
         DataError: the spots do not stand like that, so nothing says what their distance is in microns.
 
     """
-    mpp = scale_of(name, xy, PITCH)
-    ring = cKDTree(xy).query_ball_point(xy, RING * PITCH / mpp, return_length=True) - 1
-    if np.quantile(ring, 0.9) >= 5:
-        log.info("section %s: scale from the spots, which stand %.0f microns apart on a Visium slide", name, PITCH)
-        return mpp
-    raise DataError(
-        f"section {name}: nothing says its scale, and its spots do not stand as on a Visium slide; set data.mpp, the microns "
-        "per pixel of the picture"
-    )
+    steps = steps_of(obs)
+    mpp = visium_mpp(name, lattice(steps, xy) if steps is not None else None, xy, fiducial)
+    log.info("section %s: scale from the spots, which stand %.0f microns apart on a Visium slide", name, PITCH)
+    return mpp
 
 
 def patient_of(name: str, obs: pd.DataFrame, patients: dict[str, str]) -> str:

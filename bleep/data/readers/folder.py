@@ -13,7 +13,8 @@ from anndata import AnnData
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.tables import numeric, read_table, sparse_counts
+from bleep.data.readers.find import inside, visible
+from bleep.data.readers.tables import genes_among, numeric, read_table, sparse_counts
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read one CSV, every CSV of a folder, or a folder of tiles; without `data.mpp` a pixel counts as one micron."""
     if data.root.is_dir():
-        tables = sorted(data.root.glob("*.csv"))
+        tables = visible(data.root, "*.csv")
         found = [part for path in tables for part in _read_csv(path, data)] if tables else [_read_bare(data.root, data)]
     else:
         found = _read_csv(data.root, data)
@@ -57,7 +58,8 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
     if "section" not in table:
         table["section"] = path.stem
     genes = [column for column in table.columns if column not in WORDS]
-    nameless = next((column for column in genes if column.startswith("Unnamed: ")), None)
+    genes = [*genes_among([gene for gene in genes if not gene.startswith("Unnamed: ")], path), *_nameless(genes)]
+    nameless = next(iter(_nameless(genes)), None)
     if nameless is not None:
         place = int(nameless.removeprefix("Unnamed: ")) + 1
         raise DataError(f"{path}: column {place} has no name; name its gene, or leave it out (in pandas: index=False)")
@@ -65,8 +67,12 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
     return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby("section", sort=False)]
 
 
+def _nameless(columns: list[str]) -> list[str]:
+    return [column for column in columns if column.startswith("Unnamed: ")]
+
+
 def _read_bare(root: Path, data: DataConfig) -> Section:
-    paths = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = [path for path in inside(root) if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise DataError(f"{root}: holds neither a CSV nor tiles ({', '.join(SUFFIXES)}); expected one of them")
     table = pd.DataFrame({"ID": [path.stem for path in paths], "path": [path.name for path in paths]})

@@ -15,16 +15,29 @@ from anndata import AnnData
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.annotated import clearly, measured, mpp_by_pitch, patient_of, positions, read_h5ad, under_tissue
+from bleep.data.readers.agreement import Known, check_picture
+from bleep.data.readers.annotated import (
+    check_one_sample,
+    clearly,
+    measured,
+    mpp_by_array,
+    patient_of,
+    positions,
+    read_h5ad,
+    under_tissue,
+)
+from bleep.data.readers.find import find
 from bleep.data.readers.tables import joined
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, Pixels, Slide, open_slide
+from bleep.data.slides import ArraySlide, Pixels, Slide, as_rgb, open_slide
 from bleep.errors import DataError
 
 PICTURES = ("fullres", "hires", "lowres")
 """Pictures of `uns` taken when none is named, best first."""
 LIBRARIES = ("library_id", "library", "sample", "batch")
 """Columns of `obs` that may say which library a spot is of."""
+FLAT = {"images", "scalefactors"}
+"""What a library holds: where it stands in `uns["spatial"]` itself, there is one library without a name."""
 MICRONS = ("microns_per_pixel", "mpp")
 """Where the scale factors or the metadata of a library may state the scale of the full-resolution picture."""
 
@@ -40,7 +53,7 @@ class _Picture(NamedTuple):
 
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; which counts, which picture and which scale are used is said aloud."""
-    paths = sorted(data.root.rglob("*.h5ad")) if data.root.is_dir() else [data.root]
+    paths = find(data.root, "*.h5ad") if data.root.is_dir() else [data.root]
     found = [(name, library, path) for path in paths for name, library in _names(path)]
     by_name = {name: (library, path) for name, library, path in found}
     if len(by_name) < len(found):
@@ -66,6 +79,8 @@ def _names(path: Path) -> list[tuple[str, str]]:
         spatial = file.get("uns/spatial")
         held = spatial if isinstance(spatial, h5py.Group) else {}
         libraries = [key for key in held if isinstance(held[key], h5py.Group)]
+    if FLAT & set(libraries):
+        return [(path.stem, "")]
     if len(libraries) > 1:
         return [(library, library) for library in libraries]
     return [(path.stem, libraries[0] if libraries else "")]
@@ -87,13 +102,16 @@ def _check_pictures(pictures: dict[str, Path | None], data: DataConfig) -> None:
 
 def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConfig) -> Section:
     part = held[_rows(name, library, held, path)]
-    stored = held.uns["spatial"][library] if library else {}
+    stored = _stored(held, library)
     places, kept = positions(part, path), under_tissue(part.obs, path)
+    check_one_sample(name, part.obs[kept], path)
     picture = _picture(name, stored, path, data)
-    mpp = data.mpp or (_stated_mpp(stored) or mpp_by_pitch(name, places)) / picture.scale
+    fiducial = _number(stored.get("scalefactors", {}).get("fiducial_diameter_fullres"))
+    stated = data.mpp or _stated_mpp(stored)
+    mpp = data.mpp or (stated or mpp_by_array(name, places[kept], part.obs[kept], fiducial)) / picture.scale
     log.info("section %s: tiles from %s, %.3f microns per pixel", name, picture.name, mpp)
     table = pd.DataFrame(places * picture.scale, columns=["x", "y"], index=part.obs_names.astype(str))
-    counts, xy = joined(name, measured(part[kept], name, path), table[kept])
+    counts, xy = joined(name, measured(part[kept], name, path, data), table[kept], picture.slide.size)
     return Section(
         name=name,
         patient=patient_of(name, part.obs[kept], data.patients),
@@ -105,6 +123,14 @@ def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConf
     )
 
 
+def _stored(held: AnnData, library: str) -> Mapping[str, Any]:
+    """Return what `uns["spatial"]` holds of a library; some files leave the level of libraries out."""
+    spatial = held.uns.get("spatial", {})
+    if library:
+        return dict(spatial[library])
+    return dict(spatial) if isinstance(spatial, Mapping) and FLAT & set(spatial) else {}
+
+
 def _rows(name: str, library: str, held: AnnData, path: Path) -> np.ndarray:
     """Return which rows are of a library; all of them where the file knows of no other."""
     obs = held.obs
@@ -113,7 +139,8 @@ def _rows(name: str, library: str, held: AnnData, path: Path) -> np.ndarray:
         if rows.any():
             log.info("section %s: %d of %d spots, those with obs[%r] = %s", name, rows.sum(), len(obs), column, library)
             return rows
-    several = sum(isinstance(part, Mapping) for part in held.uns["spatial"].values()) if library else 0
+    spatial = held.uns.get("spatial", {})
+    several = sum(isinstance(part, Mapping) for part in spatial.values()) if library else 0
     if several > 1 or (LIBRARIES[0] in obs and obs[LIBRARIES[0]].nunique() > 1):
         raise DataError(
             f"{path}: holds several libraries, but no column of obs ({', '.join(LIBRARIES)}) says which spots are of "
@@ -123,16 +150,26 @@ def _rows(name: str, library: str, held: AnnData, path: Path) -> np.ndarray:
 
 
 def _picture(name: str, stored: Mapping[str, Any], path: Path, data: DataConfig) -> _Picture:
-    named = _named_picture(name, path, data)
+    named, images = _named_picture(name, path, data), stored.get("images", {})
     if named is not None:
-        scale = 1.0 if data.image_scale == "full" else _factor(stored, data.image_scale, path)
-        return _Picture(f"{named.name} ({data.image_scale})", scale, open_slide(named, data.pixel_limit))
-    images = stored.get("images", {})
+        scale, slide = _scale(stored, data.image_scale, path), open_slide(named, data.pixel_limit)
+        for key in [key for key in PICTURES if key in images and _stated_scale(stored, key)][:1]:
+            known = Known(f"the {key} picture in uns", _scale(stored, key, path), ArraySlide(_pixels(images[key], key, path)))
+            check_picture(name, named.name, slide, scale, known)
+        return _Picture(f"{named.name} ({data.image_scale})", scale, slide)
     keys = [key for key in PICTURES if key in images] + [key for key in images if key not in PICTURES]
     if not keys:
         raise DataError(f"{path}: uns['spatial'] holds no picture of section {name}; name the picture's file with data.image")
-    scale = 1.0 if keys[0] == "fullres" else _factor(stored, keys[0], path)
+    scale = _scale(stored, keys[0], path)
     return _Picture(f"the {keys[0]} picture in uns", scale, ArraySlide(_pixels(images[keys[0]], keys[0], path)))
+
+
+def _scale(stored: Mapping[str, Any], key: str, path: Path) -> float:
+    return 1.0 if key in ("full", "fullres") else _factor(stored, key, path)
+
+
+def _stated_scale(stored: Mapping[str, Any], key: str) -> bool:
+    return key == "fullres" or f"tissue_{key}_scalef" in stored.get("scalefactors", {})
 
 
 def _factor(stored: Mapping[str, Any], key: str, path: Path) -> float:
@@ -160,16 +197,4 @@ def _number(value: Any) -> float | None:
 
 
 def _pixels(stored: Any, key: str, path: Path) -> Pixels:
-    """Return a stored picture as RGB: it is kept as bytes, or as shares of full brightness."""
-    array = np.asarray(stored)
-    if array.ndim != 3 or array.shape[2] not in (3, 4) or not np.issubdtype(array.dtype, np.number):
-        raise DataError(
-            f"{path}: the {key} picture in uns has shape {array.shape} and kind {array.dtype}; expected height x width x 3"
-        )
-    array = array[..., :3]
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-        raise DataError(f"{path}: the {key} picture in uns holds values beyond 0 to 255; expected 0 to 1, or bytes")
-    share = 255.0 if np.issubdtype(array.dtype, np.floating) and array.max() <= 1 else 1.0
-    return np.ascontiguousarray(np.rint(array * share).astype(np.uint8))
+    return as_rgb(np.asarray(stored), f"{path}: the {key} picture in uns")

@@ -14,6 +14,7 @@ import pandas as pd
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import measured, positions, read_h5ad
+from bleep.data.readers.find import visible
 from bleep.data.readers.tables import Measured, joined, only, read_table
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
@@ -24,8 +25,6 @@ SIZE = "pixel_size_um_estimated"
 SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
 CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
 """Beginnings of the names of Xenium's features that are no genes."""
-BEYOND = 0.05
-"""Share of spots that may lie outside a slide: some arrays reach beyond the picture taken of them."""
 APART = 0.05
 """Difference between two statements of the scale that is worth a warning."""
 
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; scale, patients that are not known, and what is left out are said aloud."""
-    found = [path.stem for path in (data.root / "st").glob("*.h5ad")]
+    found = [path.stem for path in visible(data.root / "st", "*.h5ad")]
     return tuple(_read_one(name, data) for name in chosen_names(found, data))
 
 
@@ -45,8 +44,7 @@ def _read_one(name: str, data: DataConfig) -> Section:
     slide = open_slide(only(data.root / "wsis", (f"{name}.tif", f"{name}.tiff"), f"slide of section {name}"), data.pixel_limit)
     # obs["in_tissue"] is not looked at: whoever made the collection says that it means nothing there.
     table = pd.DataFrame(positions(held, path), columns=["x", "y"], index=held.obs_names.astype(str))
-    within = _inside(name, table.to_numpy(), slide)
-    counts, xy = joined(name, _genes_alone(name, measured(held[within], name, path)), table[within])
+    counts, xy = joined(name, _genes_alone(name, measured(held, name, path, data)), table, slide.size)
     if organ := _text(facts, "organ"):
         counts.obs["organ"] = organ
     return Section(
@@ -63,7 +61,7 @@ def _read_one(name: str, data: DataConfig) -> Section:
 def _facts(name: str, root: Path) -> dict[str, Any]:
     """Return the metadata of a section: its own file, else its line in the table of the whole collection."""
     path = root / "metadata" / f"{name}.json"
-    tables = sorted(root.glob("HEST_v*.csv"))
+    tables = visible(root, "HEST_v*.csv")
     if path.exists() or not tables:
         return read_json(path, f"the metadata of section {name}")
     table = read_table(tables[-1], ",", ("id",), dtype={"id": str})
@@ -118,15 +116,6 @@ def _species(name: str, facts: dict[str, Any], data: DataConfig) -> str:
 def _text(facts: dict[str, Any], key: str) -> str:
     value = facts.get(key)
     return value.strip() if isinstance(value, str) else ""
-
-
-def _inside(name: str, xy: np.ndarray, slide: Slide) -> np.ndarray:
-    """Return which spots lie on the slide; where too many do not, all are kept for the section to refuse."""
-    within = np.asarray((xy >= 0).all(axis=1) & (xy < np.array(slide.size)).all(axis=1))
-    if within.all() or (~within).mean() > BEYOND:
-        return np.ones(len(xy), dtype=bool)
-    log.warning("section %s: left out %d of %d spots, whose centre lies outside the slide", name, (~within).sum(), len(xy))
-    return within
 
 
 def _genes_alone(name: str, counts: Measured) -> Measured:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.spaceranger import PITCH, full_mpp, read_mtx, read_positions, under_tissue
+from bleep.data.readers.find import find
+from bleep.data.readers.lattice import PITCH
+from bleep.data.readers.spaceranger import array_of, mpp_of, read_mtx, read_positions, under_tissue
 from bleep.data.readers.tables import joined, only
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections A1 to D1; without `data.mpp` the scale follows from the pitch of the spots, and is said aloud."""
-    found = [name for name, number in NUMBERS.items() if any(data.root.rglob(f"tissue_positions_list_{number}.csv*"))]
+    found = [name for name, number in NUMBERS.items() if find(data.root, f"tissue_positions_list_{number}.csv*")]
     return tuple(_read_one(name, data) for name in chosen_names(found, data))
 
 
@@ -43,14 +45,17 @@ def _read_one(name: str, data: DataConfig) -> Section:
     picture = _picture(name, root)
     mpp = data.mpp
     if mpp is None:
-        mpp = full_mpp(name, table)
+        mpp = mpp_of(name, table, PITCH)
         log.info("section %s: %.4f microns per pixel of %s (from the pitch of %g um)", name, mpp, picture.name, PITCH)
-    counts, xy = joined(name, read_mtx(*files), under_tissue(table, path))
+    slide = open_slide(picture, data.pixel_limit)
+    counts, xy = joined(name, read_mtx(*files), under_tissue(table, path), slide.size)
+    found = array_of(table)
+    counts.uns["bleep"]["pitch"] = found.pitch if found is not None else None
     return Section(
         name=name,
         patient=data.patients.get(name, PATIENT),
         species="human" if data.species == "unknown" else data.species,
-        slide=open_slide(picture, data.pixel_limit),
+        slide=slide,
         counts=counts,
         xy=xy,
         mpp=mpp,
@@ -63,7 +68,7 @@ def _packed(name: str) -> tuple[str, str]:
 
 def _picture(name: str, root: Path) -> Path:
     names = tuple(f"*GEX_C73_{name}_Merged.{end}" for end in ("tif", "tiff"))
-    if not any(True for pattern in names for _ in root.rglob(pattern)):
-        for path in sorted(root.rglob(f"*GEX_C73_{name}_Merged.tif*.gz")):
+    if not find(root, *names):
+        for path in find(root, f"*GEX_C73_{name}_Merged.tif*.gz"):
             raise DataError(f"{path}: is packed, and pictures are read unpacked: run gunzip on it")
     return only(root, names, f"picture of section {name}")

@@ -13,17 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep.data.readers.tables import Measured, read_headless, read_table, scale_of
+from bleep.data.readers.lattice import Lattice, lattice, nearest, settled, visium_mpp
+from bleep.data.readers.tables import Measured, read_headless, read_table
 from bleep.errors import DataError
 
-PITCH = 100.0
-"""Microns from a spot to its nearest neighbour on a Visium slide."""
 COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of the positions; rows of pixels run downwards and are y, columns are x."""
 PIXELS = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
 """The columns that are x and y, in pixels of the full-resolution picture."""
-HEADLESS = "tissue_positions_list"
-"""What the name of a table of positions without a header holds."""
 DAMAGES = (
     *(OSError, EOFError, zlib.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError),
     *(RuntimeError, MemoryError, pd.errors.ParserWarning),
@@ -42,7 +39,7 @@ def read_positions(path: Path) -> pd.DataFrame:
     """
     if path.suffix == ".parquet":
         table = _read_parquet(path)
-    elif HEADLESS in path.name:
+    elif not _has_header(path):
         table = read_headless(path, ",", COLUMNS, dtype={0: str})
     else:
         table = read_table(path, ",", COLUMNS, dtype={"barcode": str})[list(COLUMNS)]
@@ -50,16 +47,25 @@ def read_positions(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: row {int(np.argmax(table['barcode'].isna())) + 1} has no barcode; expected one on every row")
     for column in COLUMNS[1:]:
         if not pd.api.types.is_numeric_dtype(table[column]):
-            hint = "is a header where none is expected?" if HEADLESS in path.name else "expected numbers"
-            raise DataError(f"{path}: column {column!r} does not hold numbers alone; {hint}")
-        places = table[column].to_numpy(np.float64)
+            raise DataError(f"{path}: column {column!r} does not hold numbers alone; expected numbers")
+        # Spots beside the tissue are not read, so they need no place.
+        used = table["in_tissue"] != 0
+        places = table.loc[used, column].to_numpy(np.float64)
         if not np.isfinite(places).all():
-            barcode = table["barcode"].iloc[int(np.argmin(np.isfinite(places)))]
+            barcode = table.loc[used, "barcode"].iloc[int(np.argmin(np.isfinite(places)))]
             raise DataError(f"{path}: column {column!r} holds no finite number for barcode {barcode!r}; expected a place")
     odd = table["in_tissue"][~table["in_tissue"].isin((0, 1))]
     if len(odd):
         raise DataError(f"{path}: column 'in_tissue' holds {odd.iloc[0]}; expected 0 or 1, as Space Ranger writes it")
     return table
+
+
+def _has_header(path: Path) -> bool:
+    """Return whether the first line names columns; the files' names do not tell, as tools rename them."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with _damage(path, "cannot be read as a table"), opened(path, "rt", encoding="utf-8-sig") as file:
+        cells = next(csv.reader(file), [])
+    return any(cell.strip() in COLUMNS for cell in cells)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -96,14 +102,33 @@ def under_tissue(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table[PIXELS].astype(np.float64).set_axis(["x", "y"], axis=1).set_axis(index)
 
 
-def full_mpp(name: str, table: pd.DataFrame, pitch: float = PITCH) -> float:
-    """Return the microns per pixel of the full-resolution picture, from the pitch of the spots in microns.
+def array_of(table: pd.DataFrame) -> Lattice | None:
+    """Return how the array lies in the full-resolution picture, from rows and columns of all spots listed."""
+    return lattice(table[["array_col", "array_row"]].to_numpy(np.float64), table[PIXELS].to_numpy(np.float64))
+
+
+def full_mpp(name: str, table: pd.DataFrame, fiducial: float | None = None) -> float:
+    """Return the microns per pixel of the full-resolution picture of a Visium slide: see `visium_mpp`.
 
     Raises:
-        DataError: there are too few spots, or they lie on one place.
+        DataError: the spots do not say it, or the fiducials' diameter in pixels contradicts them.
 
     """
-    return scale_of(name, table[PIXELS].to_numpy(np.float64), pitch)
+    return visium_mpp(name, array_of(table), table[PIXELS].to_numpy(np.float64), fiducial)
+
+
+def mpp_of(name: str, table: pd.DataFrame, microns: float) -> float:
+    """Return the microns per pixel of the full-resolution picture, from an array of a known pitch in microns.
+
+    Raises:
+        DataError: their places do not say it.
+
+    """
+    xy, found = table[PIXELS].to_numpy(np.float64), array_of(table)
+    pitch = settled(found.pitch, xy) if found is not None else nearest(xy)
+    if not pitch:
+        raise DataError(f"section {name}: its positions do not give the scale; set data.mpp, the microns per pixel")
+    return microns / pitch
 
 
 def read_h5(path: Path) -> Measured:
@@ -187,7 +212,10 @@ def _entries(path: Path) -> tuple[tuple[int, int], pd.DataFrame]:
 
 def _names(path: Path, names: tuple[str, ...], more: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a table of names as they stand: a gene may be called NA, or have a quote in its name."""
-    return read_headless(path, "\t", names, more, dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE).fillna("")
+    table = read_headless(path, "\t", names, more, dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE).fillna("")
+    # R writes every cell in quotes; a single name with a quote in it keeps it.
+    quoted = [c for c in map(str, table.columns) if table[c].str.len().gt(1).all() and table[c].str.fullmatch(r'".*"').all()]
+    return table.assign(**{column: table[column].str[1:-1] for column in quoted})
 
 
 def _measured(path: Path, spots: pd.Index, features: pd.DataFrame, table: sparse.csr_matrix) -> Measured:

@@ -5,6 +5,7 @@ the store's and the region's, `STORE-REGION`. Spots and image meet in one coordi
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ from jaxtyping import Float64
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.annotated import clearly, measured, mpp_by_pitch, patient_of, under_tissue
+from bleep.data.readers.annotated import clearly, measured, mpp_by_array, patient_of, under_tissue
+from bleep.data.readers.find import visible
 from bleep.data.readers.tables import joined
 from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale
@@ -33,6 +35,11 @@ COARSE = 2048
 """Blocks of more pixels than this along a side are worth a word: a tile needs each block it touches decoded whole."""
 SQUEEZED = 1.01
 """A pixel may be longer than it is wide by this factor, and still counts as square."""
+
+PICTURES = ("full", "hires", "lowres")
+"""What spatialdata-io calls a sample's pictures, SAMPLE_full_image and so on, best first."""
+BINS = re.compile(r"_square_\d+um$")
+"""What it puts behind a sample's name for the bins of Visium HD."""
 
 Affine = Float64[np.ndarray, "3 3"]
 
@@ -57,7 +64,7 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 def _stores(root: Path) -> list[Path]:
     if root.suffix == ".zarr" or (root / "zarr.json").exists() or (root / ".zgroup").exists():
         return [root]
-    return sorted(root.glob("*.zarr"))
+    return visible(root, "*.zarr")
 
 
 def _regions(path: Path, data: DataConfig) -> dict[str, _Region]:
@@ -98,15 +105,20 @@ def _named(asked: str, found: list[str], path: Path, what: str) -> str:
 
 
 def _read_one(name: str, region: _Region, data: DataConfig) -> Section:
-    image = _named(data.element, list(region.held.images), region.store, "image")
+    image = _image(region, data)
     folder = region.store / "images" / image
-    to_system = _affine(region.held.images[image], f"image {image}", region.store, data.system)
+    system = _system(region, image, data)
+    to_system = _affine(region.held.images[image], f"image {image}", region.store, system)
     slide = ZarrSlide.open(folder)
     part = _part(region)
     part = part[under_tissue(part.obs, region.store)]
-    positions = _centres(region, part, np.linalg.inv(to_system), data.system)
-    stated = _stated_mpp(folder, to_system, data.system)
-    mpp = data.mpp or stated or mpp_by_pitch(name, positions.to_numpy(np.float64))
+    positions = _centres(region, part, np.linalg.inv(to_system), system)
+    stated = _stated_mpp(folder, to_system, system)
+    mpp = (
+        data.mpp
+        or stated
+        or mpp_by_array(name, positions.to_numpy(np.float64), part.obs[part.obs_names.astype(str).isin(positions.index)])
+    )
     log.info("section %s: tiles from image %s, %d x %d pixels of %.3f microns", name, image, *slide.size, mpp)
     if max(slide.block) > COARSE:
         log.warning(
@@ -114,7 +126,7 @@ def _read_one(name: str, region: _Region, data: DataConfig) -> Section:
             "times faster once written with smaller chunks, such as 512",
             name, image, slide.block[1], slide.block[0],
         )  # fmt: skip
-    counts, xy = joined(name, measured(part, name, region.store), positions)
+    counts, xy = joined(name, measured(part, name, region.store, data), positions, slide.size)
     return Section(
         name=name,
         patient=patient_of(name, part.obs, data.patients),
@@ -124,6 +136,31 @@ def _read_one(name: str, region: _Region, data: DataConfig) -> Section:
         xy=xy,
         mpp=mpp,
     )
+
+
+def _image(region: _Region, data: DataConfig) -> str:
+    """Return the image of a region: the one named, with `{region}` for the region; else by the names of spatialdata-io."""
+    found = list(region.held.images)
+    if data.element:
+        return _named(data.element.replace("{region}", region.name), found, region.store, "image")
+    own = BINS.sub("", region.name)
+    by_name = next((f"{own}_{kind}_image" for kind in PICTURES if f"{own}_{kind}_image" in found), "")
+    return by_name if by_name and len(found) > 1 else _named("", found, region.store, "image")
+
+
+def _system(region: _Region, image: str, data: DataConfig) -> str:
+    """Return the coordinate system in which image and spots meet: the one named, else the only one they share."""
+    from spatialdata.transformations import get_transformation
+
+    named = data.system.replace("{region}", region.name)
+    if region.name not in region.held.shapes:
+        return named
+    both = [get_transformation(one, get_all=True) for one in (region.held.images[image], region.held.shapes[region.name])]
+    shared = sorted(set(both[0]) & set(both[1]))
+    if named in shared or data.system != DataConfig().system or len(shared) != 1:
+        return named
+    log.info("region %s: meets its image %s in the coordinate system %s", region.name, image, shared[0])
+    return shared[0]
 
 
 def _part(region: _Region) -> AnnData:

@@ -13,7 +13,9 @@ import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.tables import POSITIONS, joined, only, read_counts, read_positions, read_table, scale_of, under_tissue
+from bleep.data.readers.find import find
+from bleep.data.readers.lattice import lattice, nearest, pitch_of, settled
+from bleep.data.readers.tables import POSITIONS, joined, only, read_counts, read_positions, read_table, under_tissue
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; without `data.mpp` the scale follows from the array's pitch, and is said aloud."""
     prefix = "alignment_table_"
-    found = [path.stem.removeprefix(prefix) for path in data.root.rglob(f"{prefix}*.tsv")]
+    found = [path.stem.removeprefix(prefix) for path in find(data.root, f"{prefix}*.tsv")]
     patients = _patients(data) | data.patients
     symbols = _symbols(data)
     return tuple(_read_one(name, data, patients, symbols) for name in chosen_names(found, data))
@@ -38,12 +40,16 @@ def _read_one(name: str, data: DataConfig, patients: dict[str, str], symbols: pd
     table = read_positions(path, (*POSITIONS, "selected"))
     positions = under_tissue(table, path)
     measured = read_counts(only(data.root, (f"{name}.tsv", f"{name}.tsv.gz"), f"counts of section {name}"), symbols)
-    counts, xy = joined(name, measured, positions)
+    picture = only(data.root, (f"{name}.jpg", f"{name}.jpeg"), f"picture of section {name}")
+    slide = open_slide(picture, data.pixel_limit)
+    counts, xy = joined(name, measured, positions, slide.size)
+    steps, pixels = (table[pair].to_numpy(np.float64) for pair in (["x", "y"], ["pixel_x", "pixel_y"]))
+    counts.uns["bleep"]["pitch"] = pitch_of(steps, pixels)
     return Section(
         name=name,
         patient=patients.get(name, name),
         species=data.species,
-        slide=open_slide(only(data.root, (f"{name}.jpg", f"{name}.jpeg"), f"picture of section {name}"), data.pixel_limit),
+        slide=slide,
         counts=counts,
         xy=xy,
         mpp=data.mpp or _mpp(name, table),
@@ -51,7 +57,12 @@ def _read_one(name: str, data: DataConfig, patients: dict[str, str], symbols: pd
 
 
 def _mpp(name: str, table: pd.DataFrame) -> float:
-    mpp = scale_of(name, table[["pixel_x", "pixel_y"]].to_numpy(np.float64), PITCH)
+    xy = table[["pixel_x", "pixel_y"]].to_numpy(np.float64)
+    found = lattice(table[["x", "y"]].to_numpy(np.float64), xy)
+    pitch = settled(found.pitch, xy) if found is not None else nearest(xy)
+    if not pitch:
+        raise DataError(f"section {name}: its positions do not give the scale; set data.mpp, the microns per pixel")
+    mpp = PITCH / pitch
     log.info("section %s: %.3f microns per pixel, from the %.0f um pitch of the array", name, mpp, PITCH)
     return mpp
 
@@ -71,7 +82,7 @@ def _patients(data: DataConfig) -> dict[str, str]:
 
 
 def _symbols(data: DataConfig) -> pd.Series | None:
-    found = sorted(data.root.rglob("*_genes.tsv.gz"))
+    found = find(data.root, "*_genes.tsv.gz")
     if not found:
         return None
     table = read_table(found[0], "\t", ("gene_id", "gene_name"), dtype=str).drop_duplicates("gene_id")

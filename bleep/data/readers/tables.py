@@ -4,7 +4,6 @@ import contextlib
 import csv
 import gzip
 import logging
-import math
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -14,16 +13,29 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from scipy import sparse
-from scipy.spatial import cKDTree
 
+from bleep.data.readers.find import find
 from bleep.errors import DataError
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 """Columns of a table of spots."""
 DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error)
 """What pandas, csv and gzip raise at a file that is no table."""
+
+NO_GENES = {
+    *("in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres", "imagerow", "imagecol"),
+    *("pixel_x", "pixel_y", "new_x", "new_y", "x_pixel", "y_pixel", "selected", "barcode", "barcodes", "spot_id"),
+    *("total_counts", "log1p_total_counts", "n_counts", "n_genes", "n_genes_by_counts", "log1p_n_genes_by_counts"),
+    *("pct_counts_mt", "percent.mt", "ncount_spatial", "nfeature_spatial", "cluster", "clusters", "leiden", "louvain"),
+    *("unnamed: 0", "sample_id", "library_id"),
+}
+"""Names of columns, in small letters, that tools keep beside the genes of a spot."""
+BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+)(.*)$"
+"""Barcode and ending of a spot's id."""
+BEYOND = 0.05
+"""Share of spots that may lie beyond a picture and are left out: some pictures were cropped, some arrays reach over them."""
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +103,15 @@ class Measured(NamedTuple):
     """One row a column, indexed by the gene's name; further columns become those of `counts.var`."""
     matrix: sparse.csr_matrix
     """Spots x genes."""
+    why: str = ""
+    """Why there are no genes, where there are none."""
+
+
+def nothing(spots: pd.Index, why: str) -> Measured:
+    """Return the counts of spots on which nothing was measured, and why."""
+    return Measured(
+        spots, pd.DataFrame(index=pd.Index([], dtype=str)), sparse.csr_matrix((len(spots), 0), dtype=np.float32), why
+    )
 
 
 def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
@@ -100,7 +121,8 @@ def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
         DataError: as `read_table`, or a value is not a number.
 
     """
-    table = numeric(read_table(path, "\t", index_col=0), path)
+    table = read_table(path, "\t", index_col=0)
+    table = numeric(table[genes_among(list(table.columns), path)], path)
     genes = pd.DataFrame(index=table.columns.astype(str))
     if symbols is not None:
         genes["symbol"] = symbols.reindex(genes.index).fillna("").astype(str)
@@ -110,12 +132,16 @@ def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
 def read_positions(path: Path, columns: tuple[str, ...] = POSITIONS) -> pd.DataFrame:
     """Read a table of spots: their place in the array, `x` and `y`, and in the picture, `pixel_x` and `pixel_y`.
 
+    Rows that are not selected need no place.
+
     Raises:
         DataError: as `read_table`, or a place is not a number.
 
     """
     table = read_table(path, "\t", columns)
-    numeric(table[list(columns)], path)
+    used = table["selected"] == 1 if "selected" in table else np.ones(len(table), dtype=bool)
+    if np.any(used):
+        numeric(table.loc[used, list(columns)].infer_objects(), path)
     return table
 
 
@@ -131,6 +157,17 @@ def under_tissue(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: no row has selected = 1; expected that for the spots under tissue")
     ids = table["x"].astype(str) + "x" + table["y"].astype(str)
     return table[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1).set_axis(ids)
+
+
+def genes_among(columns: list[str], path: Path) -> list[str]:
+    """Return the columns that may be genes, and say which are left out: places, and what tools count of a spot."""
+    named = {str(column).lower() for column in columns}
+    # A fly has a gene y; beside an x it is a place.
+    no_genes = NO_GENES | ({"x", "y"} if {"x", "y"} <= named else set())
+    left = [column for column in columns if str(column).lower() in no_genes]
+    if left:
+        log.warning("%s: left out %s, which by their names are no genes", path.name, ", ".join(map(str, left)))
+    return [column for column in columns if column not in left]
 
 
 def numeric(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -150,7 +187,7 @@ def _odd(cells: pd.Series) -> str:
     """Return the first cell that is no number, or is one too large to be stored."""
     numbers = pd.to_numeric(cells, errors="coerce")
     bad = cells[numbers.isna() | (numbers.abs() >= 2.0**63)]
-    return str((bad if len(bad) else cells).iloc[0])[:40]
+    return str((bad if len(bad) else cells).iloc[0])[:40] if len(cells) else ""
 
 
 def sparse_counts(table: pd.DataFrame) -> sparse.csr_matrix:
@@ -159,10 +196,13 @@ def sparse_counts(table: pd.DataFrame) -> sparse.csr_matrix:
         return sparse.csr_matrix(table.to_numpy(np.float32))
 
 
-def joined(name: str, counts: Measured, positions: pd.DataFrame) -> tuple[AnnData, Float64[np.ndarray, "spots 2"]]:
-    """Join counts and positions (index: spot id; columns x, y) by spot id, in the order of the positions.
+def joined(
+    name: str, counts: Measured, positions: pd.DataFrame, size: tuple[int, int] | None = None
+) -> tuple[AnnData, Float64[np.ndarray, "spots 2"]]:
+    """Join counts and positions (index: spot id; columns x, y in pixels) by spot id, in the order of the positions.
 
-    What has no partner is dropped and the number said aloud.
+    Spots without a partner are left out, and so are a few whose centre lies beyond a picture of this width and height; how
+    many is logged. Where more than `BEYOND` of them lie there, all are returned, for the section to refuse.
 
     Raises:
         DataError: an id stands twice on a side, or no id stands on both.
@@ -177,32 +217,46 @@ def joined(name: str, counts: Measured, positions: pd.DataFrame) -> tuple[AnnDat
         raise DataError(
             f"section {name}: no spot has both counts and a position; counts have ids like {like[0]}, positions like {like[1]}"
         )
+    _check_one_sample(name, both)
     alone = (len(counts.spots) - len(both), len(positions) - len(both))
     if any(alone):
         log.warning(
             "section %s: %d spots read; dropped %d with counts but no position, %d with a position but no counts",
             name, len(both), *alone,
         )  # fmt: skip
+    if size is not None:
+        both = both[_within(name, positions.loc[both, ["x", "y"]].to_numpy(np.float64), size)]
     matrix = counts.matrix[counts.spots.get_indexer(both)]
     # A copy of another type shares its indices with the counts: sorting them there would scramble these.
     matrix.sort_indices()
     data = AnnData(X=matrix, obs=pd.DataFrame(index=both.astype(str)), var=counts.genes)
     data.uns["bleep"] = {"dropped": dict(zip(("counts", "positions"), alone, strict=True))}
+    if counts.why:
+        data.uns["bleep"]["nothing"] = counts.why
     return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
 
 
-def scale_of(name: str, places: Float64[np.ndarray, "spots 2"], pitch: float) -> float:
-    """Return the microns per pixel that follow from the usual distance of neighbouring spots, `pitch` microns.
+def _check_one_sample(name: str, spots: pd.Index) -> None:
+    """Refuse barcodes with several endings, such as -1-0 and -1-1: each ending is a sample."""
+    parts = spots.astype(str).str.extract(BARCODE)
+    ends = parts[1].dropna().value_counts()
+    if 1 < len(ends) <= len(spots) / 10 and ends.iloc[1] > BEYOND * len(spots):
+        raise DataError(
+            f"section {name}: its barcodes end in {ends.index[0]!r} and in {ends.index[1]!r}, as where several samples were "
+            "joined, but one picture is all there is; give each sample, with its own picture, as a section of its own"
+        )
 
-    Raises:
-        DataError: there are too few spots, or their places are no numbers or all the same.
 
-    """
-    if len(places) > 1 and np.isfinite(places).all():
-        distance = float(np.median(cKDTree(places).query(places, k=2)[0][:, 1]))
-        if 0 < distance < math.inf:
-            return pitch / distance
-    raise DataError(f"section {name}: its positions do not give the scale; set data.mpp, the microns per pixel")
+def _within(name: str, xy: Float64[np.ndarray, "spots 2"], size: tuple[int, int]) -> Bool[np.ndarray, " spots"]:
+    """Return which spots lie in the picture; all of them where more than `BEYOND` do not, or have no place at all."""
+    beyond = ((xy < 0) | (xy >= np.array(size))).any(axis=1)
+    if not beyond.any() or beyond.mean() > BEYOND:
+        return np.ones(len(xy), dtype=bool)
+    log.warning(
+        "section %s: left out %d of %d spots, whose centre lies outside the slide of %d x %d pixels",
+        name, beyond.sum(), len(xy), *size,
+    )  # fmt: skip
+    return np.asarray(~beyond)
 
 
 def only(root: Path, patterns: tuple[str, ...], what: str) -> Path:
@@ -212,12 +266,26 @@ def only(root: Path, patterns: tuple[str, ...], what: str) -> Path:
         DataError: none fits, or several do.
 
     """
-    found = sorted({path for pattern in patterns for path in root.rglob(pattern)})
+    found = find(root, *patterns)
+    # A table that was unpacked beside its packed self is one.
+    found = [path for path in found if not _is_copy(path, found)]
     if not found:
         raise DataError(f"{root}: has no {what}; expected a file named {' or '.join(patterns)}")
     if len(found) > 1:
         raise DataError(f"{root}: has several files that could be the {what}: {found[0]} and {found[1]}; keep one")
     return found[0]
+
+
+def _is_copy(path: Path, found: list[Path]) -> bool:
+    """Return whether a plain file holds what another of these holds packed."""
+    packed = path.with_name(f"{path.name}.gz")
+    if packed not in found:
+        return False
+    with _clear(packed), gzip.open(packed) as one, path.open("rb") as other:
+        while block := one.read(1 << 20):
+            if block != other.read(len(block)):
+                return False
+        return not other.read(1)
 
 
 def _header(path: Path, separator: str) -> list[str]:

@@ -9,13 +9,14 @@ from bleep.data.slides.image import (
     ArraySlide,
     MosaicSlide,
     PictureSlide,
+    as_rgb,
     jpeg_bytes,
     pixels_of,
     resize,
     save_jpeg,
     save_png,
 )
-from bleep.data.slides.pyramid import SCANNERS, TIFF, PyramidSlide, is_tiled
+from bleep.data.slides.pyramid import SCANNERS, PyramidSlide, check_colours, clear, is_tiff, is_tiled, scanner_of
 
 __all__ = [
     "PADDINGS",
@@ -26,6 +27,7 @@ __all__ = [
     "Pixels",
     "PyramidSlide",
     "Slide",
+    "as_rgb",
     "jpeg_bytes",
     "open_slide",
     "pixels_of",
@@ -43,8 +45,14 @@ def open_slide(path: Path, limit: int = LIMIT) -> PictureSlide | PyramidSlide:
             extra `wsi` reads it.
 
     """
-    ending = path.suffix.lower()
-    by_region = importlib.util.find_spec("tiffslide") is not None
-    if ending in SCANNERS or (ending in TIFF and by_region and is_tiled(path)):
+    if importlib.util.find_spec("tifffile") is None or not is_tiff(path):
+        return (
+            PyramidSlide.open(path) if path.suffix.lower() in SCANNERS or scanner_of(path) else PictureSlide.open(path, limit)
+        )
+    if scanner_of(path):
+        return PyramidSlide.open(path)
+    with clear(path):
+        planes = is_tiled(path) and check_colours(path, decoded=True) == "SYX"
+    if is_tiled(path) and not planes:
         return PyramidSlide.open(path)
     return PictureSlide.open(path, limit)

@@ -75,6 +75,13 @@ def padded_array(pixels: Pixels, left: int, top: int, side: int, padding: Paddin
     return padded(lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], size, left, top, side, padding)
 
 
+def on_white(colours: Pixels, alpha: UInt8[np.ndarray, "height width"]) -> Pixels:
+    """Return a picture with white where it is transparent, whatever colour stands there."""
+    if (alpha > 0).all():
+        return np.ascontiguousarray(colours)
+    return np.where(alpha[..., None] == 0, np.uint8(255), colours)
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """Return size and time of a file: what is remembered of it holds while they stay.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import warnings
 from collections.abc import Iterator
@@ -14,13 +15,36 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bleep.config import DataConfig, PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, padded_array, reduced, small_size, stamp
+from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_array, reduced, small_size, stamp
+from bleep.data.slides.pyramid import check_colours, clear, is_tiff
 from bleep.errors import DataError
 
 LIMIT: int = DataConfig().pixel_limit
 """Most pixels decoded when nothing else is asked for."""
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Modes of Pillow whose values it cuts off, not scales, on the way to 8 bits."""
+FLIP = Image.Transpose
+BACK = {
+    2: FLIP.FLIP_LEFT_RIGHT,
+    3: FLIP.ROTATE_180,
+    4: FLIP.FLIP_TOP_BOTTOM,
+    5: FLIP.TRANSPOSE,
+    6: FLIP.ROTATE_90,
+    7: FLIP.TRANSVERSE,
+    8: FLIP.ROTATE_270,
+}
+"""What brings a TIFF that Pillow has turned by its orientation tag back to how it is stored."""
+SWAPPED = (FLIP.TRANSPOSE, FLIP.ROTATE_90, FLIP.TRANSVERSE, FLIP.ROTATE_270)
+KINDS = (
+    (b"ZISRAWFILE", 0, "a Zeiss CZI file"),
+    (b"DICM", 128, "a DICOM file of a kind that OpenSlide does not open"),
+    (b"\x89HDF", 0, "an HDF5 file"),
+    (b"%PDF", 0, "a PDF"),
+    (b"PK\x03\x04", 0, "a zip archive"),
+    (b"\x1f\x8b", 0, "packed by gzip"),
+    (b"<svg", 0, "an SVG drawing"),
+)
+"""First bytes, where they stand, and what they make of a file."""
 
 
 @final
@@ -41,8 +65,10 @@ class PictureSlide:
             DataError: the file is missing, is no image, or has more pixels than the limit.
 
         """
+        _check_tiff(path)
         with opened(path, limit) as image:
-            return cls(path, image.size, limit)
+            size = image.size
+            return cls(path, size[::-1] if _turn(image) in SWAPPED else size, limit)
 
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
         return padded_array(_decode(self.path, self.limit, stamp(self.path)), left, top, side, padding)
@@ -134,6 +160,31 @@ class MosaicSlide:
         return joined.hexdigest()
 
 
+def as_rgb(array: np.ndarray, what: str) -> Pixels:
+    """Return a picture in memory as RGB: grey or colours, with transparency or without, as bytes or from 0 to 1.
+
+    What is transparent becomes white, like the glass around tissue. `what` begins the sentence of an error.
+
+    Raises:
+        DataError: it has another number of channels, or values beyond these.
+
+    """
+    plain = array[..., None] if array.ndim == 2 else array
+    if plain.ndim != 3 or plain.shape[2] not in (1, 2, 3, 4) or not np.issubdtype(plain.dtype, np.number):
+        raise DataError(f"{what} has shape {array.shape} and kind {array.dtype}; expected height x width x 3")
+    if plain.dtype != np.uint8:
+        if not np.isfinite(plain).all() or plain.min() < 0 or plain.max() > 255:
+            raise DataError(
+                f"{what} holds values beyond 0 to 255 (kind {plain.dtype}, from {plain.min():g} to {plain.max():g}); expected "
+                "0 to 1, or bytes: a picture of more bits, or of fluorescence, is not read"
+            )
+        share = 255.0 if np.issubdtype(plain.dtype, np.floating) and plain.max() <= 1 else 1.0
+        plain = np.rint(plain * share).astype(np.uint8)
+    values = plain.shape[2]
+    colours = plain[..., :3] if values > 2 else np.repeat(plain[..., :1], 3, axis=2)
+    return on_white(colours, plain[..., -1]) if values in (2, 4) else np.ascontiguousarray(colours)
+
+
 def save_png(pixels: Pixels, path: Path) -> None:
     """Write a picture as PNG."""
     Image.fromarray(pixels).save(path, format="PNG")
@@ -177,13 +228,31 @@ def opened(path: Path, limit: int = LIMIT) -> Iterator[Image.Image]:
             "raise data.pixel_limit (--pixel-limit of bleep query) if the picture is really that large"
         ) from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if path.is_file() and (kind := _kind(path)):
+            raise DataError(f"{path}: is {kind}, which is not read as a picture; export it as OME-TIFF, TIFF or PNG") from None
         raise DataError(f"{path}: cannot be read as an image ({type(error).__name__}); is the file whole?") from None
     with image:
-        if image.mode in DEEP:
+        if image.mode in DEEP or _bits(path) > 8:
             raise DataError(
                 f"{path}: holds values of more than 8 bits ({image.mode}); expected 8-bit RGB or grey: export it so"
             )
         yield image
+
+
+def _bits(path: Path) -> int:
+    """Return the bits of each value of a PNG, which Pillow cuts off to 8; 8 for files of another kind."""
+    with path.open("rb") as file:
+        head = file.read(25)
+    return head[24] if len(head) == 25 and head.startswith(b"\x89PNG") else 8
+
+
+def _kind(path: Path) -> str:
+    """Return what a file that is no image is, by its first bytes; empty where they do not say."""
+    with path.open("rb") as file:
+        head = file.read(256)
+    if head[:1] in (b"{", b"["):
+        return "JSON, such as GeoJSON"
+    return next((kind for start, at, kind in KINDS if head[at : at + len(start)] == start), "")
 
 
 @contextlib.contextmanager
@@ -205,14 +274,53 @@ def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = No
         DataError: as `opened`, or the file is damaged.
 
     """
+    axes = _check_tiff(path)
     with opened(path, limit) as image:
         try:
             with _limit_of(limit):
+                if axes in ("CYX", "SYX"):
+                    return _joined(path)
                 if least is not None:
                     image.draft(None, least)
-                return np.asarray(image.convert("RGB"))
+                # Pillow turns a TIFF as its tag says; positions belong to the picture as it is stored.
+                back = _turn(image)
+                found = _as_rgb(image)
+                return np.asarray(Image.fromarray(found).transpose(back)) if back is not None else found
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: the image is damaged or cut short ({error}); fetch or export it again") from None
+
+
+def _as_rgb(image: Image.Image) -> Pixels:
+    if image.has_transparency_data:
+        found = np.asarray(image.convert("RGBA"))
+        return on_white(found[..., :3], found[..., 3])
+    return np.asarray(image.convert("RGB"))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what undoes Pillow's turning of a TIFF; none where it does not turn it."""
+    return BACK.get(image.getexif().get(274, 1)) if image.format == "TIFF" else None
+
+
+def _check_tiff(path: Path) -> str:
+    """Return the order of a TIFF's axes, as tifffile names them; empty for files of another kind.
+
+    Raises:
+        DataError: its pixels are no 8-bit colours or greys, or it holds several layers.
+
+    """
+    if importlib.util.find_spec("tifffile") is None or not is_tiff(path):
+        return ""
+    with clear(path):
+        return check_colours(path, decoded=True)
+
+
+def _joined(path: Path) -> Pixels:
+    """Return a TIFF that holds red, green and blue one after the other."""
+    import tifffile
+
+    with clear(path), tifffile.TiffFile(path) as file:
+        return as_rgb(np.moveaxis(file.series[0].asarray(), 0, -1), str(path))
 
 
 @lru_cache(maxsize=32)

@@ -5,27 +5,34 @@ OpenSlide does not see.
 """
 
 import contextlib
+import importlib.util
 import logging
 import math
 import os
+import re
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, final
+from xml.etree import ElementTree
 
 import numpy as np
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, padded, reduced, small_size, stamp
+from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, reduced, small_size, stamp
 from bleep.errors import DataError
 
 FINEST, COARSEST = 0.05, 20.0
 """Microns per pixel that are believed: photo software writes 72 or 96 dots per inch (353 and 265 microns) into anything."""
 MICRONS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 """Units that OME-TIFF gives its pixel size in."""
-COLOURS = {"YXS": (3, 4), "CYX": (3,), "YX": (1,)}
+PLAIN, TURNED = ("RGB", "YCBCR", "MINISBLACK"), ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB")
+"""What a TIFF may say its values are: colours as they stand, and what becomes colours where it is decoded whole."""
+UNNAMED = re.compile(r"(channel|ch|c)?[\s:_.#-]*[\d:]*")
+"""What software calls a channel that nobody named."""
+COLOURS: Mapping[str, tuple[int, ...]] = {"YXS": (3, 4), "CYX": (3,), "YX": (1,)}
 """Numbers of values a pixel may have, by the order of a TIFF's axes."""
 
 log = logging.getLogger(__name__)
@@ -69,11 +76,14 @@ def check_whole(path: Path, complaints: Sequence[str]) -> None:
         raise DataError(f"{path}: is cut short (its pixels reach to byte {max(ends)} of {size}); fetch or export it again")
 
 
-def check_colours(path: Path) -> None:
-    """Refuse a TIFF whose pixels are no 8-bit colours or greys.
+def check_colours(path: Path, *, decoded: bool = False) -> str:
+    """Refuse a TIFF whose pixels are no 8-bit colours or greys; return the order of its axes, as tifffile names them.
+
+    `YXS` holds red, green and blue beside each other, `SYX` and `CYX` one after the other: whole planes, or pages. With
+    `decoded` the file is to be decoded whole, by which palettes and inks are turned into colours.
 
     Raises:
-        DataError: they are others, such as fluorescence.
+        DataError: they are others, such as fluorescence, more than 8 bits, or a stack of layers.
 
     """
     import tifffile
@@ -82,13 +92,45 @@ def check_colours(path: Path) -> None:
         series = file.series[0]
         kind, axes, shape = series.dtype, series.axes, dict(zip(series.axes, series.shape, strict=True))
         photometric = tifffile.PHOTOMETRIC(series.keyframe.photometric).name
+        names = _channels(file) if axes == "CYX" else []
     values = shape.get("S", shape.get("C", 1))
-    plain = photometric in ("RGB", "YCBCR", "MINISBLACK")
-    if kind != np.uint8 or values not in COLOURS.get(axes, ()) or not plain:
+    plain = photometric in (
+        ("RGB", "YCBCR", "MINISBLACK") + (("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB") if decoded else ())
+    )
+    known = {**COLOURS, "SYX": (3, 4)} if decoded else COLOURS
+    if kind not in ((np.uint8, np.bool_) if decoded else (np.uint8,)) or values not in known.get(axes, ()) or not plain:
         raise DataError(
-            f"{path}: holds {photometric} pixels of {kind}, {' x '.join(map(str, shape.values()))} ({axes}); "
+            f"{path}: holds {photometric} pixels of {kind}{'' if kind.itemsize == 1 else ', more than 8 bits a value'}, "
+            f"{' x '.join(map(str, shape.values()))} ({axes}); "
             "expected 8-bit RGB or grey, a single layer: export it so"
         )
+    if names and [name[:1] for name in names] != ["r", "g", "b"]:
+        raise DataError(
+            f"{path}: holds the channels {', '.join(names[:6])}, as of fluorescence; expected a stained picture in red, green "
+            "and blue"
+        )
+    return axes
+
+
+def _channels(file: Any) -> list[str]:
+    """Return what OME or ImageJ call the channels, in small letters; empty where they have no names of their own."""
+    names: list[str] = []
+    if file.ome_metadata:
+        tree = ElementTree.fromstring(file.ome_metadata)
+        found = next((image for image in tree.iter() if image.tag.endswith("Pixels")), ())
+        names = [channel.get("Name", "") for channel in found if channel.tag.endswith("Channel")]
+    elif file.imagej_metadata:
+        labels = file.imagej_metadata.get("Labels") or []
+        names = [labels] if isinstance(labels, str) else list(labels)
+    return [name.lower() for name in names] if all(name and not UNNAMED.fullmatch(name.lower()) for name in names) else []
+
+
+def has_alpha(path: Path) -> bool:
+    """Return whether the fourth value of a TIFF's pixels says how opaque they are."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return any(int(extra) in (1, 2) for extra in file.series[0].keyframe.extrasamples)
 
 
 def _ome_mpp(path: Path) -> tuple[float | None, float | None]:
@@ -110,7 +152,7 @@ def _ome_mpp(path: Path) -> tuple[float | None, float | None]:
 
 Library = Literal["openslide", "tiffslide"]
 TIFF = (".tif", ".tiff", ".btf", ".tf8")
-SCANNERS = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
+SCANNERS = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".qptiff")
 """Endings of the files of scanners."""
 
 
@@ -128,6 +170,10 @@ class PyramidSlide:
     """Microns per pixel as the file says; none: it does not, or what it says cannot be a slide's."""
     source: Path | None = None
     """The picture this file is a tiled copy of; its digest stands for both."""
+    alpha: bool = False
+    """Whether a TIFF says how opaque its pixels are."""
+    offset: tuple[int, int] = (0, 0)
+    """Upper left corner of what was scanned, in level-0 pixels: programs such as QuPath show the slide from there on."""
 
     @classmethod
     def open(cls, path: Path, source: Path | None = None) -> "PyramidSlide":
@@ -145,6 +191,7 @@ class PyramidSlide:
             if library == "tiffslide":
                 check_whole(path, complaints)
                 check_colours(path)
+            alpha = library == "tiffslide" and has_alpha(path)
             handle = _handle(path, library)
             size = handle.level_dimensions[0]
             levels = tuple(
@@ -152,7 +199,8 @@ class PyramidSlide:
                 for down, dimensions in zip(handle.level_downsamples, handle.level_dimensions, strict=True)
             )
             mpp = told_mpp(path, handle.properties, library)
-        return cls(path, library, (levels[0][1], levels[0][2]), levels, mpp, source)
+            corner = [int(float(handle.properties.get(f"openslide.bounds-{axis}") or 0)) for axis in "xy"]
+        return cls(path, library, (levels[0][1], levels[0][2]), levels, mpp, source, alpha, (corner[0], corner[1]))
 
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
         number = self._level(side, pixels)
@@ -191,37 +239,69 @@ class PyramidSlide:
         if self.library == "tiffslide":
             at = (_place(left, down), _place(top, down))
             found = np.asarray(handle.read_region(at, number, (width, height), as_array=True))
-            return found[..., :3] if found.shape[2] >= 3 else np.repeat(found[..., :1], 3, axis=2)
+            if found.shape[2] < 3:
+                return np.repeat(found[..., :1], 3, axis=2)
+            return on_white(found[..., :3], found[..., 3]) if self.alpha else found[..., :3]
         found = np.asarray(handle.read_region((round(left * down), round(top * down)), number, (width, height)))
-        if (found[..., 3] == 255).all():
-            return np.ascontiguousarray(found[..., :3])
-        # What the scanner did not take is transparent: white, like the glass around it.
-        return np.where(found[..., 3:] == 0, np.uint8(255), found[..., :3])
+        # What the scanner did not take is transparent.
+        return on_white(found[..., :3], found[..., 3])
+
+
+def is_tiff(path: Path) -> bool:
+    """Return whether a file is a TIFF, by its first bytes.
+
+    Raises:
+        DataError: it is missing.
+
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such image; expected the picture named there")
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_tiled(path: Path) -> bool:
     """Return whether a TIFF can be read by region.
 
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the file is damaged.
 
     """
     import tifffile
 
-    if not path.is_file():
-        raise DataError(f"{path}: no such image; expected the picture named there")
     with clear(path), tifffile.TiffFile(path) as file:
         return bool(getattr(file.pages[0], "is_tiled", False))
 
 
-def _library_of(path: Path) -> Library:
-    try:
-        import openslide
-        import tiffslide  # noqa: F401
-    except ImportError:
-        raise DataError(f"{path}: whole slides and tiled TIFF need the extra wsi: pip install 'bleep-st[wsi]'") from None
+def scanner_of(path: Path) -> str:
+    """Return by which of OpenSlide's formats a file is read, found by its content; empty: by none, or it is not installed."""
+    if importlib.util.find_spec("openslide") is None or not path.is_file():
+        return ""
+    import openslide
+
+    with contextlib.suppress(openslide.OpenSlideError):
+        found = openslide.OpenSlide.detect_format(path)
+        return found if found is not None and found != "generic-tiff" else ""
+    return ""
+
+
+def series_of(path: Path) -> str:
+    """Return what the files of one DICOM slide have in common; empty for slides of another kind.
+
+    Raises:
+        DataError: the slide is damaged.
+
+    """
+    if scanner_of(path) != "dicom":
+        return ""
     with clear(path):
-        return "openslide" if openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff") else "tiffslide"
+        return str(_handle(path, "openslide").properties.get("dicom.SeriesInstanceUID", ""))
+
+
+def _library_of(path: Path) -> Library:
+    if any(importlib.util.find_spec(name) is None for name in ("openslide", "tiffslide")):
+        raise DataError(f"{path}: whole slides and tiled TIFF need the extra wsi: pip install 'bleep-st[wsi]'")
+    return "openslide" if scanner_of(path) else "tiffslide"
 
 
 def _handle(path: Path, library: Library) -> Any:

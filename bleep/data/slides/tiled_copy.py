@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from bleep.data.slides.base import file_digest
 from bleep.data.slides.image import PictureSlide, opened
-from bleep.data.slides.pyramid import PyramidSlide, check_whole, clear
+from bleep.data.slides.pyramid import PyramidSlide, check_colours, check_whole, clear
 from bleep.errors import DataError
 from bleep.files import whole
 
@@ -63,6 +63,11 @@ def _check(slide: PictureSlide) -> None:
             f"{slide.path}: is too large to be held decoded, and no tiled copy is made of {mode} colours in a {form} file; "
             "export it as RGB in a PNG, JPEG or TIFF file"
         )
+    if form == "TIFF" and check_colours(slide.path, decoded=True) in ("CYX", "SYX"):
+        raise DataError(
+            f"{slide.path}: is too large to be held decoded, and no tiled copy is made of colours that stand in planes of "
+            "their own; export it as RGB, tiled"
+        )
     if form == "TIFF":
         # libvips goes on where a strip of a TIFF is not there.
         with clear(slide.path) as complaints:
@@ -77,6 +82,9 @@ def _copy(source: Path, target: Path) -> None:
         image = pyvips.Image.new_from_file(str(source), access="sequential", fail_on="truncated")
         if image.interpretation not in ("srgb", "rgb"):
             image = image.colourspace("srgb")
+        if image.hasalpha():
+            clear_of = image[image.bands - 1] == 0
+            image = clear_of.ifthenelse(255, image[0 : image.bands - 1])
         image = image[0:3].cast("uchar")
         _save(image, target, f"tiling {source.name}")
     except pyvips.Error as error:

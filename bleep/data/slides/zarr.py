@@ -13,13 +13,17 @@ from typing import Any, final
 import numpy as np
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, padded
+from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
 from bleep.errors import DataError
 
 HELD = 512_000_000
 """Bytes of decoded blocks that a process holds, of all its pictures together."""
 COLOURS = (("r", "red"), ("g", "green"), ("b", "blue"))
 """What channels that show colours are called."""
+OPAQUE = ("a", "alpha")
+"""What the channel is called that says how opaque a pixel is."""
+
+Level = tuple[str, float, int, int]
 
 
 @final
@@ -35,6 +39,10 @@ class ZarrSlide:
     """Which channels are red, green and blue."""
     block: tuple[int, int]
     """Height and width of the blocks that the finest level is stored in."""
+    alpha: int = -1
+    """Which channel says how opaque a pixel is; below 0: none."""
+    starts: tuple[tuple[int, int], ...] = ()
+    """Level-0 place of each level's first pixel, x first; empty: all begin at the corner."""
 
     @classmethod
     def open(cls, path: Path) -> "ZarrSlide":
@@ -64,18 +72,27 @@ class ZarrSlide:
                     channels = _channels(path, count, facts.get("labels", []))
                     _check_kind(path, array.dtype)
                     block = (int(array.chunks[1]), int(array.chunks[2]))
-        return cls(path, (levels[0][2], levels[0][3]), tuple(levels), channels, block)
+        labels = [str(label).lower() for label in facts.get("labels", [])]
+        alpha = next((labels.index(name) for name in OPAQUE if name in labels), -1)
+        size = (levels[0][2], levels[0][3])
+        if facts["trimmed"]:
+            settled = _trimmed(levels)
+            levels, starts = [level for level, _ in settled], tuple(start for _, start in settled)
+            return cls(path, size, tuple(levels), channels, block, alpha, starts)
+        return cls(path, size, tuple(levels), channels, block, alpha)
 
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
-        fitting = [level for level in self.levels if pixels and round(side / level[1]) >= pixels]
-        array, down, width, height = (fitting or self.levels[:1])[-1]
+        fitting = [number for number, level in enumerate(self.levels) if pixels and round(side / level[1]) >= pixels]
+        number = (fitting or [0])[-1]
+        array, down, width, height = self.levels[number]
+        x, y = self.starts[number] if self.starts else (0, 0)
         asked = max(round(side / down), 1)
 
         def read(x0: int, y0: int, x1: int, y1: int) -> Pixels:
             with _clear(self.path / array):
                 return self._read(array, x0, y0, x1, y1)
 
-        return padded(read, (width, height), round(left / down), round(top / down), asked, padding)
+        return padded(read, (width, height), round((left - x) / down), round((top - y) / down), asked, padding)
 
     def digest(self) -> str:
         """Return a sha256 of the finest level as it is stored: names and contents of its files, in order of the names."""
@@ -102,7 +119,10 @@ class ZarrSlide:
     def _decode(self, array: Any, row: int, column: int) -> Pixels:
         _, high, wide = array.chunks
         found = np.asarray(array[:, row * high : (row + 1) * high, column * wide : (column + 1) * wide])
-        return _as_bytes(found[list(self.channels)].transpose(1, 2, 0), self.path)
+        colours = _as_bytes(found[list(self.channels)].transpose(1, 2, 0), self.path)
+        if self.alpha < 0:
+            return colours
+        return on_white(colours, _as_bytes(found[[self.alpha] * 3].transpose(1, 2, 0), self.path)[..., 0])
 
 
 @final
@@ -142,6 +162,8 @@ def _array(path: Path, process: int) -> Any:
 def multiscale(path: Path) -> dict[str, Any]:
     """Return what OME-Zarr says of an image: axes, datasets, transformations; and under `labels` its channels' names.
 
+    `trimmed` says whether SpatialData made its levels.
+
     Raises:
         DataError: the image is missing, or its metadata are damaged.
 
@@ -152,7 +174,24 @@ def multiscale(path: Path) -> dict[str, Any]:
         attributes: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()
         stated = attributes.get("ome", attributes)
         labels = [str(channel.get("label", "")) for channel in stated.get("omero", {}).get("channels", [])]
-        return {**stated["multiscales"][0], "labels": labels}
+        return {**stated["multiscales"][0], "labels": labels, "trimmed": "spatialdata_attrs" in attributes}
+
+
+def _trimmed(levels: list[Level]) -> list[tuple[Level, tuple[int, int]]]:
+    """Return levels as SpatialData makes them, and where each begins: what a whole factor leaves over is cut off at the start.
+
+    A level that no whole factor explains is left as it is, and those after it.
+    """
+    settled: list[tuple[Level, tuple[int, int]]] = [(levels[0], (0, 0))]
+    for level in levels[1:]:
+        (_, down, *before), start = settled[-1]
+        factors = [round(one / other) for one, other in zip(before, level[2:], strict=True)]
+        over = [one - factor * other for one, factor, other in zip(before, factors, level[2:], strict=True)]
+        if factors[0] != factors[1] or not all(0 <= rest < factors[0] for rest in over):
+            return settled + [(each, (0, 0)) for each in levels[len(settled) :]]
+        begin = (start[0] + round(over[0] * down), start[1] + round(over[1] * down))
+        settled.append(((level[0], down * factors[0], level[2], level[3]), begin))
+    return settled
 
 
 def _channels(path: Path, count: int, labels: list[str]) -> tuple[int, int, int]:

@@ -1,6 +1,6 @@
 """Nearest neighbours by inner product: exact, or faster with a recall that is measured; on GPUs where FAISS finds them."""
 
-from bleep.retrieval.index.approximate import choose_kind
+from bleep.retrieval.index.approximate import choose_kind, keeps
 from bleep.retrieval.index.base import VectorIndex, facts
 from bleep.retrieval.index.factory import build_index, load_index
 from bleep.retrieval.index.flat import FlatIndex
@@ -15,6 +15,7 @@ __all__ = [
     "build_index",
     "choose_kind",
     "facts",
+    "keeps",
     "load_index",
     "measure",
     "measured_recall",

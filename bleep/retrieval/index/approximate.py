@@ -14,7 +14,7 @@ from bleep.config import GpuName, GpusName, KindName
 from bleep.errors import ConfigError
 from bleep.records import Neighbors
 from bleep.retrieval.index import base as devices
-from bleep.retrieval.index.base import check_added, check_queries, faiss, kept_rows, size, write
+from bleep.retrieval.index.base import VectorIndex, check_added, check_queries, faiss, kept_rows, size, write
 from bleep.retrieval.index.flat import exact_search, flat_vectors, ranked
 from bleep.retrieval.index.where import Where
 
@@ -78,6 +78,8 @@ def subvectors(dim: int) -> int:
 
 
 IP = faiss.METRIC_INNER_PRODUCT
+LOST = 0.01
+"""Share of a vector's squared length that 8-bit codes may lose; within their range they lose about a thousandth of it."""
 ROUNDS = 10
 """Rounds of k-means."""
 POINTS = 64
@@ -260,6 +262,11 @@ class ApproximateIndex:
         copy.add(np.ascontiguousarray(vectors))
         return ApproximateIndex(copy, *self._where)
 
+    def decoded(self, vectors: Float32[np.ndarray, "spots dim"]) -> Float32[np.ndarray, "spots dim"]:
+        """Return vectors as the index would keep them."""
+        found: Float32[np.ndarray, "spots dim"] = self._index.sa_decode(self._index.sa_encode(vectors))
+        return found
+
     def remove(self, rows: Int64[np.ndarray, " rows"]) -> "ApproximateIndex":
         """Return an index without these rows, the others numbered anew; HNSW is built anew from its vectors."""
         stay = kept_rows(rows, len(self))
@@ -320,6 +327,16 @@ class ApproximateIndex:
             found = self._exact(queries, k, np.arange(len(self)))
             return found.similarity, found.rows
         return self._index.search(queries, k, params=self._parameters(lists_of(self._index).nlist))
+
+
+def keeps(index: VectorIndex, vectors: Float32[np.ndarray, "spots dim"]) -> bool:
+    """Return whether an index can hold further vectors nearly as they are; 8-bit codes cut off what is beyond their range."""
+    if not isinstance(index, ApproximateIndex) or index.kind != "sq":
+        return True
+    given = np.ascontiguousarray(vectors)
+    held = index.decoded(given)
+    lost = np.square(held - given).sum(axis=1) / np.maximum(np.square(given).sum(axis=1), 1e-12)
+    return bool(np.quantile(lost, 0.95) < LOST)
 
 
 def lists_of(index: Any) -> Any:

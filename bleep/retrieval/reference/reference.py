@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
+from bleep.config import IndexConfig
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.records import Neighbors
-from bleep.retrieval.index import VectorIndex, Where, load_index, measure, select
+from bleep.retrieval.index import VectorIndex, Where, build_index, keeps, load_index, measure, select
 from bleep.retrieval.reference import storage
 from bleep.retrieval.reference.expression_store import ExpressionStore, SplicedExpression, mapped
 from bleep.retrieval.reference.expression_writer import open_expression, write_expression
@@ -240,9 +241,12 @@ class Reference:
             raise MismatchError(f"the index already holds other spots of a section {min(known)}; give the new one another name")
         expression = SplicedExpression((self.expression, held.expression), (np.arange(len(self)), np.arange(len(held.spots))))
         vectors, spots = np.concatenate([self.vectors, held.vectors]), pd.concat([self.spots, held.spots])
-        return self._changed(
-            self.index.add(held.vectors, held.spots), vectors, expression, spots, [*self.manifest["sections"], *entries]
-        )
+        if keeps(self.index, held.vectors):
+            index = self.index.add(held.vectors, held.spots)
+        else:
+            log.warning("the new spots lie beyond the range of the index's 8-bit numbers: it is trained anew on all of them")
+            index = build_index(vectors, IndexConfig(kind="sq"), seed=0)
+        return self._changed(index, vectors, expression, spots, [*self.manifest["sections"], *entries])
 
     def _changed(
         self,

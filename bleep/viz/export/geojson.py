@@ -27,7 +27,8 @@ BESIDE = ("distance", "familiarity", "abstain")
 def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *, all_genes: bool = False) -> tuple[Path, ...]:
     """Write the tiles of one section as a file, or of several as a folder with a file for each; return the files.
 
-    Coordinates are level-0 pixels. Values that are no numbers are left out.
+    Coordinates are level-0 pixels of what QuPath shows: of slides such as MRXS and SCN, whose file states the bounds of what
+    was scanned, QuPath shows these alone. Values that are no numbers are left out.
 
     Raises:
         ConfigError: a gene is not there, there are more than `MOST` and nobody asked for them, or the name does not fit.
@@ -73,7 +74,7 @@ def _write(predicted: Predicted, section: str, columns: Int[np.ndarray, " column
 
 
 def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"]) -> Iterator[dict[str, Any]]:
-    rows, half = predicted.rows(section), predicted.side(section) / 2
+    rows, half, offset = predicted.rows(section), predicted.side(section) / 2, np.array(predicted.offset(section))
     names = [predicted.genes[column] for column in columns]
     beside = [name for name in BESIDE if name in predicted.obs]
     spots = predicted.obs["spot"].astype(str).to_numpy()
@@ -86,7 +87,7 @@ def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " col
             block = np.asarray(predicted.values[start : start + ROWS])[here - start][:, columns]
             for row, values in zip(here.tolist(), block.astype(np.float64), strict=True):
                 measured = [*zip(names, values.tolist(), strict=True), *zip(beside, noted[row].tolist(), strict=True)]
-                x, y = predicted.xy[row].tolist()
+                x, y = (predicted.xy[row] - offset).tolist()
                 yield {
                     "type": "Feature",
                     "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{section}/{spots[row]}")),

@@ -70,6 +70,11 @@ class Predicted:
         mpp = np.atleast_1d(self.facts["mpp"])[self.sections.index(section)]
         return float(np.min(self.facts["tile_microns"]) / mpp)
 
+    def offset(self, section: str) -> tuple[float, float]:
+        """Return the level-0 place of what was scanned of a slide, from which programs such as QuPath show it."""
+        found = np.atleast_2d(self.facts.get("offset", np.zeros((len(self.sections), 2))))[self.sections.index(section)]
+        return float(found[0]), float(found[1])
+
     def columns(self, genes: Sequence[str]) -> Int[np.ndarray, " columns"]:
         """Return the columns of some genes; of none named, all.
 

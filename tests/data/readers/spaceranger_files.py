@@ -22,7 +22,13 @@ SCALE = 0.25
 def visium(section: Any, out: Path, positions: str = "tissue_positions.csv", counts: str = "h5") -> Path:
     """Write `out` as Space Ranger's folder `outs`; counts are `h5`, `mtx`, or `genes`, the older MTX."""
     write_picture(section, out / "spatial")
-    factors = {"tissue_hires_scalef": SCALE, "tissue_lowres_scalef": SCALE / 4, "spot_diameter_fullres": 60.0}
+    # The toy's squares are no array of Visium: the dots of the frame, 104.75 um wide, give the scale.
+    factors = {
+        "tissue_hires_scalef": SCALE,
+        "tissue_lowres_scalef": SCALE / 4,
+        "spot_diameter_fullres": 60.0,
+        "fiducial_diameter_fullres": 1.0475 * section.pitch() / SCALE,
+    }
     (out / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
     write_positions(section, out / "spatial" / positions)
     if counts == "h5":

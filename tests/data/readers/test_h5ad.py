@@ -13,7 +13,7 @@ from scipy import sparse
 
 from bleep.config import DataConfig
 from bleep.data.readers import has_form, read_sections
-from bleep.data.readers.annotated import mpp_by_pitch
+from bleep.data.readers.annotated import mpp_by_array
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, pixels_of, save_png
 from bleep.data.toy import toy_section
@@ -308,11 +308,11 @@ def test_a_file_without_a_name_of_its_own_is_refused(tmp_path: Path) -> None:
 def test_a_honeycomb_is_told_from_squares_on_real_slides(shared: Path) -> None:
     for name in ("visium_mini_spaniel", "visium_cytassist_mouse_embryo"):
         (section,) = read_sections(DataConfig(source="visium", root=shared / "data" / name))
-        assert mpp_by_pitch(name, section.xy) == pytest.approx(section.mpp, rel=0.01)
+        assert mpp_by_array(name, section.xy, section.counts.obs) == pytest.approx(section.mpp, rel=0.01)
     for form, name in (("her2st", "her2st"), ("st2k", "mob_st2k")):
         for section in read_sections(DataConfig.model_validate({"source": form, "root": shared / "data" / name})):
             with pytest.raises(DataError, match="do not stand as on a Visium slide"):
-                mpp_by_pitch(section.name, section.xy)
+                mpp_by_array(section.name, section.xy, section.counts.obs)
 
 
 @pytest.mark.data

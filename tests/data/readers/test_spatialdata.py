@@ -366,3 +366,36 @@ def test_large_blocks_are_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFi
     caplog.clear()
     read(write(tmp_path / "b.zarr", images={"he": image(pixels=large, chunks={"c": 3, "y": 512, "x": 512})}))
     assert "blocks" not in caplog.text
+
+
+def test_a_coarse_level_of_a_picture_of_odd_size_shows_the_same_place(tmp_path: Path) -> None:
+    x, y = np.meshgrid(np.arange(511), np.arange(509))
+    pixels = np.stack([x // 2, y // 2, (x + y) // 4], axis=2).astype(np.uint8)
+    slide = read(write(tmp_path / "a.zarr", images={"he": image(2, 2, 2, pixels=pixels)})).slide
+    coarse = slide.region(7 + 8 * 12, 5 + 8 * 11, 64, "white", 8).astype(float)
+    fine = slide.region(7 + 8 * 12, 5 + 8 * 11, 64, "white").astype(float)
+    means = fine.reshape(8, 8, 8, 8, 3).mean(axis=(1, 3))
+    # Each of the three halvings cuts off what is below a whole number.
+    assert np.abs(coarse - means).max() < 2.0
+
+
+def test_several_samples_are_found_by_the_names_of_the_library_or_by_a_pattern(tmp_path: Path) -> None:
+    from spatialdata.transformations import Identity
+
+    def parts(ending: str) -> dict[str, Any]:
+        systems = {name: {name: Identity()} for name in ("A", "B")}
+        pictures = {"A": PICTURE, "B": PICTURE[:, ::-1]}
+        return {
+            "images": {f"{name}{ending}": image(system=systems[name], pixels=pictures[name]) for name in ("A", "B")},
+            "shapes": {name: circles(systems[name], TOY.xy) for name in ("A", "B")},
+            "tables": {"table": table("A", "B")},
+        }
+
+    for ending, more in (("_hires_image", {}), ("_mine", {"element": "{region}_mine", "system": "{region}"})):
+        root = write(tmp_path / f"s{ending}.zarr", **parts(ending))
+        config = DataConfig.model_validate({"source": "spatialdata", "root": root, "mpp": 1.0, **more})
+        first, second = read_sections(config)
+        assert (first.name, second.name) == (f"s{ending}-A", f"s{ending}-B")
+        here = first.slide.region(100, 100, 64, "white")
+        np.testing.assert_array_equal(here, PICTURE[100:164, 100:164])
+        np.testing.assert_array_equal(second.slide.region(348, 100, 64, "white"), here[:, ::-1])
