@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, TypeVar, final, get_args
+from typing import Any, Literal, Protocol, TypeVar, final, get_args, runtime_checkable
 
 from bleep.errors import ConfigError
 
@@ -20,6 +20,7 @@ KINDS: tuple[KindName, ...] = get_args(KindName)
 T = TypeVar("T")
 
 
+@runtime_checkable
 class EntryPoint(Protocol):
     """What is asked of an entry point; other packages bring classes of their own for it."""
 

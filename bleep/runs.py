@@ -22,9 +22,10 @@ from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
+from bleep.features.ready import peek
 from bleep.files import read_json, whole, write_json, write_text
 from bleep.models.backbones.base import GIVEN
-from bleep.models.image import Trunk, build_trunks, without_weights
+from bleep.models.image import READY, Trunk, build_trunks, without_weights
 from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Leak
 from bleep.registry import Origin
@@ -145,8 +146,12 @@ class Run:
             WeightsError: the trunk's weights cannot be had.
 
         """
+        image = config.image
+        if image.trunk == READY and config.data.features is not None:
+            width, encoder = peek(config.data.features)
+            image = image.model_copy(update={"trunk": f"{READY}:{width}:{encoder}"})
         torch.manual_seed(config.seed)
-        trunk, name = build_trunks(config.image, config.tiles.pixels, len(config.tiles.microns), own)
+        trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
         return cls(config, _model(trunk, len(panel.genes), config), panel, Facts.of(split, name, parts_of(config)))
 

@@ -21,6 +21,10 @@ class DataConfig(Settings):
     """Where the files are, seen from the folder the command is run in."""
     options: dict[str, str] = Field(default={})
     """For a reader of another package: what it asks for, as `name: value`; see docs/how-to/extend."""
+    features: Path | None = None
+    """With `image.trunk: features`: folder of a `SECTION.h5` for each section, as TRIDENT, CLAM or HEST write them."""
+    features_limit: PositiveFloat | None = None
+    """The farthest that a patch of those files may lie from its spot, in microns; none: half a patch's side."""
     sections: tuple[str, ...] = ()
     """Sections to read, by name; none: every section found."""
     patients: dict[str, str] = Field(default={})

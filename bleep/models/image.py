@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bleep import registry
 from bleep.config import ImageConfig, StainName
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, MismatchError
 from bleep.models.backbones import timm as timm_trunks
 from bleep.models.backbones import torchvision as torchvision_trunks
 from bleep.models.backbones.base import MARK, Backbone, check_reached, clear_errors, from_package, given
@@ -203,7 +203,32 @@ class FusedTrunk(nn.Module):
         return torch.cat(seen, dim=1)
 
 
-Trunk = ImageTrunk | FusedTrunk
+READY = "features"
+"""Name of the trunk whose features are ready-made, and of `READY:WIDTH:ENCODER`, by which it is built again."""
+
+
+@final
+class ReadyTrunk(nn.Module):
+    """Stands for a trunk whose features were computed elsewhere and are read from files: see `bleep.features.ready`."""
+
+    def __init__(self, width: int, encoder: str) -> None:
+        """Note the width, and what computed the features; empty where nobody says."""
+        super().__init__()
+        self.width, self.encoder = width, encoder
+        self.learns, self.layer, self.reads = False, None, f"{READY}:{width}:{encoder}"
+        self.stain = StainTarget("none")
+
+    def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
+        """Refuse tiles.
+
+        Raises:
+            MismatchError: always.
+
+        """
+        raise MismatchError("this run reads ready-made features (image.trunk: features), so no tile can be passed through it")
+
+
+Trunk = ImageTrunk | FusedTrunk | ReadyTrunk
 """What stands below the heads; its `width` is that of one window."""
 
 
@@ -220,6 +245,9 @@ def build_trunks(config: ImageConfig, pixels: int, windows: int, own: nn.Module 
         if config.also or config.per_window != "shared":
             raise ConfigError("a trunk given in Python stands alone: empty image.also, and set image.per_window to shared")
         return build_trunk(config, pixels, own)
+    if config.trunk.startswith(f"{READY}:"):
+        _, width, encoder = config.trunk.split(":", 2)
+        return ReadyTrunk(int(width), encoder), config.trunk
     if not config.also and config.per_window == "shared":
         return build_trunk(config, pixels)
     alone = [_alone(config, number) for number in range(1 + len(config.also))]

@@ -17,7 +17,6 @@ from bleep.collectives import gather_numbers, gather_rows
 from bleep.config import FormName, LossConfig
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses.contrastive import TARGETS, Sides, alike_pairs, clip_loss, near_pairs, siglip_loss
 from bleep.models.losses.regression import OVER_STEP, TERMS, Rules, negative_binomial
@@ -312,7 +311,7 @@ def places_of(sections: Sequence[Section]) -> Places:
 
     """
     for section in sections:
-        if isinstance(section.slide, MosaicSlide):
+        if not section.has_positions:
             raise DataError(
                 f"section {section.name}: its ready-cut tiles have no known places, so none is near another: "
                 "set loss.near to 0, or use loss.alike"

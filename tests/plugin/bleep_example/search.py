@@ -14,6 +14,7 @@ class PlainIndex:
 
     vectors: np.ndarray
     kind = "plain"
+    suffix = ".npy"
 
     @classmethod
     def build(cls, vectors: np.ndarray, seed: int) -> "PlainIndex":
@@ -27,6 +28,9 @@ class PlainIndex:
     def save(self, path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, self.vectors)
+
+    def settle(self, path: Path) -> None:
+        """Nothing waits until the file is in its place."""
 
     @property
     def dim(self) -> int:
@@ -45,7 +49,7 @@ class PlainIndex:
         found = np.take_along_axis(similarity, best, axis=1)
         return Neighbors(found.astype(np.float32), rows[best].astype(np.int64))
 
-    def add(self, vectors: np.ndarray) -> "PlainIndex":
+    def add(self, vectors: np.ndarray, spots: object = None) -> "PlainIndex":
         return PlainIndex(np.concatenate([self.vectors, vectors]))
 
     def remove(self, rows: np.ndarray) -> "PlainIndex":
