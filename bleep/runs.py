@@ -300,7 +300,7 @@ def _model(trunk: Trunk, genes: int, config: Config) -> Model:
 
 def regresses(model: Model) -> bool:
     """Return whether a model predicts values by a head of its own: one trained by regression, or for both tasks."""
-    return not isinstance(model, DualEncoder) or model.regression_head is not None
+    return model.regresses
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -3,6 +3,7 @@
 A small package with a part of each kind (tests/plugin) is installed by pip into a folder of its own, once a session.
 """
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,45 @@ def test_a_run_of_own_parts_trains_answers_and_loads_again(installed: Path, stri
     np.testing.assert_array_equal(
         found.rows, np.argsort(-(vectors @ np.asarray(reference.vectors).T), axis=1, kind="stable")[:, :3]
     )
+
+
+def test_a_predictor_and_a_metric_of_another_package_stand_beside_the_others(
+    installed: Path, stripes: Path, tmp_path: Path
+) -> None:
+    from bleep.evaluation.tables import write_table
+    from bleep.predictors.calibration import Calibration
+    from bleep.workflows.calibrate import calibrate
+    from bleep.workflows.evaluate import evaluate
+    from bleep.workflows.experiment import load
+    from bleep.workflows.fit import fit
+
+    run = tmp_path / "run"
+    fit(Config.load(tree(stripes, run, loss={"task": "regression", "more": {"absolute": 0.5}})))
+    calibrate(run, members=["nearest-colour"])
+    found = Calibration.load(run / "calibration")
+    assert found.corrector.members == ("regression", "ridge", "nearest-colour")
+    assert found.origins[0].package == "bleep-example"
+    table = evaluate([run], predictors=["nearest-colour"], metrics=["sign"])
+    assert {"combined", "nearest-colour", "ridge"} <= set(table.rows.index)
+    experiment = load(run)
+    predicted = experiment.predictors()["combined"].predict(experiment.tiles(experiment.split.test))
+    assert predicted.predictor == "combined of regression, ridge, nearest-colour"
+    measured = experiment.run.panel.values(experiment.split.test[0])
+    middle = measured.mean(axis=0)
+    right = (np.sign(predicted.expression - middle) == np.sign(measured - middle)).mean()
+    assert table.rows.loc["combined", "metric:sign"] == pytest.approx(right)
+    words = write_table(table, tmp_path / "table.csv").read_text().splitlines()
+    assert words[0].startswith("protocol,predictor,floor,sections,pcc,")
+    rows = {row["predictor"]: row for row in csv.DictReader(words)}
+    assert (rows["ridge"]["floor"], rows["combined"]["floor"], rows["combined"]["sections"]) == ("yes", "no", "1")
+    assert float(rows["combined"]["pcc"]) == pytest.approx(float(table.rows.loc["combined", "pcc"]), rel=1e-5)
+    latex = write_table(table, tmp_path / "table.tex").read_text()
+    assert latex.index("nearest-colour &") < latex.index("ridge on colour &")
+    assert latex.count(r"\\midrule") == 2
+    with pytest.raises(ConfigError, match=r"--table .*\.xlsx: is neither \.csv nor \.tex"):
+        write_table(table, tmp_path / "table.xlsx")
+    with pytest.raises(ConfigError, match="ridge: is joined already"):
+        calibrate(run, members=["ridge"])
 
 
 def test_a_run_says_which_package_it_needs(

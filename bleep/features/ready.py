@@ -56,9 +56,10 @@ class ReadyFeatures:
 
         """
         if any(self.size) and self.size != section.slide.size:
+            here, there = (f"{width} x {height}" for width, height in (self.size, section.slide.size))
             raise MismatchError(
-                f"{self.path}: was made of a slide of {self.size[0]} x {self.size[1]} pixels, but that of section {section.name} "
-                f"has {section.slide.size[0]} x {section.slide.size[1]}; give the same picture to both"
+                f"{self.path}: was made of a slide of {here} pixels, but that of section {section.name} has {there}; "
+                "give the same picture to both"
             )
         number = {name: row for row, name in enumerate(self.barcodes)}
         if number and all(spot in number for spot in section.counts.obs_names):
@@ -75,9 +76,9 @@ class ReadyFeatures:
         if far.any():
             worst = int(np.argmax(microns))
             raise DataError(
-                f"{self.path}: {int(far.sum())} of {len(far)} spots of section {section.name} lie farther than {most:.0f} microns "
-                f"from the nearest patch, farthest {section.counts.obs_names[worst]!r} at {microns[worst]:.0f}; compute features "
-                "of all tissue, with patches that overlap, or raise data.features_limit"
+                f"{self.path}: {int(far.sum())} of {len(far)} spots of section {section.name} lie farther than {most:.0f} "
+                f"microns from the nearest patch, farthest {section.counts.obs_names[worst]!r} at {microns[worst]:.0f}; "
+                "compute features of all tissue, with patches that overlap, or raise data.features_limit"
             )
         _say(
             f"section {section.name}: {len(rows)} spots matched to {len(np.unique(rows))} patches of {self.path.name}, "

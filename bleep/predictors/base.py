@@ -1,7 +1,7 @@
 """What every predictor is: tiles in, a prediction out; so all of them can be compared."""
 
 from collections.abc import Mapping
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -39,12 +39,12 @@ class FittedPredictor(Predictor, Protocol):
     """A predictor of another package: fitted on training tiles alone, as ridge is, and kept as arrays in a calibration."""
 
     @classmethod
-    def fit(cls, run: Run, tiles: Tiles) -> Self:
+    def fit(cls, run: Run, tiles: Tiles) -> "FittedPredictor":
         """Fit on the tiles of training sections, whose measured values `run.panel.training_values` gives."""
         ...
 
     @classmethod
-    def restore(cls, run: Run, arrays: Arrays) -> Self:
+    def restore(cls, run: Run, arrays: Arrays) -> "FittedPredictor":
         """Make it again from `arrays()`, without training tiles."""
         ...
 

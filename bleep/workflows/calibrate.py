@@ -22,7 +22,6 @@ from bleep.data.section import Section
 from bleep.data.splits import Split, blocks_of, near_spots
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
-from bleep.models.models import DualEncoder
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity
@@ -154,7 +153,7 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
     for name in sorted(members):
         predictions[name] = predicted_by(fit_other(name, fresh, tiles), unseen, panel.genes)
     near = None
-    if isinstance(fresh.model, DualEncoder):
+    if fresh.model.retrieves:
         index = FlatIndex.build(embed_spots(fresh, rest).vectors)
         found = index.search(embed_tiles(fresh, unseen).vectors, NEAREST)
         near = Neighbors(found.similarity, part.rest[found.rows])
@@ -252,7 +251,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
     weighing = None
     spreads: list[Part | None] = [None] * len(left_out)
     seen = [Seen(part.predictions, truth[part.rows], part.mean) for part in left_out]
-    if isinstance(run.model, DualEncoder):
+    if run.model.retrieves:
         weighing, report["weights tried"] = choose_weighing(left_out, expression, truth, agreement)
         found = [retrieved(part, expression, weighing) for part in left_out]
         spreads = [spread for _, spread in found]

@@ -21,7 +21,6 @@ from bleep.evaluation.metrics import ranking_scores, true_ranks
 from bleep.evaluation.protocols import PROTOCOLS, Protocol
 from bleep.evaluation.scorecard import METRIC, Truth, score
 from bleep.evaluation.spatial import smoothing
-from bleep.models.models import DualEncoder
 from bleep.predictors.base import Predictor
 from bleep.predictors.remembered import plain
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -149,7 +148,7 @@ class Scorer:
 
         A batch correction is known for training spots alone, so a run with one has no such scores.
         """
-        shared = isinstance(run.model, DualEncoder) and isinstance(plain(predictor), RetrievalPredictor)
+        shared = run.model.retrieves and isinstance(plain(predictor), RetrievalPredictor)
         if not (self.all_scores and shared) or run.panel.batch is not None:
             return {}
         return ranking_scores(true_ranks(embed_tiles(run, alone).vectors, embed_spots(run, alone.sections).vectors))

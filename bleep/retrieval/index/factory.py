@@ -74,11 +74,16 @@ def _checked(index: object, kind: str, length: int) -> VectorIndex:
         ConfigError: naming the package.
 
     """
-    if isinstance(index, VectorIndex) and len(index) == length and index.kind == kind:
+    if isinstance(index, VectorIndex) and (len(index), index.kind, index.suffix) == (length, kind, ".own"):
         return index
     package = registry.origin("indexes", kind).package
-    found = f"an index of kind {index.kind} with {len(index)} rows" if isinstance(index, VectorIndex) else type(index).__name__
-    raise ConfigError(f"index.kind {kind}: {package} gave {found}; expected a VectorIndex of that kind with {length} rows")
+    found = f"a {type(index).__name__}"
+    if isinstance(index, VectorIndex):
+        found = f"an index of kind {index.kind} with {len(index)} rows and files ending in {index.suffix}"
+    raise ConfigError(
+        f"index.kind {kind}: {package} gave {found}; expected a VectorIndex of that kind with {length} rows and files "
+        "ending in .own"
+    )
 
 
 def load_index(path: Path, *, kind: str = "", gpu: GpuName = "auto", gpus: GpusName = "replicas") -> VectorIndex:

@@ -14,7 +14,7 @@ class PlainIndex:
 
     vectors: np.ndarray
     kind = "plain"
-    suffix = ".npy"
+    suffix = ".own"
 
     @classmethod
     def build(cls, vectors: np.ndarray, seed: int) -> "PlainIndex":
