@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class Spot(NamedTuple):
-    """One training example."""
-
-    inputs: Shaped[Tensor, "*what"]
-    """UInt8[windows 3 pixels pixels], or the cached Float[features] of a frozen trunk."""
-    expression: Float[Tensor, " genes"]
-    """Scaled panel values."""
-    row: Int[Tensor, ""]
-    """Row among the training spots."""
-
-
 class Batch(NamedTuple):
     """Training examples side by side; Accelerate moves it between devices."""
 

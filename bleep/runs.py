@@ -5,25 +5,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from bleep.config import Config
+from bleep import registry
+from bleep.config import Config, FormName, KindName, SourceName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
+from bleep.features.ready import peek
 from bleep.files import read_json, whole, write_json, write_text
-from bleep.models.image import Trunk, build_trunks, without_weights
+from bleep.models.backbones.base import GIVEN
+from bleep.models.image import READY, Trunk, build_trunks, without_weights
 from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Leak
+from bleep.registry import Origin
 
 Model = DualEncoder | Regressor
 
@@ -84,10 +89,12 @@ class Facts:
     """What training shares with the test tissue."""
     epoch: int = -1
     """Epoch whose weights were kept, from 0; -1 before training."""
+    parts: tuple[Origin, ...] = ()
+    """Where the parts come from that are not bleep's own."""
 
     @classmethod
-    def of(cls, split: Split, trunk: str) -> "Facts":
-        """Note down a split and a trunk."""
+    def of(cls, split: Split, trunk: str, parts: tuple[Origin, ...] = ()) -> "Facts":
+        """Note down a split, a trunk and the parts of other packages."""
         return cls(
             version=version("bleep-st"),
             trunk=trunk,
@@ -96,6 +103,7 @@ class Facts:
             test=tuple(section.name for section in split.test),
             by=split.by,
             leak=split.leak,
+            parts=parts,
         )
 
     @classmethod
@@ -111,7 +119,8 @@ class Facts:
                 side: tuple(SectionFacts(**facts) for facts in plain[side]) for side in ("train", "val")
             }
             rest = {key: plain[key] for key in ("version", "trunk", "by", "epoch")}
-            return cls(**rest, **sections, test=tuple(plain["test"]), leak=Leak(**plain["leak"]))
+            parts = tuple(Origin(**part) for part in plain.get("parts", ()))
+            return cls(**rest, **sections, test=tuple(plain["test"]), leak=Leak(**plain["leak"]), parts=parts)
         except (KeyError, TypeError) as error:
             raise DataError(f"{FACTS}: lacks or garbles {error}; the run is damaged: train again") from None
 
@@ -127,18 +136,24 @@ class Run:
     facts: Facts
 
     @classmethod
-    def new(cls, config: Config, panel: GenePanel, split: Split) -> "Run":
+    def new(cls, config: Config, panel: GenePanel, split: Split, own: nn.Module | None = None) -> "Run":
         """Build an untrained run; the seed decides the weights of its heads.
+
+        An `own` network takes the place of `image.trunk`: see `bleep.models.backbones.base.given`.
 
         Raises:
             ConfigError: the trunk is unknown or cannot take such tiles.
             WeightsError: the trunk's weights cannot be had.
 
         """
+        image = config.image
+        if image.trunk == READY and config.data.features is not None:
+            width, encoder = peek(config.data.features)
+            image = image.model_copy(update={"trunk": f"{READY}:{width}:{encoder}"})
         torch.manual_seed(config.seed)
-        trunk, name = build_trunks(config.image, config.tiles.pixels, len(config.tiles.microns))
+        trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
-        return cls(config, _model(trunk, len(panel.genes), config), panel, Facts.of(split, name))
+        return cls(config, _model(trunk, len(panel.genes), config), panel, Facts.of(split, name, parts_of(config)))
 
     def untrained(self, panel: GenePanel, split: Split) -> "Run":
         """Return a run of the same recipe before training, on other tissue; a frozen trunk is shared, another built anew.
@@ -147,11 +162,14 @@ class Run:
             WeightsError: the trunk's weights cannot be had again.
 
         """
+        if self.model.trunk.learns and self.facts.trunk.startswith(GIVEN):
+            name = self.facts.trunk.removeprefix(GIVEN)
+            raise WeightsError(f"the trunk {name} was given in Python and learns: its initial weights are not available")
         if self.model.trunk.learns:
             return Run.new(self.config, panel, split)
         torch.manual_seed(self.config.seed)
         model = _model(self.model.trunk, len(panel.genes), self.config)
-        return Run(self.config, model, panel, Facts.of(split, self.facts.trunk))
+        return Run(self.config, model, panel, Facts.of(split, self.facts.trunk, self.facts.parts))
 
     @property
     def spec(self) -> TileSpec:
@@ -195,27 +213,36 @@ class Run:
             save_file(state, temporary)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Run":
+    def load(cls, folder: str | Path, trunk: nn.Module | None = None) -> "Run":
         """Read a run; nothing is fetched from a hub.
 
+        Args:
+            folder: where it was written.
+            trunk: for a run that was trained on a network given in Python: one of the same class and shape; the run's weights
+                are put into it.
+
         Raises:
-            DataError: the folder is no finished run, or a file in it is damaged.
+            DataError: the folder is no finished run, a file in it is damaged, or a part of another package is not installed.
             MismatchError: its weights do not fit its settings.
 
         """
         folder = Path(folder)
         if not (folder / MODEL).is_file():
             raise DataError(f"{folder}: is not a trained run ({_instead(folder)})")
+        noted = read_json(folder / FACTS, "the run's facts")
+        _check_parts(folder, noted)
         try:
             config = Config.load(folder / CONFIG)
         except ConfigError as error:
             raise DataError(f"{folder}: its settings cannot be read: {error}") from None
         plain = read_json(folder / PANEL, "the run's panel")
         panel = GenePanel.from_dict(plain, Correction.load(folder / BATCH) if "batch" in plain else None)
-        facts = Facts.from_dict(read_json(folder / FACTS, "the run's facts"))
-        image = without_weights(config.image, facts.trunk)
-        trunk, _ = build_trunks(image, config.tiles.pixels, len(config.tiles.microns))
-        model = _model(trunk, len(panel.genes), config)
+        facts = Facts.from_dict(noted)
+        if facts.trunk.startswith(GIVEN) != (trunk is not None):
+            raise DataError(f"{folder}: {_other_trunk(facts.trunk)}")
+        image = config.image if trunk is not None else without_weights(config.image, facts.trunk)
+        built, _ = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), trunk)
+        model = _model(built, len(panel.genes), config)
         try:
             model.load_state_dict(load_file(folder / MODEL))
         except (SafetensorError, OSError) as error:
@@ -227,13 +254,53 @@ class Run:
         return cls(config, model, panel, facts)
 
 
+def parts_of(config: Config) -> tuple[Origin, ...]:
+    """Return where the parts come from that a configuration names and that are not bleep's own."""
+    others = registry.names("trunks")
+    asked: dict[registry.KindName, list[str]] = {
+        "readers": [config.data.source] if config.data.source not in get_args(SourceName) else [],
+        "trunks": [name for name in (config.image.trunk, *config.image.also) if name in others],
+        "losses": [*([config.loss.form] if config.loss.form not in get_args(FormName) else []), *config.loss.more],
+        "indexes": [config.index.kind] if config.index.kind not in get_args(KindName) else [],
+    }
+    return tuple(registry.origin(kind, name) for kind, names in asked.items() for name in names)
+
+
+def _check_parts(folder: Path, noted: Mapping[str, Any]) -> None:
+    """Refuse a run whose parts of other packages are not there, before its settings, which name them, are read.
+
+    Raises:
+        DataError: naming the part and its package.
+
+    """
+    for one in noted.get("parts", ()):
+        try:
+            part = Origin(**one)
+        except TypeError:
+            raise DataError(
+                f"{folder / FACTS}: garbles the packages its parts come from; the run is damaged: train again"
+            ) from None
+        if not part.name.startswith(GIVEN) and part.kind in registry.KINDS and part.name not in registry.names(part.kind):
+            raise DataError(f"{folder}: its part {part.name} (bleep.{part.kind}) is of {part.describe()}")
+
+
+def _other_trunk(name: str) -> str:
+    if name.startswith(GIVEN):
+        kind = name.removeprefix(GIVEN)
+        return (
+            f"its trunk is a {kind} that was given in Python: load it there by bleep.Run.load(folder, trunk=...) with one of "
+            "the same shape, or list it among the bleep.trunks of a package and train by that name"
+        )
+    return f"its trunk is {name}, which is built by its name: leave out trunk"
+
+
 def _model(trunk: Trunk, genes: int, config: Config) -> Model:
     return (Regressor if config.loss.task == "regression" else DualEncoder)(trunk, genes, config)
 
 
 def regresses(model: Model) -> bool:
     """Return whether a model predicts values by a head of its own: one trained by regression, or for both tasks."""
-    return not isinstance(model, DualEncoder) or model.regression_head is not None
+    return model.regresses
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -13,6 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folds", type=int, default=None, help="parts the training tissue is left out in (default: each section in turn)"
     )
+    parser.add_argument("--members", nargs="+", default=[], metavar="NAME", help="join these predictors of other packages too")
     parser.set_defaults(run_command=_calibrate)
 
 
@@ -22,7 +23,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     from bleep.workflows.experiment import opened
 
     for experiment in opened(folders):
-        _say(experiment.folder, calibrate(experiment, arguments.folds).report)
+        _say(experiment.folder, calibrate(experiment, arguments.folds, arguments.members).report)
     print(f"next: bleep query --images FOLDER --run {folders[-1]} --abstain")
     return 0
 

@@ -19,6 +19,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", choices=PROTOCOLS, default=None, help="score by this protocol (default: the run's own)")
     parser.add_argument("--all-scores", action="store_true", help="compute, print and store every score there is")
     parser.add_argument("--genes-file", type=Path, default=None, help="score these genes by themselves too, one a line")
+    parser.add_argument("--predictors", nargs="+", default=[], metavar="NAME", help="fit and score these of other packages too")
+    parser.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="compute these of other packages too")
+    parser.add_argument("--table", type=Path, nargs="+", default=[], help="also write the table as .csv or .tex, with spread")
     look_flags.add_report(parser)
     look_flags.add_figures(parser)
     contest_flags.add(parser)
@@ -32,6 +35,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
     from bleep.evaluation import report
+    from bleep.evaluation.tables import check_table, write_table
     from bleep.workflows.evaluate import evaluate
     from bleep.workflows.experiment import opened
     from bleep.workflows.figures import check_genes
@@ -39,8 +43,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     experiments = opened(folders)
     if arguments.genes:
         check_genes(experiments, arguments.genes)
-    table = evaluate(experiments, protocol=arguments.protocol, all_scores=arguments.all_scores, genes_file=arguments.genes_file)
-    written = report.save(table, arguments.out or folders[0])
+    for path in arguments.table:
+        check_table(path)
+    table = evaluate(
+        experiments,
+        protocol=arguments.protocol,
+        all_scores=arguments.all_scores,
+        genes_file=arguments.genes_file,
+        predictors=arguments.predictors,
+        metrics=arguments.metrics,
+    )
+    written = [*report.save(table, arguments.out or folders[0]), *(write_table(table, path) for path in arguments.table)]
     print(report.as_text(table))
     if arguments.all_scores:
         print("\n" + report.more_as_text(table))

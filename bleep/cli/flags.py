@@ -7,6 +7,8 @@ from typing import Any
 from bleep.config import Config, describe_fields
 from bleep.errors import ConfigError
 
+MAPPINGS = {"data.patients": "SECTION=PATIENT", "data.options": "NAME=VALUE", "loss.more": "NAME=WEIGHT"}
+"""Settings of the kind `mapping`, and how each pair is written as a flag."""
 LISTS = ("list of names", "list of numbers")
 
 
@@ -53,11 +55,11 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 def _plain(name: str, value: str | list[str]) -> Any:
     if value == "none":
         return "none" if _takes_none_as_a_word(name) else None
-    if name == "data.patients":
+    if name in MAPPINGS:
         pairs = [pair.partition("=") for pair in str(value).split(",")]
         if not all(middle for _, middle, _ in pairs):
-            raise ConfigError(f"--data.patients: found {value!r}; expected SECTION=PATIENT,SECTION=PATIENT")
-        return {section: patient for section, _, patient in pairs}
+            raise ConfigError(f"--{name}: found {value!r}; expected {MAPPINGS[name]},{MAPPINGS[name]}")
+        return {key: found for key, _, found in pairs}
     return value
 
 

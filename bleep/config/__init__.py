@@ -6,6 +6,7 @@ from bleep.config.model import BeforeName, ExpressionConfig, HeadConfig, ImageCo
 from bleep.config.panel import BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
 from bleep.config.prediction import ABSTAIN, GpuName, GpusName, IndexConfig, KindName, QueryConfig, StoreName, WeightsName
 from bleep.config.training import (
+    FormName,
     LossConfig,
     OptimConfig,
     OptimizerName,
@@ -24,6 +25,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "ExpressionConfig",
+    "FormName",
     "GpuName",
     "GpusName",
     "HeadConfig",

@@ -102,9 +102,29 @@ class Config(Settings):
                 f"loss.nb is a likelihood of counts, but panel.normalise is {self.panel.normalise} and panel.batch is "
                 f"{self.panel.batch}: set them to log1p and none, or loss.nb to 0"
             )
+        self._agree_on_features()
         if self.image.standardize == "section" and self.image.train != "frozen":
             raise ValueError("image.standardize is section, which needs image.train frozen: use train or none")
         return self
+
+    def _agree_on_features(self) -> None:
+        """Refuse what cannot be asked of ready-made features."""
+        if self.image.trunk != "features":
+            return
+        if self.data.features is None:
+            raise ValueError("image.trunk is features, but data.features names no folder of .h5 files: set it")
+        for name, given, needed in (
+            ("image.train", self.image.train, "frozen"),
+            ("image.also", list(self.image.also), []),
+            ("image.layer", self.image.layer, None),
+            ("image.output", self.image.output, "pooled"),
+            ("image.stain", self.image.stain, "none"),
+            ("image.per_window", self.image.per_window, "shared"),
+            ("windows of tiles.microns", len(self.tiles.microns), 1),
+            ("query.views", self.query.views, 1),
+        ):
+            if given != needed:
+                raise ValueError(f"image.trunk is features, which are ready-made, but {name} is {given}: set it to {needed}")
 
     @classmethod
     def load(cls, *parts: str | Path | Mapping[str, Any]) -> "Config":

@@ -1,11 +1,11 @@
 """Which tissue is read, how it is divided, and what a tile shows."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from bleep.config.base import Settings
+from bleep.config.base import Settings, known
 
 SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "toy"]
 SplitName = Literal["patient", "section", "block", "random", "none"]
@@ -15,10 +15,16 @@ PaddingName = Literal["white", "edge", "reflect"]
 class DataConfig(Settings):
     """Which tissue is read, and how it is divided."""
 
-    source: SourceName = "folder"
+    source: Annotated[str, known("readers", get_args(SourceName))] = "folder"
     """The form the files have, see docs/how-to/own-data; `toy` is made up, nothing is read."""
     root: Path = Path("data")
     """Where the files are, seen from the folder the command is run in."""
+    options: dict[str, str] = Field(default={})
+    """For a reader of another package: what it asks for, as `name: value`; see docs/how-to/extend."""
+    features: Path | None = None
+    """With `image.trunk: features`: folder of a `SECTION.h5` for each section, as TRIDENT, CLAM or HEST write them."""
+    features_limit: PositiveFloat | None = None
+    """The farthest that a patch of those files may lie from its spot, in microns; none: half a patch's side."""
     sections: tuple[str, ...] = ()
     """Sections to read, by name; none: every section found."""
     patients: dict[str, str] = Field(default={})

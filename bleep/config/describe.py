@@ -4,7 +4,10 @@ import reprlib
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from bleep.config.base import KnownName
 
 
 def described(tree: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
@@ -13,9 +16,9 @@ def described(tree: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
         default = field.default
         if isinstance(default, BaseModel):
             for key, inner in type(default).model_fields.items():
-                yield f"{name}.{key}", _type_words(inner.annotation), _plain(inner.default), inner.description or ""
+                yield f"{name}.{key}", _kind_words(inner), _plain(inner.default), inner.description or ""
         else:
-            yield name, _type_words(field.annotation), _plain(default), field.description or ""
+            yield name, _kind_words(field), _plain(default), field.description or ""
 
 
 def _plain(value: object) -> str:
@@ -26,12 +29,19 @@ def _plain(value: object) -> str:
     return str(value)
 
 
+def _kind_words(field: FieldInfo) -> str:
+    for mark in field.metadata:
+        if isinstance(mark, AfterValidator) and isinstance(mark.func, KnownName):
+            return " | ".join(mark.func.all())
+    return _type_words(field.annotation)
+
+
 def _type_words(annotation: Any) -> str:
     text = str(annotation) if not isinstance(annotation, type) or hasattr(annotation, "__args__") else annotation.__name__
     if "Literal[" in text:
         start = text.index("Literal[") + len("Literal[")
         return text[start : text.index("]", start)].replace("'", "").replace(", ", " | ")
-    for long, short in {"dict[str, str]": "mapping", "tuple[str": "list of names", "tuple[": "list of numbers"}.items():
+    for long, short in {"dict[str, ": "mapping", "tuple[str": "list of names", "tuple[": "list of numbers"}.items():
         if long in text:
             return short
     for kind in ("Path", "float", "int", "bool", "str"):

@@ -1,10 +1,10 @@
 """The index, and how neighbours become a prediction."""
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from bleep.config.base import Settings
+from bleep.config.base import Settings, known
 
 KindName = Literal["auto", "flat", "ivf", "ivfpq", "hnsw", "sq", "diskann"]
 StoreName = Literal["faiss", "milvus"]
@@ -24,7 +24,7 @@ class IndexConfig(Settings):
     uri: str = ""
     """Milvus: `http://HOST:19530`, or a file ending in .db for Milvus Lite; token and database come from the environment,
     MILVUS_TOKEN and MILVUS_DB."""
-    kind: KindName = "auto"
+    kind: Annotated[str, known("indexes", get_args(KindName))] = "auto"
     """`flat` is exact; `ivf` looks through some lists of vectors, `sq` the same at 8 bits a number, `ivfpq` product codes,
     `hnsw` a graph, `diskann` (Milvus) one on disk; `auto` takes `flat` up to 50 million numbers, then the first of `ivf`,
     `sq`, `ivfpq` that fits."""

@@ -1,15 +1,17 @@
 """What training makes small, how long and how fast."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from bleep.config.base import Settings
+from bleep import registry
+from bleep.config.base import Settings, known
 
 TaskName = Literal["contrastive", "regression", "both"]
 TargetsName = Literal["hard", "projected", "inputs"]
 ScheduleName = Literal["cosine", "plateau", "constant"]
 TrackerName = Literal["none", "tensorboard", "trackio", "wandb"]
+FormName = Literal["clip", "siglip"]
 TermName = Literal["mse", "huber", "log_cosh", "pearson", "heg_mse", "hvg_mse"]
 OptimizerName = Literal["adamw", "adam", "sgd", "rmsprop", "adagrad", "adadelta"]
 
@@ -19,7 +21,7 @@ class LossConfig(Settings):
 
     task: TaskName = "contrastive"
     """Pull tile and spot together in one space, predict the values directly, or both on a shared trunk."""
-    form: Literal["clip", "siglip"] = "clip"
+    form: Annotated[str, known("losses", get_args(FormName))] = "clip"
     """Of the contrastive loss: softmax over the spots of a step (CLIP), or a yes or no for each pair (SigLIP)."""
     targets: TargetsName = "inputs"
     """CLIP targets: the pair alone, BLEEP's soft targets from projections, or soft targets from the inputs."""
@@ -56,6 +58,9 @@ class LossConfig(Settings):
     nb: NonNegativeFloat = 0.0
     """Regression: weight of the negative binomial likelihood of the counts; needs whole counts and `normalise: log1p`."""
 
+    more: dict[str, NonNegativeFloat] = Field(default={})
+    """Regression: weights of losses that other packages bring, as `name: weight`; see docs/how-to/extend."""
+
     @property
     def terms(self) -> dict[TermName, float]:
         """The weights, above 0, of the terms that compare scaled values."""
@@ -63,7 +68,11 @@ class LossConfig(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> "LossConfig":
-        if self.task != "contrastive" and not self.terms and self.nb == 0:
+        unknown = sorted(set(self.more) - set(registry.names("losses")))
+        if unknown:
+            there = ", ".join(registry.names("losses")) or "none is installed"
+            raise ValueError(f"loss.more: no package lists a loss {unknown[0]!r} among its bleep.losses; found: {there}")
+        if self.task != "contrastive" and not (self.terms or any(self.more.values())) and self.nb == 0:
             raise ValueError(
                 f"loss.task is {self.task}, but every term of the regression loss has weight 0: give one, such as loss.mse 1"
             )

@@ -108,6 +108,11 @@ class Section:
         """The genes measured; empty when nothing was."""
         return self.counts.var_names
 
+    @property
+    def has_positions(self) -> bool:
+        """Whether its spots lie somewhere in the tissue; ready-cut tiles do not, they stand in a row."""
+        return not isinstance(self.slide, MosaicSlide)
+
     def subset(self, rows: Int[np.ndarray, " rows"]) -> "Section":
         """Return the section with these spots alone, on the same slide."""
         return replace(self, counts=self.counts[rows].copy(), xy=self.xy[rows])
@@ -127,7 +132,7 @@ class Section:
 
     def pitch(self) -> float:
         """Return the usual distance from a spot to its nearest neighbour, in pixels."""
-        if isinstance(self.slide, MosaicSlide) or len(self) < 2:
+        if not self.has_positions or len(self) < 2:
             raise DataError(f"section {self.name}: its tiles have no known places, so they have no distances; split by section")
         nearest = cKDTree(self.xy).query(self.xy, k=2)[0][:, 1]
         return float(np.median(nearest))

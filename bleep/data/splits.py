@@ -11,7 +11,6 @@ from scipy.spatial import cKDTree
 
 from bleep.config import DataConfig, SplitName
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.errors import ConfigError, DataError
 from bleep.records import Leak
 
@@ -76,7 +75,7 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
         held = set(data.test)
     else:
         if len(groups) < data.folds:
-            cut = any(isinstance(section.slide, MosaicSlide) for section in sections)
+            cut = any(not section.has_positions for section in sections)
             other = " or name data.test" if cut else ", name data.test, or split by block"
             raise ConfigError(
                 f"data.folds is {data.folds}, but there are only {len(groups)} to split by {data.split} "

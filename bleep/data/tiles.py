@@ -225,7 +225,7 @@ class Tiles:
             "tile_padding": self.spec.padding,
             "sections": [section.name for section in sections],
             "mpp": [section.mpp for section in sections],
-            "ready_cut": [isinstance(section.slide, MosaicSlide) for section in sections],
+            "ready_cut": [not section.has_positions for section in sections],
         }
 
     def alone(self) -> tuple["Tiles", ...]:

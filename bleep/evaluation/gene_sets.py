@@ -10,7 +10,6 @@ from numpy import ndarray
 
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
 from bleep.evaluation.spatial import morans_i, neighbour_graph
 
@@ -48,7 +47,7 @@ def more_gene_sets(panel: GenePanel, train: Sequence[Section]) -> dict[str, Colu
     if len(panel.genes) <= SIZE:
         return sets
     sets["pcc_cv50"] = panel.top(SIZE, "cv")
-    placed = [section for section in train if not isinstance(section.slide, MosaicSlide)]
+    placed = [section for section in train if section.has_positions]
     if placed:
         structured = [morans_i(panel.values(section), neighbour_graph(section.xy)) for section in placed]
         sets["pcc_moran50"] = best(np.nan_to_num(np.array(structured), nan=-1.0).mean(axis=0))

@@ -12,7 +12,7 @@ import pandas as pd
 from bleep.evaluation import leakage
 from bleep.evaluation import protocols as peers
 from bleep.evaluation import statistics as paired
-from bleep.evaluation.scorecard import SCORES, meaning
+from bleep.evaluation.scorecard import METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
 from bleep.records import Leak, LeakReport, Scorecard, Table
@@ -183,8 +183,9 @@ def _items(lines: Sequence[str]) -> list[str]:
 
 
 def _cells(table: Table) -> list[list[str]]:
-    scores = [name for name in SCORES if name in table.rows]
-    cells = [["predictor", *(HEADINGS[name] for name in scores)]]
+    others = [name for name in map(str, table.rows) if name.startswith(METRIC) and f"{name}_sd" in table.rows]
+    scores = [*(name for name in SCORES if name in table.rows), *others]
+    cells = [["predictor", *(HEADINGS.get(name, name.removeprefix(METRIC)) for name in scores)]]
     for predictor, row in table.rows.iterrows():
         name = f"{predictor} *" if predictor in table.partial else str(predictor)
         cells.append([name, *(_cell(name, row[name], row[f"{name}_sd"]) for name in scores)])

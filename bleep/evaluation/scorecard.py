@@ -24,6 +24,8 @@ SCORES: Mapping[str, str] = {
     "variance_ratio": "variance of the predicted values over that of the measured, median over genes: below 1 is too smooth",
 }
 """What is always reported, and what it means."""
+METRIC = "metric:"
+"""Begins the names of scores of other packages."""
 MORE: Mapping[str, str] = {
     "pcc_cv50": "Pearson r over the 50 genes of highest coefficient of variation in the training spots",
     "pcc_moran50": "the same over the 50 genes of highest Moran's I in the training sections",
@@ -51,6 +53,8 @@ MORE: Mapping[str, str] = {
 def meaning(score: str) -> str:
     """Return what a score means."""
     known = {**SCORES, **MORE}
+    if score.startswith(METRIC):
+        return f"{score.removeprefix(METRIC)}, a metric of another package"
     if score not in known and score.startswith(LIST):
         return f"Pearson r over the genes of the list {score.removeprefix(LIST)}, mean over those in the panel"
     return known[score]

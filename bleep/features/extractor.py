@@ -25,8 +25,9 @@ from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import one_sentence
 from bleep.features.cache import BLOCK, KeptFeatures
+from bleep.features.ready import ReadyFolder
 from bleep.models.heads import Standardizer
-from bleep.models.image import Trunk
+from bleep.models.image import ReadyTrunk, Trunk
 
 
 @final
@@ -105,6 +106,8 @@ class FeatureReader:
     """What a section of few tiles is standardised by instead; none: every section by itself."""
     views: int = 1
     """Over how many of the square's eight symmetries features are averaged; the first is the tile as it is."""
+    ready: ReadyFolder | None = None
+    """Where ready-made features are read from; none: the trunk computes them."""
     stains: Float32[np.ndarray, "3 4"] | None = None
     """Map that brings the stains of the section being read to the training tiles'; none: not asked for, or not yet known."""
 
@@ -118,6 +121,7 @@ class FeatureReader:
             workers=config.optim.workers,
             per_section=config.image.standardize == "section",
             usual=usual,
+            ready=_ready_folder(trunk, config),
         )
 
     @classmethod
@@ -137,7 +141,7 @@ class FeatureReader:
 
         All processes must call it; afterwards `read` finds everything. Without a cache nothing is done.
         """
-        for alone in tiles.alone() if self.cache is not None else ():
+        for alone in tiles.alone() if self.cache is not None and self.ready is None else ():
             here = self._stained(alone)
             kept = here._kept(alone)
             here._fill(alone, kept, of_main(np.flatnonzero(kept.rows_of(alone.sections[0].xy) < 0)), shared=True)
@@ -182,6 +186,8 @@ class FeatureReader:
         return replace(self, stains=map_of(target.kind, source_of(target.kind, tiles), wanted))
 
     def _section(self, tiles: Tiles) -> Features:
+        if self.ready is not None:
+            return self.ready.read(tiles.sections[0])
         return self._stained(tiles)._found(tiles)
 
     def _found(self, tiles: Tiles) -> Features:
@@ -253,6 +259,12 @@ class FeatureReader:
         for view in range(1, self.views):
             seen += self.trunk(turned(images, view)).float()
         return seen / self.views
+
+
+def _ready_folder(trunk: Trunk, config: Config) -> ReadyFolder | None:
+    if not isinstance(trunk, ReadyTrunk) or config.data.features is None:
+        return None
+    return ReadyFolder(config.data.features, trunk.width, trunk.encoder, config.data.features_limit)
 
 
 @final

@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
+from bleep import registry
 from bleep.config import ImageConfig, StainName
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, MismatchError
 from bleep.models.backbones import timm as timm_trunks
 from bleep.models.backbones import torchvision as torchvision_trunks
-from bleep.models.backbones.base import MARK, Backbone, check_reached, clear_errors
+from bleep.models.backbones.base import MARK, Backbone, check_reached, clear_errors, from_package, given
 from bleep.models.backbones.foundation import help_with_weights
 
 NUMBERS: dict[StainName, int] = {"none": 0, "reinhard": 6, "macenko": 8}
@@ -134,8 +135,8 @@ class ImageTrunk(nn.Module):
         return self
 
 
-def build_trunk(config: ImageConfig, pixels: int) -> tuple[ImageTrunk, str]:
-    """Build `image.trunk` alone; return it with the name under which it can be built again.
+def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) -> tuple[ImageTrunk, str]:
+    """Build `image.trunk` alone, or around a network of one's own; return it with the name it can be built again by.
 
     Raises:
         ConfigError: neither timm nor torchvision knows such a model, it cannot take tiles of that size, or it has no such
@@ -144,12 +145,16 @@ def build_trunk(config: ImageConfig, pixels: int) -> tuple[ImageTrunk, str]:
 
     """
     name = config.trunk
-    if not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
+    if own is not None:
+        backbone = given(own, config)
+    elif name in registry.names("trunks"):
+        backbone = from_package(config, pixels)
+    elif not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
         backbone = timm_trunks.build(config, pixels)
     elif torchvision_trunks.knows(name):
         backbone = torchvision_trunks.build(config, pixels)
     else:
-        near = [*timm_trunks.near(name), *torchvision_trunks.near(name)]
+        near = [*registry.names("trunks"), *timm_trunks.near(name), *torchvision_trunks.near(name)]
         raise ConfigError(
             f"image.trunk: timm knows no model {name!r}, nor does torchvision; near it: {', '.join(near) or 'nothing'}"
         )
@@ -198,17 +203,51 @@ class FusedTrunk(nn.Module):
         return torch.cat(seen, dim=1)
 
 
-Trunk = ImageTrunk | FusedTrunk
+READY = "features"
+"""Name of the trunk whose features are ready-made, and of `READY:WIDTH:ENCODER`, by which it is built again."""
+
+
+@final
+class ReadyTrunk(nn.Module):
+    """Stands for a trunk whose features were computed elsewhere and are read from files: see `bleep.features.ready`."""
+
+    def __init__(self, width: int, encoder: str) -> None:
+        """Note the width, and what computed the features; empty where nobody says."""
+        super().__init__()
+        self.width, self.encoder = width, encoder
+        self.learns, self.layer, self.reads = False, None, f"{READY}:{width}:{encoder}"
+        self.stain = StainTarget("none")
+
+    def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
+        """Refuse tiles.
+
+        Raises:
+            MismatchError: always.
+
+        """
+        raise MismatchError("this run reads ready-made features (image.trunk: features), so no tile can be passed through it")
+
+
+Trunk = ImageTrunk | FusedTrunk | ReadyTrunk
 """What stands below the heads; its `width` is that of one window."""
 
 
-def build_trunks(config: ImageConfig, pixels: int, windows: int) -> tuple[Trunk, str]:
+def build_trunks(config: ImageConfig, pixels: int, windows: int, own: nn.Module | None = None) -> tuple[Trunk, str]:
     """Build `image.trunk` and those of `image.also`; return them as one, with their names as they are resolved.
+
+    A network of one's `own` stands alone, instead of `image.trunk`.
 
     Raises:
         ConfigError, WeightsError: see `build_trunk`.
 
     """
+    if own is not None:
+        if config.also or config.per_window != "shared":
+            raise ConfigError("a trunk given in Python stands alone: empty image.also, and set image.per_window to shared")
+        return build_trunk(config, pixels, own)
+    if config.trunk.startswith(f"{READY}:"):
+        _, width, encoder = config.trunk.split(":", 2)
+        return ReadyTrunk(int(width), encoder), config.trunk
     if not config.also and config.per_window == "shared":
         return build_trunk(config, pixels)
     alone = [_alone(config, number) for number in range(1 + len(config.also))]

@@ -64,6 +64,16 @@ class DualEncoder(nn.Module):
             else None
         )
 
+    @property
+    def retrieves(self) -> bool:
+        """Whether tiles and spots meet in one space."""
+        return True
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it predicts values by a head of its own, as one trained for both tasks does."""
+        return self.regression_head is not None
+
     def forward(self, inputs: Shaped[Tensor, "batch *what"], expression: Float[Tensor, "batch genes"]) -> Pair:
         features = self.standardize(inputs if inputs.is_floating_point() else self.trunk(inputs))
         if self.log_scale.requires_grad:
@@ -108,6 +118,16 @@ class Regressor(nn.Module):
         self.standardize = Standardizer(width, applied=config.image.standardize != "section")
         self.head = regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
         self.link = CountLink(genes) if config.loss.nb > 0 else None
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether tiles and spots meet in one space."""
+        return False
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it predicts values by a head of its own."""
+        return True
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"]) -> Float[Tensor, "batch genes"]:
         """Return what the head says of tiles, or of what the trunk gave of them."""

@@ -1,8 +1,8 @@
 """What rehearsals teach a run: weights of neighbours, the corrector, intervals, familiarity; kept in the run's folder."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -17,6 +17,7 @@ from bleep.files import read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
 from bleep.predictors.cross_fitting import Weighing
 from bleep.predictors.stacking import Corrector
+from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
 from bleep.runs import Run
 
@@ -157,6 +158,10 @@ class Calibration:
     familiarity: Familiarity
     report: dict[str, Any]
     """What was rehearsed and with which scores."""
+    others: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """By name, what members of other packages learnt from all training spots."""
+    origins: tuple[Origin, ...] = ()
+    """Where those members come from."""
 
     def check(self, run: Run) -> None:
         """Refuse a run that this was not fitted for.
@@ -196,6 +201,7 @@ class Calibration:
             "ridge_alpha": None if self.ridge is None else self.ridge.alpha,
             "rest": self.familiarity.cloud.rest,
             "report": self.report,
+            "others": [asdict(origin) for origin in self.origins],
         }
         write_json(folder / FACTS, facts)
 
@@ -227,7 +233,15 @@ class Calibration:
             cloud = Cloud(**around, rest=float(facts["rest"]))
             conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"])
             familiarity = Familiarity(cloud, a["familiarity.left_out"])
-            return cls(dict(facts["identity"]), weighing, corrector, ridge, conformal, familiarity, dict(facts["report"]))
+            origins = tuple(Origin(**one) for one in facts.get("others", ()))
+            starts = {origin.name: f"other.{origin.name}." for origin in origins}
+            others = {
+                name: {key.removeprefix(start): value for key, value in a.items() if key.startswith(start)}
+                for name, start in starts.items()
+            }
+            report = dict(facts["report"])
+            fitted = (weighing, corrector, ridge, conformal, familiarity)
+            return cls(dict(facts["identity"]), *fitted, report=report, others=others, origins=origins)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise DataError(f"{folder}: the calibration is damaged ({str(error).splitlines()[0]}); {AGAIN}") from None
 
@@ -242,6 +256,8 @@ class Calibration:
         if self.ridge is not None:
             ridge = {name: getattr(self.ridge, name) for name in ("mean", "spread", "offset", "coefficients")}
             arrays |= {f"ridge.{name}": array.astype(np.float32) for name, array in ridge.items()}
+        for name, learnt in self.others.items():
+            arrays |= {f"other.{name}.{key}": np.ascontiguousarray(value) for key, value in learnt.items()}
         return arrays
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from bleep.config import ABSTAIN
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.predictors.base import Predictor
+from bleep.predictors.base import Predictor, predicted_by, restore_other
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -15,9 +15,6 @@ from bleep.records import Prediction
 from bleep.retrieval.embed import raw_features, tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-
-USUAL = 0.01
-"""Tiles are abstained from when fewer than this share of left-out training tiles are as far, unless said otherwise."""
 
 
 @final
@@ -51,11 +48,17 @@ class CombinedPredictor:
             self.members["regression"] = RegressionPredictor(run)
         if calibration.ridge is not None:
             self.members["ridge"] = RidgePredictor(run, calibration.ridge, "ridge", tile_features)
+        self._others = {
+            origin.name: restore_other(origin.name, run, calibration.others[origin.name], origin)
+            for origin in calibration.origins
+        }
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours."""
         predictions = {name: member.predict(tiles) for name, member in self.members.items()}
-        expression = self.calibration.corrector.apply({name: one.expression for name, one in predictions.items()})
+        values = {name: one.expression for name, one in predictions.items()}
+        values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in self._others.items()}
+        expression = self.calibration.corrector.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread
         half = self.calibration.conformal.half_width(expression.shape, spread, self.run.config.query.interval)
@@ -70,7 +73,7 @@ class CombinedPredictor:
             spots=tiles.frame().assign(**marks),
             genes=self.run.panel.genes,
             scale=self.run.panel.words(),
-            predictor=f"{self.name} of {', '.join(predictions)}",
+            predictor=f"{self.name} of {', '.join(values)}",
             spread=spread,
             neighbors=None if retrieval is None else retrieval.neighbors,
             weights=None if retrieval is None else retrieval.weights,

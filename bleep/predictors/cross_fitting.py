@@ -64,7 +64,9 @@ class LeftOut:
                 return None
             start = "prediction."
             predictions = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
-            ordered = {name: predictions[name] for name in MEMBERS if name in predictions}
+            # Members of other packages follow, by name.
+            order = [*MEMBERS, *sorted(set(predictions) - set(MEMBERS))]
+            ordered = {name: predictions[name] for name in order if name in predictions}
             near = Neighbors(arrays["similarity"], arrays["neighbors"]) if "neighbors" in arrays else None
             return cls(facts["name"], arrays["rows"], ordered, near, arrays["distance"], arrays["mean"])
         except (SafetensorError, KeyError, OSError, json.JSONDecodeError):

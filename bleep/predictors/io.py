@@ -52,16 +52,6 @@ def write_blocks(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: Dt
             ANNOTATED[path.suffix](blocks, tiles, temporary, dtype)
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write CSV or parquet by the suffix, whole or not at all.
-
-    Raises:
-        ConfigError: the suffix is neither.
-
-    """
-    write_frames([table], path)
-
-
 def write_frames(tables: Iterable[pd.DataFrame], path: Path) -> None:
     """Write tables of the same columns one below the other, CSV or parquet by the suffix, whole or not at all.
 

@@ -3,8 +3,8 @@
 So the loop, which knows neither, can encode a step in chunks and still take the loss over the whole of it.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, final
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, final, get_args
 
 import numpy as np
 import torch
@@ -12,21 +12,29 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from torch import Tensor, nn
 
+from bleep import registry
 from bleep.collectives import gather_numbers, gather_rows
-from bleep.config import LossConfig
+from bleep.config import FormName, LossConfig
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses.contrastive import TARGETS, Sides, alike_pairs, clip_loss, near_pairs, siglip_loss
 from bleep.models.losses.regression import OVER_STEP, TERMS, Rules, negative_binomial
 from bleep.models.models import DualEncoder, Pair, Regressor
 from bleep.records import Batch
 
+OwnLoss = Callable[..., Tensor]
+"""A loss of somebody else: of regression, of (predicted, measured); contrastive, of (`Sides`, inverse temperature).
+
+Either is called with the spots of a whole step, those of all processes, and returns one number to be made small.
+"""
+
 
 @final
 class Terms(nn.Module):
     """The weighted sum of the terms that compare scaled values; no weight of it learns.
+
+    An `own` loss takes the place of all of them.
 
     Raises:
         ConfigError: a term is of the panel's best genes, and no panel was given.
@@ -36,9 +44,11 @@ class Terms(nn.Module):
     heg: Tensor
     hvg: Tensor
 
-    def __init__(self, config: LossConfig, panel: GenePanel | None = None) -> None:
+    def __init__(self, config: LossConfig, panel: GenePanel | None = None, own: OwnLoss | None = None) -> None:
         super().__init__()
-        self.weights, self.delta = config.terms, config.delta
+        self.weights, self.delta = ({} if own is not None else config.terms), config.delta
+        more = {} if own is not None else {name: weight for name, weight in config.more.items() if weight > 0}
+        self.others = [(own, 1.0)] if own is not None else [(registry.load("losses", n), w) for n, w in more.items()]
         asked = [name for name in ("heg_mse", "hvg_mse") if name in self.weights]
         if asked and panel is None:
             raise ConfigError(f"loss.{asked[0]} is of genes chosen on training spots, but no panel was given to choose from")
@@ -60,7 +70,27 @@ class Terms(nn.Module):
             else:
                 value = TERMS[name](predicted, measured, rules)
             total = total + weight * value
+        if self.others:
+            # Nobody knows whether another's loss is a mean over spots, so it is given all of them.
+            step = gather_rows(predicted), gather_rows(measured)
+            total = total + sum(weight * _checked(loss(*step), loss) for loss, weight in self.others)
         return total
+
+
+def _checked(value: Tensor, loss: OwnLoss) -> Float[Tensor, ""]:
+    """Refuse what another's loss returned if nothing can be learnt from it.
+
+    Raises:
+        ConfigError: it is no single number that depends on the model.
+
+    """
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if not isinstance(value, Tensor) or value.shape != ():
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ConfigError(f"the loss {name} returned {given}; expected one number, as a tensor of no dimensions")
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise ConfigError(f"the loss {name} does not depend on the model, so nothing is learnt; is something detached?")
+    return value
 
 
 class Counts(NamedTuple):
@@ -145,7 +175,12 @@ class ContrastiveTask(nn.Module):
     section: Tensor
 
     def __init__(
-        self, model: DualEncoder, config: LossConfig, places: Places | None = None, panel: GenePanel | None = None
+        self,
+        model: DualEncoder,
+        config: LossConfig,
+        places: Places | None = None,
+        panel: GenePanel | None = None,
+        own: OwnLoss | None = None,
     ) -> None:
         super().__init__()
         if config.form == "siglip" and config.targets != "hard":
@@ -158,7 +193,10 @@ class ContrastiveTask(nn.Module):
                 f"loss.near is {config.near:g}, but nobody said where the training spots lie: give their sections"
             )
         self.model, self.config = model, config
-        self.terms = Terms(config, panel) if config.task == "both" else None
+        self.terms = Terms(config, panel, own) if config.task == "both" else None
+        self.own = own if config.task == "contrastive" else None
+        if self.own is None and config.form not in get_args(FormName):
+            self.own = registry.load("losses", config.form)
         if config.near > 0 and places is not None:
             # Not persistent: where spots lie is known from the data, so neither a run nor a state need keep it.
             self.register_buffer("place", places.place, persistent=False)
@@ -177,6 +215,8 @@ class ContrastiveTask(nn.Module):
         return contrastive + self.config.regression * self.terms(encoded.predicted, encoded.values)
 
     def _contrastive(self, sides: Sides, encoded: Encoded, ignored: Bool[Tensor, "all all"] | None) -> Float[Tensor, ""]:
+        if self.own is not None:
+            return _checked(self.own(sides, encoded.scale), self.own)
         if self.config.form == "siglip":
             return siglip_loss(sides, encoded.scale, encoded.bias, ignored)
         targets = TARGETS[self.config.targets](sides, encoded.scale, self.config.target_temperature)
@@ -212,10 +252,11 @@ class RegressionTask(nn.Module):
         config: LossConfig | None = None,
         panel: GenePanel | None = None,
         counts: Counts | None = None,
+        own: OwnLoss | None = None,
     ) -> None:
         super().__init__()
         self.model, self.config = model, LossConfig(task="regression") if config is None else config
-        self.terms = Terms(self.config, panel)
+        self.terms = Terms(self.config, panel, own)
         self.log_dispersion = None
         if model.link is not None:
             if panel is None or counts is None:
@@ -241,9 +282,15 @@ class RegressionTask(nn.Module):
 
 
 def task_of(
-    model: DualEncoder | Regressor, config: LossConfig, sections: Sequence[Section] = (), panel: GenePanel | None = None
+    model: DualEncoder | Regressor,
+    config: LossConfig,
+    sections: Sequence[Section] = (),
+    panel: GenePanel | None = None,
+    own: OwnLoss | None = None,
 ) -> ContrastiveTask | RegressionTask:
     """Return the task that trains this model on the spots of these sections, in their order.
+
+    An `own` loss takes the place of the contrastive one under `loss.task: contrastive`, of the regression terms otherwise.
 
     Raises:
         ConfigError: the settings of the loss contradict each other, or a term of it needs the panel.
@@ -252,8 +299,8 @@ def task_of(
     """
     if isinstance(model, Regressor):
         counts = counts_of(sections, panel) if model.link is not None and sections and panel is not None else None
-        return RegressionTask(model, config, panel, counts)
-    return ContrastiveTask(model, config, places_of(sections) if config.near > 0 and sections else None, panel)
+        return RegressionTask(model, config, panel, counts, own)
+    return ContrastiveTask(model, config, places_of(sections) if config.near > 0 and sections else None, panel, own)
 
 
 def places_of(sections: Sequence[Section]) -> Places:
@@ -264,7 +311,7 @@ def places_of(sections: Sequence[Section]) -> Places:
 
     """
     for section in sections:
-        if isinstance(section.slide, MosaicSlide):
+        if not section.has_positions:
             raise DataError(
                 f"section {section.name}: its ready-cut tiles have no known places, so none is near another: "
                 "set loss.near to 0, or use loss.alike"

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -13,19 +13,20 @@ import numpy as np
 from jaxtyping import Int64
 from tqdm import tqdm
 
+from bleep import registry
 from bleep.config import PanelConfig
 from bleep.data.batch_correction import correction
 from bleep.data.normalize import SCALES
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split, blocks_of, near_spots
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
-from bleep.models.models import DualEncoder
+from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity
 from bleep.predictors.cross_fitting import (
+    MEMBERS,
     NEAREST,
     LeftOut,
     Values,
@@ -89,7 +90,7 @@ def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) ->
 
 
 def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
-    if isinstance(section.slide, MosaicSlide):
+    if not section.has_positions:
         raise DataError(
             f"section {section.name}: is the only one that was trained on, and ready-cut tiles have no places to divide it by; "
             "train on two sections or more to calibrate"
@@ -106,7 +107,7 @@ def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
     return parts
 
 
-def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None) -> list[LeftOut]:
+def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None, members: Sequence[str] = ()) -> list[LeftOut]:
     """Leave out each part in turn and predict it; finished parts are kept in `place` and used again.
 
     Raises:
@@ -121,23 +122,25 @@ def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None) ->
     done = []
     for number, part in enumerate(tqdm(parts, desc="rehearsing", unit="part")):
         path = place / f"{number:03d}.safetensors"
-        key = _key(whole, run, part)
+        key = _key(whole, run, part, members)
         left_out = LeftOut.load(path, key)
         if left_out is None:
-            left_out = _left_out(run, divided, part, place / f"{number:03d}-{key[:12]}")
+            left_out = _left_out(run, divided, part, place / f"{number:03d}-{key[:12]}", members)
             left_out.save(path, key)
             shutil.rmtree(place / f"{number:03d}-{key[:12]}", ignore_errors=True)
         done.append(left_out)
     return done
 
 
-def _key(weights: str, run: Run, part: Fold) -> str:
+def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     """Return a digest of all that decides what a rehearsal gives."""
     parts = [2, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
+    # Without members of other packages the key is what it was before there could be any.
+    parts += [asdict(registry.origin("predictors", name)) for name in members]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _left_out(run: Run, divided: Split, part: Fold, place: Path) -> LeftOut:
+def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequence[str]) -> LeftOut:
     rest, held = _taken(divided.train, part.rest), _taken(divided.train, part.held)
     panel = refitted(run, rest)
     split = Split(rest, _apart(divided.val, held), held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
@@ -147,8 +150,10 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path) -> LeftOut:
     if regresses(fresh.model):
         predictions["regression"] = RegressionPredictor(fresh).predict(unseen).expression
     predictions["ridge"] = RidgePredictor.fit(fresh, tiles).predict(unseen).expression
+    for name in sorted(members):
+        predictions[name] = predicted_by(fit_other(name, fresh, tiles), unseen, panel.genes)
     near = None
-    if isinstance(fresh.model, DualEncoder):
+    if fresh.model.retrieves:
         index = FlatIndex.build(embed_spots(fresh, rest).vectors)
         found = index.search(embed_tiles(fresh, unseen).vectors, NEAREST)
         near = Neighbors(found.similarity, part.rest[found.rows])
@@ -198,8 +203,10 @@ def _taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
     return tuple(taken)
 
 
-def calibrate(what: Experiment | str | Path, folds: int | None = None) -> Calibration:
+def calibrate(what: Experiment | str | Path, folds: int | None = None, members: Sequence[str] = ()) -> Calibration:
     """Rehearse a run on its own training tissue, fit what that teaches, write it to the run's folder, and return it.
+
+    `members` are predictors of other packages, by name, that are joined beside the run's own and ridge.
 
     Finished rehearsals are kept there, so a calibration that was stopped goes on.
 
@@ -212,13 +219,27 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None) -> Calibr
     if experiment.is_ensemble:
         raise DataError(f"{experiment.folder}: is an ensemble; calibrate its runs one by one")
     run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
-    left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds)
-    calibration = fit_calibration(run, divided, left_out)
+    _check_members(members)
+    left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds, members)
+    calibration = fit_calibration(run, divided, left_out, members)
     calibration.save(folder / FOLDER)
     return Calibration.load(folder / FOLDER)
 
 
-def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut]) -> Calibration:
+def _check_members(members: Sequence[str]) -> None:
+    """Refuse names before anything is computed.
+
+    Raises:
+        ConfigError: a name is of one of bleep's own members, is given twice, or is of no package.
+
+    """
+    for at, name in enumerate(members):
+        if name in MEMBERS or name in members[:at]:
+            raise ConfigError(f"--members {name}: is joined already; name predictors of other packages, each once")
+        registry.load("predictors", name)
+
+
+def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], members: Sequence[str] = ()) -> Calibration:
     """Fit everything on what was left out."""
     expression = np.concatenate([run.panel.training_values(section) for section in divided.train])
     truth = np.concatenate([run.panel.values(section) for section in divided.train])
@@ -230,7 +251,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut]) -> Ca
     weighing = None
     spreads: list[Part | None] = [None] * len(left_out)
     seen = [Seen(part.predictions, truth[part.rows], part.mean) for part in left_out]
-    if isinstance(run.model, DualEncoder):
+    if run.model.retrieves:
         weighing, report["weights tried"] = choose_weighing(left_out, expression, truth, agreement)
         found = [retrieved(part, expression, weighing) for part in left_out]
         spreads = [spread for _, spread in found]
@@ -259,6 +280,8 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut]) -> Ca
         conformal=Conformal.fit(errors, spreads, deviation),
         familiarity=Familiarity.fit(raw_features(run, tiles), [part.distance for part in left_out]),
         report=report,
+        others={name: fit_other(name, run, tiles).arrays() for name in sorted(members)},
+        origins=tuple(registry.origin("predictors", name) for name in sorted(members)),
     )
 
 

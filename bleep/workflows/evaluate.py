@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from bleep import registry
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.splits import Split
@@ -12,7 +13,8 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
-from bleep.predictors.base import Predictor
+from bleep.predictors.base import Predictor, fit_other
+from bleep.predictors.remembered import Remembered
 from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
@@ -120,6 +122,8 @@ def evaluate(
     protocol: str | None = None,
     all_scores: bool = False,
     genes_file: Path | None = None,
+    predictors: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> Table:
     """Score runs on the tissue they held out, beside the baselines fitted on the same training tissue.
 
@@ -132,6 +136,8 @@ def evaluate(
         protocol: name of a protocol, which says what is scored against what (see `bleep.evaluation.protocols`).
         all_scores: compute every score there is.
         genes_file: a list of genes, one a line, to score by itself too.
+        predictors: those of other packages, by name, that are fitted on the training tiles as the baselines are.
+        metrics: those of other packages, by name, that are computed for every predictor.
 
     Raises:
         MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test
@@ -139,8 +145,10 @@ def evaluate(
         ConfigError: there is no such protocol.
 
     """
-    scorer = Scorer(named(protocol) if protocol else None, all_scores, genes_file)
-    found = _Evaluation(scorer)
+    scorer = Scorer(named(protocol) if protocol else None, all_scores, genes_file, tuple(metrics))
+    for name in predictors:
+        registry.load("predictors", name)
+    found = _Evaluation(scorer, predictors)
     for experiment in opened(what):
         found.add(experiment)
     return found.table()
@@ -150,8 +158,8 @@ def evaluate(
 class _Evaluation:
     """What has been scored so far, and of which runs."""
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer = scorer
+    def __init__(self, scorer: Scorer, others: Sequence[str] = ()) -> None:
+        self.scorer, self.others = scorer, others
         self.cards: list[Scorecard] = []
         self.runs: list[Run] = []
         self.lines: list[Run] = []
@@ -186,6 +194,8 @@ class _Evaluation:
         if tissue not in self._with_baselines:
             self._with_baselines.add(tissue)
             predictors |= experiment.baselines()
+            train = experiment.tiles(divided.train)
+            predictors |= {name: Remembered(fit_other(name, run, train)) for name in self.others}
         scored = self.scorer.predictors(run, predictors, experiment.tiles(divided.train))
         self.cards += self.scorer.score(scored, experiment.tiles(divided.test), run, divided.train)
 

@@ -15,7 +15,6 @@ from bleep.data.section import Section
 from bleep.data.splits import Split, split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.models.models import DualEncoder
 from bleep.predictors.base import Predictor
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration, calibration_of
@@ -223,7 +222,7 @@ class Experiment:
     def reference_of(self, member: Member) -> Reference | None:
         """Return what a run of an ensemble retrieves from."""
         if member.folder not in self._references:
-            retrieves = isinstance(member.run.model, DualEncoder)
+            retrieves = member.run.model.retrieves
             reference = Reference.load(member.folder / runs.REFERENCE) if retrieves else None
             if self.where is not None and reference is None:
                 raise ConfigError(
@@ -314,7 +313,7 @@ def predictors_of(run: Run, reference: Reference | None, calibration: Calibratio
 
     """
     found: dict[str, Predictor] = {}
-    if isinstance(run.model, DualEncoder):
+    if run.model.retrieves:
         if reference is None:
             raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
         found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from bleep import runs
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
-from bleep.models.models import DualEncoder
 from bleep.predictors.occlusion import GRID, occlusion
 from bleep.predictors.remembered import plain
 from bleep.records import Table
@@ -107,7 +106,7 @@ def _drawings(seen: Sequence[TestSection], table: Table, chosen: Sequence[str], 
     yield from _uncertainty(seen, told)
     if first.experiment.is_ensemble:
         return  # Its runs have a space and a training each.
-    if isinstance(first.run.model, DualEncoder):
+    if first.run.model.retrieves:
         yield from _space(seen)
     if (kept := first.experiment.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
         yield curves([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()], first.run.facts.epoch)

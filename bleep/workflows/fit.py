@@ -25,16 +25,18 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.files import read_json
+from bleep.models.backbones.base import GIVEN
 from bleep.models.models import DualEncoder
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
 from bleep.records import Batch
+from bleep.registry import Origin
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Model, Run, regresses
 from bleep.training.checkpoint import Journal
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
-from bleep.training.tasks import ContrastiveTask, RegressionTask, task_of
+from bleep.training.tasks import ContrastiveTask, OwnLoss, RegressionTask, task_of
 from bleep.training.trackers import accelerator_of, begin
 
 
@@ -95,10 +97,21 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     on_epoch: Callable[[int, float], None] | None = None,
+    trunk: nn.Module | None = None,
+    loss: OwnLoss | None = None,
 ) -> Run:
     """Train as the configuration says, write the run to `config.out`, and return it.
 
-    `on_epoch` is told each epoch and its validation score, on the main process; what it raises ends training.
+    Args:
+        config: the recipe.
+        resume: go on with the training in `config.out`.
+        overwrite: replace the run in `config.out`.
+        on_epoch: is told each epoch and its validation score, on the main process; what it raises ends training.
+        trunk: a network in the place of `image.trunk`: `[batch, channels]` from `[batch, 3, height, width]`, red, green and
+            blue from 0 to 1. `image.train` says which of its weights learn. `Run.load` needs one of the same shape.
+        loss: a loss in the place of the settings' own: under `loss.task: contrastive` called with
+            `bleep.models.losses.contrastive.Sides` and the inverse temperature, otherwise with predicted and measured scaled
+            values `[batch, genes]`; it returns one number.
 
     Raises:
         DataError: `config.out` already holds a run, and neither `resume` nor `overwrite` was given.
@@ -113,10 +126,13 @@ def fit(
     with accelerator.main_process_first():
         divided = load_split(config)
     panel = GenePanel.fit(divided.train, config.panel)
-    run = Run.new(config, panel, divided)
+    run = Run.new(config, panel, divided, trunk)
+    if loss is not None:
+        given = Origin("losses", GIVEN + getattr(loss, "__name__", type(loss).__name__), str(loss.__module__))
+        run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, given)))
     if resume and (config.out / runs.MODEL).exists():
-        return Run.load(config.out)
-    task = task_of(run.model, config.loss, divided.train, panel)
+        return Run.load(config.out, trunk)
+    task = task_of(run.model, config.loss, divided.train, panel, loss)
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
     run.model.to(accelerator.device)
@@ -184,8 +200,15 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
 
     Raises:
         WeightsError: the trunk learns, and its first weights cannot be had again.
+        ConfigError: the run was trained by a loss that was given in Python.
 
     """
+    lost = next((part for part in run.facts.parts if part.kind == "losses" and part.name.startswith(GIVEN)), None)
+    if lost is not None:
+        raise ConfigError(
+            f"the run was trained by {lost.name.removeprefix(GIVEN)} of {lost.package}, a loss given in Python, which cannot "
+            "be trained by again here: register it by bleep.registry.register and name it in loss.more or loss.form"
+        )
     fresh, accelerator = run.untrained(panel, divided), Accelerator()
     if accelerator.gradient_accumulation_steps > 1:
         raise ConfigError(

@@ -1,5 +1,6 @@
 """How runs are scored: against which labels, over which sets of genes, by which scores, as a protocol says."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int
 from scipy import sparse
 
+from bleep import registry
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
@@ -18,9 +19,8 @@ from bleep.evaluation import gene_sets
 from bleep.evaluation import protocols as peers
 from bleep.evaluation.metrics import ranking_scores, true_ranks
 from bleep.evaluation.protocols import PROTOCOLS, Protocol
-from bleep.evaluation.scorecard import Truth, score
+from bleep.evaluation.scorecard import METRIC, Truth, score
 from bleep.evaluation.spatial import smoothing
-from bleep.models.models import DualEncoder
 from bleep.predictors.base import Predictor
 from bleep.predictors.remembered import plain
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -47,6 +47,8 @@ class Scorer:
     """Every score there is, not the few of the table alone."""
     genes_file: Path | None = None
     """A list of genes to score by itself."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of other packages, by name: each is called with predicted and measured values, [spots genes] of one section."""
 
     def predictors(self, run: Run, own: Mapping[str, Predictor], train: Tiles) -> dict[str, Predictor]:
         """Return what is scored: the run's own predictors and floors, or the protocol's probe on its features."""
@@ -65,13 +67,27 @@ class Scorer:
             measured = self.labels(run, section)
             of_test = self.all_scores or (self.protocol is not None and self.protocol.chosen_on_test)
             sets = fixed | (gene_sets.sets_of_test(measured) if of_test else {})
-            placed = None if isinstance(section.slide, MosaicSlide) else section.xy
+            placed = section.xy if section.has_positions else None
             truth = Truth.of(measured, placed) if self.all_scores else measured
             for name, predictor in predictors.items():
                 card = score(predictor.predict(alone), truth, sets, run.config.seed, name)
-                ranking = self._ranking(predictor, alone, run)
-                cards.append(replace(card, summary=card.summary | ranking, part=section.digest()))
+                more = self._ranking(predictor, alone, run)
+                more |= {f"{METRIC}{metric}": self._metric(metric, predictor, alone, measured) for metric in self.metrics}
+                cards.append(replace(card, summary=card.summary | more, part=section.digest()))
         return cards
+
+    def _metric(self, metric: str, predictor: Predictor, alone: Tiles, measured: Values) -> float:
+        """Return another package's score.
+
+        Raises:
+            ConfigError: it is no number.
+
+        """
+        value = registry.load("metrics", metric)(predictor.predict(alone).expression, measured)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            package = registry.origin("metrics", metric).package
+            raise ConfigError(f"--metrics {metric}: {package} returned a {type(value).__name__}; expected one number")
+        return float(value)
 
     def labels(self, run: Run, section: Section) -> Values:
         """Return what a section's prediction is compared with.
@@ -84,7 +100,7 @@ class Scorer:
             return run.panel.values(section)
         if self.protocol.labels == "log counts":
             return log_counts(run, section)
-        if isinstance(section.slide, MosaicSlide):
+        if not section.has_positions:
             raise DataError(f"section {section.name}: protocol {self.protocol.name} smooths neighbours, which tiles lack")
         return (smoothing(section.xy) @ run.panel.values(section)).astype(np.float32)
 
@@ -96,9 +112,11 @@ class Scorer:
             ConfigError: scores are asked for that the protocol's probe has not.
 
         """
+        for metric in self.metrics:
+            registry.load("metrics", metric)
         if self.protocol is not None:
-            if self.protocol.probe and (self.all_scores or self.genes_file is not None):
-                flag = "--all-scores" if self.all_scores else "--genes-file"
+            if self.protocol.probe and (self.all_scores or self.genes_file is not None or self.metrics):
+                flag = "--all-scores" if self.all_scores else "--metrics" if self.metrics else "--genes-file"
                 raise ConfigError(f"{flag}: protocol {self.protocol.name} has one score, of a probe of its own; leave it out")
             self.protocol.check(run.config, run.panel, divided, str(folder))
 
@@ -130,7 +148,7 @@ class Scorer:
 
         A batch correction is known for training spots alone, so a run with one has no such scores.
         """
-        shared = isinstance(run.model, DualEncoder) and isinstance(plain(predictor), RetrievalPredictor)
+        shared = run.model.retrieves and isinstance(plain(predictor), RetrievalPredictor)
         if not (self.all_scores and shared) or run.panel.batch is not None:
             return {}
         return ranking_scores(true_ranks(embed_tiles(run, alone).vectors, embed_spots(run, alone.sections).vectors))

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-ACTIONS = ("check", "describe", "download", "tile", "toy")
+ACTIONS = ("check", "describe", "download", "features", "tile", "toy")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

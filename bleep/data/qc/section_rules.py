@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 
-from bleep.config import Config, SourceName
+from bleep.config import Config
 from bleep.data.qc.finding import Finding, error, warning
 from bleep.data.qc.measures import SHARP, Measures
 from bleep.data.qc.names import ANIMALS
@@ -13,7 +13,7 @@ DROPPED = 0.1
 """Share of the positions that have no counts."""
 PLAUSIBLE = (0.05, 30.0)
 """Microns per pixel of anything that shows cells or spots; Space Ranger's smallest pictures of large arrays have 23."""
-PITCHES: Mapping[SourceName, tuple[float, ...]] = {
+PITCHES: Mapping[str, tuple[float, ...]] = {
     "visium": (100.0, 16.0, 8.0, 2.0),
     "liver": (100.0,),
     "her2st": (200.0,),

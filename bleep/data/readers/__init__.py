@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bleep.config import DataConfig, SourceName
+from bleep import registry
+from bleep.config import DataConfig
 from bleep.data.readers.find import below, fits
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide
@@ -21,7 +22,7 @@ LARGE = 16_000_000
 
 log = logging.getLogger(__name__)
 
-SOURCES: Mapping[SourceName, str] = {
+SOURCES: Mapping[str, str] = {
     "folder": "bleep.data.readers.folder",
     "her2st": "bleep.data.readers.her2st",
     "st2k": "bleep.data.readers.st2k",
@@ -50,7 +51,7 @@ NEAR: Mapping[str, tuple[str, ...]] = {"visium": ("tissue_positions", "tissue_hi
 """Beginnings of the names of files of a form that are of no use without its mark."""
 
 
-def has_form(root: Path, source: SourceName) -> bool:
+def has_form(root: Path, source: str) -> bool:
     """Return whether a place holds whole sections of this form."""
     mark = MARKS.get(source)
     return mark is not None and (root.match(mark) or any(fits(path.relative_to(root), (mark,)) for path in below(root)))
@@ -67,7 +68,13 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     """
     if data.source != "toy" and not data.root.exists():
         raise DataError(f"{data.root}: no such file or folder; set data.root to where the {data.source} files are")
-    sections = importlib.import_module(SOURCES[data.source]).read(data)
+    own = data.source in SOURCES
+    read = importlib.import_module(SOURCES[data.source]).read if own else registry.load("readers", data.source)
+    sections = tuple(read(data))
+    odd = next((section for section in sections if not isinstance(section, Section)), None)
+    if odd is not None or not sections:
+        given = "nothing" if odd is None else f"a {type(odd).__name__}"
+        raise DataError(f"{data.root}: the reader {data.source} gave {given}; expected a sequence of bleep.Section")
     twice = [name for name, count in Counter(section.name for section in sections).items() if count > 1]
     if twice:
         raise DataError(f"{data.root}: section {twice[0]!r} is found more than once; each name must stand for one section")

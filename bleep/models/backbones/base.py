@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bleep import registry
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError, DataError, WeightsError
 
@@ -30,6 +31,55 @@ class Backbone(NamedTuple):
     """Names of each block's parameters, the stem first."""
     name: str
     """Name under which it can be built again."""
+
+
+GIVEN = "given:"
+"""Begins the name of a trunk that was given in Python, before the name of its class."""
+
+
+def given(model: nn.Module, config: ImageConfig, name: str = "") -> Backbone:
+    """Return a network of somebody else: it is read as it is, and takes red, green and blue from 0 to 1.
+
+    Args:
+        model: any module that gives `[batch, channels]` for `[batch, 3, height, width]`.
+        config: of it, `train` and `lora_rank` are used.
+        name: under which it can be built again; without one it is named by its class.
+
+    Raises:
+        ConfigError: a layer or logits are asked for, which only networks of timm and torchvision have.
+
+    """
+    if config.layer is not None or config.output != "pooled":
+        what = "image.output" if config.layer is None else "image.layer"
+        raise ConfigError(f"{what} is for trunks of timm and torchvision; {name or type(model).__name__} is read as it is")
+    if config.train == "lora":
+        add_adapters(model, name or type(model).__name__, config.lora_rank)
+    parameters = [name for name, _ in model.named_parameters()]
+    heads = dict.fromkeys(path.partition(".")[0] for path in parameters)
+    blocks = [[path for path in parameters if path.partition(".")[0] == head] for head in heads]
+    kind = type(model)
+    return Backbone(model, _as_it_is, (0.0,) * 3, (1.0,) * 3, blocks, name or f"{GIVEN}{kind.__module__}.{kind.__qualname__}")
+
+
+def _as_it_is(model: Any, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+    return model(pixels)
+
+
+def from_package(config: ImageConfig, pixels: int) -> Backbone:
+    """Build a trunk that another package lists among its `bleep.trunks`: `make(weights, pixels)` gives a module or a Backbone.
+
+    Raises:
+        ConfigError: the package gives something else.
+
+    """
+    name = config.trunk
+    made = registry.load("trunks", name)(weights=config.weights, pixels=pixels)
+    if isinstance(made, Backbone):
+        return made._replace(name=name)
+    if isinstance(made, nn.Module):
+        return given(made, config, name)
+    package = registry.origin("trunks", name).package
+    raise ConfigError(f"image.trunk {name}: {package} gave a {type(made).__name__}; expected a torch module or a Backbone")
 
 
 def whole_blocks(blocks: list[list[str]], model: Any) -> list[list[str]]:

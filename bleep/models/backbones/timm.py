@@ -1,6 +1,7 @@
 """Trunks from timm, and histology foundation models that timm can build: the only door to timm."""
 
 import sys
+from difflib import SequenceMatcher, get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -32,7 +33,8 @@ def knows(name: str) -> bool:
     bare = page(name)
     if bare in OTHERS:
         raise ConfigError(
-            f"image.trunk {name}: {OTHERS[bare]}; choose one of {', '.join(FOUNDATION)}, or compute its features elsewhere"
+            f"image.trunk {name}: {OTHERS[bare]}; choose one of {', '.join(FOUNDATION)}, "
+            "or compute its features with TRIDENT and read them by image.trunk: features"
         )
     try:
         return bare in FOUNDATION or (timm.is_model(_timm_name(bare)) and bool(timm.get_pretrained_cfg(_timm_name(bare))))
@@ -41,8 +43,14 @@ def knows(name: str) -> bool:
 
 
 def near(name: str) -> list[str]:
-    """Return names that begin alike."""
-    return list(timm.list_models(f"*{page(name).split('.')[0].split('_')[0]}*")[:4])
+    """Return names that are much like one that is not known: other weights of the same network, else other networks."""
+    bare = _timm_name(page(name))
+    architecture = bare.partition(".")[0]
+    weights = [found for found in timm.list_pretrained(f"{architecture}.*") if found.partition(".")[0] == architecture]
+    if weights:
+        return sorted(weights, key=lambda found: -SequenceMatcher(None, found, bare).ratio())[:4]
+    alike = get_close_matches(bare, timm.list_models(), 4, 0.7)
+    return alike or list(timm.list_models(f"*{architecture.split('_')[0]}*")[:4])
 
 
 def build(config: ImageConfig, pixels: int) -> Backbone:

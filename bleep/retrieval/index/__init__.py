@@ -4,7 +4,7 @@ from bleep.retrieval.index.approximate import choose_kind, keeps
 from bleep.retrieval.index.base import VectorIndex, facts
 from bleep.retrieval.index.factory import build_index, load_index
 from bleep.retrieval.index.flat import FlatIndex
-from bleep.retrieval.index.tuning import Measured, measure, measured_recall
+from bleep.retrieval.index.tuning import Measured, measure
 from bleep.retrieval.index.where import Where, select
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "keeps",
     "load_index",
     "measure",
-    "measured_recall",
     "select",
 ]

@@ -2,12 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from bleep.config import GpuName, GpusName, IndexConfig
+from bleep import registry
+from bleep.config import GpuName, GpusName, IndexConfig, KindName
 from bleep.errors import ConfigError, DataError
 from bleep.retrieval.index import approximate as kinds
 from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, choose_kind
@@ -59,12 +61,35 @@ def build_index(
         raise ConfigError("index.kind: diskann is a kind of Milvus; set index.store to milvus, or choose hnsw or ivf")
     if kind == "flat":
         return FlatIndex.build(vectors, config.gpu, config.gpus)
+    if kind not in kinds.BUILDERS:
+        return _checked(registry.load("indexes", kind).build(vectors, seed), kind, len(vectors))
     index = kinds.BUILDERS[kind](vectors, seed, config.gpu)
     return ApproximateIndex(tuned(index, trial(vectors, queries, seed), config), config.gpu, config.gpus)
 
 
-def load_index(path: Path, *, gpu: GpuName = "auto", gpus: GpusName = "replicas") -> VectorIndex:
+def _checked(index: object, kind: str, length: int) -> VectorIndex:
+    """Refuse what another package made of the vectors if it is no index of all of them.
+
+    Raises:
+        ConfigError: naming the package.
+
+    """
+    if isinstance(index, VectorIndex) and (len(index), index.kind, index.suffix) == (length, kind, ".own"):
+        return index
+    package = registry.origin("indexes", kind).package
+    found = f"a {type(index).__name__}"
+    if isinstance(index, VectorIndex):
+        found = f"an index of kind {index.kind} with {len(index)} rows and files ending in {index.suffix}"
+    raise ConfigError(
+        f"index.kind {kind}: {package} gave {found}; expected a VectorIndex of that kind with {length} rows and files "
+        "ending in .own"
+    )
+
+
+def load_index(path: Path, *, kind: str = "", gpu: GpuName = "auto", gpus: GpusName = "replicas") -> VectorIndex:
     """Read an index of any kind, with the search parameters it was tuned to; a .json file names a Milvus collection.
+
+    `kind` tells those of other packages.
 
     Raises:
         DataError: the file is missing or damaged, or holds what bleep does not write.
@@ -72,6 +97,9 @@ def load_index(path: Path, *, gpu: GpuName = "auto", gpus: GpusName = "replicas"
     """
     if path.suffix == MilvusIndex.suffix:
         return MilvusIndex.load(path)
+    if kind and kind not in get_args(KindName):
+        own: VectorIndex = registry.load("indexes", kind).load(path)
+        return own
     index = read(path, (faiss.IndexFlat, *CLASSES))
     return FlatIndex(index, gpu, gpus) if isinstance(index, faiss.IndexFlat) else ApproximateIndex(index, gpu, gpus)
 

@@ -227,9 +227,3 @@ def measure(
     similarity = inner_products(vectors, queries, asked, found.rows.reshape(-1)).reshape(found.rows.shape)
     recall = float((similarity >= worst[:, None]).mean())
     return Measured(recall, len(queries), k, 1e3 * float(np.median(times)) / len(queries), index.stored_bytes() / len(index))
-
-
-def measured_recall(index: VectorIndex, vectors: Float32[np.ndarray, "spots dim"], k: int = 10, sample: int = 200) -> float:
-    """Return the share of true nearest neighbours that the index finds, over evenly taken stored vectors."""
-    queries = vectors[np.linspace(0, len(vectors) - 1, min(sample, len(vectors)), dtype=np.int64)]
-    return measure(index, vectors, np.ascontiguousarray(queries), k).recall_at_k

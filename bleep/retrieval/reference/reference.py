@@ -286,10 +286,9 @@ class Reference:
         if "format" not in tree:
             return cls(**open_first(folder, tree))
         gpu, gpus = tree.get("gpu", "auto"), tree.get("gpus", "replicas")
-        files = (folder / f"{storage.stem(tree, 'index')}{suffix}" for suffix in (".json", ".faiss"))
-        index = load_index(
-            next((file for file in files if file.name in tree["files"]), folder / "index.faiss"), gpu=gpu, gpus=gpus
-        )
+        stem = storage.stem(tree, "index")
+        path = folder / next((name for name in tree["files"] if Path(name).stem == stem), "index.faiss")
+        index = load_index(path, kind=str(tree.get("kind", "")), gpu=gpu, gpus=gpus)
         vectors, queries = (
             mapped(folder / f"{storage.stem(tree, what)}.npy", ("float32",), 2) for what in ("vectors", "queries")
         )

@@ -30,7 +30,7 @@ FORMAT = 2
 KEPT = ("format", "generation", "files", "digest")
 """What the manifest says of the folder, beside what it says of the reference."""
 OURS = re.compile(
-    r"(index(-(?P<index>\d+))?\.(faiss|json)|(vectors|queries)(-(?P<rows>\d+))?\.npy"
+    r"(index(-(?P<index>\d+))?\.(faiss|json|own)|(vectors|queries)(-(?P<rows>\d+))?\.npy"
     r"|expression(-(?P<values>\d+))?(\.(data|indices|indptr))?\.npy|spots(-(?P<spots>\d+))?\.(parquet|h5ad)"
     r"|\.(index|manifest).*\.part\..*)"
 )

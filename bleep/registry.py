@@ -1,0 +1,131 @@
+"""Parts of other packages, by name: readers, trunks, losses, indexes, predictors and metrics.
+
+A package lists its parts as entry points of the groups `bleep.readers`, `bleep.trunks` and so on; in Python `register` does the
+same for as long as the process lives. Nothing is imported before it is asked for. What each kind of part must be able to do
+is in docs/how-to/extend.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, TypeVar, final, get_args, runtime_checkable
+
+from bleep.errors import ConfigError
+
+KindName = Literal["readers", "trunks", "losses", "indexes", "predictors", "metrics"]
+KINDS: tuple[KindName, ...] = get_args(KindName)
+"""The kinds of parts; the group of a kind's entry points is `bleep.KIND`."""
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class EntryPoint(Protocol):
+    """What is asked of an entry point; other packages bring classes of their own for it."""
+
+    name: str
+    value: str
+    dist: Any
+
+    def load(self) -> Any:
+        """Import the module and return the part."""
+        ...
+
+
+_registered: dict[tuple[KindName, str], Any] = {}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a part comes from, as a run remembers it."""
+
+    kind: KindName
+    name: str
+    package: str
+    """The distribution that lists it, or the module that registered it."""
+    version: str = ""
+    """Of the distribution; empty for a module."""
+
+    def describe(self) -> str:
+        """Return the package and how it is made available."""
+        if self.version:
+            return f"the package {self.package} {self.version}, which is not installed here: pip install {self.package}"
+        return f"the module {self.package}, which registers it in Python: import it first, or list it as an entry point"
+
+
+def register(kind: KindName, name: str) -> Callable[[T], T]:
+    """Return a decorator that makes a part known by this name, until the process ends.
+
+    A part registered again under its name replaces the earlier one.
+
+    Raises:
+        ConfigError: there is no such kind of part.
+
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"{kind!r} is no kind of part; expected {', '.join(KINDS)}")
+
+    def keep(part: T) -> T:
+        _registered[kind, name] = part
+        return part
+
+    return keep
+
+
+def names(kind: KindName) -> tuple[str, ...]:
+    """Return the names of all parts of a kind that are not bleep's own, sorted."""
+    return tuple(sorted({name for group, name in _registered if group == kind} | {point.name for point in _points(kind)}))
+
+
+def load(kind: KindName, name: str) -> Any:
+    """Return a part, imported if it is an entry point's.
+
+    Raises:
+        ConfigError: nothing has this name, two packages do, or the package cannot be imported.
+
+    """
+    if (kind, name) in _registered:
+        return _registered[kind, name]
+    found = _found(kind, name)
+    try:
+        return found.load()
+    except Exception as error:  # whatever the other package raises while it is imported
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{name}: is {found.value} of the package {_package(found)[0]}, which cannot be loaded ({said}); mend that package"
+        ) from error
+
+
+def origin(kind: KindName, name: str) -> Origin:
+    """Return where a part comes from.
+
+    Raises:
+        ConfigError: nothing has this name, or two packages do.
+
+    """
+    if (kind, name) in _registered:
+        return Origin(kind, name, str(getattr(_registered[kind, name], "__module__", "") or "unknown"))
+    return Origin(kind, name, *_package(_found(kind, name)))
+
+
+def _found(kind: KindName, name: str) -> EntryPoint:
+    found = {point.value: point for point in _points(kind) if point.name == name}
+    if not found:
+        there = ", ".join(names(kind)) or "none is installed"
+        raise ConfigError(f"{name}: no package lists such a part among its bleep.{kind}; found: {there}")
+    if len(found) > 1:
+        packages = " and ".join(sorted(_package(point)[0] for point in found.values()))
+        raise ConfigError(f"{name}: the packages {packages} both list it among their bleep.{kind}; uninstall one of them")
+    return next(iter(found.values()))
+
+
+def _package(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist is not None else (point.value.partition(":")[0], "")
+
+
+@cache
+def _points(kind: KindName) -> tuple[EntryPoint, ...]:
+    found: Any = entry_points(group=f"bleep.{kind}")
+    return tuple(found)

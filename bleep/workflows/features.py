@@ -1,0 +1,39 @@
+"""A trunk's features of whole sections, written for other programs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bleep.config import Config
+from bleep.data.readers import read_sections
+from bleep.data.tiles import Tiles, TileSpec
+from bleep.errors import ConfigError
+from bleep.features import FeatureReader
+from bleep.features.ready import write_ready
+from bleep.models.heads import Standardizer
+from bleep.models.image import build_trunks
+from bleep.runs import STORES
+from bleep.workflows.fit import best_device
+
+
+def features(config: Config, folder: Path) -> Iterator[tuple[Path, int, int]]:
+    """Write the features of every section of a configuration under its trunk, and yield each file, its spots and their width.
+
+    The trunk is as its weights come, so it must be frozen; the files are in TRIDENT's form (see `bleep.features.ready`).
+
+    Raises:
+        ConfigError: the trunk is to learn, or shows several windows.
+        DataError: a section cannot be read, or a file not be written.
+
+    """
+    if config.image.train != "frozen" or len(config.tiles.microns) != 1:
+        what = f"image.train is {config.image.train}" if config.image.train != "frozen" else "tiles.microns has several windows"
+        raise ConfigError(f"features are written of a frozen trunk and one window, but {what}")
+    trunk, name = build_trunks(config.image, config.tiles.pixels, 1)
+    trunk.to(best_device())
+    reader = replace(FeatureReader.to_predict(trunk, Standardizer(trunk.width), config), per_section=False)
+    for section in read_sections(config.data, config.cache):
+        found = reader.read(Tiles((section,), TileSpec.of(config.tiles), config.cache / STORES))
+        path = folder / f"{section.name}.h5"
+        write_ready(path, section, found, config.tiles.microns[0], name)
+        yield path, len(found), found.shape[1]
