@@ -207,7 +207,8 @@ class Run:
         if not (folder / MODEL).is_file():
             raise DataError(f"{folder}: is not a trained run ({_instead(folder)})")
         try:
-            config = Config.load(folder / CONFIG)
+            # A run of a version that did not note the precision computed in float32.
+            config = Config.load({"image": {"precision": "float32"}}, folder / CONFIG)
         except ConfigError as error:
             raise DataError(f"{folder}: its settings cannot be read: {error}") from None
         plain = read_json(folder / PANEL, "the run's panel")
