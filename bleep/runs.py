@@ -232,7 +232,8 @@ class Run:
         noted = read_json(folder / FACTS, "the run's facts")
         _check_parts(folder, noted)
         try:
-            config = Config.load(folder / CONFIG)
+            # A run of a version that did not note the precision computed in float32.
+            config = Config.load({"image": {"precision": "float32"}}, folder / CONFIG)
         except ConfigError as error:
             raise DataError(f"{folder}: its settings cannot be read: {error}") from None
         plain = read_json(folder / PANEL, "the run's panel")

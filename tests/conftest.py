@@ -95,7 +95,7 @@ def recipe(files: Path) -> Recipe:
             "data": {"source": "st2k", "root": str(files / "st2k"), "mpp": 1.0, "split": "patient", "test": ["donor2"]},
             "tiles": {"pixels": 32, "microns": [64.0]},
             "panel": {"size": 12},
-            "image": {"trunk": "test_resnet", "weights": "random"},
+            "image": {"trunk": "test_resnet", "weights": "random", "precision": "float32"},
             "head": {"dim": 16},
             "optim": {"epochs": 3, "batch": 32},
             "query": {"k": 10},

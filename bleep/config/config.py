@@ -103,6 +103,11 @@ class Config(Settings):
                 f"{self.panel.batch}: set them to log1p and none, or loss.nb to 0"
             )
         self._agree_on_features()
+        if self.image.sharing == "tokens" and self.query.views > 1:
+            raise ValueError(
+                f"query.views is {self.query.views}, but image.sharing is tokens, which sees a tile as it lies: "
+                "set query.views to 1, or image.sharing to none"
+            )
         if self.image.standardize == "section" and self.image.train != "frozen":
             raise ValueError("image.standardize is section, which needs image.train frozen: use train or none")
         return self

@@ -7,8 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from bleep.config.base import Settings
 
 TrainName = Literal["frozen", "last", "gradual", "full", "lora"]
-PrecisionName = Literal["float32", "bf16", "fp16"]
+PrecisionName = Literal["auto", "float32", "bf16", "fp16"]
 StainName = Literal["none", "reinhard", "macenko"]
+SharingName = Literal["none", "tokens", "auto"]
 BeforeName = Literal["none", "silu"]
 
 
@@ -45,11 +46,21 @@ class ImageConfig(Settings):
     """Bring the stains of each section's tiles to those of the training tiles, as Reinhard or Macenko did; none: leave them."""
     channels_last: bool = True
     """Keep pixels with their channels side by side in memory, which makes convolutions faster; only rounding changes."""
-    precision: PrecisionName = "float32"
-    """What the trunk computes in while it does not learn; when it learns, that is what accelerate was told."""
+    precision: PrecisionName = "auto"
+    """What the trunk computes in while it does not learn (else what accelerate was told); auto: bf16 where it is fast here."""
+    sharing: SharingName = "none"
+    """Whether windows read the tokens of regions that they share; auto: where the smallest windows overlap over fourfold."""
+
+    @property
+    def can_share(self) -> bool:
+        """Whether the trunk is read as a grid and stays as it is, which shared regions need."""
+        layers = self.also_layers or (None,) * len(self.also)
+        return self.train == "frozen" and None not in (self.layer, *layers)
 
     @model_validator(mode="after")
     def _agree(self) -> "ImageConfig":
+        if self.sharing == "tokens" and not self.can_share:
+            raise ValueError("image.sharing is tokens, which needs image.train frozen and an image.layer for every trunk")
         for name, given in (("also_weights", self.also_weights), ("also_layers", self.also_layers)):
             if given and len(given) != len(self.also):
                 raise ValueError(f"image.{name} has {len(given)} entries, but image.also names {len(self.also)} trunks")

@@ -26,6 +26,7 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import one_sentence
 from bleep.features.cache import BLOCK, KeptFeatures
 from bleep.features.ready import ReadyFolder
+from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
 from bleep.models.image import ReadyTrunk, Trunk
 
@@ -63,6 +64,8 @@ log = logging.getLogger(__name__)
 Features = Float32[np.ndarray, "tiles features"]
 Images = UInt8[Tensor, "batch windows 3 height width"]
 
+STRIP = 16 * BLOCK
+"""Tiles of shared regions that are computed before they are kept."""
 FEW = 50
 """A section of fewer tiles has no mean and spread of its own worth dividing by."""
 
@@ -197,7 +200,10 @@ class FeatureReader:
         kept = self._kept(tiles)
         rows = kept.rows_of(section.xy)
         if (rows < 0).any():
-            kept = self._fill(tiles, kept, np.flatnonzero(rows < 0), shared=False)
+            # Regions are shared by all of a section, so none is computed block by block.
+            asked = replace(tiles, sections=tiles.whole, whole=()) if self.trunk.shares and tiles.whole else tiles
+            missing = np.flatnonzero(kept.rows_of(asked.sections[0].xy) < 0)
+            kept = self._fill(asked, kept, missing, shared=False)
             rows = kept.rows_of(section.xy)
         if (rows < 0).any():
             # Another process has kept something else under the same name meanwhile.
@@ -209,11 +215,12 @@ class FeatureReader:
         (section,) = tiles.sections
         name = f"features of {section.name}"
         with tqdm(total=len(missing), desc=name, unit="tile", leave=False, disable=not len(missing)) as bar:
-            for start in range(0, len(missing), BLOCK):
-                rows = missing[start : start + BLOCK]
+            for rows in self._blocks(tiles, missing):
+                start = bar.n
                 block, steps = tiles.subset(rows), -(-len(rows) // self.batch)
                 mine = share(steps) if shared else range(steps)
-                found = self._compute(block, range(mine.start * self.batch, min(mine.stop * self.batch, len(rows))), bar)
+                mine = range(mine.start * self.batch, min(mine.stop * self.batch, len(rows)))
+                found = self._compute(block, mine, bar)
                 if shared:
                     parts = joined(found)
                     found = np.concatenate([part for part in parts if len(part)])
@@ -221,6 +228,12 @@ class FeatureReader:
                 if not shared or processes()[0] == 0:
                     kept = kept.add(section.xy[rows], found)
         return kept
+
+    def _blocks(self, tiles: Tiles, missing: Int[np.ndarray, " tiles"]) -> Iterator[Int[np.ndarray, " rows"]]:
+        """Yield the rows that are computed and kept together."""
+        if self.trunk.shares:
+            return strips(tiles, missing, STRIP)
+        return (missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK))
 
     def _kept(self, tiles: Tiles) -> KeptFeatures:
         assert self.cache is not None
@@ -238,11 +251,17 @@ class FeatureReader:
         """Pass these of the tiles through the trunk."""
         device = next(self.trunk.parameters()).device
         self.trunk.eval()
+        if self.trunk.shares:
+            some = tiles.subset(np.arange(rows.start, rows.stop))
+            found = of_windows(self.trunk, some, self.batch, self._brought) if len(rows) else None
+            if bar is not None:
+                bar.update(len(rows))
+            return np.empty((0, self.trunk.width * len(tiles.spec.microns)), np.float32) if found is None else found
         out = [np.empty((0, self.trunk.width * len(tiles.spec.microns)), np.float32)]
         batches = DataLoader(_Images(tiles), sampler=_Steps(rows, self.batch), batch_size=None, num_workers=self.workers)
         with one_sentence():
             for images in batches:
-                with torch.no_grad():
+                with torch.no_grad() if self.trunk.learns else torch.inference_mode():
                     out.append(self._averaged(self._brought(images.to(device, non_blocking=True))).cpu().numpy())
                 if bar is not None:
                     bar.update(len(images))

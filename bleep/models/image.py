@@ -1,6 +1,7 @@
 """The image encoder: any trunk of timm or torchvision, with its own normalisation inside, cut at any depth."""
 
-from typing import NamedTuple, final
+from collections.abc import Callable
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -33,8 +34,8 @@ class StainTarget(nn.Module):
         self.get_buffer("numbers").copy_(numbers)
 
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What a trunk may compute in while it does not learn, by name."""
+PRECISIONS = {"auto": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a trunk may compute in while it does not learn, by name; `auto`, before training has resolved it, is float32."""
 
 
 class Pace(NamedTuple):
@@ -60,7 +61,8 @@ class ImageTrunk(nn.Module):
     def __init__(self, backbone: Backbone, config: ImageConfig, pixels: int) -> None:
         super().__init__()
         self.model, self.layer, self._config = backbone.model, config.layer, config
-        self._read, self._blocks = backbone.read, backbone.blocks
+        self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid
+        self.shares = config.sharing == "tokens"
         self._format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model.to(memory_format=self._format)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
@@ -80,20 +82,28 @@ class ImageTrunk(nn.Module):
     @property
     def reads(self) -> str:
         """What decides its features beside its weights: depth, output, precision, stains."""
-        more = (self._config.output, self._config.precision, self._config.stain)
-        return " ".join([str(self.layer), *(word for word in more if word not in ("pooled", "float32", "none"))])
+        more = (self._config.output, self._config.precision, self._config.stain, "tokens" if self.shares else "none")
+        return " ".join([str(self.layer), *(word for word in more if word not in ("pooled", "auto", "float32", "none"))])
 
     def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
         batch, windows = images.shape[:2]
-        pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
-        dtype = PRECISIONS[self._config.precision]
-        if self.training or dtype == torch.float32:
-            features = self._features(pixels)
-        else:
-            check_precision(dtype, pixels.device)
-            with torch.autocast(pixels.device.type, dtype):
-                features = self._features(pixels).float()
+        features = self._cast(self._read, images)
         return features.reshape(batch, windows * features.shape[-1])
+
+    def grid(self, images: UInt8[Tensor, "batch 1 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
+        """Return the features of each position of larger pictures, one window each."""
+        assert self._grid is not None
+        return self._cast(self._grid, images)
+
+    def _cast(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "batch windows 3 height width"]) -> Tensor:
+        """Read normalised pixels in the precision that was asked for."""
+        pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
+        pixels, dtype = pixels.contiguous(memory_format=self._format), PRECISIONS[self._config.precision]
+        if self.training or dtype == torch.float32:
+            return read(self.model, pixels)
+        check_precision(dtype, pixels.device)
+        with torch.autocast(pixels.device.type, dtype):
+            return read(self.model, pixels).float()
 
     def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
         return self._read(self.model, pixels.contiguous(memory_format=self._format))
@@ -191,6 +201,7 @@ class FusedTrunk(nn.Module):
         self.stain = StainTarget(config.stain)
         self.separate = config.per_window == "separate"
         self.width = sum(member.width for member in members[0])
+        self.shares = config.sharing == "tokens"
         self.learns = any(member.learns for row in members for member in row)
         self.layer = config.layer
         self.reads = "; ".join([*(member.reads for member in members[0]), config.per_window, config.stain])

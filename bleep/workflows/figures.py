@@ -1,6 +1,7 @@
 """From runs to the figures of their evaluation, as PNG and SVG in one folder."""
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,12 +28,17 @@ from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import spread_rows
 from bleep.workflows.report import TestSection, held_out_sections, shared_genes, uncertainty_of
 
+log = logging.getLogger(__name__)
+
 
 def heat_maps(one: TestSection, gene: str, count: int, grid: int = GRID) -> Iterator[Drawing]:
     """Draw what each square of some tiles adds to the prediction of a gene, as the section's own predictor makes it.
 
     The tiles are evenly spread over the section, whatever their values.
     """
+    if one.run.model.trunk.shares:
+        log.warning("no occlusion maps: under image.sharing tokens a square that is hidden is seen by neighbouring tiles too")
+        return
     tiles = one.run.tiles((one.section,))
     for number, row in enumerate(spread_rows(tiles, count).tolist(), 1):
         found = occlusion(plain(one.experiment.predictor), tiles, row, grid)

@@ -1,5 +1,6 @@
 """From a configuration to a trained run."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from bleep import runs
+from bleep.collectives import of_main
 from bleep.config import Config
 from bleep.data.datasets import FeatureDataset, TileDataset
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split, split
 from bleep.data.stain import StainJitter, StainMatch, measured
 from bleep.data.tiles import Tiles
@@ -27,6 +31,7 @@ from bleep.features import FeatureReader
 from bleep.files import read_json
 from bleep.models.backbones.base import GIVEN
 from bleep.models.models import DualEncoder
+from bleep.models.precision import resolve_precision
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
 from bleep.records import Batch
@@ -38,6 +43,8 @@ from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
 from bleep.training.tasks import ContrastiveTask, OwnLoss, RegressionTask, task_of
 from bleep.training.trackers import accelerator_of, begin
+
+log = logging.getLogger(__name__)
 
 
 def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
@@ -122,9 +129,13 @@ def fit(
     accelerator = accelerator_of(config)
     if accelerator.is_main_process:
         _check_place(config, resume=resume, overwrite=overwrite)
+    config = _resolved(config, accelerator.device, resume=resume)
     accelerator.wait_for_everyone()
     with accelerator.main_process_first():
         divided = load_split(config)
+    config = config_for_sharing(config, divided.train)
+    if resume and (config.out / runs.CONFIG).exists():
+        _check_place(config, resume=resume, overwrite=overwrite)
     panel = GenePanel.fit(divided.train, config.panel)
     run = Run.new(config, panel, divided, trunk)
     if loss is not None:
@@ -299,6 +310,32 @@ def _view(run: Run, tiles: Tiles) -> View | None:
     return lambda batch, epoch: reduce(lambda seen, view: view(seen, epoch), views, batch)
 
 
+def _resolved(config: Config, device: torch.device, *, resume: bool) -> Config:
+    """Return the configuration with what was left to this machine: measured, or as it was when training began."""
+    kept = config.out / runs.CONFIG
+    if resume and kept.is_file() and config.image.precision == "auto":
+        precision = Config.load({"image": {"precision": "float32"}}, kept).image.precision
+    else:
+        precision = resolve_precision(config.image, device)
+    return Config.load(config.dump(), {"image": {"precision": of_main(precision)}})
+
+
+OVERLAP = 4.0
+"""How often the smallest windows must show each place for `image.sharing auto` to share them."""
+
+
+def config_for_sharing(config: Config, sections: tuple[Section, ...]) -> Config:
+    """Return the configuration with `image.sharing auto` resolved by how much the windows of training tissue overlap."""
+    if config.image.sharing != "auto":
+        return config
+    able = config.image.can_share and config.query.views == 1 and not any(isinstance(s.slide, MosaicSlide) for s in sections)
+    smallest = min(config.tiles.microns)
+    times = min((smallest / (section.pitch() * section.mpp)) ** 2 for section in sections) if able else 0.0
+    chosen = "tokens" if times > OVERLAP else "none"
+    log.info("image.sharing auto: %s, since windows of %g um show each place %.1f times", chosen, smallest, times)
+    return Config.load(config.dump(), {"image": {"sharing": chosen}})
+
+
 def _never(task: nn.Module) -> dict[str, float]:
     raise AssertionError("only the main process validates")
 
@@ -312,8 +349,10 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     if found <= {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}:
         return
     if resume:
-        kept = Config.load(out / runs.CONFIG)
+        kept = Config.load({"image": {"precision": "float32"}}, out / runs.CONFIG)
         for key, old, new in differences(kept.dump(), config.dump()):
+            if new == "auto" and key in ("image.precision", "image.sharing"):
+                continue
             raise MismatchError(
                 f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
             )

@@ -31,6 +31,8 @@ class Backbone(NamedTuple):
     """Names of each block's parameters, the stem first."""
     name: str
     """Name under which it can be built again."""
+    grid: Callable[[Any, Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch channels rows columns"]] | None = None
+    """Says the features of each position, whose mean `read` is; none: it has no grid where it is read."""
 
 
 GIVEN = "given:"

@@ -78,7 +78,8 @@ def build(config: ImageConfig, pixels: int) -> Backbone:
     colours = resolve_data_config({}, model=model)
     found = FOUNDATION.get(bare)
     mean, std = found.colours if found is not None else (colours["mean"], colours["std"])
-    return Backbone(model, _reader(config, bare), tuple(mean), tuple(std), _blocks(model, config), _full_name(model, bare))
+    blocks, grid = _blocks(model, config), None if config.layer is None else partial(_map_at_depth, layer=config.layer)
+    return Backbone(model, _reader(config, bare), tuple(mean), tuple(std), blocks, _full_name(model, bare), grid)
 
 
 def _timm_name(bare: str) -> str:
@@ -120,10 +121,15 @@ def _whole(model: Any, pixels: Pixels) -> Read:
 
 
 def _at_depth(model: Any, pixels: Pixels, layer: int) -> Read:
+    return _map_at_depth(model, pixels, layer).mean(dim=(2, 3))
+
+
+def _map_at_depth(model: Any, pixels: Pixels, layer: int) -> Float[Tensor, "batch channels rows columns"]:
     maps = model.forward_intermediates(
         pixels, indices=[layer], stop_early=True, norm=False, output_fmt="NCHW", intermediates_only=True
     )
-    return maps[0].mean(dim=(2, 3))
+    found: Tensor = maps[0]
+    return found
 
 
 def _class_and_patches(model: Any, pixels: Pixels) -> Read:

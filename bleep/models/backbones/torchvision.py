@@ -93,10 +93,15 @@ def build(config: ImageConfig, pixels: int) -> Backbone:
     colours = weights.transforms()
     mean, std = ((0.5,) * 3, (0.5,) * 3) if name.startswith(HALF) else (tuple(colours.mean), tuple(colours.std))
     read = _whole if config.layer is None else _mean_of_map
-    return Backbone(model, read, mean, std, _blocks(model, groups), PREFIX + name)
+    grid = None if config.layer is None else _whole_map
+    return Backbone(model, read, mean, std, _blocks(model, groups), PREFIX + name, grid)
 
 
 def _whole(model: Any, pixels: Pixels) -> Read:
+    return model(pixels)
+
+
+def _whole_map(model: Any, pixels: Pixels) -> Float[Tensor, "batch channels rows columns"]:
     return model(pixels)
 
 

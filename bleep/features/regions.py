@@ -1,0 +1,193 @@
+"""Features of overlapping windows from regions that all of them share: each part of a slide passes the trunk once.
+
+A slide, at the scale of one window, is laid out in square cores anchored at its top left corner. Each core passes the trunk
+with a margin of tissue around it, and the trunk gives a grid of tokens (or a feature map). The feature of a window is the mean
+of the tokens inside it, weighted by the area of each that the window covers.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, Int64, UInt8
+from torch import Tensor
+
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide, resize
+from bleep.data.tiles import Tiles, TileSpec
+from bleep.errors import ConfigError, DataError
+from bleep.models.image import FusedTrunk, ImageTrunk, Trunk
+
+SIDE = 2
+"""Side of a region, in sides of a window."""
+MARGIN = 8
+"""The margin on each side of a core is at least this part of the region."""
+
+Regions = UInt8[Tensor, "batch 1 3 side side"]
+Prepare = Callable[[Regions], Regions]
+
+
+def of_windows(trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare) -> Float32[np.ndarray, "tiles features"]:
+    """Return the features of one section's tiles, trunk by trunk and in each window by window.
+
+    A tile's features do not depend on which others are asked for. Only regions that some window reaches are computed. Memory
+    holds the features of these tiles and one batch of regions. `prepare` changes the pixels of regions before the trunk.
+
+    Raises:
+        DataError: the section is of ready-cut tiles, which have no tissue between them.
+        ConfigError: the trunk gives no even grid for regions of this size.
+
+    """
+    (section,) = tiles.sections
+    if isinstance(section.slide, MosaicSlide):
+        raise DataError(
+            f"section {section.name}: is of ready-cut tiles, which share no picture: set image.sharing to none and train again"
+        )
+    spec, parts = tiles.spec, []
+    with torch.inference_mode():
+        for member in members(trunk):
+            reader = _resized(member, SIDE * spec.pixels)
+            layout = Layout.of(reader, spec.pixels)
+            for microns in spec.microns:
+                parts.append(_Window(section, spec, microns, layout).read(reader, batch, prepare))
+    return np.concatenate(parts, axis=1)
+
+
+def members(trunk: Trunk) -> list[ImageTrunk]:
+    """Return the trunks whose features are joined, in order."""
+    if isinstance(trunk, FusedTrunk):
+        return [member for row in trunk.members for member in row]  # type: ignore[union-attr]
+    return [trunk]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How regions lie, in pixels of the picture at the window's scale."""
+
+    side: int
+    """Side of a region."""
+    margin: int
+    """What is left away of it on each side."""
+    step: int
+    """Side of a token."""
+
+    @property
+    def core(self) -> int:
+        """Side of what is kept of a region."""
+        return self.side - 2 * self.margin
+
+    @classmethod
+    def of(cls, trunk: ImageTrunk, pixels: int) -> "Layout":
+        """Return the layout for windows of so many pixels, from the grid that the trunk gives of a region.
+
+        Raises:
+            ConfigError: the grid is not even, or so coarse that no core is left.
+
+        """
+        side, device = SIDE * pixels, next(trunk.parameters()).device
+        height, width = trunk.grid(torch.zeros(1, 1, 3, side, side, dtype=torch.uint8, device=device)).shape[-2:]
+        step = side // max(width, 1)
+        margin = -(-side // MARGIN // step) * step if step else side
+        if height != width or step * width != side or 2 * margin >= side:
+            raise ConfigError(
+                f"image.sharing tokens: the trunk gives {height} x {width} positions for regions of {side} pixels, which is no "
+                "even grid; choose tiles.pixels that the trunk divides evenly, another image.layer, or image.sharing none"
+            )
+        return cls(side, margin, step)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One window of the tiles of a section."""
+
+    section: Section
+    spec: TileSpec
+    microns: float
+    layout: Layout
+
+    @property
+    def scale(self) -> float:
+        """Level-0 pixels to a pixel of the window."""
+        return self.microns / self.section.mpp / self.spec.pixels
+
+    def read(self, trunk: ImageTrunk, batch: int, prepare: Prepare) -> Float32[np.ndarray, "tiles channels"]:
+        """Return the mean token of each window."""
+        corners = self.section.xy / self.scale - self.spec.pixels / 2
+        device = next(trunk.parameters()).device
+        out, few = np.zeros((len(corners), trunk.width), np.float32), max(batch // SIDE**2, 1)
+        asked = self._asked(corners)
+        for start in range(0, len(asked), few):
+            here = asked[start : start + few]
+            shown = np.stack([self._pixels(column, row) for column, row, _ in here])[:, None]
+            grids = trunk.grid(prepare(torch.from_numpy(shown).to(device))).float().cpu().numpy()
+            for (column, row, tiles), grid in zip(here, grids, strict=True):
+                out[tiles] += self._share(grid, corners[tiles], np.array([column, row]))
+        return out
+
+    def _asked(self, corners: Float64[np.ndarray, "tiles 2"]) -> list[tuple[int, int, Int64[np.ndarray, " reached"]]]:
+        """Return the column and row of each core that windows reach, with these, in order."""
+        core = self.layout.core
+        first = np.floor(corners / core).astype(np.int64)
+        last = np.ceil((corners + self.spec.pixels) / core).astype(np.int64)
+        reached: list[np.ndarray] = []
+        for x in range(int((last - first)[:, 0].max())):
+            for y in range(int((last - first)[:, 1].max())):
+                place = first + np.array([x, y])
+                tiles = np.flatnonzero((place < last).all(axis=1))
+                reached.append(np.column_stack([place[tiles, 1], place[tiles, 0], tiles]))
+        found = np.concatenate(reached)
+        found = found[np.lexsort(found.T[::-1])]
+        borders = np.flatnonzero((np.diff(found[:, :2], axis=0) != 0).any(axis=1)) + 1
+        return [(int(part[0, 1]), int(part[0, 0]), part[:, 2]) for part in np.split(found, borders)]
+
+    def _pixels(self, column: int, row: int) -> UInt8[np.ndarray, "3 side side"]:
+        """Return a region; one wholly beyond the picture, which some padding of a window may reach, is white."""
+        layout, (width, height) = self.layout, self.section.slide.size
+        left, top = (round((place * layout.core - layout.margin) * self.scale) for place in (column, row))
+        side = max(round(layout.side * self.scale), 1)
+        if left >= width or top >= height or left + side <= 0 or top + side <= 0:
+            return np.full((3, layout.side, layout.side), 255, np.uint8)
+        box = self.section.slide.region(left, top, side, self.spec.padding, layout.side)
+        return np.ascontiguousarray(resize(box, layout.side).transpose(2, 0, 1))
+
+    def _share(
+        self,
+        grid: Float32[np.ndarray, "channels h w"],
+        corners: Float64[np.ndarray, "reached 2"],
+        place: Int64[np.ndarray, "2"],
+    ) -> Float32[np.ndarray, "reached channels"]:
+        """Return what one core adds to the mean of each window that reaches it."""
+        layout, pixels = self.layout, self.spec.pixels
+        edge, count = layout.margin // layout.step, layout.core // layout.step
+        kept = grid[:, edge : edge + count, edge : edge + count].transpose(1, 2, 0)
+        starts = place[:, None] * layout.core + np.arange(count) * layout.step
+        low = np.maximum(starts[None], corners[:, :, None])
+        high = np.minimum(starts[None] + layout.step, corners[:, :, None] + pixels)
+        across, down = (np.maximum(high - low, 0.0) / pixels).astype(np.float32).transpose(1, 0, 2)
+        rows = (down @ kept.reshape(count, -1)).reshape(len(down), count, -1)
+        added: np.ndarray = (across[:, None] @ rows)[:, 0]
+        return added
+
+
+def _resized(trunk: ImageTrunk, side: int) -> ImageTrunk:
+    """Return a trunk that takes regions of this size: a copy with its positions resampled, where it has such."""
+    model: Any = trunk.model
+    resize_input = getattr(model, "set_input_size", None)
+    if resize_input is None:
+        return trunk
+    copy = deepcopy(trunk)
+    copy.model.set_input_size(img_size=(side, side))  # type: ignore[operator]
+    return copy
+
+
+def strips(tiles: Tiles, rows: Int64[np.ndarray, " rows"], size: int) -> Iterator[Int64[np.ndarray, " strip"]]:
+    """Yield rows of one section's tiles from top to bottom, so many at a time: few regions are shared by two strips."""
+    (section,) = tiles.sections
+    order = rows[np.argsort(section.xy[rows, 1], kind="stable")]
+    for start in range(0, len(order), size):
+        yield np.sort(order[start : start + size])
