@@ -52,7 +52,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     for path in tuned.written:
         print(f"written: {path}")
     place = shlex.quote(f"runs/{out.name}")
-    print(f"next: accelerate launch bleep/train.py {_again(arguments, out / BEST, list(space))} --out {place}")
+    print(f"next: bleep train {_again(arguments, out / BEST, list(space))} --out {place}")
     return 0
 
 

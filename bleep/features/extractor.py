@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from bleep.collectives import joined, of_main, processes, share
 from bleep.config import Config
@@ -27,6 +26,7 @@ from bleep.errors import one_sentence
 from bleep.features.cache import BLOCK, KeptFeatures
 from bleep.models.heads import Standardizer
 from bleep.models.image import Trunk
+from bleep.progress import Progress
 
 
 @final
@@ -202,7 +202,7 @@ class FeatureReader:
         """Compute tiles in blocks and keep each as soon as it is there."""
         (section,) = tiles.sections
         name = f"features of {section.name}"
-        with tqdm(total=len(missing), desc=name, unit="tile", leave=False, disable=not len(missing)) as bar:
+        with Progress(total=len(missing), desc=name, unit="tile", leave=False, disable=not len(missing)) as bar:
             for start in range(0, len(missing), BLOCK):
                 rows = missing[start : start + BLOCK]
                 block, steps = tiles.subset(rows), -(-len(rows) // self.batch)

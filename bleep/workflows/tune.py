@@ -14,12 +14,12 @@ from typing import Any, final
 
 import torch
 import yaml
-from tqdm import tqdm
 
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole, write_text
+from bleep.progress import Progress
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested
 from bleep.training.tuning import Study, Trial, Tried
@@ -74,7 +74,7 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
     facts = {f"recipe: {key}": value for key, value in _leaves(config).items() if key not in ("out", "cache")}
     facts |= {"space": {name: rule.plain() for name, rule in space.items()}}
     study = Study.open(storage, STUDY, space, facts, config.seed, config.optim.epochs // UNPRUNED)
-    with tqdm(total=trials, initial=min(len(study.tried()), trials), desc="tuning", unit="trial") as bar:
+    with Progress(total=trials, initial=min(len(study.tried()), trials), desc="tuning", unit="trial") as bar:
 
         def objective(trial: Trial) -> float:
             return _score(trial, config, out)
