@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any, TextIO, cast
+from typing import Any
 
 import tqdm
 
@@ -14,7 +14,7 @@ SECONDS = 10.0
 class _Lines:
     """A file that is given whole lines alone; what moves a cursor is dropped."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: Any) -> None:
         self.file = file
         self.encoding = getattr(file, "encoding", "utf-8")
 
@@ -34,7 +34,7 @@ class Progress(tqdm.tqdm):
         self._plain = not sys.stderr.isatty()
         self._shown, self._stays = time.monotonic(), settings.get("leave", True)
         if self._plain:
-            settings |= {"file": cast(TextIO, _Lines(sys.stderr)), "leave": False}
+            settings |= {"file": _Lines(sys.stderr), "leave": False}
             settings |= {"mininterval": SECONDS, "delay": max(SECONDS, settings.get("delay", 0.0))}
         super().__init__(iterable, **settings)
 

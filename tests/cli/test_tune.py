@@ -58,7 +58,7 @@ def test_the_best_of_the_trials_can_be_trained_with(tune: Tune, tmp_path: Path, 
     assert [folder.name for folder in (out / "trials").iterdir()] == [f"{int(rows[0]['trial']):04d}"]
     kept = Run.load(out / "trials" / f"{int(rows[0]['trial']):04d}")
     assert kept.config.head.dim == best["head"]["dim"]
-    command = said.splitlines()[-1].split("bleep/train.py ")[1].split()
+    command = said.splitlines()[-1].split("bleep train ")[1].split()
     assert train_command.command(command) == 0
     assert Run.load("runs/run-space").weights_digest() == kept.weights_digest()
 
