@@ -17,6 +17,7 @@ FORBIDDEN = {
     "panel.size": "decides which genes are scored",
     "panel.candidates": "decides which genes are scored",
     "panel.min_spots": "decides which genes are scored",
+    "panel.include": "decides which genes are scored",
     "panel.list": "decides which genes are scored",
     "panel.normalise": "decides on what scale is scored",
     "panel.target": "decides on what scale is scored",
@@ -44,6 +45,10 @@ class Between:
         """Return the rule as it is written in YAML."""
         return {"low": self.low, "high": self.high, "log": self.log}
 
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is one of those tried."""
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
     def first(self) -> Any:
         """Return one possible value."""
         return self.low
@@ -63,6 +68,10 @@ class Among:
     def plain(self) -> dict[str, Any]:
         """Return the rule as it is written in YAML."""
         return {"choices": list(self.choices)}
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is one of those tried."""
+        return value in self.choices
 
     def first(self) -> Any:
         """Return one possible value."""

@@ -153,7 +153,7 @@ def _check_extra() -> None:
     if missing:
         raise DataError(
             f"bleep data describe draws with {', '.join(missing)}, not installed here: they need the extra plots: "
-            "pip install 'bleep-st[plots]'"
+            "pip install -e '.[plots]' in bleep's clone"
         )
 
 

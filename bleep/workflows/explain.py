@@ -43,7 +43,7 @@ def check_explaining(folder: Path, reference: Reference | None) -> None:
             "name a run trained with loss.task contrastive or both"
         )
     if importlib.util.find_spec("matplotlib") is None:
-        raise DataError("explaining draws pictures and needs the extra `plots`: pip install 'bleep-st[plots]'")
+        raise DataError("explaining draws pictures and needs the extra `plots`: pip install -e '.[plots]' in bleep's clone")
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file; expected a folder for the explanations: choose another place")
     own = re.compile(rf"{re.escape(NEIGHBORS)}|{re.escape(GENES)}|\d{{3,}}_.*\.(png|svg)")

@@ -186,4 +186,4 @@ def check_genes(experiments: Sequence[Experiment], genes: Sequence[str]) -> None
 def _check_extra() -> None:
     for library in ("matplotlib", "sklearn", "umap"):
         if find_spec(library) is None:
-            raise ConfigError(f"figures need {library}, which is not installed: pip install 'bleep-st[plots]'")
+            raise ConfigError(f"figures need {library}, which is not installed: pip install -e '.[plots]' in bleep's clone")

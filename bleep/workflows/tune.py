@@ -52,8 +52,9 @@ class Tuned:
 def tune(config: Config, space: Space, trials: int, out: Path, storage: str | None = None, *, keep_all: bool = False) -> Tuned:
     """Train with settings proposed from a search space until `trials` have ended in all, and write what was best to `out`.
 
-    A trial is scored by the best validation score of its training; test tissue is not scored. Only the folder of the best
-    run is kept, unless `keep_all`. Trials of an earlier call on the same database count.
+    The first trial is the recipe as it is, so that what is written is never worse. A trial is scored by the best validation
+    score of its training; test tissue is not scored. Only the folder of the best run is kept, unless `keep_all`. Trials of an
+    earlier call on the same database count.
 
     Raises:
         ConfigError: the recipe holds nothing out for validation or cannot be trained, or no trial could be.
@@ -87,7 +88,8 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
             bar.set_postfix({} if best is None else {"best": f"{best:.4f}"})
             bar.update()
 
-        study.run(trials, objective, after)
+        leaves = _leaves(config)
+        study.run(trials, objective, after, {name: leaves[name] for name in space})
     tried = study.tried()
     if not tried or tried[0].state != "done":
         why = f"; the last: {tried[-1].why}" if tried and tried[-1].why else ""
@@ -155,6 +157,8 @@ def _tidy(out: Path, best: int, running: set[int]) -> None:
 def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: Space) -> list[Path]:
     best = tried[0]
     about = f"# Trial {best.number} of {len(tried)} tried: validation score {best.score:.4f}. To be laid over the recipe.\n"
+    if best.recipe:
+        about += "# These are the recipe's own settings: none tried was better.\n"
     write_text(out / BEST, about + yaml.safe_dump(nested(best.values), sort_keys=False))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

@@ -159,4 +159,4 @@ def test_without_optuna_the_extra_is_named(fails: Any, tune: Tune, monkeypatch: 
     for name in ("bleep.workflows.tune", "bleep.training.tuning"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    fails(tune(), "pip install 'bleep-st[tune]'")
+    fails(tune(), "pip install -e '.[tune]'")

@@ -219,7 +219,9 @@ def _library_of(path: Path) -> Library:
         import openslide
         import tiffslide  # noqa: F401
     except ImportError:
-        raise DataError(f"{path}: whole slides and tiled TIFF need the extra wsi: pip install 'bleep-st[wsi]'") from None
+        raise DataError(
+            f"{path}: whole slides and tiled TIFF need the extra wsi: pip install -e '.[wsi]' in bleep's clone"
+        ) from None
     with clear(path):
         return "openslide" if openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff") else "tiffslide"
 
