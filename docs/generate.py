@@ -1,9 +1,10 @@
-"""Pages made at each build: every setting, every command with its flags, and the results kept in benchmarks/results."""
+"""Pages made at each build: settings, commands, the Python interface, and the results kept in benchmarks/results."""
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from python_reference import python_markdown
 from results_table import results_markdown
 
 from bleep.cli.app import build_parser
@@ -13,9 +14,10 @@ RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results"
 
 
 def write_pages(folder: Path) -> None:
-    """Write `config.md`, `cli.md` and `results.md`; a page that would not change is left alone."""
+    """Write `config.md`, `cli.md`, `python.md` and `results.md`; a page that would not change is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"config.md": settings_markdown(), "cli.md": commands_markdown(), "results.md": results_markdown(RESULTS)}
+    texts["python.md"] = python_markdown()
     for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
