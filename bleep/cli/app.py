@@ -14,6 +14,7 @@ from bleep.errors import BleepError
 log = logging.getLogger(__name__)
 
 COMMANDS = {
+    "init": "look at your tissue and write a recipe for it",
     "train": "train a model and write a run",
     "data": "look at tissue, or make some up",
     "index": "build and inspect the index of training spots",
@@ -22,6 +23,7 @@ COMMANDS = {
     "query": "predict expression for tiles",
     "export": "hand a prediction over to QuPath or SpatialData",
     "evaluate": "compare predictors on held-out tissue",
+    "cv": "train and score every fold of a recipe",
     "tune": "find the settings with the best validation score",
     "config": "show settings and what they mean",
     "doctor": "say what is installed and what is not",

@@ -101,6 +101,10 @@ class GenePanel:
             batch=batch,
         )
 
+    def __repr__(self) -> str:
+        named = ", ".join(self.genes[:3]) + (", ..." if len(self.genes) > 3 else "")
+        return f"GenePanel({len(self.genes)} genes: {named}; {self.words()}; fitted on {', '.join(self.sections)})"
+
     def values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
         """Return the section's normalised values, never batch-corrected.
 

@@ -179,6 +179,7 @@ class Study:
         if len(done) < 4 or len({trial.value for trial in done}) < 2:
             return {}
         with _quiet():
+            warnings.simplefilter("ignore", UserWarning)  # few trials say little: the shares are printed all the same
             found = optuna.importance.get_param_importances(
                 self._inner, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), params=list(self.space)
             )

@@ -154,10 +154,10 @@ def test_a_surplus_trial_does_not_count(tmp_path: Path, monkeypatch: pytest.Monk
     here, other = study(tmp_path), study(tmp_path)
     ask = Study._ask
 
-    def late(self: Study) -> Trial:
+    def late(self: Study, recipe: Any) -> Trial:
         monkeypatch.setattr(Study, "_ask", ask)
         other.run(2, law, nothing)
-        return ask(self)
+        return ask(self, recipe)
 
     monkeypatch.setattr(Study, "_ask", late)
     here.run(2, lambda _: pytest.fail("tried one too many"), nothing)
