@@ -12,8 +12,8 @@ from bleep.models.models import DualEncoder
 from bleep.records import Table
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import fit
-from bleep.workflows.query import best_device, build_reference
+from bleep.workflows.fit import best_device, fit
+from bleep.workflows.query import build_reference
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool 
         if isinstance(run.model, DualEncoder) and not (one.out / runs.REFERENCE).exists():
             build_reference(run).save(one.out / runs.REFERENCE)
         if calibrated:
-            calibrate(run, one.out)
+            calibrate(one.out)
     folders = [one.out for one in folds]
     return evaluate(folders), folders
 
