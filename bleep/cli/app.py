@@ -21,6 +21,8 @@ COMMANDS = {
     "calibrate": "learn from training tissue left out how to combine, and how sure to be",
     "ensemble": "join runs to one predictor",
     "query": "predict expression for tiles",
+    "pack": "write a run and its model card to one file",
+    "unpack": "read a run from such a file",
     "export": "hand a prediction over to QuPath or SpatialData",
     "evaluate": "compare predictors on held-out tissue",
     "cv": "train and score every fold of a recipe",
