@@ -8,7 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import yaml
 
@@ -55,7 +55,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
         for name in [CARD, *names]:
             source = io.BytesIO(texts[name].encode()) if name in texts else (folder / name).open("rb")
             with source, archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as target:
-                facts[name] = _copied(cast(BinaryIO, source), cast(BinaryIO, target), None, name)
+                facts[name] = _copied(source, target, None, name)
         tree = {"format": FORMAT, "version": run.facts.version, "weights": run.weights_digest(), "files": facts}
         archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(tree, indent=1))
     return tuple(Path(name) for name in facts)
@@ -83,7 +83,7 @@ def unpack(archive: Path, out: Path) -> tuple[Path, ...]:
                 for name, facts in declared.items():
                     (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                     with held.open(name) as source, (temporary / name).open("wb") as target:
-                        found = _copied(cast(BinaryIO, source), target, facts["bytes"], f"{archive}: {name}")
+                        found = _copied(source, target, facts["bytes"], f"{archive}: {name}")
                     if found != facts:
                         raise DataError(f"{archive}: {name} is not what the archive's manifest says; ask for the file again")
                 runs.Run.load(temporary)
@@ -145,7 +145,7 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     return read_json(path, "the scores of a run") if path.is_file() else {}
 
 
-def _copied(source: BinaryIO, target: BinaryIO, most: int | None, what: str) -> dict[str, Any]:
+def _copied(source: Any, target: Any, most: int | None, what: str) -> dict[str, Any]:
     """Copy, and return size and sha256; stop when more comes than was declared."""
     joined, count = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):
