@@ -1,3 +1,5 @@
+__version__: str
+
 from .config import Config as Config
 from .data.panel import GenePanel as GenePanel
 from .data.section import Section as Section

@@ -15,16 +15,6 @@ from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference, open_tiles
 
-RECIPE: dict[str, Any] = {
-    "data": {"source": "toy", "protocol": "toy (toy4 held out)", "split": "section", "folds": 4, "fold": 3},
-    "tiles": {"pixels": 64, "microns": [64]},
-    "panel": {"choice": "all"},
-    "image": {"trunk": "resnet10t", "weights": "random", "layer": 1, "train": "full"},
-    "optim": {"epochs": 30, "batch": 64, "lr": 3e-3, "trunk_lr": 3e-3},
-    "query": {"k": 20},
-}
-"""The same as configs/toy.yaml, here so that an installed package has it too."""
-
 log = logging.getLogger(__name__)
 
 
@@ -41,17 +31,20 @@ class Demo:
     """The query's output."""
 
 
-def run_demo(out: Path) -> Demo:
+def run_demo(out: Path, epochs: int | None = None) -> Demo:
     """Make tissue, train both tasks, index, query tiles of a held-out section, and evaluate; replace an earlier demo.
+
+    `epochs`: fewer or more than the recipe `toy` has.
 
     Raises:
         DataError: `out` holds something else than an earlier demo.
 
     """
+    over: dict[str, Any] = {} if epochs is None else {"optim": {"epochs": epochs}}
     folders = {task: out / task for task in ("contrastive", "regression")}
     for task, folder in folders.items():
         log.info("training (%s)", task)
-        fit(Config.load(RECIPE, {"loss": {"task": task}, "out": str(folder)}), overwrite=True)
+        fit(Config.load("toy", over, {"loss": {"task": task}, "out": str(folder)}), overwrite=True)
     run = runs.Run.load(folders["contrastive"])
     log.info("indexing the training spots")
     build_reference(run).save(folders["contrastive"] / runs.REFERENCE)

@@ -171,6 +171,14 @@ class Run:
         model = _model(self.model.trunk, len(panel.genes), self.config)
         return Run(self.config, model, panel, Facts.of(split, self.facts.trunk, self.facts.parts))
 
+    def __repr__(self) -> str:
+        spots = sum(section.spots for section in self.facts.train)
+        state = f"epoch {self.facts.epoch}" if self.facts.epoch >= 0 else "untrained"
+        return (
+            f"Run({str(self.config.out)!r}: {self.config.loss.task}, trunk {self.facts.trunk}, {len(self.panel.genes)} genes, "
+            f"{spots} spots of {_listed([section.name for section in self.facts.train])}, {state})"
+        )
+
     @property
     def spec(self) -> TileSpec:
         """How its tiles are cut."""
@@ -302,6 +310,12 @@ def _model(trunk: Trunk, genes: int, config: Config) -> Model:
 def regresses(model: Model) -> bool:
     """Return whether a model predicts values by a head of its own: one trained by regression, or for both tasks."""
     return model.regresses
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """Return names, the later ones counted where there are many."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -1,4 +1,7 @@
-"""Train: `accelerate launch bleep/train.py --config configs/NAME.yaml [--section.field value]`, or `-m bleep.train`."""
+"""Train: `accelerate launch bleep/train.py --config configs/NAME.yaml [--section.field value]`, or `-m bleep.train`.
+
+`bleep train` is the same in one process.
+"""
 
 import sys
 from pathlib import Path

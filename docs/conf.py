@@ -20,6 +20,7 @@ extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "reference/generated"]
+smartquotes = False  # two hyphens before a flag are two hyphens
 html_theme = "furo"
 html_title = f"bleep {release}"
 html_static_path = ["_static"]

@@ -1,25 +1,23 @@
-"""Pages made at each build: every setting, every command with its flags, and the results kept in benchmarks/results."""
+"""Pages made at each build: settings, commands, the Python interface, and the results kept in benchmarks/results."""
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from python_reference import python_markdown
 from results_table import results_markdown
 
 from bleep.cli.app import build_parser
 from bleep.cli.config import settings_markdown
-from bleep.cli.train import build_parser as build_train_parser
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results"
 
-TRAIN_USAGE = """usage: accelerate launch [options of accelerate] bleep/train.py
-           [--config YAML [YAML ...]] [--resume] [--overwrite] [--section.field X ...]"""
-
 
 def write_pages(folder: Path) -> None:
-    """Write `config.md`, `cli.md` and `results.md`; a page that would not change is left alone."""
+    """Write `config.md`, `cli.md`, `python.md` and `results.md`; a page that would not change is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"config.md": settings_markdown(), "cli.md": commands_markdown(), "results.md": results_markdown(RESULTS)}
+    texts["python.md"] = python_markdown()
     for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -27,28 +25,11 @@ def write_pages(folder: Path) -> None:
 
 
 def commands_markdown() -> str:
-    """Return a part for the training command and one for each command of `bleep`."""
-    lines = _train()
+    """Return a part for each command."""
+    lines: list[str] = []
     for parser in _leaves(build_parser()):
         lines += [f"## {parser.prog}", "", *_description(parser), *_usage(parser), *_flags(parser)]
     return "\n".join(lines) + "\n"
-
-
-def _train() -> list[str]:
-    parser = build_train_parser()
-    own = [action for action in parser._actions if not action.dest.startswith("set:")]
-    return [
-        "## bleep/train.py",
-        "",
-        *_description(parser),
-        "```text",
-        TRAIN_USAGE,
-        "```",
-        "",
-        *_table(own),
-        "Every setting is a flag too, such as `--optim.lr 3e-4`: see [Settings](config.md).",
-        "",
-    ]
 
 
 def _leaves(parser: argparse.ArgumentParser, text: str = "") -> Iterator[argparse.ArgumentParser]:
@@ -68,13 +49,9 @@ def _description(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _usage(parser: argparse.ArgumentParser) -> list[str]:
-    if _settings(parser):
-        shown = f"usage: {parser.prog} [--config YAML [YAML ...]] [--section.field X ...]"
-    else:
-        formatter = argparse.HelpFormatter(prog=parser.prog, width=100)
-        formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
-        shown = formatter.format_help().strip()
-    return ["```text", shown, "```", ""]
+    formatter = argparse.HelpFormatter(prog=parser.prog, width=100)
+    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
+    return ["```text", formatter.format_help().strip(), "```", ""]
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:

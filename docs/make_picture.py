@@ -1,7 +1,7 @@
 """Draw the README's picture: `python docs/make_picture.py --run runs/toy [--gene TOY01] [--section toy4]`.
 
 A held-out section's H&E, the measured values of one gene, and the values retrieval predicts for it. It needs a
-contrastive run with its index, and matplotlib (`pip install 'bleep-st[plots]'`).
+contrastive run with its index, and matplotlib (`pip install -e '.[plots]'`).
 """
 
 import argparse

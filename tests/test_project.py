@@ -30,3 +30,9 @@ def test_the_commit_hooks_are_of_checks_that_the_set_up_has() -> None:
     names = {hook["id"].split("-")[0] for repo in hooks["repos"] for hook in repo["hooks"]}
     installed = {re.split(r"[>=\[]", word)[0] for word in PROJECT["project"]["optional-dependencies"]["dev"]}
     assert names <= installed
+
+
+def test_no_page_and_no_message_sends_to_a_package_that_is_not_published() -> None:
+    texts = [*(ROOT / "bleep").rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    found = [str(path) for path in texts if re.search(r"install[^\n]*bleep-st", path.read_text(encoding="utf-8"))]
+    assert found == []

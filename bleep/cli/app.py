@@ -6,17 +6,26 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
 
+import bleep
 from bleep.errors import BleepError
 
+log = logging.getLogger(__name__)
+
 COMMANDS = {
+    "init": "look at your tissue and write a recipe for it",
+    "train": "train a model and write a run",
     "data": "look at tissue, or make some up",
     "index": "build and inspect the index of training spots",
     "calibrate": "learn from training tissue left out how to combine, and how sure to be",
     "ensemble": "join runs to one predictor",
     "query": "predict expression for tiles",
+    "pack": "write a run and its model card to one file",
+    "unpack": "read a run from such a file",
     "export": "hand a prediction over to QuPath or SpatialData",
     "evaluate": "compare predictors on held-out tissue",
+    "cv": "train and score every fold of a recipe",
     "tune": "find the settings with the best validation score",
     "config": "show settings and what they mean",
     "doctor": "say what is installed and what is not",
@@ -36,8 +45,19 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         child = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if only in (name, None):
             importlib.import_module(f"bleep.cli.{name}").add(child)
-    parser.epilog = "Training: accelerate launch bleep/train.py --config configs/NAME.yaml (or -m bleep.train)"
+            _shorten_usage(child)
+    parser.epilog = "Training with several processes: accelerate launch -m bleep.train --config NAME"
     return parser
+
+
+def _shorten_usage(parser: argparse.ArgumentParser) -> None:
+    """Leave the settings out of the usage lines of a command and of its actions."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for child in (child for group in groups for child in group.choices.values()):
+        _shorten_usage(child)
+    from bleep.cli.flags import own_usage
+
+    parser.usage = None if groups else own_usage(parser)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,9 +66,7 @@ def main(argv: Sequence[str]) -> int:
     parser = build_parser(only)
     arguments = parser.parse_args(argv)
     if arguments.version:
-        from importlib.metadata import version
-
-        print(version("bleep-st"))
+        print(bleep.__version__)
         return 0
     if arguments.command is None:
         parser.print_help()
@@ -75,8 +93,19 @@ def guarded(work: Callable[[], int]) -> int:
         return 0
 
 
+class _FirstWord(MetaPathFinder):
+    """Say that libraries are being loaded when torch is first asked for, which on a busy machine takes many seconds."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname == "torch":
+            sys.meta_path.remove(self)
+            log.info("loading libraries")
+
+
 def say() -> None:
     """Let the package's notes through to standard error, bare, once a process."""
+    if "torch" not in sys.modules and not any(isinstance(finder, _FirstWord) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _FirstWord())
     logger = logging.getLogger("bleep")
     if not logger.handlers:
         handler = logging.StreamHandler()

@@ -15,6 +15,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     show.set_defaults(run_command=_show)
     docs = actions.add_parser("docs", help="print every setting with its meaning, as Markdown", allow_abbrev=False)
     docs.set_defaults(run_command=_docs)
+    names = actions.add_parser("list", help="list the recipes that came with bleep, by name", allow_abbrev=False)
+    names.set_defaults(run_command=_list)
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -26,6 +28,16 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _docs(arguments: argparse.Namespace) -> int:
     print(settings_markdown(), end="")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from bleep.config.recipes import described_recipes, recipes_folder
+
+    for name, text in described_recipes():
+        print(f"{name}: {text}")
+    print(f"files: {recipes_folder()}")
+    print("next: bleep config show --config NAME")
     return 0
 
 

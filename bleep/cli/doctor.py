@@ -37,7 +37,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     findings += _faiss()
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        print(f"extra {extra}: " + (f"not installed (pip install 'bleep-st[{extra}]')" if missing else "installed"))
+        hint = f"not installed (pip install -e '.[{extra}]' in bleep's clone)"
+        print(f"extra {extra}: {hint if missing else 'installed'}")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     print(f"free disk here: {free:.0f} GB")
     if free < ROOM:

@@ -15,7 +15,9 @@ LISTS = ("list of names", "list of numbers")
 def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> None:
     """Add `--config` and a flag for every setting; with `only`, flags for the settings of that section alone."""
     if only is None:
-        parser.add_argument("--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes; the later wins")
+        parser.add_argument(
+            "--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes, by path or by name; the later wins"
+        )
     sections: dict[str, Any] = {}
     for name, kind, default, text in describe_fields():
         head = name.split(".")[0] if "." in name else "run"
@@ -26,6 +28,17 @@ def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> No
         help_text = f"{text} [{kind}; {default}]".replace("%", "%%")
         arity: dict[str, Any] = {"nargs": "*"} if kind in LISTS else {}
         sections[head].add_argument(f"--{name}", dest=f"set:{name}", metavar="X", help=help_text, default=None, **arity)
+
+
+def own_usage(parser: argparse.ArgumentParser) -> str | None:
+    """Return a usage line of the command's own options, where all settings are flags too; else none, for argparse's own."""
+    if not any(action.dest == "config" for action in parser._actions):
+        return None
+    own = [action for action in parser._actions if not action.dest.startswith("set:")]
+    formatter = argparse.HelpFormatter(prog=parser.prog, width=100)
+    formatter.add_usage(None, own, [])
+    words = formatter.format_help().removeprefix("usage: ").rstrip().replace("%", "%%")
+    return f"{words} [--section.field X ...]"
 
 
 def load_settings(arguments: argparse.Namespace) -> Config:

@@ -102,4 +102,4 @@ def _need(library: str, flag: str, extra: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(library) is None:
-        raise ConfigError(f"{flag} needs {library}, which is not installed: pip install 'bleep-st[{extra}]'")
+        raise ConfigError(f"{flag} needs {library}, which is not installed: pip install -e '.[{extra}]' in bleep's clone")

@@ -1,23 +1,29 @@
-"""What `bleep/train.py` does."""
+"""`bleep train`, and what `bleep/train.py` does: the same, for `accelerate launch`."""
 
 import argparse
 from collections.abc import Sequence
 
 from bleep.cli.app import guarded
-from bleep.cli.flags import add_settings, load_settings
+from bleep.cli.flags import add_settings, load_settings, own_usage
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the training command."""
-    parser = argparse.ArgumentParser(
-        prog="bleep/train.py",
-        description="Train an image and an expression encoder together, or a regression head. Devices, processes and "
-        "precision are accelerate's: accelerate launch [its options] bleep/train.py [these].",
-        allow_abbrev=False,
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.description = (
+        "Train an image and an expression encoder together, or a regression head, in one process. For several, with the same "
+        "flags: accelerate launch [its options] -m bleep.train."
     )
     parser.add_argument("--resume", action="store_true", help="go on with the training in --out")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in --out")
     add_settings(parser)
+    parser.set_defaults(run_command=_train)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `bleep/train.py`."""
+    parser = argparse.ArgumentParser(prog="bleep/train.py", allow_abbrev=False)
+    add(parser)
+    parser.usage = own_usage(parser)
     return parser
 
 

@@ -47,12 +47,15 @@ def _tune(arguments: argparse.Namespace) -> int:
     print(f"{len(ends)} trials: {ends.count('done')} done, {ends.count('pruned')} stopped early, {ends.count('failed')} failed")
     print("score: best mean correlation per gene on validation tissue; the test fold was not scored")
     print(_table([one for one in tuned.tried if one.state == "done"][:SHOWN], list(space)))
+    own = next((one for one in tuned.tried if one.recipe and one.score is not None), None)
+    if own is not None:
+        print(f"trial {own.number} is the recipe as it is: {own.score:.4f}")
     for name, share in tuned.importances.items():
         print(f"{share:5.0%} of the importance: {name}")
     for path in tuned.written:
         print(f"written: {path}")
     place = shlex.quote(f"runs/{out.name}")
-    print(f"next: accelerate launch bleep/train.py {_again(arguments, out / BEST, list(space))} --out {place}")
+    print(f"next: bleep train {_again(arguments, out / BEST, list(space))} --out {place}")
     return 0
 
 

@@ -13,6 +13,7 @@ from bleep.config.describe import described, sentence
 from bleep.config.model import ExpressionConfig, HeadConfig, ImageConfig
 from bleep.config.panel import PanelConfig
 from bleep.config.prediction import IndexConfig, QueryConfig
+from bleep.config.recipes import find_recipe
 from bleep.config.training import LossConfig, OptimConfig
 from bleep.errors import ConfigError
 
@@ -26,12 +27,10 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file; recipes to start from are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration file ({_first_line(error)})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place or start from configs/") from None
+        raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place") from None
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         # PyYAML lets through what its parts raise at a value that looks like a date or a number and is none.
         raise ConfigError(f"{path}: holds a value that YAML cannot read ({_first_line(error)}); write it in quotes") from None
@@ -133,7 +132,7 @@ class Config(Settings):
 
     @classmethod
     def load(cls, *parts: str | Path | Mapping[str, Any]) -> "Config":
-        """Merge YAML files and mappings, the later winning, and check the result.
+        """Merge YAML files, recipes by name and mappings, the later winning, and check the result.
 
         Raises:
             ConfigError: a file is missing or not YAML, a key is unknown, or a value is out of range.
@@ -143,7 +142,7 @@ class Config(Settings):
         named = ", ".join(str(part) for part in parts if not isinstance(part, Mapping))
         try:
             for part in parts:
-                tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(Path(part)))
+                tree = merged(tree, part if isinstance(part, Mapping) else read_yaml(find_recipe(Path(part))))
             return cls.model_validate(tree)
         except ValidationError as error:
             raise ConfigError(sentence(error, named, cls)) from None

@@ -24,6 +24,8 @@ class PanelConfig(Settings):
     """First keep this many genes of the highest training mean; the choice is made among them."""
     min_spots: float = Field(default=0.0, ge=0.0, lt=1.0)
     """First drop genes seen in no more than this share of the training spots."""
+    include: tuple[str, ...] = ()
+    """Genes taken in any case, beside those chosen, such as ERBB2; a named protocol does not allow it."""
     list: Path | None = None
     """A file with one gene a line, for `choice: list`."""
     normalise: NormaliseName = "log1p"

@@ -147,7 +147,7 @@ def _harmony(values: Values, batch: Int64[np.ndarray, " spots"]) -> Pair:
     try:
         import harmonypy
     except ImportError:
-        raise DataError("panel.batch harmony needs the extra harmony: pip install 'bleep-st[harmony]'") from None
+        raise DataError("panel.batch harmony needs the extra harmony: pip install -e '.[harmony]' in bleep's clone") from None
     centred = values - values.mean(axis=0)
     loadings = _loadings(centred)
     scores = centred @ loadings.T

@@ -163,7 +163,8 @@ class Resuming:
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Fetch a URL to `output_file`."""
         import requests
-        from tqdm import tqdm
+
+        from bleep.progress import Progress
 
         have = self.part.stat().st_size if self.part.exists() else 0
         # Compressed on the way, a range would count other bytes than those of the file.
@@ -179,7 +180,7 @@ class Resuming:
             name = self.part.name.removesuffix(".part")
             with (
                 self.part.open("ab" if goes_on else "wb") as file,
-                tqdm(total=total, initial=begun, desc=name, unit="B", unit_scale=True, leave=False) as bar,
+                Progress(total=total, initial=begun, desc=name, unit="B", unit_scale=True, leave=False) as bar,
             ):
                 for chunk in response.iter_content(CHUNK):
                     file.write(chunk)

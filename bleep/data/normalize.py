@@ -1,7 +1,8 @@
 """From counts to normalised values, and what varies among them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import final
 
@@ -133,6 +134,27 @@ def choose(shared: pd.Index, tables: list[sparse.csr_matrix], config: PanelConfi
     if len(chosen) == 0:
         raise DataError("no gene is left in the panel: lower panel.min_spots or panel.candidates")
     return np.sort(chosen) if config.choice != "list" else chosen
+
+
+def included(chosen: np.ndarray, shared: pd.Index, others: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Return the chosen genes and, after them, the named ones that are not among them; either vocabulary will do.
+
+    Raises:
+        DataError: a name is not that of a gene measured in every training section.
+
+    """
+    found = {name: place for place, name in reversed(list(enumerate(others))) if name}
+    found |= {str(name): place for place, name in enumerate(shared)}
+    for name in names:
+        if name not in found:
+            near = get_close_matches(name, found, n=1)
+            raise DataError(
+                f"panel.include: {name} is not measured in every training section"
+                + (f"; did you mean {near[0]}?" if near else f"; genes there are named like {', '.join(map(str, shared[:3]))}")
+            )
+    there = set(chosen.tolist())
+    extra = dict.fromkeys(found[name] for name in names if found[name] not in there)
+    return np.concatenate([chosen, np.array(list(extra), dtype=chosen.dtype)])
 
 
 def _from_list(of: Candidates) -> np.ndarray:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int64
 from bleep.config import PanelConfig
 from bleep.data.batch_correction import Correction, correction
 from bleep.data.gene_names import aligned, ids_of, locate
-from bleep.data.normalize import SCALES, Moments, choose, normalised, ranked
+from bleep.data.normalize import SCALES, Moments, choose, included, normalised, ranked
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 
@@ -73,6 +73,7 @@ class GenePanel:
         # Before the panel is chosen, its genes' total is not known: totals are over all genes then.
         before = config.model_copy(update={"denominator": "all"})
         chosen = choose(shared, [normalised(s, found, before) for s, found in zip(sections, columns, strict=True)], config)
+        chosen = included(chosen, shared, others, config.include)
         tables = [normalised(s, found[chosen], config).toarray() for s, found in zip(sections, columns, strict=True)]
         values = np.concatenate(tables).astype(np.float64)
         genes, batch = shared[chosen], correction(config.batch, values, sections)
@@ -99,6 +100,10 @@ class GenePanel:
             sections=tuple(section.name for section in sections),
             batch=batch,
         )
+
+    def __repr__(self) -> str:
+        named = ", ".join(self.genes[:3]) + (", ..." if len(self.genes) > 3 else "")
+        return f"GenePanel({len(self.genes)} genes: {named}; {self.words()}; fitted on {', '.join(self.sections)})"
 
     def values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
         """Return the section's normalised values, never batch-corrected.

@@ -98,6 +98,13 @@ class Section:
     def __len__(self) -> int:
         return len(self.xy)
 
+    def __repr__(self) -> str:
+        width, height = self.slide.size
+        return (
+            f"Section({self.name!r}: patient {self.patient}, {self.species}, {len(self)} spots x {len(self.genes)} genes, "
+            f"slide {width} x {height} pixels of {self.mpp:.3g} um)"
+        )
+
     @property
     def ids(self) -> tuple[str, ...]:
         """`section/spot` of each row, unique over a data set."""

@@ -37,6 +37,13 @@ class Split:
     leak: Leak
     """What training shares with the test tissue."""
 
+    def __repr__(self) -> str:
+        sides = {"train": self.train, "val": self.val, "test": self.test}
+        shown = [
+            f"{side} {', '.join(f'{s.name} ({len(s)})' for s in sections)}" for side, sections in sides.items() if sections
+        ]
+        return f"Split(by {self.by}: {'; '.join(shown)}; leak: {self.leak.status})"
+
     def __post_init__(self) -> None:
         for side, sections in (("train", self.train), ("test", self.test)):
             if not sections and (side == "train" or self.by != "none"):
@@ -74,6 +81,12 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
             raise ConfigError(f"data.test names {data.split} {unknown[0]!r}; found {', '.join(groups)}")
         held = set(data.test)
     else:
+        if len(groups) == 1:
+            cut = isinstance(sections[0].slide, MosaicSlide)
+            raise ConfigError(
+                f"there is only one {data.split} ({groups[0]}), so none can be held out by {data.split}: set data.split to "
+                + ("none, to train on all of it" if cut else "block, which holds out parts of it, or to none, to train on all")
+            )
         if len(groups) < data.folds:
             cut = any(not section.has_positions for section in sections)
             other = " or name data.test" if cut else ", name data.test, or split by block"

@@ -52,7 +52,7 @@ def detect(overview: Pixels, mpp: float) -> Mask:
         from skimage.filters import threshold_otsu
     except ImportError:
         raise DataError(
-            "finding tissue on whole slides needs the extra wsi: pip install 'bleep-st[wsi]' (or give a mask)"
+            "finding tissue on whole slides needs the extra wsi: pip install -e '.[wsi]' in bleep's clone (or give a mask)"
         ) from None
     # The picture of one single value has no threshold of Otsu's; it has no tissue either.
     otsu: Any = threshold_otsu

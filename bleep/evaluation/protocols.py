@@ -61,6 +61,8 @@ class Protocol:
             section, _, key = name.partition(".")
             if tree[section][key] != expected:
                 found.append((name, expected, tree[section][key]))
+        if config.panel.include and "panel.choice" in self.settings:
+            found.append(("panel.include", [], list(config.panel.include)))
         return found
 
     def check(self, config: Config, panel: GenePanel, divided: Split, run: str) -> None:

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from bleep.collectives import joined, of_main, processes, share
 from bleep.config import Config
@@ -29,6 +28,7 @@ from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
 from bleep.models.image import ReadyTrunk, Trunk
+from bleep.progress import Progress
 
 
 @final
@@ -214,7 +214,7 @@ class FeatureReader:
         """Compute tiles in blocks and keep each as soon as it is there."""
         (section,) = tiles.sections
         name = f"features of {section.name}"
-        with tqdm(total=len(missing), desc=name, unit="tile", leave=False, disable=not len(missing)) as bar:
+        with Progress(total=len(missing), desc=name, unit="tile", leave=False, disable=not len(missing)) as bar:
             for rows in self._blocks(tiles, missing):
                 start = bar.n
                 block, steps = tiles.subset(rows), -(-len(rows) // self.batch)

@@ -16,11 +16,11 @@ from accelerate.utils import broadcast_object_list
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
 from bleep.config import OptimConfig
 from bleep.errors import ConfigError, ReaderError, StoppedError, one_sentence
 from bleep.models.image import ImageTrunk
+from bleep.progress import Progress
 from bleep.records import Batch
 from bleep.training.checkpoint import Journal
 from bleep.training.ema import Average
@@ -206,7 +206,7 @@ def train(
     stepped = prepared if accelerator.scaler is not None or accelerator.device.type == "xla" else optimizer
     # Listed once: going through a frozen trunk's modules at each step would cost as much as the heads' own step.
     learning = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    bar = tqdm(
+    bar = Progress(
         total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
     )
     with bar, watch.listening(), one_sentence():

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from bleep.config import Config, describe_fields
 from bleep.config.config import merged, read_yaml
+from bleep.config.recipes import find_recipe
 from bleep.errors import ConfigError
 
 FORBIDDEN = {
@@ -16,6 +17,7 @@ FORBIDDEN = {
     "panel.size": "decides which genes are scored",
     "panel.candidates": "decides which genes are scored",
     "panel.min_spots": "decides which genes are scored",
+    "panel.include": "decides which genes are scored",
     "panel.list": "decides which genes are scored",
     "panel.normalise": "decides on what scale is scored",
     "panel.target": "decides on what scale is scored",
@@ -43,6 +45,10 @@ class Between:
         """Return the rule as it is written in YAML."""
         return {"low": self.low, "high": self.high, "log": self.log}
 
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is one of those tried."""
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
     def first(self) -> Any:
         """Return one possible value."""
         return self.low
@@ -63,6 +69,10 @@ class Among:
         """Return the rule as it is written in YAML."""
         return {"choices": list(self.choices)}
 
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is one of those tried."""
+        return value in self.choices
+
     def first(self) -> Any:
         """Return one possible value."""
         return self.choices[0]
@@ -73,15 +83,13 @@ Space = dict[str, Between | Among]
 
 
 def read_space(path: Path, config: Config) -> Space:
-    """Read a search space and check every setting and value of it against a configuration.
+    """Read a search space, by path or by a name such as `search/heads`, and check all of it against a configuration.
 
     Raises:
         ConfigError: the file is no such space, or names a setting or a value that the configuration refuses.
 
     """
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file; search spaces to start from are in configs/search/")
-    tree = read_yaml(path)
+    tree = read_yaml(find_recipe(path))
     if not tree:
         raise ConfigError(f"{path}: names no setting to tune; write lines such as `optim.lr: {{low: 1e-4, high: 1e-2}}`")
     kinds = {name: kind for name, kind, _, _ in describe_fields()}

@@ -30,7 +30,7 @@ def accelerator_of(config: Config) -> Accelerator:
     if name == "none":
         return Accelerator()
     if find_spec(name) is None:
-        raise DataError(f"optim.tracker {name} needs the extra track: pip install 'bleep-st[track]' {name}")
+        raise DataError(f"optim.tracker {name} needs the extra track: pip install -e '.[track]' {name} in bleep's clone")
     return Accelerator(log_with=name, project_dir=config.out)
 
 

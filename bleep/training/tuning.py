@@ -17,7 +17,7 @@ from typing import Any, Literal, final
 import numpy as np
 
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
-from bleep.training.search_space import Among, Space
+from bleep.training.search_space import Among, Between, Space
 
 try:
     import optuna
@@ -25,7 +25,7 @@ try:
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.exc import SQLAlchemyError
 except ModuleNotFoundError:
-    raise DataError("tuning needs the extra tune: pip install 'bleep-st[tune]'") from None
+    raise DataError("tuning needs the extra tune: pip install -e '.[tune]' in bleep's clone") from None
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ ENDS: dict[TrialState, Literal["done", "pruned", "failed"]] = {
     TrialState.FAIL: "failed",
 }
 DATABASE = "the study's database"
+RECIPE = "recipe"
+"""Attribute of the trial of the recipe: its settings."""
 UNTRIED = 5
 """Trials that must be done before one is stopped early for being worse than most."""
 
@@ -50,12 +52,14 @@ class Tried:
     score: float | None
     """Best validation score seen; none: failed before the first."""
     values: dict[str, Any]
-    """The settings tried, by their dotted names."""
+    """The settings tried, by their dotted names; the first trial's are the recipe's."""
     log: list[dict[str, float | int]]
     """A line an epoch."""
     seconds: float
     why: str
     """Why it failed."""
+    recipe: bool
+    """Whether it is the trial of the recipe itself."""
 
 
 @final
@@ -111,7 +115,8 @@ class Study:
                 inner.set_user_attr("facts", dict(facts))
             known = inner.user_attrs["facts"]
             for key, value in facts.items():
-                if known.get(key) != value:
+                # A setting that an older version did not have is at its default there.
+                if key in known and known[key] != value:
                     raise MismatchError(
                         f"{storage}: the study {name} there began with {key} = {known.get(key)}, now it is {value}; "
                         "go on with the same settings, or choose another --out"
@@ -120,8 +125,17 @@ class Study:
         study._bury()
         return study
 
-    def run(self, trials: int, objective: Callable[[Trial], float], after: Callable[[], None]) -> None:
+    def run(
+        self,
+        trials: int,
+        objective: Callable[[Trial], float],
+        after: Callable[[], None],
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
         """Try settings until `trials` have ended in all; `after` is called when one has ended.
+
+        The first trial is that of `recipe`, the settings one has already, also where they lie outside the space: what is
+        recommended in the end is never worse than they are.
 
         A trial that raises ConfigError or WeightsError has failed, and the study goes on; it ends at any other error.
 
@@ -133,7 +147,7 @@ class Study:
             with _clear_errors(DATABASE):
                 if len(self._counted()) >= trials:
                     return
-                trial = self._ask()
+                trial = self._ask(recipe)
                 # Another process may have asked at the same moment: the trials with the lower numbers count.
                 if sum(other.number < trial.number for other in self._counted()) >= trials:
                     self._inner.tell(trial.number, state=TrialState.FAIL)
@@ -156,12 +170,18 @@ class Study:
 
         They are those of PED-ANOVA (Watanabe et al., IJCAI 2023); empty when fewer than four trials are done.
         """
-        done = [trial for trial in self._inner.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+        done = [
+            trial
+            for trial in self._inner.get_trials(deepcopy=False)
+            # The recipe's trial lacks what of it lies outside the space.
+            if trial.state == TrialState.COMPLETE and set(trial.params) == set(self.space)
+        ]
         if len(done) < 4 or len({trial.value for trial in done}) < 2:
             return {}
         with _quiet():
+            warnings.simplefilter("ignore", UserWarning)  # few trials say little: the shares are printed all the same
             found = optuna.importance.get_param_importances(
-                self._inner, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
+                self._inner, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), params=list(self.space)
             )
         return {name: float(share) for name, share in found.items() if np.isfinite(share)}
 
@@ -170,22 +190,27 @@ class Study:
         trials = self._inner.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state != TrialState.FAIL or "why" in trial.user_attrs]
 
-    def _ask(self) -> Trial:
+    def _ask(self, recipe: Mapping[str, Any] | None) -> Trial:
         inner = self._inner.ask()
         inner.set_user_attr("process", _process())
         seed = int(np.random.SeedSequence([self.seed, inner.number]).generate_state(1)[0])
+        fixed: dict[str, Any] = {}
+        if recipe is not None and self._is_due(inner.number):
+            inner.set_user_attr(RECIPE, dict(recipe))
+            fixed = {name: _label(rule, recipe[name]) for name, rule in self.space.items() if rule.holds(recipe[name])}
         with _quiet():
-            self._inner.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
-        values: dict[str, Any] = {}
-        for name, rule in self.space.items():
-            if isinstance(rule, Among):
-                labels = rule.labels()
-                values[name] = rule.choices[labels.index(inner.suggest_categorical(name, labels))]
-            elif rule.whole:
-                values[name] = inner.suggest_int(name, int(rule.low), int(rule.high), log=rule.log)
-            else:
-                values[name] = inner.suggest_float(name, rule.low, rule.high, log=rule.log)
-        return Trial(inner, values)
+            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
+            self._inner.sampler = optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+        if RECIPE not in inner.user_attrs:
+            return Trial(inner, {name: _suggested(inner, name, rule) for name, rule in self.space.items()})
+        for name in fixed:
+            _suggested(inner, name, self.space[name])
+        return Trial(inner, dict(recipe or {}))
+
+    def _is_due(self, number: int) -> bool:
+        """Return whether the recipe is still to be tried, and by the trial of this number."""
+        others = [trial for trial in self._counted() if trial.number < number]
+        return not any(RECIPE in trial.user_attrs or trial.state == TrialState.RUNNING for trial in others)
 
     def _try(self, trial: Trial, objective: Callable[[Trial], float]) -> None:
         try:
@@ -217,6 +242,20 @@ class Study:
                 self._inner.tell(trial.number, state=TrialState.FAIL)
 
 
+def _label(rule: Between | Among, value: Any) -> Any:
+    """Return a value as the database holds it."""
+    return rule.labels()[rule.choices.index(value)] if isinstance(rule, Among) else value
+
+
+def _suggested(inner: optuna.Trial, name: str, rule: Between | Among) -> Any:
+    if isinstance(rule, Among):
+        labels = rule.labels()
+        return rule.choices[labels.index(inner.suggest_categorical(name, labels))]
+    if rule.whole:
+        return inner.suggest_int(name, int(rule.low), int(rule.high), log=rule.log)
+    return inner.suggest_float(name, rule.low, rule.high, log=rule.log)
+
+
 def _tried(trial: FrozenTrial, space: Space) -> Tried:
     values = dict(trial.params)
     for name, rule in space.items():
@@ -228,10 +267,11 @@ def _tried(trial: FrozenTrial, space: Space) -> Tried:
         number=trial.number,
         state=ENDS[trial.state],
         score=trial.value if trial.state == TrialState.COMPLETE else max(scores, default=None),
-        values=values,
+        values=dict(trial.user_attrs.get(RECIPE, values)),
         log=list(trial.user_attrs.get("log", [])),
         seconds=(ended - began).total_seconds() if began and ended else 0.0,
         why=str(trial.user_attrs.get("why", "")),
+        recipe=RECIPE in trial.user_attrs,
     )
 
 

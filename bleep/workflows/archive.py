@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from tqdm import tqdm
-
 from bleep import runs
 from bleep.config import WeightsName
 from bleep.data.readers.wsi import slide_files
@@ -21,6 +19,7 @@ from bleep.errors import BleepError, DataError, MismatchError
 from bleep.files import check_writable, read_json
 from bleep.predictors.calibration import FACTS, FOLDER
 from bleep.predictors.io import DtypeName
+from bleep.progress import Progress
 from bleep.retrieval.reference.storage import MANIFEST
 from bleep.workflows.ensemble import fitted, is_ensemble
 from bleep.workflows.experiment import Experiment, PredictorName
@@ -170,7 +169,7 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
         _clean(job.place(name))
     with (
         (job.out / LEDGER).open("a", encoding="utf-8") as ledger,
-        tqdm(total=len(slides), initial=len(slides) - len(waiting), desc="slides", unit="slide") as bar,
+        Progress(total=len(slides), initial=len(slides) - len(waiting), desc="slides", unit="slide") as bar,
     ):
         for outcome in engine(job, waiting) if waiting else ():
             outcomes.append(outcome)

@@ -11,7 +11,6 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Int64
-from tqdm import tqdm
 
 from bleep import registry
 from bleep.config import PanelConfig
@@ -36,6 +35,7 @@ from bleep.predictors.cross_fitting import (
     retrieved,
 )
 from bleep.predictors.stacking import Basis, Part, Seen, fit_corrector
+from bleep.progress import Progress
 from bleep.records import Leak, Neighbors
 from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
 from bleep.retrieval.index import FlatIndex
@@ -120,7 +120,7 @@ def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None, me
         log.warning("the trunk learns: rehearsing takes %d trainings of it; fewer with --folds", len(parts))
     whole = run.weights_digest()
     done = []
-    for number, part in enumerate(tqdm(parts, desc="rehearsing", unit="part")):
+    for number, part in enumerate(Progress(parts, desc="rehearsing", unit="part")):
         path = place / f"{number:03d}.safetensors"
         key = _key(whole, run, part, members)
         left_out = LeftOut.load(path, key)

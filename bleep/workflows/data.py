@@ -4,8 +4,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from bleep.config import Config
 from bleep.data import tiles as store
 from bleep.data.panel import GenePanel
@@ -15,6 +13,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split, split
 from bleep.data.tiles import TileSpec
 from bleep.errors import BleepError, DataError
+from bleep.progress import Progress
 from bleep.runs import STORES
 
 
@@ -59,7 +58,7 @@ def _read(config: Config) -> tuple[tuple[Section, ...], list[Finding]]:
 def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) -> tuple[list[Section], list[Measures]]:
     """Measure each section; one whose picture is damaged becomes a finding, and is left out."""
     spec, sections, measured = TileSpec.of(config.tiles), [], []
-    for section in tqdm(read, desc="looking at sections", unit="section", leave=False):
+    for section in Progress(read, desc="looking at sections", unit="section", leave=False):
         try:
             measured.append(measure(section, spec, config.seed))
             sections.append(section)
@@ -132,7 +131,7 @@ def tile(config: Config) -> Iterator[Tiled]:
             yield Tiled(section.name, len(section), size, before=True)
             continue
         _check_room(config, section.name, size)
-        with tqdm(total=len(section), desc=f"tiles of {section.name}", unit="tile", leave=False) as bar:
+        with Progress(total=len(section), desc=f"tiles of {section.name}", unit="tile", leave=False) as bar:
             for done in store.write(root, section, spec):
                 bar.update(done - bar.n)
         yield Tiled(section.name, len(section), size, before=False)

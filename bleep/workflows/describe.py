@@ -7,12 +7,12 @@ from typing import final
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import DataError
 from bleep.files import whole
+from bleep.progress import Progress
 from bleep.viz.describe import embeddings as exploration_maps
 from bleep.viz.describe import figures as exploration_figures
 from bleep.viz.describe import figures as exploration_heatmaps
@@ -69,7 +69,7 @@ def describe(config: Config, out: Path) -> Description:
     """
     _check_extra()
     _check_place(out)
-    with tqdm(total=6, desc="describing", unit="step", leave=False) as steps:
+    with Progress(total=6, desc="describing", unit="step", leave=False) as steps:
         pooled = exploration.pool(read_sections(config.data), config.panel)
         steps.update()
         genes = exploration.gene_table(pooled)
@@ -153,7 +153,7 @@ def _check_extra() -> None:
     if missing:
         raise DataError(
             f"bleep data describe draws with {', '.join(missing)}, not installed here: they need the extra plots: "
-            "pip install 'bleep-st[plots]'"
+            "pip install -e '.[plots]' in bleep's clone"
         )
 
 

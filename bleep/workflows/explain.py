@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
-from tqdm import tqdm
 
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import whole
+from bleep.progress import Progress
 from bleep.records import Prediction
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -43,7 +43,7 @@ def check_explaining(folder: Path, reference: Reference | None) -> None:
             "name a run trained with loss.task contrastive or both"
         )
     if importlib.util.find_spec("matplotlib") is None:
-        raise DataError("explaining draws pictures and needs the extra `plots`: pip install 'bleep-st[plots]'")
+        raise DataError("explaining draws pictures and needs the extra `plots`: pip install -e '.[plots]' in bleep's clone")
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file; expected a folder for the explanations: choose another place")
     own = re.compile(rf"{re.escape(NEIGHBORS)}|{re.escape(GENES)}|\d{{3,}}_.*\.(png|svg)")
@@ -123,7 +123,7 @@ def save_explanations(explanations: Sequence[Explanation], folder: Path) -> None
     """
     with whole(folder) as temporary:
         temporary.mkdir(parents=True)
-        for number, one in enumerate(tqdm(explanations, desc="explaining", unit="tile", leave=False), 1):
+        for number, one in enumerate(Progress(explanations, desc="explaining", unit="tile", leave=False), 1):
             name = re.sub(r"[^A-Za-z0-9._-]+", "_", one.id)[:80]
             explanation.draw(one, temporary / f"{number:03d}_{name}")
         neighbor_rows(explanations).to_csv(temporary / NEIGHBORS, index=False, float_format="%.6g")

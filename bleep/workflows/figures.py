@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from tqdm import tqdm
 
 from bleep import runs
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
 from bleep.predictors.occlusion import GRID, occlusion
 from bleep.predictors.remembered import plain
+from bleep.progress import Progress
 from bleep.records import Table
 from bleep.retrieval.embed import embed_spots, embed_tiles
 from bleep.viz.figures.genes import gene_relations, ranked, variances
@@ -83,7 +83,7 @@ def draw_figures(
     findings: dict[str, str] = {}
     with whole(out) as temporary:
         temporary.mkdir(parents=True)
-        for drawing in tqdm(_drawings(seen, table, chosen, heat), desc="figures", unit="figure", leave=False):
+        for drawing in Progress(_drawings(seen, table, chosen, heat), desc="figures", unit="figure", leave=False):
             save(drawing, temporary)
             findings[drawing.name] = drawing.finding
         lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
@@ -191,4 +191,4 @@ def check_genes(experiments: Sequence[Experiment], genes: Sequence[str]) -> None
 def _check_extra() -> None:
     for library in ("matplotlib", "sklearn", "umap"):
         if find_spec(library) is None:
-            raise ConfigError(f"figures need {library}, which is not installed: pip install 'bleep-st[plots]'")
+            raise ConfigError(f"figures need {library}, which is not installed: pip install -e '.[plots]' in bleep's clone")

@@ -125,7 +125,7 @@ def connected(address: str | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise ConfigError("--engine ray: Ray is not installed: pip install 'bleep-st[ray]'") from None
+        raise ConfigError("--engine ray: Ray is not installed: pip install -e '.[ray]' in bleep's clone") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     given: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}

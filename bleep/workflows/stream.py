@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any, final
 
 import numpy as np
-from tqdm import tqdm
 
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
@@ -21,6 +20,7 @@ from bleep.files import check_writable
 from bleep.predictors.base import Predictor
 from bleep.predictors.io import DtypeName, Parts, check_form, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
+from bleep.progress import Progress
 from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles
 from bleep.retrieval.reference import Reference
@@ -124,7 +124,7 @@ def write_query(query: Query, output: Output, use: Callable[[Prediction], None] 
     chosen = check_query(query, output)
     parts = Parts.open(output.parts, _key(query, output), resume=output.resume)
     done = len(parts)
-    with _stoppable(output), tqdm(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
+    with _stoppable(output), Progress(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
         bar.update(sum(len(block) for number, block in enumerate(query.tiles.blocks(output.rows)) if number < done))
         for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done):
             parts.add(prediction if chosen is None or output.whole else prediction.columns(chosen))
@@ -159,7 +159,7 @@ def check_query(query: Query, output: Output) -> np.ndarray | None:
 
 
 def _shown(parts: Parts, what: str) -> Iterator[Prediction]:
-    return iter(tqdm(parts, total=len(parts), desc=what, unit="block", leave=False, disable=len(parts) < 2))
+    return iter(Progress(parts, total=len(parts), desc=what, unit="block", leave=False, disable=len(parts) < 2))
 
 
 def _columns(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:

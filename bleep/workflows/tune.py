@@ -14,12 +14,12 @@ from typing import Any, final
 
 import torch
 import yaml
-from tqdm import tqdm
 
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole, write_text
+from bleep.progress import Progress
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested
 from bleep.training.tuning import Study, Trial, Tried
@@ -52,8 +52,9 @@ class Tuned:
 def tune(config: Config, space: Space, trials: int, out: Path, storage: str | None = None, *, keep_all: bool = False) -> Tuned:
     """Train with settings proposed from a search space until `trials` have ended in all, and write what was best to `out`.
 
-    A trial is scored by the best validation score of its training; test tissue is not scored. Only the folder of the best
-    run is kept, unless `keep_all`. Trials of an earlier call on the same database count.
+    The first trial is the recipe as it is, so that what is written is never worse. A trial is scored by the best validation
+    score of its training; test tissue is not scored. Only the folder of the best run is kept, unless `keep_all`. Trials of an
+    earlier call on the same database count.
 
     Raises:
         ConfigError: the recipe holds nothing out for validation or cannot be trained, or no trial could be.
@@ -74,7 +75,7 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
     facts = {f"recipe: {key}": value for key, value in _leaves(config).items() if key not in ("out", "cache")}
     facts |= {"space": {name: rule.plain() for name, rule in space.items()}}
     study = Study.open(storage, STUDY, space, facts, config.seed, config.optim.epochs // UNPRUNED)
-    with tqdm(total=trials, initial=min(len(study.tried()), trials), desc="tuning", unit="trial") as bar:
+    with Progress(total=trials, initial=min(len(study.tried()), trials), desc="tuning", unit="trial") as bar:
 
         def objective(trial: Trial) -> float:
             return _score(trial, config, out)
@@ -87,7 +88,8 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
             bar.set_postfix({} if best is None else {"best": f"{best:.4f}"})
             bar.update()
 
-        study.run(trials, objective, after)
+        leaves = _leaves(config)
+        study.run(trials, objective, after, {name: leaves[name] for name in space})
     tried = study.tried()
     if not tried or tried[0].state != "done":
         why = f"; the last: {tried[-1].why}" if tried and tried[-1].why else ""
@@ -155,6 +157,8 @@ def _tidy(out: Path, best: int, running: set[int]) -> None:
 def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: Space) -> list[Path]:
     best = tried[0]
     about = f"# Trial {best.number} of {len(tried)} tried: validation score {best.score:.4f}. To be laid over the recipe.\n"
+    if best.recipe:
+        about += "# These are the recipe's own settings: none tried was better.\n"
     write_text(out / BEST, about + yaml.safe_dump(nested(best.values), sort_keys=False))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

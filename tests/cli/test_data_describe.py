@@ -102,7 +102,7 @@ def test_without_the_extra_it_says_which_one_is_needed(refused: Any, tmp_path: P
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "umap" else find(name, *more))
     assert "draws with umap, not installed here" in refused(tmp_path / "out")
-    assert "pip install 'bleep-st[plots]'" in refused(tmp_path / "out")
+    assert "pip install -e '.[plots]'" in refused(tmp_path / "out")
 
 
 def test_tissue_without_counts_cannot_be_described(refused: Any, tmp_path: Path, files: Path) -> None:

@@ -83,4 +83,4 @@ def test_without_matplotlib_the_extra_is_named(files: Path, trained: dict[str, P
     from bleep.workflows import explain as explaining
 
     monkeypatch.setattr(explaining.importlib.util, "find_spec", lambda name: None)
-    fails(words(files, trained["contrastive"], "--explain", 1), "bleep-st[plots]")
+    fails(words(files, trained["contrastive"], "--explain", 1), "pip install -e '.[plots]'")

@@ -168,7 +168,7 @@ def test_harmony_names_what_it_lacks(toys: tuple[Section, ...], monkeypatch: pyt
     with pytest.raises(DataError, match="no gene of the panel varies"):
         GenePanel.fit(flat, config("harmony"))
     monkeypatch.setitem(sys.modules, "harmonypy", None)
-    with pytest.raises(DataError, match=r"needs the extra harmony: pip install 'bleep-st\[harmony\]'"):
+    with pytest.raises(DataError, match=r"needs the extra harmony: pip install -e '\.\[harmony\]'"):
         GenePanel.fit(toys[:2], config("harmony"))
 
 

@@ -220,3 +220,18 @@ def test_a_panel_with_parts_of_unequal_length_is_refused(toys: tuple[Section, ..
     plain["mean"] = plain["mean"][:-1]
     with pytest.raises(DataError, match="damaged"):
         GenePanel.from_dict(plain)
+
+
+def test_included_genes_come_after_the_chosen_ones_and_change_none_of_them(toys: tuple[Section, ...]) -> None:
+    plain = GenePanel.fit(toys[:2], PanelConfig(size=10))
+    left = [str(gene) for gene in toys[0].genes if gene not in plain.genes][:2]
+    wide = GenePanel.fit(toys[:2], PanelConfig(size=10, include=(plain.genes[3], left[1], left[0], left[1])))
+    assert wide.genes == (*plain.genes, left[1], left[0])
+    np.testing.assert_array_equal(wide.mean[:10], plain.mean)
+    assert np.isfinite(wide.variance).all()
+
+
+def test_an_included_gene_that_is_not_measured_is_named_with_the_nearest(toys: tuple[Section, ...]) -> None:
+    known = str(toys[0].genes[0])
+    with pytest.raises(DataError, match=rf"panel\.include: {known}X is not measured .*did you mean {known}"):
+        GenePanel.fit(toys[:2], PanelConfig(size=10, include=(f"{known}X",)))

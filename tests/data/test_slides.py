@@ -380,7 +380,7 @@ def test_what_is_no_slide_is_refused(ending: str, content: bytes | None, tmp_pat
 @pytest.mark.parametrize("library", ["openslide", "tiffslide"])
 def test_without_the_extra_a_slide_says_which_is_missing(library: str, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(DataError, match=r"need the extra wsi: pip install 'bleep-st\[wsi\]'"):
+    with pytest.raises(DataError, match=r"need the extra wsi: pip install -e '\.\[wsi\]'"):
         PyramidSlide.open(made("svs"))
 
 

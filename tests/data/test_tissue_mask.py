@@ -97,7 +97,7 @@ def test_the_resolution_of_the_overview_hardly_matters() -> None:
 
 def test_without_the_extra_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage.filters", None)
-    with pytest.raises(DataError, match=r"extra wsi: pip install 'bleep-st\[wsi\]' \(or give a mask\)"):
+    with pytest.raises(DataError, match=r"extra wsi: pip install -e '\.\[wsi\]' in bleep's clone \(or give a mask\)"):
         masks.detect(drawn()[0], 8.0)
 
 

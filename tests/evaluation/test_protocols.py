@@ -222,3 +222,8 @@ def test_a_run_that_names_a_protocol_and_keeps_to_it_carries_its_hash(
     for departed in ({"settings": {"panel.size": 99}}, {"gene_list": "0" * 64}, {"spots": {"toy3": 57}}):
         monkeypatch.setattr("bleep.workflows.scoring.PROTOCOLS", {"mine": replace(mine, **departed)})
         assert "hash" not in as_text(bleep.evaluate([folder]))
+
+
+def test_a_panel_with_genes_of_ones_own_is_not_the_protocols(repository: Path) -> None:
+    own = Config.load(repository / "configs/her2st-c.yaml", {"panel": {"include": ["ERBB2"]}})
+    assert PROTOCOLS["her2st-c"].differences(own) == [("panel.include", [], ["ERBB2"])]

@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
+from bleep.progress import Progress
 from bleep.retrieval.reference import Reference, change, storage, verify
 
 CHANCES = 10
@@ -94,7 +93,7 @@ def fork(work: Callable[[], None]) -> int:
     child = os.fork()
     if child == 0:
         # The bars' own lock is shared with the parent, which would wait for ever for one that died with its holder.
-        tqdm.set_lock(threading.RLock())
+        Progress.set_lock(threading.RLock())
         try:
             work()
         finally:

@@ -154,10 +154,10 @@ def test_a_surplus_trial_does_not_count(tmp_path: Path, monkeypatch: pytest.Monk
     here, other = study(tmp_path), study(tmp_path)
     ask = Study._ask
 
-    def late(self: Study) -> Trial:
+    def late(self: Study, recipe: Any) -> Trial:
         monkeypatch.setattr(Study, "_ask", ask)
         other.run(2, law, nothing)
-        return ask(self)
+        return ask(self, recipe)
 
     monkeypatch.setattr(Study, "_ask", late)
     here.run(2, lambda _: pytest.fail("tried one too many"), nothing)
@@ -250,3 +250,26 @@ def test_the_example_spaces_are_spaces(repository: Path) -> None:
     sizes = {path.stem: len(read_space(path, Config())) for path in (repository / "configs" / "search").glob("*.yaml")}
     assert sizes["heads"] >= 5
     assert sizes["rate"] == 3
+
+
+def test_the_first_trial_is_the_recipe_even_where_it_lies_outside_the_space(folders: list[Path]) -> None:
+    for folder, recipe in ((folders[0], {"optim.lr": 0.01, "head.dim": 16}), (folders[1], {"optim.lr": 0.5, "head.dim": 7})):
+        for count in (1, 6):
+            study(folder).run(count, law, nothing, recipe)
+        tried = {one.number: one for one in study(folder).tried()}
+        assert tried[0].values == recipe
+        assert [one.recipe for one in sorted(tried.values(), key=lambda one: one.number)] == [True] + [False] * 5
+        assert all(SPACE["optim.lr"].holds(one.values["optim.lr"]) for one in tried.values() if not one.recipe)
+        assert set(study(folder).importances()) <= set(SPACE)
+
+
+def test_a_recipe_whose_trial_was_stopped_is_tried_again_before_others_go_on(tmp_path: Path) -> None:
+    def stopped(trial: Trial) -> float:
+        raise KeyboardInterrupt
+
+    recipe = {"optim.lr": 0.01, "head.dim": 16}
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path).run(2, stopped, nothing, recipe)
+    study(tmp_path).run(2, law, nothing, recipe)
+    assert [one.values == recipe for one in study(tmp_path).tried()].count(True) == 1
+    assert study(tmp_path).tried()[0].recipe

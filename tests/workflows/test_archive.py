@@ -147,7 +147,7 @@ def test_two_slides_of_one_name_are_refused(archive: Path, tmp_path: Path) -> No
 def test_ray_gives_the_same_bytes_and_a_killed_worker_costs_at_most_its_slide(
     job: Job, slides: dict[str, Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'bleep-st[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     alone = replace(job, out=tmp_path / "alone")
     predict_archive(alone, slides, here)
     killed: list[int] = []
@@ -173,7 +173,7 @@ def test_ray_gives_the_same_bytes_and_a_killed_worker_costs_at_most_its_slide(
 def test_a_run_that_does_not_open_and_too_little_room_end_in_a_sentence(
     job: Job, slides: dict[str, Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'bleep-st[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     with pytest.raises(ConfigError, match="names a column 'organ'"):
         predict_archive(replace(job, where="organ == 'x'"), slides, Cluster(workers=1))
     with pytest.raises(ConfigError, match=r"Ray has .* CPUs"):

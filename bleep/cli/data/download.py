@@ -38,6 +38,6 @@ def _download(arguments: argparse.Namespace) -> int:
             print(f"{urls[local]} -> {folder / local}")
         raise
     print(f"{folder}: {fetched} files fetched, {len(chosen.pins()) - fetched} were there; all have the pinned sha256")
-    recipes = " or ".join(f"configs/{recipe}.yaml" for recipe in chosen.recipes)
-    print(f"next: accelerate launch bleep/train.py --config {recipes} --data.root {folder}")
+    recipes = " or ".join(str(recipe) for recipe in chosen.recipes)
+    print(f"next: bleep train --config {recipes} --data.root {folder}")
     return 0

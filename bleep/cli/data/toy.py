@@ -20,8 +20,5 @@ def _toy(arguments: argparse.Namespace) -> int:
     write_folder(sections, arguments.out / "folder")
     write_st2k(sections, arguments.out / "st2k")
     print(f"{arguments.out}/folder: train.csv, test.csv and their tiles; {arguments.out}/st2k: slides and spots")
-    print(
-        "next: accelerate launch bleep/train.py --config configs/toy.yaml --data.source folder "
-        f"--data.root {arguments.out}/folder/train.csv --data.split none"
-    )
+    print(f"next: bleep train --config toy --data.source folder --data.root {arguments.out}/folder/train.csv --data.split none")
     return 0

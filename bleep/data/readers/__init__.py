@@ -92,7 +92,7 @@ def by_region(sections: tuple[Section, ...], cache: Path) -> tuple[Section, ...]
     if not can_copy():
         log.warning(
             "the pictures take %.1f GB of memory once decoded; with the extra wsi they are read by region: "
-            "pip install 'bleep-st[wsi]'",
+            "pip install -e '.[wsi]' in bleep's clone",
             3e-9 * sum(pixels.values()),
         )
         return sections

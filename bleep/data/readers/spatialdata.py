@@ -86,7 +86,7 @@ def _open(path: Path) -> Any:
             import spatialdata
         except ImportError:
             raise DataError(
-                f"{path}: SpatialData stores need the extra spatialdata: pip install 'bleep-st[spatialdata]'"
+                f"{path}: SpatialData stores need the extra spatialdata: pip install -e '.[spatialdata]' in bleep's clone"
             ) from None
         with clearly(path, "a SpatialData store"):
             return spatialdata.read_zarr(path, selection=("images", "labels", "shapes", "tables"))

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from anndata import AnnData
 from scipy import sparse
-from tqdm import tqdm
 
 from bleep.config import DataConfig
 from bleep.data import tissue_mask as masks
@@ -21,6 +20,7 @@ from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, PyramidSlide, open_slide
 from bleep.data.slides.pyramid import SCANNERS, TIFF, scanner_of, series_of
 from bleep.errors import DataError
+from bleep.progress import Progress
 
 PICTURES = (".jpg", ".jpeg", ".png")
 SUFFIXES = (*SCANNERS, *TIFF, *PICTURES)
@@ -43,7 +43,7 @@ def read(data: DataConfig) -> tuple[Section, ...]:
     names = chosen_names(list(paths), data)
     if data.mask is not None and data.mask.is_file() and len(names) > 1:
         raise DataError(f"{data.mask}: is one mask for {len(names)} slides; give a folder with a NAME.png for each of them")
-    with tqdm(names, desc="looking for tissue", unit="slide", leave=False) as shown:
+    with Progress(names, desc="looking for tissue", unit="slide", leave=False) as shown:
         sections = tuple(_read_one(name, paths[name], data) for name in shown)
     for section in sections:
         width, height = section.slide.size

@@ -300,7 +300,7 @@ def series_of(path: Path) -> str:
 
 def _library_of(path: Path) -> Library:
     if any(importlib.util.find_spec(name) is None for name in ("openslide", "tiffslide")):
-        raise DataError(f"{path}: whole slides and tiled TIFF need the extra wsi: pip install 'bleep-st[wsi]'")
+        raise DataError(f"{path}: whole slides and tiled TIFF need the extra wsi: pip install -e '.[wsi]' in bleep's clone")
     return "openslide" if scanner_of(path) else "tiffslide"
 
 

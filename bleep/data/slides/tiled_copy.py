@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from bleep.data.slides.base import file_digest
 from bleep.data.slides.image import PictureSlide, opened
 from bleep.data.slides.pyramid import PyramidSlide, check_colours, check_whole, clear
 from bleep.errors import DataError
 from bleep.files import whole
+from bleep.progress import Progress
 
 TILE = 256
 """Side of the copy's own tiles, in pixels."""
@@ -98,7 +97,7 @@ def _save(image: Any, target: Path, words: str) -> None:
     """Write the copy from a thread: an interrupt that reached libvips's own calls back to Python would be lost there."""
     # The fastest of the lossless settings: four times as fast as the usual one, for files two thirds larger.
     settings = {"compression": "deflate", "level": 1, "predictor": "horizontal", "bigtiff": True}
-    with tqdm(total=100, desc=words, unit="%", leave=False) as bar, ThreadPoolExecutor(1) as pool:
+    with Progress(total=100, desc=words, unit="%", leave=False) as bar, ThreadPoolExecutor(1) as pool:
 
         def told(_: Any, progress: Any) -> None:
             bar.update(progress.percent - bar.n)

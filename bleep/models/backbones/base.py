@@ -170,7 +170,7 @@ def add_adapters(model: nn.Module, name: str, rank: int) -> None:
             "use a vision transformer, or set image.train to last or full"
         )
     if importlib.util.find_spec("peft") is None:
-        raise DataError("image.train lora needs the extra lora: pip install 'bleep-st[lora]'")
+        raise DataError("image.train lora needs the extra lora: pip install -e '.[lora]' in bleep's clone")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import peft

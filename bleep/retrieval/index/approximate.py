@@ -8,10 +8,10 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int64
-from tqdm import tqdm
 
 from bleep.config import GpuName, GpusName, KindName
 from bleep.errors import ConfigError
+from bleep.progress import Progress
 from bleep.records import Neighbors
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import VectorIndex, check_added, check_queries, faiss, kept_rows, size, write
@@ -173,7 +173,7 @@ def _filled(index: Any, vectors: Float32[np.ndarray, "spots dim"], seed: int, gp
 
 def _blocks(vectors: Float32[np.ndarray, "spots dim"], size: int) -> Any:
     starts = range(0, len(vectors), size)
-    shown = tqdm(starts, desc="indexing", unit="block", leave=False, disable=len(starts) < 4)
+    shown = Progress(starts, desc="indexing", unit="block", leave=False, disable=len(starts) < 4)
     return (np.ascontiguousarray(vectors[at : at + size]) for at in shown)
 
 

@@ -14,10 +14,10 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int64
-from tqdm import tqdm
 
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, write_json
+from bleep.progress import Progress
 from bleep.records import Neighbors
 from bleep.retrieval.index.approximate import LINKS, gigabytes, lists, subvectors
 from bleep.retrieval.index.base import check_added, check_queries, check_vectors, kept_rows
@@ -235,7 +235,7 @@ class MilvusIndex:
         facts = replace(facts, name=name, uri=server.uri)
         try:
             server.call("create_collection", name, schema=_schema(facts, table), consistency_level="Strong")
-            with tqdm(total=facts.spots, desc="filling Milvus", unit="spot", leave=False, delay=2) as bar:
+            with Progress(total=facts.spots, desc="filling Milvus", unit="spot", leave=False, delay=2) as bar:
                 first = 0
                 for vectors, part in pages:
                     if len(vectors):

@@ -56,7 +56,9 @@ class Server:
         """Return the server's version.
 
         Raises:
-            ConfigError: pymilvus is not installed, or the place is written in another way.
+            raise ConfigError(
+                "index.store is milvus, and pymilvus is not installed: pip install -e '.[milvus]' in bleep's clone"
+            ) from None
             DataError: no server answers, or it is too old.
 
         """
@@ -122,7 +124,9 @@ def _connected(uri: str, token: str, database: str) -> Any:
     try:
         from pymilvus import MilvusClient
     except ImportError:
-        raise ConfigError("index.store is milvus, and pymilvus is not installed: pip install 'bleep-st[milvus]'") from None
+        raise ConfigError(
+            "index.store is milvus, and pymilvus is not installed: pip install -e '.[milvus]' in bleep's clone"
+        ) from None
     # It tells of each fault with a traceback; faults are told in a sentence here.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     if "://" not in uri:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 from scipy import sparse
-from tqdm import tqdm
 
 from bleep.data.section import Section
 from bleep.errors import MismatchError
+from bleep.progress import Progress
 from bleep.retrieval.embed import embed_spots
 from bleep.retrieval.reference.expression_store import ExpressionStore, FormName
 from bleep.retrieval.reference.expression_writer import SPARSE, Block, stored
@@ -105,7 +105,7 @@ def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | Form
     """
     vectors: list[Float32[np.ndarray, "spots dim"]] = []
     blocks: list[Block] = []
-    for section in tqdm(sections, desc="embedding spots", unit="section", leave=False):
+    for section in Progress(sections, desc="embedding spots", unit="section", leave=False):
         vectors.append(embed_spots(run, (section,)).vectors)
         values = run.panel.training_values(section)
         # Compressed at once where it pays, so that the values of many sections fit into memory.

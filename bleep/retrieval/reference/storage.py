@@ -17,10 +17,10 @@ import anndata
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from bleep.errors import DataError
 from bleep.files import read_json, write_json
+from bleep.progress import Progress
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference.expression_store import DenseExpression
 
@@ -79,7 +79,7 @@ def write(folder: Path, manifest: Mapping[str, Any], writers: Sequence[Writer]) 
     number = _cleaned(folder)
     suffix, before = f"-{number}" if number else "", _ours(folder)
     try:
-        for writer in tqdm(writers, desc="writing the index", unit="part", leave=False, delay=2):
+        for writer in Progress(writers, desc="writing the index", unit="part", leave=False, delay=2):
             writer(folder, suffix)
         files = {name: _facts(folder / name) for name in sorted(_ours(folder) - before)}
         tree = {**manifest, "format": FORMAT, "generation": number, "files": files}
@@ -124,7 +124,7 @@ def stem(tree: Mapping[str, Any], what: str) -> str:
 
 def damages(folder: Path, tree: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the files that a manifest names."""
-    for name, facts in tqdm(tree["files"].items(), desc="hashing", unit="file", leave=False, delay=2):
+    for name, facts in Progress(tree["files"].items(), desc="hashing", unit="file", leave=False, delay=2):
         path = folder / name
         if not path.is_file():
             yield f"{name} is not there"

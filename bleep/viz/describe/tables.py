@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Float64, Int64
 from scipy import sparse
-from tqdm import tqdm
 
 from bleep.config import PanelConfig
 from bleep.data.gene_names import aligned
 from bleep.data.normalize import normalised
 from bleep.data.section import Section
 from bleep.errors import DataError
+from bleep.progress import Progress
 
 LEAST = 5
 """Fewer spots, or fewer genes, than this are not described."""
@@ -209,7 +209,7 @@ def gene_pairs(pooled: Pooled, strong: float = STRONG) -> Pairs:
     parts: list[pd.DataFrame] = []
     found = 0
     blocks = list(_blocks(len(columns), 4 * pooled.values.shape[0]))
-    for (start, stop), (other, last) in tqdm(
+    for (start, stop), (other, last) in Progress(
         list(combinations_with_replacement(blocks, 2)), desc="pairing genes", unit="block", leave=False, delay=3
     ):
         left, left_within = _standard(pooled, columns[start:stop])

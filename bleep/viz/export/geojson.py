@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from tqdm import tqdm
 
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
+from bleep.progress import Progress
 from bleep.viz.export.reading import Predicted
 
 MOST = 200
@@ -79,7 +79,7 @@ def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " col
     beside = [name for name in BESIDE if name in predicted.obs]
     spots = predicted.obs["spot"].astype(str).to_numpy()
     noted = predicted.obs[beside].to_numpy(np.float64)
-    with tqdm(total=len(rows), desc=f"tiles of {section}", unit="tile", leave=False) as bar:
+    with Progress(total=len(rows), desc=f"tiles of {section}", unit="tile", leave=False) as bar:
         for start in range(0, len(spots), ROWS):
             here = rows[(rows >= start) & (rows < start + ROWS)]
             if not len(here):

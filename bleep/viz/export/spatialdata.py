@@ -39,7 +39,7 @@ def write_spatialdata(predicted: Predicted, out: Path, genes: Sequence[str] = ()
         try:
             import spatialdata
         except ImportError:
-            raise DataError(f"{out}: needs the extra spatialdata: pip install 'bleep-st[spatialdata]'") from None
+            raise DataError(f"{out}: needs the extra spatialdata: pip install -e '.[spatialdata]' in bleep's clone") from None
         names = _element_names(predicted.sections)
         systems = {section: "global" if len(names) == 1 else name for section, name in names.items()}
         shapes = {f"{names[section]}_tiles": _squares(predicted, section, systems[section]) for section in names}

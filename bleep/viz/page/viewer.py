@@ -82,4 +82,4 @@ def _require() -> None:
     try:
         import bokeh  # noqa: F401
     except ImportError:
-        raise ConfigError("a page needs Bokeh, which is not installed: pip install 'bleep-st[report]'") from None
+        raise ConfigError("a page needs Bokeh, which is not installed: pip install -e '.[report]' in bleep's clone") from None

@@ -339,7 +339,7 @@ def test_a_forked_process_reads_for_itself(tmp_path: Path) -> None:
 def test_the_library_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.zarr")
     monkeypatch.setitem(sys.modules, "spatialdata", None)
-    with pytest.raises(DataError, match=r"need the extra spatialdata: pip install 'bleep-st\[spatialdata\]'"):
+    with pytest.raises(DataError, match=r"need the extra spatialdata: pip install -e '\.\[spatialdata\]'"):
         read(path)
 
 

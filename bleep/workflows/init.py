@@ -1,0 +1,305 @@
+"""What a folder of tissue holds, and a recipe to begin with, each guess with its evidence."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bleep.config import Config, SourceName, describe_fields
+from bleep.config.config import merged
+from bleep.data.readers import read_sections
+from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
+from bleep.errors import DataError
+
+SCANNED = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+DEEP = 4
+"""Folders below the given one that are looked into."""
+ALL_GENES = 300
+"""Up to so many genes all are predicted."""
+SPECIES = {"human": re.compile(r"ENSG\d{11}"), "mouse": re.compile(r"ENSMUSG\d{11}")}
+PATIENT = (
+    (re.compile(r"^(.+?)[_\-. ](?:rep|r|s|sec|section|slice)?\d+$", re.IGNORECASE), "what stands before the last number"),
+    (re.compile(r"^([A-Za-z]+)\d+$"), "the letters before the number"),
+)
+"""How names of sections say whom they are from, with the words for it."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One thing that was concluded from the files."""
+
+    what: str
+    found: str
+    evidence: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A recipe for a folder, and how it came about."""
+
+    settings: dict[str, Any]
+    guesses: tuple[Guess, ...]
+    sections: tuple[Section, ...]
+    suggested: dict[str, str] = field(default_factory=dict)
+    """Patients guessed from the sections' names, which the files do not say; not part of the settings."""
+
+    def config(self) -> Config:
+        """Return the recipe, checked."""
+        return Config.load(self.settings)
+
+
+def plan(folder: Path, over: Mapping[str, Any]) -> Plan:
+    """Look at a folder and return a recipe for it; `over` are settings that are known already and win.
+
+    Raises:
+        DataError: nothing there has a form that can be trained on, or it cannot be read.
+
+    """
+    if not folder.exists():
+        raise DataError(f"{folder}: no such file or folder; expected one with tissue")
+    given = dict(over.get("data", {}))
+    source, why = (given["source"], "given") if "source" in given else form_of(folder)
+    guesses = [Guess("form", source, why)]
+    settings = merged({"data": {"source": source, "root": str(folder)}}, over)
+    with _Heard() as notes:
+        sections = read_sections(Config.load(settings).data)
+    if not any(len(section.genes) for section in sections):
+        raise DataError(
+            f"{folder}: {len(sections)} sections, none with genes: nothing to train on; predict them by `bleep query`"
+        )
+    spots = ", ".join(f"{s.name} ({len(s)} spots)" for s in sections[:6]) + (", ..." if len(sections) > 6 else "")
+    guesses.append(Guess("sections", f"{len(sections)}: {spots}", f"{len(sections[0].genes)} genes in the first"))
+    found: dict[str, Any] = {}
+    for part, noted in (_species(sections, given), _scale(sections, given, notes), _values(sections), _panel(sections)):
+        found = merged(found, part)
+        guesses.append(noted)
+    suggested, noted = _patients(sections, given)
+    part, divided = _split(sections)
+    found = merged(merged(merged(found, part), _tiles(sections)), {"data": {"protocol": folder.resolve().name}})
+    guesses += [noted, divided]
+    return Plan(merged(merged(settings, found), over), tuple(guesses), sections, suggested)
+
+
+def form_of(folder: Path) -> tuple[SourceName, str]:
+    """Return the form of the files in a folder, or of one file, and the file that shows it.
+
+    Raises:
+        DataError: no form is recognised.
+
+    """
+    files = [folder] if folder.is_file() else sorted(_files(folder, DEEP), key=lambda path: (len(path.parts), path))
+    names = {path: path.name.lower() for path in files}
+
+    def first(*ends: str) -> Path | None:
+        return next((path for path, name in names.items() if name.endswith(ends)), None)
+
+    stores = [path for path in ([folder] if folder.is_dir() else []) + _folders(folder, 1) if _is_spatialdata(path)]
+    hest = folder / "st" if folder.is_dir() and (folder / "wsis").is_dir() else folder / "-"
+    checks: list[tuple[SourceName, Path | None]] = [
+        ("spatialdata", stores[0] if stores else None),
+        ("hest", hest if hest.is_dir() else None),
+        ("liver", folder / "filtered_expression_matrices" if (folder / "filtered_expression_matrices").is_dir() else None),
+        ("visium", first("scalefactors_json.json", "scalefactors_json.json.gz")),
+        ("h5ad", first(".h5ad")),
+        ("her2st", first("_selection.tsv")),
+        ("st2k", next((path for path, name in names.items() if name.startswith("alignment_table_")), None)),
+        ("folder", next((path for path, name in names.items() if name.endswith(".csv") and _is_table(path)), None)),
+    ]
+    for source, shown in checks:
+        if shown is not None:
+            return source, f"{shown.relative_to(folder) if shown != folder and folder.is_dir() else shown.name} is there"
+    if first(*SCANNED) or first(*PICTURES):
+        raise DataError(f"{folder}: holds pictures but no measured values: nothing to train on; predict them by `bleep query`")
+    raise DataError(f"{folder}: no known form of tissue found; docs/how-to/own-data lists them, or name one by --data.source")
+
+
+def as_yaml(made: Plan) -> str:
+    """Return the recipe as YAML: the guesses above, and above each setting what it means."""
+    lines = ["# Written by `bleep init`. What was found, and by what evidence:"]
+    lines += [f"# - {guess.what}: {guess.found} ({guess.evidence})" for guess in made.guesses]
+    if made.suggested:
+        lines += ["# The files do not say whom the sections are from. If the guess is right, write below `data`:"]
+        lines += [f"#   patients: {{{', '.join(f'{_plain(k)}: {_plain(v)}' for k, v in made.suggested.items())}}}"]
+    meaning = {name: text for name, _, _, text in describe_fields()}
+    for part, value in made.config().model_dump(mode="json", exclude_unset=True).items():
+        if not isinstance(value, dict):
+            lines.append(f"{part}: {_plain(value)}")
+            continue
+        lines.append(f"{part}:")
+        for key, inner in value.items():
+            lines += [f"  # {meaning[f'{part}.{key}']}", f"  {key}: {_plain(inner)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> str:
+    """Return a value as YAML on one line; JSON is YAML."""
+    simple = (
+        isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value) and value not in ("none", "yes", "no", "on", "off")
+    )
+    return str(value) if simple else json.dumps(value)
+
+
+def _files(folder: Path, deep: int) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.suffix != ".zarr" and deep:
+            yield from _files(path, deep - 1)
+        elif path.is_file():
+            yield path
+
+
+def _folders(folder: Path, deep: int) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() and deep else []
+
+
+def _is_spatialdata(path: Path) -> bool:
+    return any((path / part).is_dir() for part in ("tables", "table")) and (path / "images").is_dir()
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a CSV names tiles and genes."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        columns = file.readline(1 << 20).strip().lstrip("\ufeff").split(",")
+    return {"ID", "path"} <= set(columns) and not set(columns) <= {"ID", "path", "section", "patient"}
+
+
+@final
+class _Heard:
+    """Listen to what the readers say, such as where a scale is from."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.handler = logging.Handler()
+        self.handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
+
+    def __enter__(self) -> list[str]:
+        log = logging.getLogger("bleep")
+        self.level = log.level
+        log.addHandler(self.handler)
+        log.setLevel(logging.INFO)
+        return self.lines
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("bleep").removeHandler(self.handler)
+        logging.getLogger("bleep").setLevel(self.level)
+
+
+def _species(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[dict[str, Any], Guess]:
+    if given.get("species") or sections[0].species != "unknown":
+        said = given.get("species") or sections[0].species
+        return {"data": {"species": said}}, Guess("species", said, "given" if "species" in given else "said by the files")
+    names = sections[0].genes.astype(str)
+    for species, ids in SPECIES.items():
+        share = float(np.mean([bool(ids.match(name)) for name in names]))
+        if share > 0.5:
+            return {"data": {"species": species}}, Guess(
+                "species", species, f"{share:.0%} of the gene names are its Ensembl ids"
+            )
+    words = [name for name in names if re.fullmatch(r"[A-Za-z][A-Za-z0-9\-]{2,}", name) and re.search("[A-Za-z]{2}", name)]
+    upper = float(np.mean([name == name.upper() for name in words])) if words else 0.0
+    title = float(np.mean([name[0].isupper() and name[1:3] == name[1:3].lower() for name in words])) if words else 0.0
+    known = {"human": ("ACTB", "GAPDH", "B2M", "COL1A1"), "mouse": ("Actb", "Gapdh", "B2m", "Col1a1")}
+    seen = {species: [name for name in some if name in names] for species, some in known.items()}
+    for species, share, case in (("human", upper, "in capitals"), ("mouse", title, "written like Actb")):
+        if share > 0.7 and (seen[species] or len(words) > 500):
+            found = f"{share:.0%} of the gene names are {case}" + (f", {seen[species][0]} among them" if seen[species] else "")
+            return {"data": {"species": species}}, Guess("species", species, found)
+    return {}, Guess("species", "unknown", "the gene names do not say; set data.species, so that other species are refused")
+
+
+def _scale(sections: Sequence[Section], given: Mapping[str, Any], notes: Sequence[str]) -> tuple[dict[str, Any], Guess]:
+    shown = ", ".join(sorted({f"{section.mpp:.4g}" for section in sections}))
+    if "mpp" in given:
+        why = "given"
+    elif isinstance(sections[0].slide, MosaicSlide):
+        why = "ready-cut tiles do not say it: a pixel counts as one micron; set data.mpp where it is known"
+    else:
+        said = [line for line in notes if "micron" in line or " um" in line]
+        why = said[0] if said else "as the files, or their form, have it"
+    distance = (
+        ""
+        if isinstance(sections[0].slide, MosaicSlide)
+        else f"; spots stand {sections[0].pitch() * sections[0].mpp:.0f} microns apart"
+    )
+    return {}, Guess("scale", f"{shown} microns per pixel{distance}", why)
+
+
+def _values(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
+    table = sections[0].counts.X
+    values = table.data if sparse.issparse(table) else np.asarray(table).ravel()
+    if len(values) and (np.any(values < 0) or np.any(values != np.round(values))):
+        odd = "negative ones" if np.any(values < 0) else "fractions"
+        return {"panel": {"normalise": "none"}}, Guess("values", "normalised already", f"there are {odd} among them")
+    return {"panel": {"normalise": "log1p"}}, Guess("values", "raw counts", "all are whole numbers")
+
+
+def _panel(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
+    shared = set(sections[0].genes)
+    for section in sections[1:]:
+        shared &= set(section.genes)
+    count = len(shared) or len(sections[0].genes)
+    if count <= ALL_GENES:
+        return {"panel": {"choice": "all"}}, Guess("panel", "all genes", f"there are {count}")
+    wanted: dict[str, Any] = {"choice": "variance", "size": 250, "candidates": min(1000, count)}
+    return {"panel": wanted}, Guess(
+        "panel", "250 genes", f"of the 1,000 of highest mean, those of highest variance; {count} measured"
+    )
+
+
+def _patients(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[dict[str, str], Guess]:
+    names = {section.name: section.patient for section in sections}
+    if any(name != patient for name, patient in names.items()) or "patients" in given:
+        shown = pd.Series(names).groupby(pd.Series(names)).size()
+        listed = ", ".join(f"{name} ({count} section{'s' * (count > 1)})" for name, count in shown.items())
+        return {}, Guess("patients", listed, "given" if "patients" in given else "as the files, or their form, say")
+    for rule, words in PATIENT:
+        found = [rule.match(name) for name in names]
+        guessed = {name: hit.group(1) for name, hit in zip(names, found, strict=True) if hit}
+        if len(guessed) == len(names) and 1 < len(set(guessed.values())) < len(names):
+            listed = ", ".join(sorted(set(guessed.values())))
+            return guessed, Guess("patients", f"perhaps {listed}", f"guessed from the names ({words}), and not used: see below")
+    return {}, Guess("patients", "each section is its own", "neither files nor names say; set data.patients where it is known")
+
+
+def _split(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
+    patients, cut = {section.patient for section in sections}, isinstance(sections[0].slide, MosaicSlide)
+    said = any(section.patient != section.name for section in sections)
+    by, count = ("patient", len(patients)) if said and len(patients) > 1 else ("section", len(sections))
+    if count > 1:
+        part: dict[str, Any] = {"split": by, "folds": min(4, count)}
+        return {"data": part}, Guess(
+            "held out", f"one of {part['folds']} parts, by {by}", f"there are {count}; see --data.fold"
+        )
+    if cut:
+        return {"data": {"split": "none"}}, Guess(
+            "held out", "nothing", "one section of ready-cut tiles, whose places are unknown"
+        )
+    return {"data": {"split": "block", "folds": 4}}, Guess("held out", "a quarter, by blocks", "there is only one section")
+
+
+def _tiles(sections: Sequence[Section]) -> dict[str, Any]:
+    """Return how tiles are cut and what learns from them: the shipped recipes' way, within what the pictures show."""
+    first = sections[0]
+    side = min(s.slide.side * s.mpp for s in sections if isinstance(s.slide, MosaicSlide)) if _cut(first) else None
+    microns = [round(float(side), 2)] if side is not None else [155.0, 310.0]
+    return {
+        "tiles": {"pixels": 224, "microns": microns},
+        "image": {"trunk": "vit_small_patch14_dinov2", "layer": 5},
+        "head": {"hidden": 256, "dropout": 0.5},
+        "loss": {"task": "both"},
+        "optim": {"epochs": 60, "gene_dropout": 0.5},
+    }
+
+
+def _cut(section: Section) -> bool:
+    return isinstance(section.slide, MosaicSlide)

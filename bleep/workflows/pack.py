@@ -1,0 +1,157 @@
+"""A run as one file, to be sent: what is needed to predict, its model card, and a sha256 of each part."""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bleep import runs
+from bleep.errors import DataError
+from bleep.files import read_json, whole
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS
+from bleep.viz.card import model_card
+
+MANIFEST, CARD, FORMAT = "bleep-pack.json", "README.md", 1
+"""Names inside an archive, and the number of its form."""
+PLAIN = (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.LOG, "evaluation.json", "evaluation.md", runs.MODEL)
+"""Files of a run that are sent where they are there; the weights come last."""
+ALLOWED = re.compile(
+    rf"(?:{'|'.join(map(re.escape, (*PLAIN, CARD)))}|{FOLDER}/(?:{re.escape(TENSORS)}|{re.escape(FACTS)})"
+    rf"|{runs.REFERENCE}/[A-Za-z0-9][\w.\-]*\.(?:faiss|npy|parquet|json|h5ad))"
+)
+"""Names that an archive may hold; nothing else is written by unpacking."""
+CHUNK = 1 << 20
+SMALL = 4 << 20
+"""Most bytes of the manifest of an archive."""
+
+
+def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]:
+    """Write a run to one zip file, and return the names of the files in it.
+
+    Without `reference` no measured value of a training spot goes along: the run then predicts by regression alone. Where the
+    data lie on this machine is left out of the settings.
+
+    Raises:
+        DataError: the folder is no finished run, or the file cannot be written.
+
+    """
+    run = runs.Run.load(folder)
+    if not reference and not runs.regresses(run.model):
+        raise DataError(
+            f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
+        )
+    names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
+    texts = {CARD: model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names)}
+    texts[runs.CONFIG] = yaml.safe_dump(_portable(run.config.dump()), sort_keys=False)
+    facts: dict[str, dict[str, Any]] = {}
+    with whole(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in [CARD, *names]:
+            source = io.BytesIO(texts[name].encode()) if name in texts else (folder / name).open("rb")
+            with source, archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as target:
+                facts[name] = _copied(source, target, None, name)
+        tree = {"format": FORMAT, "version": run.facts.version, "weights": run.weights_digest(), "files": facts}
+        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(tree, indent=1))
+    return tuple(Path(name) for name in facts)
+
+
+def unpack(archive: Path, out: Path) -> tuple[Path, ...]:
+    """Write the run in a file to a new folder, and return its files; nothing outside that folder is touched.
+
+    Every name is one that a run has, every size is declared before it is read, and every part has the sha256 that the
+    archive's manifest says. The folder appears whole or not at all.
+
+    Raises:
+        DataError: it is no such file, is damaged, holds other names, or `out` is there.
+
+    """
+    if out.exists():
+        raise DataError(f"{out}: is there already; choose another --out")
+    try:
+        with zipfile.ZipFile(archive) as held:
+            declared = _declared(archive, held)
+            room = shutil.disk_usage(next(p for p in out.absolute().parents if p.exists())).free
+            if sum(facts["bytes"] for facts in declared.values()) > room:
+                raise DataError(f"{archive}: needs more disk than the {room / 1e9:.1f} GB free at {out.absolute().parent}")
+            with whole(out) as temporary:
+                for name, facts in declared.items():
+                    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                    with held.open(name) as source, (temporary / name).open("wb") as target:
+                        found = _copied(source, target, facts["bytes"], f"{archive}: {name}")
+                    if found != facts:
+                        raise DataError(f"{archive}: {name} is not what the archive's manifest says; ask for the file again")
+                runs.Run.load(temporary)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
+        raise DataError(f"{archive}: is no whole file of `bleep pack` ({error}); ask for it again") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise DataError(f"{archive}: no such file; expected one written by `bleep pack`") from None
+    return tuple(out / name for name in declared)
+
+
+def _declared(archive: Path, held: zipfile.ZipFile) -> dict[str, dict[str, Any]]:
+    """Return size and sha256 of every part, the names and sizes checked."""
+    entries = {info.filename: info for info in held.infolist()}
+    if MANIFEST not in entries or len(entries) != len(held.infolist()) or entries[MANIFEST].file_size > SMALL:
+        raise DataError(f"{archive}: is no file of `bleep pack`: it has no {MANIFEST}, or names stand twice")
+    try:
+        tree = json.loads(held.read(MANIFEST))
+        files = {str(name): {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for name, f in tree["files"].items()}
+        form = tree["format"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DataError(f"{archive}: its {MANIFEST} is damaged; ask for the file again") from None
+    if form != FORMAT:
+        raise DataError(f"{archive}: is of form {form}, this version of bleep reads form {FORMAT}; install the other version")
+    strange = sorted({*files, *entries} - {MANIFEST} - {name for name in files if ALLOWED.fullmatch(name)})
+    if strange or set(files) != set(entries) - {MANIFEST}:
+        raise DataError(f"{archive}: holds {strange[0] if strange else 'other files than it declares'!r}, which no run has")
+    wrong = [name for name, facts in files.items() if facts["bytes"] != entries[name].file_size]
+    if wrong:
+        raise DataError(f"{archive}: {wrong[0]} is not of the size that is declared; ask for the file again")
+    return files
+
+
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without the folders of this machine: of every path its last part."""
+    shown = {part: dict(inner) if isinstance(inner, dict) else inner for part, inner in config.items()}
+    for part, key in (("data", "root"), ("data", "image"), ("data", "mask"), ("image", "weights"), ("panel", "list")):
+        value = shown[part].get(key)
+        if isinstance(value, str) and ("/" in value or "\\" in value):
+            shown[part][key] = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return shown | {"out": "runs/unpacked", "cache": "cache"}
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Yield the files of a run that predicting needs, the weights last."""
+    yield from (name for name in PLAIN[:-1] if (folder / name).is_file())
+    if (folder / FOLDER / FACTS).is_file():
+        yield from (f"{FOLDER}/{TENSORS}", f"{FOLDER}/{FACTS}")
+    index = folder / runs.REFERENCE
+    if (index / "manifest.json").is_file():
+        tree = read_json(index / "manifest.json", "the manifest of a reference")
+        old = [path.name for path in sorted(index.iterdir()) if path.suffix in (".faiss", ".h5ad")]
+        yield from (f"{runs.REFERENCE}/{name}" for name in sorted(tree.get("files", old)))
+        yield f"{runs.REFERENCE}/manifest.json"
+    yield runs.MODEL
+
+
+def _evaluation(folder: Path) -> dict[str, Any]:
+    path = folder / "evaluation.json"
+    return read_json(path, "the scores of a run") if path.is_file() else {}
+
+
+def _copied(source: Any, target: Any, most: int | None, what: str) -> dict[str, Any]:
+    """Copy, and return size and sha256; stop when more comes than was declared."""
+    joined, count = hashlib.sha256(), 0
+    while chunk := source.read(CHUNK):
+        count += len(chunk)
+        if most is not None and count > most:
+            raise DataError(f"{what} holds more than is declared; ask for the file again")
+        joined.update(chunk)
+        target.write(chunk)
+    return {"bytes": count, "sha256": joined.hexdigest()}

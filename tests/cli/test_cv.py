@@ -1,0 +1,40 @@
+"""`bleep cv`: every fold once, one table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bleep.cli import app
+from bleep.runs import Run
+
+BLOCKS = {"data": {"sections": ["toy1"], "split": "block", "test": [], "folds": 2, "blocks": 2, "margin": 0.0}}
+QUICK = {"optim": {"epochs": 1}, "panel": {"size": 5}}
+
+
+def test_one_section_is_scored_by_blocks_in_one_table_and_finished_folds_are_used_again(
+    recipe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cv"
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(out, BLOCKS, QUICK)))
+    assert app.main(["cv", "--config", "own.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert f"next: bleep evaluate --run {out}/fold0 {out}/fold1 --report page.html" in said
+    record = json.loads((out / "evaluation.json").read_text())
+    assert record["predictors"]["retrieval"]["pcc"] is not None
+    assert "neighbouring tissue" in said
+    held = [len(Run.load(out / f"fold{fold}").facts.train) for fold in (0, 1)]
+    assert held == [1, 1]
+    before = {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")}
+    assert app.main(["cv", "--config", "own.yaml"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")} == before
+
+
+def test_a_recipe_without_folds_is_refused_before_anything_is_written(fails: Any, recipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(tmp_path / "cv")))
+    fails(["cv", "--config", "own.yaml"], "data.test names what is held out", "no folds")
+    fails(["cv", "--config", "own.yaml", "--data.test", "--data.split", "none"], "data.split is none")
+    one = ["--data.test", "--data.sections", "toy1", "--data.split", "section"]
+    fails(["cv", "--config", "own.yaml", *one], "there is only one section (toy1)", "set data.split to block")

@@ -1,0 +1,105 @@
+"""`bleep init`: what a folder holds, and a recipe that trains."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from anndata import AnnData
+
+from bleep.cli import app
+from bleep.config import Config
+from bleep.errors import DataError
+from bleep.workflows.init import form_of, plan
+
+QUICK = ["--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--tiles.pixels", "32"]
+
+
+@pytest.mark.parametrize("form", ["folder", "st2k", "her2st"])
+def test_each_form_of_toy_tissue_is_known_and_gives_a_recipe_that_is_read_back(
+    form: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = files / form / "train.csv" if form == "folder" else files / form
+    code = app.main(["init", str(place), "--data.species", "toy", "--data.mpp", "1", "--tiles.microns", "32"])
+    said = capsys.readouterr().out
+    assert code in (0, 1)  # the toy grid is finer than the array whose form it has, which the check rightly says
+    config = Config.load("own.yaml")
+    assert (config.data.source, config.data.species, config.data.mpp) == (form, "toy", 1.0)
+    assert (config.panel.choice, config.panel.normalise) == ("all", "log1p")
+    assert said.splitlines()[-1].startswith("next: bleep ")
+    text = (tmp_path / "own.yaml").read_text()
+    assert text.count("\n  # ") == sum(len(part) for part in yaml.safe_load(text).values() if isinstance(part, dict))
+
+
+def test_the_recipe_trains_without_an_edit_by_the_line_that_is_printed(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["init", str(files / "folder" / "train.csv"), *QUICK, "--data.mpp", "1", "--optim.epochs", "1"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line == "next: bleep train --config own.yaml"
+    assert app.main(line.split()[2:]) == 0
+    assert "runs/own: trained on" in capsys.readouterr().out
+
+
+def visium(folder: Path, names: list[str], counts: np.ndarray, samples: tuple[str, ...]) -> Path:
+    for sample in samples:
+        data = AnnData(counts.astype(np.float32))
+        data.var_names, data.obs_names = names, [f"s{i}" for i in range(len(counts))]
+        data.obsm["spatial"] = np.array([[10.0 + 20 * (i % 6), 10.0 + 20 * (i // 6)] for i in range(len(counts))])
+        scales = {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": 10.0, "microns_per_pixel": 5.0}
+        image = np.random.default_rng(len(sample)).integers(0, 255, (140, 140, 3)).astype(np.uint8)
+        data.uns["spatial"] = {sample: {"images": {"hires": image}, "scalefactors": scales}}
+        folder.mkdir(exist_ok=True)
+        data.write_h5ad(folder / f"{sample}.h5ad")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "species"),
+    [
+        ([f"ENSG{i:011d}" for i in range(20)], "human"),
+        ([f"ENSMUSG{i:011d}" for i in range(20)], "mouse"),
+        (["ACTB", "GAPDH", *(f"ABC{i}" for i in range(18))], "human"),
+        (["Actb", "Gapdh", *(f"Abc{i}" for i in range(18))], "mouse"),
+        ([f"g{i}" for i in range(20)], "unknown"),
+    ],
+)
+def test_the_species_is_read_from_the_names_of_the_genes(names: list[str], species: str, tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(3, (36, 20))
+    made = plan(visium(tmp_path / "in", names, counts, ("one",)), {})
+    assert made.config().data.species == species
+    assert next(guess for guess in made.guesses if guess.what == "species").evidence
+
+
+def test_values_that_are_no_counts_are_not_normalised_again_and_one_section_is_split_by_blocks(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(1, 0.2, (36, 20))
+    config = plan(visium(tmp_path / "in", [f"g{i}" for i in range(20)], values, ("one",)), {}).config()
+    assert config.panel.normalise == "none"
+    assert (config.data.split, config.data.folds) == ("block", 4)
+
+
+def test_patients_guessed_from_names_are_said_with_the_evidence_and_not_used(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(3, (36, 20))
+    folder = visium(tmp_path / "in", [f"g{i}" for i in range(20)], counts, ("anna_1", "anna_2", "bert_1"))
+    made = plan(folder, {})
+    assert made.suggested == {"anna_1": "anna", "anna_2": "anna", "bert_1": "bert"}
+    assert made.config().data.patients == {}
+    assert "not used" in next(guess for guess in made.guesses if guess.what == "patients").evidence
+    assert app.main(["init", str(folder), "--tiles.microns", "50"]) in (0, 1)
+    assert "#   patients: {anna_1: anna, anna_2: anna, bert_1: bert}" in Path("own.yaml").read_text()
+
+
+def test_what_cannot_be_trained_on_is_said_in_one_sentence(fails: Any, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fails(["init", tmp_path / "empty"], "no known form of tissue found")
+    fails(["init", tmp_path / "gone"], "no such file or folder")
+    fails(["init", files / "folder" / "train"], "holds pictures but no measured values", "bleep query")
+    (tmp_path / "own.yaml").write_text("seed: 1\n")
+    fails(["init", files / "st2k"], "own.yaml: is there already", "--overwrite")
+
+
+def test_a_form_is_known_by_its_files(copies: Callable[[str], Path], tmp_path: Path) -> None:
+    assert form_of(copies("st2k"))[1].startswith("toy1/alignment_table_toy1.tsv")
+    (tmp_path / "x.svs").write_bytes(b"")
+    with pytest.raises(DataError, match="holds pictures"):
+        form_of(tmp_path / "x.svs")

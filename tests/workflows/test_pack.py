@@ -1,0 +1,112 @@
+"""A run sent as one file predicts the same there, and a file of a stranger writes nothing but a run."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bleep.data.tiles import Tiles
+from bleep.errors import DataError
+from bleep.runs import Run
+from bleep.workflows.experiment import Experiment
+from bleep.workflows.pack import MANIFEST, pack, unpack
+
+
+@pytest.fixture
+def archive(trained: dict[str, Path], tmp_path: Path) -> Path:
+    pack(trained["contrastive"], tmp_path / "run.bleep.zip")
+    return tmp_path / "run.bleep.zip"
+
+
+def changed(archive: Path, out: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """Write an archive whose parts were changed, its manifest left as `change` leaves it."""
+    with zipfile.ZipFile(archive) as held:
+        parts = {name: held.read(name) for name in held.namelist()}
+    change(parts)
+    with zipfile.ZipFile(out, "w") as held:
+        for name, content in parts.items():
+            held.writestr(zipfile.ZipInfo(name), content)
+    return out
+
+
+def test_what_is_unpacked_predicts_the_same_bits(trained: dict[str, Path], archive: Path, tmp_path: Path, toys: tuple) -> None:
+    files = unpack(archive, tmp_path / "there")
+    assert {path.name for path in files} >= {"model.safetensors", "manifest.json", "README.md"}
+    tiles = Tiles(toys[2:3], Run.load(trained["contrastive"]).spec)
+    here, there = (Experiment(folder).predict(tiles).expression for folder in (trained["contrastive"], tmp_path / "there"))
+    np.testing.assert_array_equal(here, there)
+
+
+def test_the_file_names_no_folder_of_this_machine_and_the_card_says_what_is_unknown(archive: Path, tmp_path: Path) -> None:
+    unpack(archive, tmp_path / "there")
+    for path in (tmp_path / "there").rglob("*"):
+        if path.suffix in (".md", ".yaml", ".json"):
+            assert str(tmp_path.parent) not in path.read_text(encoding="utf-8"), path
+    card = (tmp_path / "there/README.md").read_text(encoding="utf-8")
+    assert "- organ: unknown" in card
+    assert "scores: unknown; the run was not evaluated" in card
+    assert "- species: unknown" in card
+    assert "toy1 (" in card
+
+
+def test_without_the_reference_no_measured_value_goes_along(trained: dict[str, Path], tmp_path: Path) -> None:
+    pack(trained["regression"], tmp_path / "run.zip", reference=False)
+    with zipfile.ZipFile(tmp_path / "run.zip") as held:
+        assert not any(name.startswith(("reference/", "calibration/")) for name in held.namelist())
+        assert "not included" in held.read("README.md").decode()
+    with pytest.raises(DataError, match="predicts by retrieval alone"):
+        pack(trained["contrastive"], tmp_path / "other.zip", reference=False)
+
+
+@pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "reference/../../evil.json", "hook.py", "reference/.lock"])
+def test_a_part_of_another_name_is_refused_and_nothing_is_written(name: str, archive: Path, tmp_path: Path) -> None:
+    def change(parts: dict[str, bytes]) -> None:
+        tree = json.loads(parts[MANIFEST])
+        tree["files"][name] = {"bytes": 2, "sha256": "0" * 64}
+        parts |= {name: b"{}", MANIFEST: json.dumps(tree).encode()}
+
+    bad = changed(archive, tmp_path / "bad.zip", change)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match="which no run has"):
+        unpack(bad, tmp_path / "there")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_changed_part_a_cut_file_and_something_else_are_refused(archive: Path, tmp_path: Path) -> None:
+    def change(parts: dict[str, bytes]) -> None:
+        parts["log.jsonl"] = parts["log.jsonl"].replace(b"1", b"2")
+
+    with pytest.raises(DataError, match=r"log\.jsonl is not what the archive's manifest says"):
+        unpack(changed(archive, tmp_path / "bad.zip", change), tmp_path / "there")
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-500])
+    (tmp_path / "text.zip").write_text("no archive")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as held:
+        held.writestr("a.txt", "a")
+    for name, words in (
+        ("cut", "is no whole file"),
+        ("text", "is no whole file"),
+        ("other", "is no file of"),
+        ("gone", "no such"),
+    ):
+        with pytest.raises(DataError, match=words):
+            unpack(tmp_path / f"{name}.zip", tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_folder_that_is_there_is_never_written_into(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(DataError, match="is there already"):
+        unpack(archive, tmp_path / "there")
+
+
+def test_a_calibrated_run_of_version_0_1_travels_whole(repository: Path, tmp_path: Path) -> None:
+    old = repository / "tests/data/archives/run-v0.1/run-both"
+    shutil.copytree(old, tmp_path / "old")
+    pack(tmp_path / "old", tmp_path / "old.zip")
+    names = {path.relative_to(tmp_path / "there").as_posix() for path in unpack(tmp_path / "old.zip", tmp_path / "there")}
+    assert {"calibration/calibration.safetensors", "calibration/calibration.json", "reference/manifest.json"} <= names
+    assert not any("rehearsal" in name for name in names)
