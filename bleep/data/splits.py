@@ -82,7 +82,7 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
         held = set(data.test)
     else:
         if len(groups) == 1:
-            cut = isinstance(sections[0].slide, MosaicSlide)
+            cut = not sections[0].has_positions
             raise ConfigError(
                 f"there is only one {data.split} ({groups[0]}), so none can be held out by {data.split}: set data.split to "
                 + ("none, to train on all of it" if cut else "block, which holds out parts of it, or to none, to train on all")

@@ -8,15 +8,15 @@ of the tokens inside it, weighted by the area of each that the window covers.
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide, resize
+from bleep.data.slides import resize
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError
 from bleep.models.image import FusedTrunk, ImageTrunk, Trunk
@@ -42,7 +42,7 @@ def of_windows(trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare) -> Floa
 
     """
     (section,) = tiles.sections
-    if isinstance(section.slide, MosaicSlide):
+    if not section.has_positions:
         raise DataError(
             f"section {section.name}: is of ready-cut tiles, which share no picture: set image.sharing to none and train again"
         )
@@ -58,9 +58,10 @@ def of_windows(trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare) -> Floa
 
 def members(trunk: Trunk) -> list[ImageTrunk]:
     """Return the trunks whose features are joined, in order."""
-    if isinstance(trunk, FusedTrunk):
-        return [member for row in trunk.members for member in row]  # type: ignore[union-attr]
-    return [trunk]
+    found = (
+        [member for row in trunk.members for member in cast(nn.ModuleList, row)] if isinstance(trunk, FusedTrunk) else [trunk]
+    )
+    return [member for member in found if isinstance(member, ImageTrunk)]
 
 
 @final
