@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.data.tiles import Tiles, TileSpec
@@ -29,6 +31,8 @@ def features(config: Config, folder: Path) -> Iterator[tuple[Path, int, int]]:
     if config.image.train != "frozen" or len(config.tiles.microns) != 1:
         what = f"image.train is {config.image.train}" if config.image.train != "frozen" else "tiles.microns has several windows"
         raise ConfigError(f"features are written of a frozen trunk and one window, but {what}")
+    # As a new run does, so that random weights are the same as its own.
+    torch.manual_seed(config.seed)
     trunk, name = build_trunks(config.image, config.tiles.pixels, 1)
     trunk.to(best_device())
     reader = replace(FeatureReader.to_predict(trunk, Standardizer(trunk.width), config), per_section=False)
