@@ -42,7 +42,7 @@ def fast_bf16(device: str) -> bool:
 
 def _has_units(device: str) -> bool:
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False
     facts = torch.cpu.get_capabilities()
