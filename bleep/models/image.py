@@ -91,8 +91,16 @@ class ImageTrunk(nn.Module):
         return features.reshape(batch, windows * features.shape[-1])
 
     def grid(self, images: UInt8[Tensor, "batch 1 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
-        """Return the features of each position of larger pictures, one window each."""
-        assert self._grid is not None
+        """Return the features of each position of larger pictures, one window each.
+
+        Raises:
+            ConfigError: the trunk gives no grid where it is read.
+
+        """
+        if self._grid is None:
+            raise ConfigError(
+                f"image.sharing tokens: the trunk {self._config.trunk} gives no grid of positions; set image.sharing to none"
+            )
         return self._cast(self._grid, images)
 
     def _cast(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "batch windows 3 height width"]) -> Tensor:

@@ -99,7 +99,7 @@ def test_ready_cut_tiles_share_nothing(toys: tuple[Section, ...], files: Path) -
     from bleep.config import DataConfig
     from bleep.data.readers import read_sections
 
-    data = DataConfig.model_validate({"source": "folder", "root": files / "folder", "mpp": 1.0})
+    data = DataConfig.model_validate({"source": "folder", "root": files / "folder" / "train.csv", "mpp": 1.0})
     section = read_sections(data, files)[0]
     assert isinstance(section.slide, MosaicSlide)
     with pytest.raises(DataError, match="ready-cut tiles"):
@@ -109,6 +109,13 @@ def test_ready_cut_tiles_share_nothing(toys: tuple[Section, ...], files: Path) -
 def test_a_grid_that_is_not_even_is_refused() -> None:
     with pytest.raises(ConfigError, match="no even grid"):
         Layout.of(build(), 33)
+
+
+def test_a_trunk_without_a_grid_is_refused() -> None:
+    torch.manual_seed(0)
+    pooled, _ = build_trunk(ImageConfig(trunk="test_resnet", weights="random"), 64)
+    with pytest.raises(ConfigError, match="gives no grid"):
+        Layout.of(pooled, 64)
 
 
 @pytest.mark.parametrize("over", [{"layer": None}, {"train": "full"}])
