@@ -204,6 +204,8 @@ class Scorecard:
     """Whom the section is from."""
     part: str = ""
     """Digest of the tissue scored, which tells the blocks of one section apart; empty: the whole section."""
+    absent: tuple[str, ...] = ()
+    """Genes that the section's files do not list, so that they have no score; among the skipped ones."""
 
 
 @final

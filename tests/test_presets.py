@@ -12,7 +12,7 @@ from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
 
-PROTOCOLS = ("her2st-b", "her2st-c", "mob-mouse", "muscle-blocks", "visium-liver")
+PROTOCOLS = ("als-mouse", "her2st-b", "her2st-b-to-c", "her2st-c", "mob-mouse", "muscle-blocks", "visium-liver")
 DATA_AND_GENES = ("data", "index", "out", "cache", "seed")
 
 

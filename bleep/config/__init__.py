@@ -3,7 +3,7 @@
 from bleep.config.config import Config, describe_fields
 from bleep.config.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
 from bleep.config.model import BeforeName, ExpressionConfig, HeadConfig, ImageConfig, PrecisionName, StainName, TrainName
-from bleep.config.panel import BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
+from bleep.config.panel import AbsentName, BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
 from bleep.config.prediction import ABSTAIN, GpuName, GpusName, IndexConfig, KindName, QueryConfig, StoreName, WeightsName
 from bleep.config.training import (
     FormName,
@@ -19,6 +19,7 @@ from bleep.config.training import (
 
 __all__ = [
     "ABSTAIN",
+    "AbsentName",
     "BatchName",
     "BeforeName",
     "ChoiceName",

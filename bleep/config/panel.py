@@ -11,6 +11,7 @@ ChoiceName = Literal["all", "list", "mean", "variance", "hvg"]
 NormaliseName = Literal["log1p", "none"]
 BatchName = Literal["none", "center", "harmony"]
 ScaleName = Literal["none", "zscore", "minmax", "robust"]
+AbsentName = Literal["refuse", "skip", "zero"]
 
 
 class PanelConfig(Settings):
@@ -40,3 +41,7 @@ class PanelConfig(Settings):
     """Batch correction between training sections: none, each section's gene means made equal, or Harmony."""
     clip: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Clip each gene to its quantiles [clip, 1 - clip] in the training spots before scaling; 0: no clipping."""
+    absent: AbsentName = "skip"
+    """A gene of the panel that a test section's files do not list: refuse the section, leave the gene out of its scores
+    (`skip`), or read it as 0, which is right where files drop genes without counts (`zero`). Training sections share all
+    genes of the panel: it is chosen among the genes that every one of them lists."""

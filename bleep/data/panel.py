@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int64
 
-from bleep.config import PanelConfig
+from bleep.config import AbsentName, PanelConfig
 from bleep.data.batch_correction import Correction, correction
 from bleep.data.gene_names import aligned, ids_of, locate
 from bleep.data.normalize import SCALES, Moments, choose, included, normalised, ranked
@@ -70,6 +70,12 @@ class GenePanel:
 
         """
         shared, others, columns = aligned(sections)
+        most = max(sections, key=lambda section: len(section.genes))
+        if len(shared) < len(most.genes):
+            _say(
+                f"the panel is chosen among the {len(shared)} genes that all {len(sections)} training sections list; "
+                f"{most.name} alone lists {len(most.genes)}"
+            )
         # Before the panel is chosen, its genes' total is not known: totals are over all genes then.
         before = config.model_copy(update={"denominator": "all"})
         chosen = choose(shared, [normalised(s, found, before) for s, found in zip(sections, columns, strict=True)], config)
@@ -105,16 +111,25 @@ class GenePanel:
         named = ", ".join(self.genes[:3]) + (", ..." if len(self.genes) > 3 else "")
         return f"GenePanel({len(self.genes)} genes: {named}; {self.words()}; fitted on {', '.join(self.sections)})"
 
-    def values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
+    def values(self, section: Section, absent: AbsentName = "refuse") -> Float32[np.ndarray, "spots genes"]:
         """Return the section's normalised values, never batch-corrected.
 
+        A gene that the section does not list is refused, or is NaN (`skip`), or 0 (`zero`).
+
         Raises:
-            MismatchError: the section lacks genes of the panel, or is of another species.
+            MismatchError: the section lacks genes of the panel, even half of them where they may be absent, or is of another
+                species.
 
         """
-        columns = self.columns(section)
+        columns = self.columns(section, absent)
+        there = columns >= 0
         rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator}
-        return normalised(section, columns, PanelConfig.model_validate(rule)).toarray().astype(np.float32)
+        found = normalised(section, columns[there], PanelConfig.model_validate(rule)).toarray().astype(np.float32)
+        if there.all():
+            return found
+        values = np.full((len(section), len(columns)), np.nan if absent == "skip" else 0.0, np.float32)
+        values[:, there] = found
+        return values
 
     def training_values(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
         """Return the normalised, batch-corrected values of a training section, or of some of its training spots.
@@ -143,17 +158,21 @@ class GenePanel:
         """
         return self.scaled(self.training_values(section))
 
-    def columns(self, section: Section) -> Int64[np.ndarray, " genes"]:
+    def columns(self, section: Section, absent: AbsentName = "refuse") -> Int64[np.ndarray, " genes"]:
         """Return the section's column of each gene, found by either name (see `bleep.data.gene_names.locate`).
 
+        A gene that may be absent, and is, has a negative column.
+
         Raises:
-            MismatchError: it lacks genes of the panel, or is of another species.
+            MismatchError: it lacks genes of the panel, even half of them where they may be absent, or is of another species.
 
         """
         self.check_species(section)
         names = pd.Index(self.genes)
         columns = locate(names, self.others, section.counts.var)
-        if (columns < 0).any():
+        lacking = int((columns < 0).sum())
+        # Half of a panel is not lost to shallow sequencing: such a section names its genes otherwise.
+        if lacking and (absent == "refuse" or 2 * lacking >= len(names)):
             missing = names[columns < 0]
             twin = _namesake(names, self.others, columns, section)
             raise MismatchError(
@@ -161,7 +180,7 @@ class GenePanel:
                 f"{', '.join(missing[:5])}; its genes are named like {', '.join(map(str, section.genes[:3])) or '(none)'}: "
                 + (twin or "name them as the panel does, or give both symbols and Ensembl ids")
             )
-        _tell(section, names, columns)
+        _tell(section, names[columns >= 0], columns[columns >= 0])
         return columns
 
     def check(self, section: Section) -> None:

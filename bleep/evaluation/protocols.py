@@ -129,6 +129,8 @@ _HER2 = {"panel.choice": "variance", "panel.size": 250, "panel.candidates": 1000
 _250 = "of the 1000 highest training means, the 250 of highest training variance"
 _PATIENT_C = {"C2": 187, "C3": 180, "C4": 184, "C5": 181}
 _MICE = {"MOB1": 379, "MOB2": 407, "MOB3": 438, "MOB4": 403}
+_ALS = {"CN51_C2": 38, "CN52_C2": 60, "L6CN51_E1": 34, "CN62_E2": 91, "CN63_E2": 99, "CN64_C1": 78, "CN67_E2": 99}
+_ALS_MICE = dict(zip(_ALS, ("m794", "m794", "m794", "m652", "m652", "m664", "m635"), strict=True))
 _OUT = tuple(
     f"{patient}{number}"
     for patient, count in {"A": 6, "B": 6, "C": 6, "D": 6, "E": 3, "F": 3, "G": 3}.items()
@@ -174,6 +176,40 @@ OURS = (
         settings=_ALL | {"data.source": "st2k", "data.split": "patient", "data.folds": 2, "panel.choice": "all"},
         spots=_MICE,
         test=tuple(_MICE),
+    ),
+    Protocol(
+        name="her2st-b-to-c",
+        data="HER2ST, patients B and C",
+        split="B4 trains, C2 to C5 test",
+        genes=_250,
+        values=_VALUES,
+        smoothing="none",
+        metric=_METRIC,
+        inflates="nothing known; one weak training section, and the four test sections are near-adjacent cuts of one tumour",
+        settings=_ALL | _HER2 | {"data.source": "her2st", "data.split": "patient", "data.test": ["C"]},
+        spots={"B4": 283} | _PATIENT_C,
+        test=tuple(_PATIENT_C),
+    ),
+    Protocol(
+        name="als-mouse",
+        data="mouse spinal cord (ALS model), seven sections of four mice",
+        split="the sections of three mice train, those of the fourth test; four folds",
+        genes=_250 + "; a gene that a test section does not list is left out of that section's scores",
+        values=_VALUES,
+        smoothing="none",
+        metric=_METRIC,
+        inflates="nothing known; mice differ in age and genotype too, and sections have few spots, so the number is uncertain",
+        settings=_ALL
+        | _HER2
+        | {
+            "panel.absent": "skip",
+            "data.source": "her2st",
+            "data.split": "patient",
+            "data.folds": 4,
+            "data.patients": _ALS_MICE,
+        },
+        spots=_ALS,
+        test=tuple(_ALS),
     ),
     Protocol(
         name="muscle-blocks",

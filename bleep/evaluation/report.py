@@ -26,6 +26,8 @@ HEADINGS = {
     "variance_ratio": "var. ratio",
 }
 """How the scores are called in tables."""
+SHOWN = 10
+"""Genes named at most where a section lacks some."""
 FLOORS = ("ridge", "ridge on colour", "image-kNN", "mean")
 """Predictors that are there to be beaten; the others are told against the first of them."""
 
@@ -107,6 +109,7 @@ def as_markdown(table: Table) -> str:
             *_items(_against_ridge(table)),
             *_items(peers.lines(table.published)),
             *facts,
+            *(f"- {line}" for line in _absent(table)),
             "",
             _notes(table)[-1],
             "",
@@ -126,6 +129,7 @@ def save(table: Table, folder: Path) -> tuple[Path, Path]:
         "predictors": {str(name): _plain(row.to_dict()) for name, row in table.rows.iterrows()},
         "sections": [
             {"predictor": c.predictor, "section": c.section, "patient": c.patient, "seed": c.seed, "skipped_genes": c.skipped}
+            | ({"absent_genes": list(c.absent)} if c.absent else {})
             | _plain(c.summary)
             for c in table.cards
         ],
@@ -203,9 +207,19 @@ def _notes(table: Table) -> list[str]:
     seeds = sorted({card.seed for card in table.cards})
     notes = [f"{key}: {value}" for key, value in table.facts.items()]
     many = f"mean ± spread over test sections {', '.join(sections)}" if len(sections) > 1 else f"test section {sections[0]}"
-    skipped = max(card.skipped for card in table.cards)
+    skipped = max(card.skipped - len(card.absent) for card in table.cards)
     missing = f"; up to {skipped} genes that do not vary in a test section are left out of PCC" if skipped else ""
-    return [*notes, f"{many}; seeds {', '.join(map(str, seeds))}{missing}"]
+    return [*notes, *_absent(table), f"{many}; seeds {', '.join(map(str, seeds))}{missing}"]
+
+
+def _absent(table: Table) -> list[str]:
+    """Say which genes of the panel a test section does not list, and that its scores leave them out."""
+    found = {card.section: card for card in table.cards if card.absent}
+    return [
+        f"not measured in {name}, and left out of its scores: {len(card.absent)} of {len(card.genes)} genes "
+        f"({', '.join(card.absent[:SHOWN])}{', ...' if len(card.absent) > SHOWN else ''})"
+        for name, card in sorted(found.items())
+    ]
 
 
 def _by_section(table: Table) -> list[str]:

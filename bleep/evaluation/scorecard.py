@@ -117,7 +117,8 @@ def score(
         genes = genes.assign(**more)
         spots = mean(pearson(ranked(predicted.T, values.T), truth.spot_ranks))
         summary |= {key: mean(column) for key, column in more.items()} | {"r2": _median(more["r2"]), "spearman_spot": spots}
-    return Scorecard(name, section, seed, genes, _ordered(summary), int(np.isnan(r).sum()), patient)
+    absent = tuple(map(str, genes.index[np.isnan(values).all(axis=0)]))
+    return Scorecard(name, section, seed, genes, _ordered(summary), int(np.isnan(r).sum()), patient, absent)
 
 
 def mean(values: np.ndarray) -> float:

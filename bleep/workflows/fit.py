@@ -53,7 +53,7 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
     A model of both kinds is scored by the mean of the two, and each is told too.
     """
     train_values = run.panel.unscaled(values)
-    measured = [run.panel.values(section) for section in divided.val]
+    measured = [run.panel.values(section, run.config.panel.absent) for section in divided.val]
     reader, query = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config), run.config.query
     alone = [run.tiles((section,)) for section in divided.val]
     frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]

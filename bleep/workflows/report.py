@@ -76,7 +76,8 @@ def held_out_sections(experiments: Sequence[Experiment]) -> list[TestSection]:
         for section in experiment.split.test:
             if section.name not in found:
                 prediction = experiment.predictor.predict(experiment.tiles((section,)))
-                found[section.name] = TestSection(experiment, section, prediction, experiment.run.panel.values(section))
+                measured = experiment.run.panel.values(section, experiment.run.config.panel.absent)
+                found[section.name] = TestSection(experiment, section, prediction, measured)
     return list(found.values())
 
 

@@ -97,12 +97,12 @@ class Scorer:
 
         """
         if self.protocol is None or self.protocol.labels == "panel":
-            return run.panel.values(section)
+            return run.panel.values(section, run.config.panel.absent)
         if self.protocol.labels == "log counts":
             return log_counts(run, section)
         if not section.has_positions:
             raise DataError(f"section {section.name}: protocol {self.protocol.name} smooths neighbours, which tiles lack")
-        return (smoothing(section.xy) @ run.panel.values(section)).astype(np.float32)
+        return (smoothing(section.xy) @ run.panel.values(section, run.config.panel.absent)).astype(np.float32)
 
     def check(self, run: Run, divided: Split, folder: Path) -> None:
         """Refuse a run that was not made by the protocol.
@@ -197,8 +197,10 @@ class ProbePredictor:
 
 def log_counts(run: Run, section: Section) -> Values:
     """Return log1p of the raw counts of the panel's genes."""
-    counts = sparse.csr_matrix(section.counts.X)[:, run.panel.columns(section)]
-    return np.log1p(counts.toarray()).astype(np.float32)
+    columns = run.panel.columns(section, run.config.panel.absent)
+    counts = np.log1p(sparse.csr_matrix(section.counts.X)[:, np.maximum(columns, 0)].toarray()).astype(np.float32)
+    counts[:, columns < 0] = np.nan if run.config.panel.absent == "skip" else 0.0
+    return counts
 
 
 def _kept(seen: Sequence[Run], splits: Sequence[Split]) -> Protocol | None:

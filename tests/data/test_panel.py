@@ -150,6 +150,30 @@ def test_missing_genes_are_refused_by_name(toys: tuple[Section, ...]) -> None:
         panel.values(poorer)
 
 
+def test_a_gene_that_a_section_does_not_list_is_not_a_number_or_zero_as_asked(toys: tuple[Section, ...]) -> None:
+    panel = GenePanel.fit(toys[:2], config())
+    kept = [gene for gene in toys[2].genes if gene != panel.genes[4]]
+    poorer = replace(toys[2], counts=toys[2].counts[:, kept].copy())
+    skipped, filled = panel.values(poorer, "skip"), panel.values(poorer, "zero")
+    assert np.isnan(skipped[:, 4]).all()
+    assert (filled[:, 4] == 0).all()
+    others = np.arange(12) != 4
+    np.testing.assert_array_equal(skipped[:, others], filled[:, others])
+    assert np.isfinite(skipped[:, others]).all()
+    few = replace(toys[2], counts=toys[2].counts[:, list(panel.genes[:6])].copy())
+    with pytest.raises(MismatchError, match="lacks 6 of the panel's 12 genes"):
+        panel.values(few, "skip")
+
+
+def test_a_panel_says_how_many_genes_its_training_sections_share(
+    toys: tuple[Section, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    fewer = replace(toys[1], counts=toys[1].counts[:, toys[1].genes[1:]].copy())
+    with caplog.at_level("INFO", logger="bleep.data.panel"):
+        GenePanel.fit((toys[0], fewer), config())
+    assert f"among the {len(fewer.genes)} genes that all 2 training sections list" in caplog.text
+
+
 def test_the_order_of_a_sections_genes_does_not_matter(toys: tuple[Section, ...]) -> None:
     panel = GenePanel.fit(toys[:2], config())
     turned = replace(toys[2], counts=toys[2].counts[:, ::-1].copy())

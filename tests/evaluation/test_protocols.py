@@ -31,6 +31,8 @@ FROZEN = {
     "her2st-c": "b26736b41143",
     "her2st-b": "11647980db05",
     "mob-mouse": "1a47bc45bcfa",
+    "her2st-b-to-c": "97d531d68bb8",
+    "als-mouse": "c008710cfda4",
     "muscle-blocks": "d26525a84cb5",
     "hist2st-785": "4e593be889d2",
     "triplex-250": "20cb4fbcd0e1",

@@ -51,6 +51,22 @@ def test_a_gene_set_is_scored_on_its_own_columns(measured: np.ndarray) -> None:
     assert card.summary["pcc"] == pytest.approx(4 / 6)
 
 
+def test_genes_that_a_section_does_not_list_are_left_out_and_named(measured: np.ndarray) -> None:
+    absent = measured.copy()
+    absent[:, 2] = np.nan
+    others = np.arange(6) != 2
+    guess = prediction(measured + np.random.default_rng(1).random((25, 6)).astype(np.float32))
+    card = score(guess, absent, {"pcc_heg50": np.array([2, 3])}, 0, "x")
+    whole = score(guess, measured, {"pcc_heg50": np.array([3])}, 0, "x")
+    assert (card.absent, card.skipped) == (("g2",), 1)
+    assert card.summary["pcc"] == pytest.approx(whole.genes["pearson"][others].mean())
+    assert card.summary["pcc_heg50"] == pytest.approx(whole.summary["pcc_heg50"])
+    text = report.as_text(report.compare([card], "test", LEAK, {}))
+    assert "not measured in s, and left out of its scores: 1 of 6 genes (g2)" in text
+    assert "do not vary" not in text
+    assert "not measured in s" in report.as_markdown(report.compare([card], "test", LEAK, {}))
+
+
 def test_genes_that_do_not_vary_are_left_out_and_counted(measured: np.ndarray) -> None:
     measured[:, 0] = 0.5
     card = score(prediction(measured + 0.1), measured, {}, 0, "x")
