@@ -34,8 +34,9 @@ def _say(folder: Path, report: dict[str, Any]) -> None:
     print(f"{folder / FOLDER}: fitted on {report['spots']} training spots, left out as {', '.join(report['left out'])}")
     if "weights" in report:
         print(f"weights of neighbours: {report['weights']}")
+    print(f"rehearsed on {report['rehearsed on']}")
     for name, value in report["scores"].items():
-        print(f"  {name:12s} PCC {value:.3f} on left-out training tissue")
+        print(f"  {name:26s} PCC {value:.3f} on left-out training tissue")
     held = report["coverage"]
     print(
         f"intervals of {held['level']:.0%} held {held['mean']:.1%} of the values of parts that they were not fitted on "

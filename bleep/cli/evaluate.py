@@ -7,7 +7,8 @@ from bleep.cli import contest_flags, look_flags
 from bleep.cli.runs import DEFAULT, named_run
 
 PROTOCOLS = (
-    "her2st-c", "her2st-b", "mob-mouse", "her2st-b-to-c", "als-mouse", "muscle-blocks", "hist2st-785", "triplex-250", "hest", "bleep-liver", "dacon",
+    "her2st-c", "her2st-b", "mob-mouse", "her2st-b-to-c", "als-mouse", "muscle-blocks",
+    "hist2st-785", "triplex-250", "hest", "bleep-liver", "dacon",
 )  # fmt: skip
 """Names of the protocols, here so that `--help` does not load them."""
 

@@ -12,6 +12,9 @@ GpuName = Literal["auto", "none"]
 GpusName = Literal["replicas", "shards"]
 WeightsName = Literal["uniform", "softmax", "distance", "adaptive"]
 
+MemberName = Literal[
+    "retrieval", "regression", "ridge", "robust ridge", "image-kNN by section", "ridge on colour by section", "ridge on stains"
+]
 ABSTAIN = 0.01
 """Share of left-out training tiles below which a tile's familiarity marks it, unless said otherwise."""
 
@@ -56,3 +59,6 @@ class QueryConfig(Settings):
     """Share of measured values that the intervals of a calibrated run are to hold."""
     batch: PositiveInt = 64
     """Tiles embedded at a time."""
+    members: tuple[MemberName, ...] = ()
+    """What a calibrated run combines; none: retrieval, regression and ridge, each where the run has it, and where subjects
+    are held out (`data.split: patient`) also the simple members that travel best."""

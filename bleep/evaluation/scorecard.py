@@ -118,7 +118,7 @@ def score(
         spots = mean(pearson(ranked(predicted.T, values.T), truth.spot_ranks))
         summary |= {key: mean(column) for key, column in more.items()} | {"r2": _median(more["r2"]), "spearman_spot": spots}
     absent = tuple(map(str, genes.index[np.isnan(values).all(axis=0)]))
-    return Scorecard(name, section, seed, genes, _ordered(summary), int(np.isnan(r).sum()), patient, absent)
+    return Scorecard(name, section, seed, genes, _ordered(summary), int(np.isnan(r).sum()), patient, absent=absent)
 
 
 def mean(values: np.ndarray) -> float:

@@ -50,14 +50,14 @@ def fit_ridge(
     errors = np.zeros(len(alphas))
     for group in np.unique(groups):
         held = groups == group
-        fitted = _solve(features[~held], values[~held], alphas)
+        fitted = solve_ridge(features[~held], values[~held], alphas)
         errors += [float(((ridge.predict(features[held]) - values[held]) ** 2).sum()) for ridge in fitted]
     best = alphas[int(np.argmin(errors))]
-    return _solve(features, values, (best,))[0]
+    return solve_ridge(features, values, (best,))[0]
 
 
-def _solve(features: np.ndarray, values: np.ndarray, alphas: tuple[float, ...]) -> list[Ridge]:
-    """Solve for all penalties from one decomposition of the smaller of the two Gram matrices."""
+def solve_ridge(features: np.ndarray, values: np.ndarray, alphas: tuple[float, ...]) -> list[Ridge]:
+    """Return a ridge of each penalty, all from one decomposition of the smaller of the two Gram matrices."""
     mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
     spread = np.where(spread > 1e-8, spread, 1.0)
     offset = values.mean(axis=0, dtype=np.float64)
@@ -129,7 +129,7 @@ class ImageKnnPredictor:
     @classmethod
     def fit(cls, run: Run, tiles: Tiles) -> "ImageKnnPredictor":
         """Keep training tiles' features and values."""
-        return cls(run, tile_features(run, tiles), _values(run, tiles))
+        return cls(run, tile_features(run, tiles), training_values(run, tiles))
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict the mean of the nearest `query.k` training tiles."""
@@ -158,14 +158,15 @@ def colours(run: Run, tiles: Tiles) -> Features:
 
 
 def _fitted(run: Run, tiles: Tiles, describe: Callable[[Run, Tiles], Features]) -> Ridge:
-    return fit_ridge(describe(run, tiles), _values(run, tiles), _groups(tiles))
+    return fit_ridge(describe(run, tiles), training_values(run, tiles), groups_of(tiles))
 
 
-def _values(run: Run, tiles: Tiles) -> Float32[np.ndarray, "spots genes"]:
+def training_values(run: Run, tiles: Tiles) -> Float32[np.ndarray, "spots genes"]:
+    """Return the measured values of training tiles, corrected for batches where the panel says so."""
     return np.concatenate([run.panel.training_values(section) for section in tiles.sections])
 
 
-def _groups(tiles: Tiles) -> Int[np.ndarray, " spots"]:
+def groups_of(tiles: Tiles) -> Int[np.ndarray, " spots"]:
     """Return the section of each spot; of one section alone, stripes along x, so that neighbours stay together."""
     if len(tiles.sections) > 1:
         return np.repeat(np.arange(len(tiles.sections)), [len(section) for section in tiles.sections])

@@ -16,6 +16,7 @@ from bleep.features import Features
 from bleep.files import read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
 from bleep.predictors.cross_fitting import Weighing
+from bleep.predictors.members import KINDS, Fitted
 from bleep.predictors.stacking import Corrector
 from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
@@ -162,6 +163,10 @@ class Calibration:
     """By name, what members of other packages learnt from all training spots."""
     origins: tuple[Origin, ...] = ()
     """Where those members come from."""
+    simple: Mapping[str, Fitted] = field(default_factory=dict)
+    """Further members, by name, fitted on all training spots: see `bleep.predictors.members`."""
+    bounds: Float64[np.ndarray, "2 genes"] | None = None
+    """Least and largest value predicted of each gene; none in calibrations of older versions, whose predictions are free."""
 
     def check(self, run: Run) -> None:
         """Refuse a run that this was not fitted for.
@@ -202,7 +207,7 @@ class Calibration:
             "rest": self.familiarity.cloud.rest,
             "report": self.report,
             "others": [asdict(origin) for origin in self.origins],
-        }
+        } | ({"simple": list(self.simple)} if self.simple else {})
         write_json(folder / FACTS, facts)
 
     @classmethod
@@ -241,7 +246,9 @@ class Calibration:
             }
             report = dict(facts["report"])
             fitted = (weighing, corrector, ridge, conformal, familiarity)
-            return cls(dict(facts["identity"]), *fitted, report=report, others=others, origins=origins)
+            simple = {name: KINDS[name].from_arrays(_below(a, f"simple.{name}.")) for name in facts.get("simple", [])}
+            held = {"simple": simple, "bounds": a.get("bounds")}
+            return cls(dict(facts["identity"]), *fitted, report=report, others=others, origins=origins, **held)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise DataError(f"{folder}: the calibration is damaged ({str(error).splitlines()[0]}); {AGAIN}") from None
 
@@ -258,7 +265,25 @@ class Calibration:
             arrays |= {f"ridge.{name}": array.astype(np.float32) for name, array in ridge.items()}
         for name, learnt in self.others.items():
             arrays |= {f"other.{name}.{key}": np.ascontiguousarray(value) for key, value in learnt.items()}
+        for name, fitted in self.simple.items():
+            arrays |= {f"simple.{name}.{key}": array for key, array in fitted.arrays().items()}
+        if self.bounds is not None:
+            arrays["bounds"] = self.bounds
         return arrays
+
+
+MARGIN = 0.25
+"""Share of a gene's training range by which a prediction may leave that range at either end."""
+
+
+def bounds_of(measured: Values) -> Float64[np.ndarray, "2 genes"]:
+    """Return the range of each gene over the training spots, widened by `MARGIN` of it at either end."""
+    low, high = measured.min(axis=0).astype(np.float64), measured.max(axis=0).astype(np.float64)
+    return np.stack([low - MARGIN * (high - low), high + MARGIN * (high - low)])
+
+
+def _below(arrays: Mapping[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
 def calibration_of(run: Run, folder: Path) -> Calibration | None:

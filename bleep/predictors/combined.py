@@ -10,6 +10,7 @@ from bleep.errors import ConfigError, DataError
 from bleep.predictors.base import Predictor, predicted_by, restore_other
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration
+from bleep.predictors.members import SimplePredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Prediction
 from bleep.retrieval.embed import raw_features, tile_features
@@ -48,13 +49,17 @@ class CombinedPredictor:
             self.members["regression"] = RegressionPredictor(run)
         if calibration.ridge is not None:
             self.members["ridge"] = RidgePredictor(run, calibration.ridge, "ridge", tile_features)
+        self.members |= {name: SimplePredictor(run, name, fitted) for name, fitted in calibration.simple.items()}
         self._others = {
             origin.name: restore_other(origin.name, run, calibration.others[origin.name], origin)
             for origin in calibration.origins
         }
 
     def predict(self, tiles: Tiles) -> Prediction:
-        """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours."""
+        """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours.
+
+        Values beyond the calibration's bounds are brought to them, and their tiles are marked as `bounded`.
+        """
         predictions = {name: member.predict(tiles) for name, member in self.members.items()}
         values = {name: one.expression for name, one in predictions.items()}
         values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in self._others.items()}
@@ -66,6 +71,10 @@ class CombinedPredictor:
         distance = familiarity.cloud.distance(raw_features(self.run, tiles))
         share = familiarity.of(distance)
         marks: dict[str, np.ndarray] = {"distance": distance.astype(np.float32), "familiarity": share.astype(np.float32)}
+        if self.calibration.bounds is not None:
+            held = np.clip(expression, *self.calibration.bounds).astype(np.float32)
+            marks["bounded"] = (held != expression).any(axis=1)
+            expression = held
         if self.abstain is not None:
             marks["abstain"] = share < self.abstain
         return Prediction(

@@ -13,8 +13,9 @@ from safetensors import SafetensorError, safe_open
 from bleep.config import WeightsName
 from bleep.errors import DataError, MismatchError
 from bleep.files import write_tensors
+from bleep.predictors.members import FITS
 from bleep.predictors.neighbor_mean import WEIGHTS, averaged
-from bleep.predictors.stacking import AXES, SHRINK, Basis, Corrector, Part, Seen, fit_corrector
+from bleep.predictors.stacking import AXES, SHRINK, Basis, Corrector, Part, Seen, fit_corrector, shrunk_corrector
 from bleep.records import Neighbors
 
 Values = Float32[np.ndarray, "spots genes"]
@@ -23,7 +24,7 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 
 NEAREST = 200
 """Neighbours noted for each left-out spot."""
-MEMBERS = ("retrieval", "regression", "ridge")
+MEMBERS = ("retrieval", "regression", "ridge", *FITS)
 """Order of the members in tables."""
 
 
@@ -157,3 +158,25 @@ def choose_corrector(seen: Sequence[Seen], score: Score) -> tuple[int, float, li
     pulls = {shrink: mean_score(nested(seen, axes, shrink, bases)) for shrink in SHRINK}
     shrink = max(pulls, key=lambda pull: pulls[pull])
     return axes, shrink, nested(seen, axes, shrink, bases)
+
+
+HALFWAY = 4
+"""Left-out subjects beyond the first after which fitted weights count as much as the plain mean."""
+
+
+def trust_in(subjects: int) -> float:
+    """Return the share of the fitted weights, of the plain mean the rest: 0 for one subject, a half for five."""
+    return (subjects - 1) / (subjects - 1 + HALFWAY)
+
+
+def nested_shrunk(seen: Sequence[Seen], trust: float) -> list[Part]:
+    """Return each part predicted by the shrunk corrector that was fitted on the others; see `shrunk_corrector`.
+
+    Nothing is chosen: on so few subjects the weights are those of all parts together, without axes, under the strongest pull.
+    """
+    out = []
+    for at, one in enumerate(seen):
+        others = [other for place, other in enumerate(seen) if place != at]
+        corrector = shrunk_corrector(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust)
+        out.append(corrector.apply(one.predictions))
+    return out

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -23,7 +23,7 @@ from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
-from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity
+from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity, bounds_of
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
@@ -32,9 +32,12 @@ from bleep.predictors.cross_fitting import (
     choose_corrector,
     choose_weighing,
     mean_over_parts,
+    nested_shrunk,
     retrieved,
+    trust_in,
 )
-from bleep.predictors.stacking import Basis, Part, Seen, fit_corrector
+from bleep.predictors.members import FITS, SimplePredictor
+from bleep.predictors.stacking import SHRINK, Basis, Part, Seen, shrunk_corrector
 from bleep.progress import Progress
 from bleep.records import Leak, Neighbors
 from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
@@ -44,6 +47,8 @@ from bleep.runs import Run, regresses
 from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import check_trained, refit
 
+FEW_SUBJECTS = 5
+"""Subjects below which a mean over left-out ones is uncertain."""
 PARTS = 4
 """Parts that a single training section is divided into, as blocks."""
 
@@ -137,7 +142,23 @@ def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     parts = [2, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
     # Without members of other packages the key is what it was before there could be any.
     parts += [asdict(registry.origin("predictors", name)) for name in members]
+    # Without simple members it is as it was before there were any, so that finished rehearsals are still found.
+    parts += [simple_members(run)] if simple_members(run) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def simple_members(run: Run) -> list[str]:
+    """Return the simple members that a run combines: those it names, or all where whole subjects are held out."""
+    if run.config.query.members:
+        return [name for name in FITS if name in run.config.query.members]
+    return list(FITS) if run.config.data.split == "patient" else []
+
+
+def _wanted(run: Run, predictions: Mapping[str, Values]) -> dict[str, Values]:
+    """Return the predictions of the members that a run combines."""
+    named = run.config.query.members
+    # Members of other packages are named when the run is calibrated, so none of them is left out here.
+    return {name: values for name, values in predictions.items() if not named or name in named or name not in MEMBERS}
 
 
 def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequence[str]) -> LeftOut:
@@ -150,6 +171,8 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
     if regresses(fresh.model):
         predictions["regression"] = RegressionPredictor(fresh).predict(unseen).expression
     predictions["ridge"] = RidgePredictor.fit(fresh, tiles).predict(unseen).expression
+    for name in simple_members(run):
+        predictions[name] = SimplePredictor.fit(fresh, name, tiles).predict(unseen).expression
     for name in sorted(members):
         predictions[name] = predicted_by(fit_other(name, fresh, tiles), unseen, panel.genes)
     near = None
@@ -250,17 +273,20 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
     }
     weighing = None
     spreads: list[Part | None] = [None] * len(left_out)
-    seen = [Seen(part.predictions, truth[part.rows], part.mean) for part in left_out]
-    if run.model.retrieves:
+    seen = [Seen(_wanted(run, part.predictions), truth[part.rows], part.mean) for part in left_out]
+    if run.model.retrieves and "retrieval" in (run.config.query.members or ("retrieval",)):
         weighing, report["weights tried"] = choose_weighing(left_out, expression, truth, agreement)
         found = [retrieved(part, expression, weighing) for part in left_out]
         spreads = [spread for _, spread in found]
         seen = [
-            Seen({"retrieval": mean} | dict(part.predictions), truth[part.rows], part.mean)
+            Seen({"retrieval": mean} | _wanted(run, part.predictions), truth[part.rows], part.mean)
             for (mean, _), part in zip(found, left_out, strict=True)
         ]
         report["weights"] = weighing.words()
-    axes, shrink, nested = choose_corrector(seen, agreement)
+    subjects = len({section.patient for section in divided.train})
+    travels = run.config.data.split == "patient"
+    trust = trust_in(subjects) if travels else 1.0
+    axes, shrink, nested = (0, max(SHRINK), nested_shrunk(seen, trust)) if travels else choose_corrector(seen, agreement)
     starts = np.cumsum([len(section) for section in divided.train])[:-1]
     basis = Basis.of(np.split(truth, starts))
     errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]
@@ -269,20 +295,35 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
     report |= {
         "axes": axes,
         "pull": shrink,
+        "trust": trust,
+        "rehearsed on": rehearsed_on(run, divided.train),
         "scores": _scores(seen, nested),
         "coverage": _coverage(errors, spreads, deviation, run.config.query.interval),
     }
     return Calibration(
         identity=identity(run),
         weighing=weighing,
-        corrector=fit_corrector(seen, basis, axes, shrink),
-        ridge=RidgePredictor.fit(run, tiles).ridge,
+        corrector=shrunk_corrector(seen, basis, axes, shrink, trust),
+        ridge=RidgePredictor.fit(run, tiles).ridge if "ridge" in seen[0].predictions else None,
         conformal=Conformal.fit(errors, spreads, deviation),
         familiarity=Familiarity.fit(raw_features(run, tiles), [part.distance for part in left_out]),
         report=report,
         others={name: fit_other(name, run, tiles).arrays() for name in sorted(members)},
         origins=tuple(registry.origin("predictors", name) for name in sorted(members)),
+        simple={name: SimplePredictor.fit(run, name, tiles).fitted for name in simple_members(run)},
+        bounds=bounds_of(truth),
     )
+
+
+def rehearsed_on(run: Run, sections: Sequence[Section]) -> str:
+    """Return what was left out, and what its scores promise, in a sentence."""
+    subjects = len({section.patient for section in sections})
+    if run.config.data.split == "patient" and subjects > 1:
+        few = "; so few say little of the next one" if subjects < FEW_SUBJECTS else ""
+        return f"{subjects} subjects, each left out in turn: these are scores on a subject not trained on{few}"
+    what = f"{len(sections)} sections" if len(sections) > 1 else "blocks of one section"
+    whose = "one subject" if subjects == 1 else f"{subjects} subjects, all of them trained on"
+    return f"{what} of {whose}: scores on another subject are lower, in our tests by .05 to .10"
 
 
 def agreement(predicted: Values, measured: Values) -> float:

@@ -21,7 +21,7 @@ from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.cross_fitting import mean_over_parts
 from bleep.runs import Run
 from bleep.workflows import calibrate as rehearsing
-from bleep.workflows.calibrate import agreement, calibrate
+from bleep.workflows.calibrate import agreement, calibrate, rehearsed_on
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
@@ -121,6 +121,36 @@ def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path
     np.testing.assert_array_equal(data.obs["abstain"], data.obs["familiarity"] < 0.5)
     blocks = [combined.predict(block) for block in tiles.blocks(20)]
     np.testing.assert_allclose(np.concatenate([b.expression for b in blocks]), prediction.expression, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_holds_out_subjects_combines_simple_members_too_and_says_what_it_was_rehearsed_on(
+    recipe: Any, tmp_path: Path
+) -> None:
+    small = {"loss": {"task": "both"}, "head": {"hidden": 8}, "data": {"split": "patient"}, "optim": {"epochs": 1}}
+    run = fit(Config.load(recipe(tmp_path / "run"), small))
+    reference = build_reference(run)
+    calibration = calibrate(run, tmp_path / "run")
+    assert {"robust ridge", "image-kNN by section", "ridge on stains"} <= set(calibration.corrector.members)
+    assert calibration.report["trust"] == pytest.approx(0.2)
+    assert calibration.report["rehearsed on"].startswith("2 subjects, each left out in turn")
+    combined = CombinedPredictor(run, reference, calibration)
+    tiles = run.tiles(load_split(run.config).test)
+    whole = combined.predict(tiles)
+    blocks = np.concatenate([combined.predict(block).expression for block in tiles.blocks(20)])
+    np.testing.assert_allclose(blocks, whole.expression, rtol=1e-3, atol=1e-3)
+    assert calibration.bounds is not None
+    assert (whole.expression >= calibration.bounds[0] - 1e-6).all()
+    assert (whole.expression <= calibration.bounds[1] + 1e-6).all()
+    assert not whole.spots["bounded"].any()
+    tight = replace(calibration, bounds=np.zeros_like(calibration.bounds))
+    bounded = CombinedPredictor(run, reference, tight).predict(tiles)
+    assert (bounded.expression == 0).all()
+    assert bounded.spots["bounded"].all()
+
+
+def test_blocks_of_one_section_promise_less_of_another_subject(calibrated: Path, toys: tuple[Section, ...]) -> None:
+    run = Run.load(calibrated)
+    assert "of one subject: scores on another subject are lower" in rehearsed_on(run, toys[:1])
 
 
 def test_a_calibrated_run_stands_in_the_table_as_combined(calibrated: Path) -> None:

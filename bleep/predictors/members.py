@@ -1,0 +1,249 @@
+"""Simple members of the combined predictor, which travel to other subjects: linear maps and neighbours of standardised tiles.
+
+Each looks at tiles through a description that is standardised over the tile's own section, so that a slide that is stained or
+scanned otherwise as a whole looks alike: the trunk's features, mean and spread of the colours, or those of the two stains
+stretched between the section's own percentiles.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from bleep.data.optical_density import VECTORS, glass, optical_density
+from bleep.data.tiles import Tiles
+from bleep.features import FeatureReader, Features
+from bleep.predictors.baselines import ALPHAS, Ridge, fit_ridge, groups_of, solve_ridge, training_values
+from bleep.records import Prediction
+from bleep.retrieval.embed import check_tiles
+from bleep.runs import Run
+
+Values = Float32[np.ndarray, "spots genes"]
+Describe = Callable[[Run, Tiles], Features]
+
+STRONGER = 10.0
+"""Factor on the penalty that suits left-out training tissue: another subject differs by more than left-out sections do."""
+CLIP = 6.0
+"""Standardised numbers are clipped to this many standard deviations: a feature that hardly varies cannot decide alone."""
+LOOKED_AT = 2000
+"""Tiles of a section, evenly taken, that its mean and spread of colours and stains are measured on."""
+STORED = 20_000
+"""Training tiles kept at most, evenly taken, to find neighbours among."""
+WIDTH = 64
+"""Principal components of standardised features that neighbours are found by."""
+NEAREST = 50
+_UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float32)
+_known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+"""Mean and spread of the numbers of the last few sections."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A ridge on one description of a tile."""
+
+    ridge: Ridge
+
+    def values(self, described: Features) -> Values:
+        """Return the predicted values."""
+        return self.ridge.predict(described)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its numbers by name, in single precision."""
+        names = ("mean", "spread", "offset", "coefficients")
+        return {name: getattr(self.ridge, name).astype(np.float32) for name in names} | {
+            "alpha": np.array([self.ridge.alpha], np.float32)
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Linear":
+        """Rebuild it."""
+        parts = (arrays[name].astype(np.float64) for name in ("mean", "spread", "offset", "coefficients"))
+        return cls(Ridge(*parts, float(arrays["alpha"][0])))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The plain mean of the training tiles that are most alike, by the cosine of principal components."""
+
+    mean: Float32[np.ndarray, " features"]
+    axes: Float32[np.ndarray, "features components"]
+    keys: Float32[np.ndarray, "stored components"]
+    """Of unit length."""
+    measured: Float32[np.ndarray, "stored genes"]
+
+    @classmethod
+    def fit(cls, described: Features, measured: Values) -> "Nearest":
+        """Keep training tiles, at most `STORED` of them."""
+        rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), STORED)).astype(int))
+        table, mean = described[rows].astype(np.float64), described.mean(axis=0, dtype=np.float64)
+        centred = table - mean
+        wide = centred.shape[1] > centred.shape[0]
+        _, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+        leading = vectors[:, ::-1][:, : min(WIDTH, len(rows) - 1, centred.shape[1])]
+        axes = centred.T @ leading if wide else leading
+        axes = axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
+        single = mean.astype(np.float32), axes.astype(np.float32)
+        return cls(*single, _unit((described[rows] - single[0]) @ single[1]), measured[rows].astype(np.float32))
+
+    def values(self, described: Features) -> Values:
+        """Return the predicted values."""
+        count = min(NEAREST, max(5, len(self.keys) // 4))
+        out = np.empty((len(described), self.measured.shape[1]), np.float32)
+        for at in range(0, len(described), 512):
+            alike = _unit((described[at : at + 512] - self.mean) @ self.axes) @ self.keys.T
+            rows = np.argsort(-alike, axis=1, kind="stable")[:, :count]
+            out[at : at + 512] = self.measured[rows].mean(axis=1)
+        return out
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its numbers by name."""
+        return {name: getattr(self, name) for name in ("mean", "axes", "keys", "measured")}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Nearest":
+        """Rebuild it."""
+        return cls(*(arrays[name] for name in ("mean", "axes", "keys", "measured")))
+
+
+Fitted = Linear | Nearest
+
+
+def section_features(run: Run, tiles: Tiles) -> Features:
+    """Return the trunk's features, each section's brought to mean 0 and spread 1 over its own tiles, and clipped."""
+    reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
+    reader = replace(reader, cache=run.config.cache / "features", per_section=True)
+    return np.clip(reader.read(tiles), -CLIP, CLIP)
+
+
+def section_colours(run: Run, tiles: Tiles) -> Features:
+    """Return mean and spread of R, G, B in the smallest window, standardised over each section and clipped."""
+    return _by_section(tiles, _colours, "colours")
+
+
+def section_stains(run: Run, tiles: Tiles) -> Features:
+    """Return mean and spread of haematoxylin, eosin and optical density on tissue, standardised by section and clipped."""
+    return _by_section(tiles, _stains, "stains")
+
+
+def _colours(tile: UInt8[np.ndarray, "3 height width"]) -> list[float]:
+    pixels = tile.reshape(3, -1).astype(np.float32)
+    return [*pixels.mean(axis=1).tolist(), *pixels.std(axis=1).tolist()]
+
+
+def _stains(tile: UInt8[np.ndarray, "3 height width"]) -> list[float]:
+    density = optical_density(tile)
+    held = density.reshape(3, -1)
+    strength = _UNMIX.T @ held
+    total, clear = held.mean(axis=0), glass(tile).ravel()
+    found = (*strength.mean(axis=1), *strength.std(axis=1), total.mean(), total.std(), clear.mean())
+    return [float(number) for number in found]
+
+
+def _by_section(tiles: Tiles, numbers: Callable[[np.ndarray], list[float]], name: str) -> Features:
+    smallest = int(np.argmin(tiles.spec.microns))
+    tables = []
+    for alone in tiles.alone():
+        table = np.array([numbers(alone.read(row)[smallest]) for row in range(len(alone))], np.float32)
+        mean, spread = _moments(alone, table, lambda tile: numbers(tile[smallest]), name)
+        tables.append(np.clip((table - mean) / spread, -CLIP, CLIP).astype(np.float32))
+    return np.concatenate(tables)
+
+
+def _moments(
+    alone: Tiles, table: Features, numbers: Callable[[np.ndarray], list[float]], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and spread over the section these tiles are, or are a block of, on tiles evenly taken from it."""
+    (section,) = alone.whole or alone.sections
+    if not alone.whole and len(section) <= LOOKED_AT:
+        return _mean_spread(table)
+    place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
+    key = f"{name} {section.slide.digest()} {section.mpp} {alone.spec} {place}"
+    if key not in _known:
+        while len(_known) > 16:
+            del _known[next(iter(_known))]
+        whole = replace(alone, sections=(section,), whole=())
+        rows = np.unique(np.linspace(0, len(section) - 1, min(len(section), LOOKED_AT)).astype(int))
+        _known[key] = _mean_spread(np.array([numbers(whole.read(row)) for row in rows.tolist()], np.float32))
+    return _known[key]
+
+
+def _mean_spread(table: Features) -> tuple[np.ndarray, np.ndarray]:
+    spread = table.std(axis=0)
+    return table.mean(axis=0), np.where(spread > 1e-6, spread, 1.0)
+
+
+def _unit(table: np.ndarray) -> np.ndarray:
+    out: np.ndarray = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-8)
+    return out
+
+
+def _subjects(tiles: Tiles) -> Int[np.ndarray, " spots"]:
+    """Return the subject of each spot; of one subject alone, its sections, and of one section stripes of neighbours."""
+    subjects = [section.patient for section in tiles.sections]
+    if len(set(subjects)) == 1:
+        return groups_of(tiles)
+    numbers = [sorted(set(subjects)).index(subject) for subject in subjects]
+    return np.repeat(np.array(numbers), [len(section) for section in tiles.sections])
+
+
+def worst_penalty(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> float:
+    """Return the penalty whose worst left-out group has the least squared error, as a share of that of the others' mean."""
+    shares = []
+    for group in np.unique(groups):
+        held = groups == group
+        by_mean = float(((measured[held] - measured[~held].mean(axis=0)) ** 2).sum())
+        fitted = solve_ridge(described[~held], measured[~held], ALPHAS)
+        errors = [float(((ridge.predict(described[held]) - measured[held]) ** 2).sum()) for ridge in fitted]
+        shares.append(np.array(errors) / max(by_mean, 1e-12))
+    return ALPHAS[int(np.argmin(np.max(shares, axis=0)))]
+
+
+def _robust(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> Fitted:
+    alpha = STRONGER * worst_penalty(described, measured, groups)
+    return Linear(solve_ridge(described, measured, (alpha,))[0])
+
+
+def _linear(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> Fitted:
+    return Linear(fit_ridge(described, measured, groups))
+
+
+def _nearest(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> Fitted:
+    return Nearest.fit(described, measured)
+
+
+FITS: Mapping[str, tuple[Describe, Callable[[Features, Values, Int[np.ndarray, " spots"]], Fitted]]] = {
+    "robust ridge": (section_features, _robust),
+    "image-kNN by section": (section_features, _nearest),
+    "ridge on colour by section": (section_colours, _linear),
+    "ridge on stains": (section_stains, _linear),
+}
+"""How each member describes a tile, and what is fitted on that."""
+KINDS: Mapping[str, type[Linear] | type[Nearest]] = {
+    name: Nearest if fit is _nearest else Linear for name, (_, fit) in FITS.items()
+}
+"""What each is once fitted."""
+
+
+@final
+class SimplePredictor:
+    """One of these members, by itself a predictor too."""
+
+    def __init__(self, run: Run, name: str, fitted: Fitted) -> None:
+        self.run, self.name, self.fitted = run, name, fitted
+
+    @classmethod
+    def fit(cls, run: Run, name: str, tiles: Tiles) -> "SimplePredictor":
+        """Fit on training tiles."""
+        describe, fit = FITS[name]
+        return cls(run, name, fit(describe(run, tiles), training_values(run, tiles), _subjects(tiles)))
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict from what the member sees of the tiles."""
+        check_tiles(self.run, tiles)
+        expression = self.fitted.values(FITS[self.name][0](self.run, tiles))
+        return Prediction(expression, tiles.frame(), self.run.panel.genes, self.run.panel.words(), self.name)

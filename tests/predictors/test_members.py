@@ -1,0 +1,82 @@
+"""Simple members that look at tiles by section, and the plain mean that weights of few subjects lean to."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bleep.data.section import Section
+from bleep.predictors.cross_fitting import trust_in
+from bleep.predictors.members import CLIP, FITS, KINDS, SimplePredictor, section_colours, section_stains, worst_penalty
+from bleep.predictors.stacking import Basis, Seen, fit_corrector, plain_corrector, shrunk_corrector
+from bleep.runs import Run
+
+
+@pytest.fixture(scope="module")
+def run(trained: dict[str, Path]) -> Run:
+    return Run.load(trained["contrastive"])
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_each_member_predicts_and_survives_its_arrays(name: str, run: Run, toys: tuple[Section, ...]) -> None:
+    fitted = SimplePredictor.fit(run, name, run.tiles(toys[:2]))
+    found = fitted.predict(run.tiles((toys[2],)))
+    assert found.expression.shape == (len(toys[2]), len(run.panel.genes))
+    assert np.isfinite(found.expression).all()
+    again = SimplePredictor(run, name, KINDS[name].from_arrays(fitted.fitted.arrays()))
+    np.testing.assert_allclose(again.predict(run.tiles((toys[2],))).expression, found.expression, atol=1e-4)
+
+
+@pytest.mark.parametrize("describe", [section_colours, section_stains])
+def test_blocks_of_a_section_are_described_as_the_whole_is(describe: Any, run: Run, toys: tuple[Section, ...]) -> None:
+    tiles = run.tiles((toys[2],))
+    whole = describe(run, tiles)
+    blocks = np.concatenate([describe(run, block) for block in tiles.blocks(7)])
+    np.testing.assert_allclose(blocks, whole, atol=1e-4)
+    assert np.abs(whole).max() <= CLIP
+    assert np.abs(whole.mean(axis=0)).max() < 0.2
+
+
+def test_the_penalty_is_that_of_the_worst_group() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0, 1, 2], 60)
+    x = rng.normal(size=(180, 20)).astype(np.float32)
+    signal = x @ rng.normal(size=(20, 5))
+    # In the third group nothing holds of what the others teach.
+    y = np.where((groups == 2)[:, None], rng.normal(size=(180, 5)) * signal.std(), signal).astype(np.float32)
+    agreeing = worst_penalty(x[groups < 2], y[groups < 2], groups[groups < 2])
+    assert worst_penalty(x, y, groups) > 100 * agreeing
+
+
+def _seen(seed: int, noise: dict[str, float]) -> Seen:
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=(100, 2)) @ np.random.default_rng(9).normal(size=(2, 12))
+    members = {name: (signal + sd * rng.normal(size=signal.shape)).astype(np.float32) for name, sd in noise.items()}
+    return Seen(members, (signal + rng.normal(size=signal.shape)).astype(np.float32), np.zeros(12))
+
+
+def test_the_plain_mean_weighs_standardised_members_alike_whatever_their_scale() -> None:
+    seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
+    scaled = [replace(part, predictions={**part.predictions, "other": 7 * part.predictions["other"]}) for part in seen]
+    basis = Basis.of([part.truth for part in seen])
+    plain, same = (plain_corrector(parts, basis, 0) for parts in (seen, scaled))
+    np.testing.assert_allclose(plain.apply(seen[0].predictions), same.apply(scaled[0].predictions), atol=1e-3)
+    assert (plain.weights > 0).all()
+
+
+def test_trust_of_1_leaves_fitted_weights_and_of_0_gives_the_plain_mean() -> None:
+    seen = [_seen(seed, {"good": 0.5, "poor": 4.0}) for seed in range(3)]
+    basis = Basis.of([part.truth for part in seen])
+    fitted, plain = fit_corrector(seen, basis, 0, 10.0), plain_corrector(seen, basis, 0)
+    np.testing.assert_array_equal(shrunk_corrector(seen, basis, 0, 10.0, 1.0).weights, fitted.weights)
+    np.testing.assert_array_equal(shrunk_corrector(seen, basis, 0, 10.0, 0.0).weights, plain.weights)
+    half = shrunk_corrector(seen, basis, 0, 10.0, 0.5).weights
+    np.testing.assert_allclose(half, (fitted.weights + plain.weights) / 2)
+
+
+def test_trust_in_fitted_weights_grows_with_the_subjects_left_out() -> None:
+    assert trust_in(1) == 0
+    assert trust_in(5) == 0.5
+    assert 0 < trust_in(2) < trust_in(3) < trust_in(50) < 1
