@@ -4,7 +4,17 @@ from bleep.config.config import Config, describe_fields
 from bleep.config.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
 from bleep.config.model import BeforeName, ExpressionConfig, HeadConfig, ImageConfig, PrecisionName, StainName, TrainName
 from bleep.config.panel import AbsentName, BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
-from bleep.config.prediction import ABSTAIN, GpuName, GpusName, IndexConfig, KindName, MemberName, QueryConfig, StoreName, WeightsName
+from bleep.config.prediction import (
+    ABSTAIN,
+    GpuName,
+    GpusName,
+    IndexConfig,
+    KindName,
+    MemberName,
+    QueryConfig,
+    StoreName,
+    WeightsName,
+)
 from bleep.config.training import (
     FormName,
     LossConfig,
