@@ -61,8 +61,10 @@ class Linear:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Linear":
         """Rebuild it."""
-        parts = (arrays[name].astype(np.float64) for name in ("mean", "spread", "offset", "coefficients"))
-        return cls(Ridge(*parts, float(arrays["alpha"][0])))
+        mean, spread, offset, coefficients = (
+            arrays[name].astype(np.float64) for name in ("mean", "spread", "offset", "coefficients")
+        )
+        return cls(Ridge(mean, spread, offset, coefficients, float(arrays["alpha"][0])))
 
 
 @final

@@ -19,6 +19,7 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors.calibration import Calibration, calibration_of
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.cross_fitting import mean_over_parts
+from bleep.predictors.members import FITS
 from bleep.runs import Run
 from bleep.workflows import calibrate as rehearsing
 from bleep.workflows.calibrate import agreement, calibrate, rehearsed_on
@@ -107,7 +108,7 @@ def test_finished_rehearsals_are_used_again_and_damaged_ones_made_again(copied: 
 def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path) -> None:
     run, reference = Run.load(calibrated), bleep.Reference.load(calibrated / "reference")
     calibration = Calibration.load(calibrated / "calibration")
-    assert set(calibration.corrector.members) == {"retrieval", "regression", "ridge"}
+    assert calibration.corrector.members == ("retrieval", "regression", "ridge", *FITS)
     combined = CombinedPredictor(run, reference, calibration, abstain=0.5)
     tiles = run.tiles(bleep.load_split(run.config).test)
     prediction = combined.predict(tiles)
@@ -123,34 +124,39 @@ def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path
     np.testing.assert_allclose(np.concatenate([b.expression for b in blocks]), prediction.expression, rtol=1e-4, atol=1e-5)
 
 
-def test_a_run_that_holds_out_subjects_combines_simple_members_too_and_says_what_it_was_rehearsed_on(
-    recipe: Any, tmp_path: Path
-) -> None:
-    small = {"loss": {"task": "both"}, "head": {"hidden": 8}, "data": {"split": "patient"}, "optim": {"epochs": 1}}
-    run = fit(Config.load(recipe(tmp_path / "run"), small))
-    reference = build_reference(run)
-    calibration = calibrate(run, tmp_path / "run")
-    assert {"robust ridge", "image-kNN by section", "ridge on stains"} <= set(calibration.corrector.members)
-    assert calibration.report["trust"] == pytest.approx(0.2)
-    assert calibration.report["rehearsed on"].startswith("2 subjects, each left out in turn")
+def test_a_run_that_holds_out_subjects_combines_simple_members_and_keeps_predictions_in_bounds(calibrated: Path) -> None:
+    run, reference = Run.load(calibrated), bleep.Reference.load(calibrated / "reference")
+    calibration = Calibration.load(calibrated / "calibration")
+    # Both training sections are of one animal, so nothing that was fitted on them counts.
+    assert calibration.report["trust"] == 0
+    assert calibration.report["rehearsed on"].startswith("2 sections of one subject: scores on another subject are lower")
     combined = CombinedPredictor(run, reference, calibration)
     tiles = run.tiles(load_split(run.config).test)
-    whole = combined.predict(tiles)
-    blocks = np.concatenate([combined.predict(block).expression for block in tiles.blocks(20)])
-    np.testing.assert_allclose(blocks, whole.expression, rtol=1e-3, atol=1e-3)
+    prediction = combined.predict(tiles)
+    assert list(combined.members) == list(calibration.corrector.members)
     assert calibration.bounds is not None
-    assert (whole.expression >= calibration.bounds[0] - 1e-6).all()
-    assert (whole.expression <= calibration.bounds[1] + 1e-6).all()
-    assert not whole.spots["bounded"].any()
+    assert (prediction.expression >= calibration.bounds[0] - 1e-6).all()
+    assert (prediction.expression <= calibration.bounds[1] + 1e-6).all()
+    assert not prediction.spots["bounded"].any()
     tight = replace(calibration, bounds=np.zeros_like(calibration.bounds))
     bounded = CombinedPredictor(run, reference, tight).predict(tiles)
     assert (bounded.expression == 0).all()
     assert bounded.spots["bounded"].all()
 
 
-def test_blocks_of_one_section_promise_less_of_another_subject(calibrated: Path, toys: tuple[Section, ...]) -> None:
+def test_a_calibration_says_what_its_scores_are_of(calibrated: Path, toys: tuple[Section, ...]) -> None:
     run = Run.load(calibrated)
-    assert "of one subject: scores on another subject are lower" in rehearsed_on(run, toys[:1])
+    assert rehearsed_on(run, toys[:1]).startswith("blocks of one section of one subject: scores on another subject are lower")
+    two = [replace(section, patient=name) for section, name in zip(toys[:2], "ab", strict=True)]
+    assert rehearsed_on(run, two).startswith("2 subjects, each left out in turn: these are scores on a subject not trained on")
+
+
+def test_members_that_are_named_are_combined_alone(calibrated: Path) -> None:
+    run = Run.load(calibrated)
+    named = Config.load(run.config.dump(), {"query": {"members": ["ridge", "ridge on stains"]}})
+    assert rehearsing.simple_members(replace(run, config=named)) == ["ridge on stains"]
+    by_section = Config.load(run.config.dump(), {"data": {"split": "section", "test": ["toy3"]}})
+    assert rehearsing.simple_members(replace(run, config=by_section)) == []
 
 
 def test_a_calibrated_run_stands_in_the_table_as_combined(calibrated: Path) -> None:
@@ -164,7 +170,7 @@ def test_a_regression_run_is_calibrated_without_neighbours(run_copy: Callable[..
     folder = run_copy("regression")
     run = Run.load(folder)
     calibration = calibrate(Experiment.of(run, folder), folds=2)
-    assert calibration.corrector.members == ("regression", "ridge")
+    assert calibration.corrector.members == ("regression", "ridge", *FITS)
     experiment = Experiment.of(run, folder)
     predictor, reference = experiment.select(), experiment.reference
     assert reference is None
@@ -205,7 +211,7 @@ def test_the_commands_calibrate_and_mark_tiles(
     assert {"lower", "upper", "spread"} <= set(data.layers)
     assert data.obs["abstain"].dtype == bool
     assert app.main([*words, "--abstain", "--k", "5"]) == 2
-    assert "takes no k or weights" in capsys.readouterr().err
+    assert "takes no k, weights or other predictor" in capsys.readouterr().err
     assert app.main([*words, "--abstain", "3"]) == 2
     shutil.rmtree(copied / "calibration")
     assert app.main([*words, "--abstain"]) == 2
