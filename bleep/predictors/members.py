@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from bleep.data.optical_density import VECTORS, glass, optical_density
+from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
 from bleep.predictors.baselines import ALPHAS, Ridge, fit_ridge, groups_of, solve_ridge, training_values
@@ -36,8 +37,10 @@ WIDTH = 64
 """Principal components of standardised features that neighbours are found by."""
 NEAREST = 50
 _UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float32)
-_known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-"""Mean and spread of the numbers of the last few sections."""
+COLOURS = 6
+"""Numbers of colour; those of the stains follow."""
+_known: dict[str, Features] = {}
+"""Numbers of the tiles of the last few sections and blocks: a rehearsal asks for them again and again."""
 
 
 @final
@@ -124,53 +127,47 @@ def section_features(run: Run, tiles: Tiles) -> Features:
 
 def section_colours(run: Run, tiles: Tiles) -> Features:
     """Return mean and spread of R, G, B in the smallest window, standardised over each section and clipped."""
-    return _by_section(tiles, _colours, "colours")
+    return _by_section(tiles)[:, :COLOURS]
 
 
 def section_stains(run: Run, tiles: Tiles) -> Features:
-    """Return mean and spread of haematoxylin, eosin and optical density on tissue, standardised by section and clipped."""
-    return _by_section(tiles, _stains, "stains")
+    """Return what the stains of the smallest window are in numbers, standardised over each section and clipped.
+
+    They are mean and spread of haematoxylin, of eosin and of optical density (Ruifrok and Johnston 2001), and the share of
+    glass. Standardising does what a stretch of each stain between its own extremes would do.
+    """
+    return _by_section(tiles)[:, COLOURS:]
 
 
-def _colours(tile: UInt8[np.ndarray, "3 height width"]) -> list[float]:
-    pixels = tile.reshape(3, -1).astype(np.float32)
-    return [*pixels.mean(axis=1).tolist(), *pixels.std(axis=1).tolist()]
+def _numbers(tile: UInt8[np.ndarray, "3 height width"]) -> np.ndarray:
+    """Return the numbers of colour, then those of the stains."""
+    pixels, density = tile.reshape(3, -1).astype(np.float32), optical_density(tile).reshape(3, -1)
+    strength, total = _UNMIX.T @ density, density.mean(axis=0)
+    stains = (*strength.mean(axis=1), *strength.std(axis=1), total.mean(), total.std(), glass(tile).mean())
+    return np.array([*pixels.mean(axis=1), *pixels.std(axis=1), *stains], np.float32)
 
 
-def _stains(tile: UInt8[np.ndarray, "3 height width"]) -> list[float]:
-    density = optical_density(tile)
-    held = density.reshape(3, -1)
-    strength = _UNMIX.T @ held
-    total, clear = held.mean(axis=0), glass(tile).ravel()
-    found = (*strength.mean(axis=1), *strength.std(axis=1), total.mean(), total.std(), clear.mean())
-    return [float(number) for number in found]
-
-
-def _by_section(tiles: Tiles, numbers: Callable[[np.ndarray], list[float]], name: str) -> Features:
-    smallest = int(np.argmin(tiles.spec.microns))
+def _by_section(tiles: Tiles) -> Features:
     tables = []
     for alone in tiles.alone():
-        table = np.array([numbers(alone.read(row)[smallest]) for row in range(len(alone))], np.float32)
-        mean, spread = _moments(alone, table, lambda tile: numbers(tile[smallest]), name)
+        section, whole = alone.sections[0], (alone.whole or alone.sections)[0]
+        table = _read(alone, section, len(section))
+        # A block is standardised by tiles evenly taken from its whole section, as that is itself.
+        mean, spread = _mean_spread(_read(replace(alone, sections=(whole,), whole=()), whole, LOOKED_AT))
         tables.append(np.clip((table - mean) / spread, -CLIP, CLIP).astype(np.float32))
     return np.concatenate(tables)
 
 
-def _moments(
-    alone: Tiles, table: Features, numbers: Callable[[np.ndarray], list[float]], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and spread over the section these tiles are, or are a block of, on tiles evenly taken from it."""
-    (section,) = alone.whole or alone.sections
-    if not alone.whole and len(section) <= LOOKED_AT:
-        return _mean_spread(table)
+def _read(alone: Tiles, section: Section, most: int) -> Features:
+    """Return the numbers of a section's tiles, or of `most` of them evenly taken; remembered for the last few sections."""
     place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
-    key = f"{name} {section.slide.digest()} {section.mpp} {alone.spec} {place}"
+    rows = np.unique(np.linspace(0, len(section) - 1, min(len(section), most)).astype(int))
+    key = f"{section.slide.digest()} {section.mpp} {alone.spec} {place} {len(rows)}"
     if key not in _known:
-        while len(_known) > 16:
+        while len(_known) > 32:
             del _known[next(iter(_known))]
-        whole = replace(alone, sections=(section,), whole=())
-        rows = np.unique(np.linspace(0, len(section) - 1, min(len(section), LOOKED_AT)).astype(int))
-        _known[key] = _mean_spread(np.array([numbers(whole.read(row)) for row in rows.tolist()], np.float32))
+        smallest = int(np.argmin(alone.spec.microns))
+        _known[key] = np.stack([_numbers(alone.read(row)[smallest]) for row in rows.tolist()])
     return _known[key]
 
 
