@@ -247,8 +247,10 @@ class Calibration:
             report = dict(facts["report"])
             fitted = (weighing, corrector, ridge, conformal, familiarity)
             simple = {name: KINDS[name].from_arrays(_below(a, f"simple.{name}.")) for name in facts.get("simple", [])}
-            held = {"simple": simple, "bounds": a.get("bounds")}
-            return cls(dict(facts["identity"]), *fitted, report=report, others=others, origins=origins, **held)
+            bounds = a.get("bounds")
+            return cls(
+                dict(facts["identity"]), *fitted, report=report, others=others, origins=origins, simple=simple, bounds=bounds
+            )
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise DataError(f"{folder}: the calibration is damaged ({str(error).splitlines()[0]}); {AGAIN}") from None
 
