@@ -2,7 +2,16 @@
 
 from bleep.config.config import Config, describe_fields
 from bleep.config.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
-from bleep.config.model import BeforeName, ExpressionConfig, HeadConfig, ImageConfig, PrecisionName, StainName, TrainName
+from bleep.config.model import (
+    BeforeName,
+    ExpressionConfig,
+    HeadConfig,
+    ImageConfig,
+    LayersName,
+    PrecisionName,
+    StainName,
+    TrainName,
+)
 from bleep.config.panel import BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
 from bleep.config.prediction import ABSTAIN, GpuName, GpusName, IndexConfig, KindName, QueryConfig, StoreName, WeightsName
 from bleep.config.training import (
@@ -32,6 +41,7 @@ __all__ = [
     "ImageConfig",
     "IndexConfig",
     "KindName",
+    "LayersName",
     "LossConfig",
     "NormaliseName",
     "OptimConfig",
