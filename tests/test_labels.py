@@ -72,7 +72,8 @@ def settings(root: Path, out: Path, **over: dict[str, Any]) -> Config:
 @pytest.fixture(scope="module")
 def run_folder(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "labels"
-    fit(settings(patches, out, image={"context": [20.0, 40.0]}, head={"hidden": 8, "components": 4}))
+    longer = {"epochs": 40, "batch": 16, "lr": 0.01}
+    fit(settings(patches, out, image={"context": [20.0, 40.0]}, head={"hidden": 8, "components": 4}, optim=longer))
     assert main(["index", "build", "--run", str(out)]) == 0
     return out
 

@@ -103,7 +103,12 @@ def best_threshold(probability: Probability, truth: Probability, by: Callable[[n
 
 def balanced(table: np.ndarray) -> float:
     """Return the balanced accuracy of a confusion."""
-    return float(np.nanmean(by_class(table)["recall"]))
+    return _mean(by_class(table)["recall"])
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of what is a number; not a number where nothing is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def positive_f1(table: np.ndarray) -> float:
@@ -129,7 +134,7 @@ def scores(probability: Probability, truth: Probability, told: Int[np.ndarray, "
         "balanced_accuracy": balanced(table),
         "f1": float(single["f1"][positive].mean()),
         "precision": float(single["precision"][positive].mean()),
-        "recall": float(np.nanmean(single["recall"][positive])),
+        "recall": _mean(single["recall"][positive]),
         "macro_f1": float(single["f1"].mean()),
         "calibration_error": calibration_error(probability, truth),
     }
@@ -157,7 +162,7 @@ def patient_intervals(
     nothing = Interval(float("nan"), float("nan"))
     if not found:
         return dict.fromkeys(SCORES, nothing)
-    ends = {name: np.nanquantile([one[name] for one in found], [0.025, 0.975]) for name in SCORES}
+    ends = {name: _quantiles([one[name] for one in found]) for name in SCORES}
     return {name: Interval(float(low), float(high)) for name, (low, high) in ends.items()}
 
 
@@ -169,3 +174,8 @@ def roc_curve(probability: Float[np.ndarray, " tiles"], own: Bool[np.ndarray, " 
     right, wrong = np.cumsum(own[order])[last], np.cumsum(~own[order])[last]
     points = np.stack([wrong / max(int((~own).sum()), 1), right / max(int(own.sum()), 1)], axis=1)
     return np.concatenate([np.zeros((1, 2)), points])
+
+
+def _quantiles(values: list[float]) -> tuple[float, float]:
+    known = np.array(values)[np.isfinite(values)]
+    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (float("nan"), float("nan"))

@@ -220,8 +220,8 @@ def label_text(table: LabelTable) -> str:
     shown = table.rows[list(COLUMNS)].map(lambda value: f"{value:.3f}")
     lines = [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", *leakage.lines(table.leaks), ""]
     best = str(table.rows.index[0])
-    low, high = table.rows.loc[best, "auc_low"], table.rows.loc[best, "auc_high"]
-    found = [shown.to_string(), "", f"{best}: AUC {table.rows.loc[best, 'auc']:.3f}, over patients {low:.3f} to {high:.3f}"]
+    auc, low, high = table.rows[["auc", "auc_low", "auc_high"]].iloc[0].to_numpy(float)
+    found = [shown.to_string(), "", f"{best}: AUC {auc:.3f}, over patients {low:.3f} to {high:.3f}"]
     return "\n".join([*lines, *found, *(f"{key}: {value}" for key, value in table.facts.items())])
 
 
@@ -230,14 +230,14 @@ def label_markdown(table: LabelTable) -> str:
     head = "| predictor | " + " | ".join(COLUMNS) + " |"
     lines = [f"# Protocol {table.protocol}", "", f"Leak: **{table.leak.status}** ({table.leak.detail}).", "", head]
     lines.append("| --- |" + " ---: |" * len(COLUMNS))
-    for name, row in zip(map(str, table.rows.index), (table.rows.loc[n] for n in table.rows.index), strict=True):
-        lines.append(f"| {name} | " + " | ".join(_cell(row, key) for key in COLUMNS) + " |")
+    for place, name in enumerate(map(str, table.rows.index)):
+        lines.append("| " + " | ".join([name, *(_cell(table.rows.iloc[place], key) for key in COLUMNS)]) + " |")
     lines += ["", *(f"- {key}: {value}" for key, value in table.facts.items()), ""]
     for name, counted in table.confusions.items():
         lines += [f"Confusion of {name} (rows true, columns told):", "", "| | " + " | ".join(table.classes) + " |"]
         lines.append("| --- |" + " ---: |" * len(table.classes))
         pairs = zip(table.classes, counted.tolist(), strict=True)
-        lines += [f"| {label} | " + " | ".join(map(str, row)) + " |" for label, row in pairs] + [""]
+        lines += ["| " + " | ".join([label, *map(str, row)]) + " |" for label, row in pairs] + [""]
     return "\n".join(lines)
 
 

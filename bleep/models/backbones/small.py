@@ -76,9 +76,11 @@ class SmallNet(nn.Module):
 
 def _convolution(channels: int, width: int, recipe: Recipe) -> list[nn.Module]:
     size = recipe.kernel
+    # An even kernel has one more pixel to the right and below, as in Keras; torch's own rule copies the input for that.
+    pad = nn.ZeroPad2d(((size - 1) // 2, size // 2) * 2)
     if not recipe.separable:
-        return [nn.Conv2d(channels, width, size, padding="same")]
-    return [nn.Conv2d(channels, channels, size, padding="same", groups=channels, bias=False), nn.Conv2d(channels, width, 1)]
+        return [pad, nn.Conv2d(channels, width, size)]
+    return [pad, nn.Conv2d(channels, channels, size, groups=channels, bias=False), nn.Conv2d(channels, width, 1)]
 
 
 def build(config: ImageConfig, pixels: int) -> Backbone:
