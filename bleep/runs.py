@@ -1,7 +1,7 @@
 """A run: a trained model with everything needed to use it, in a folder."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bleep import registry
-from bleep.config import Config, FormName, KindName, SourceName
+from bleep.config import Config, FormName, KindName, SourceName, TaskName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
@@ -26,11 +26,11 @@ from bleep.features.ready import peek
 from bleep.files import read_json, whole, write_json, write_text
 from bleep.models.backbones.base import GIVEN
 from bleep.models.image import READY, Trunk, build_trunks, without_weights
-from bleep.models.models import DualEncoder, Regressor
+from bleep.models.models import Classifier, DualEncoder, Regressor
 from bleep.records import Leak
 from bleep.registry import Origin
 
-Model = DualEncoder | Regressor
+Model = DualEncoder | Regressor | Classifier
 
 CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE = (
     "config.yaml", "panel.json", "batch.safetensors", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
@@ -304,7 +304,16 @@ def _other_trunk(name: str) -> str:
 
 
 def _model(trunk: Trunk, genes: int, config: Config) -> Model:
-    return (Regressor if config.loss.task == "regression" else DualEncoder)(trunk, genes, config)
+    return MODELS[config.loss.task](trunk, genes, config)
+
+
+MODELS: Mapping[TaskName, Callable[[Trunk, int, Config], Model]] = {
+    "contrastive": DualEncoder,
+    "both": DualEncoder,
+    "regression": Regressor,
+    "classify": Classifier,
+}
+"""What each task trains, made from trunk, number of columns of the panel, and settings."""
 
 
 def regresses(model: Model) -> bool:

@@ -109,7 +109,8 @@ def step(config: Config) -> Stepped:
 
 
 def test_every_recipe_is_listed_here() -> None:
-    assert {path.stem for path in SEEDS.glob("*.yaml")} == set(TRUNKS)
+    # The recipes for labelled patches have tests of their own, in test_label_recipes.py.
+    assert {path.stem for path in SEEDS.glob("*.yaml") if not path.stem.startswith("idc-")} == set(TRUNKS)
 
 
 @pytest.mark.filterwarnings("ignore:.*data.val is random.*")

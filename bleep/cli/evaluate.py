@@ -1,10 +1,12 @@
 """`bleep evaluate`: one table of all predictors on held-out tissue."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from bleep.cli import contest_flags, look_flags
 from bleep.cli.runs import DEFAULT, named_run
+from bleep.errors import ConfigError
 
 PROTOCOLS = (
     "her2st-c", "her2st-b", "mob-mouse", "her2st-b-to-c", "als-mouse", "muscle-blocks",
@@ -35,6 +37,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return contest_flags.evaluate(arguments)
     look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
+    from bleep.workflows.labels import learns_labels
+
+    if any(learns_labels(folder) for folder in folders):
+        return _labels(arguments, folders)
     from bleep.evaluation import report
     from bleep.evaluation.tables import check_table, write_table
     from bleep.workflows.evaluate import evaluate
@@ -61,4 +67,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     for path in written:
         print(f"written: {path}")
     look_flags.show_evaluation(arguments, experiments, table)
+    return 0
+
+
+def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
+    for flag in ("protocol", "all_scores", "genes_file", "genes", "heat_maps"):
+        if getattr(arguments, flag):
+            raise ConfigError(f"--{flag.replace('_', '-')}: is of expression, and {folders[0]} learnt labels; leave it out")
+    from bleep.workflows.labels import evaluate_labels, label_text, save_labels
+
+    table = evaluate_labels(folders)
+    written = save_labels(table, arguments.out or folders[0])
+    print(label_text(table))
+    for path in written:
+        print(f"written: {path}")
     return 0

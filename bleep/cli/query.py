@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bleep.runs import Run
 
 SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")
-PREDICTORS = ("combined", "mean-of-both", "retrieval", "regression")
+PREDICTORS = ("combined", "mean-of-both", "retrieval", "regression", "classifier")
 NUMBERS = ("mpp", "k", "step", "pixel_limit")
 OF_SLIDES = ("step", "mask", "save_mask")
 """Flags that only whole slides have."""

@@ -40,6 +40,6 @@ def _train(arguments: argparse.Namespace) -> int:
     run = fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
     if is_main_process():
         print(f"{config.out}: trained on {sum(s.spots for s in run.facts.train)} spots, kept epoch {run.facts.epoch}")
-        step = "bleep index build" if config.loss.task != "regression" else "bleep query --images FOLDER"
+        step = "bleep index build" if config.loss.task not in ("regression", "classify") else "bleep query --images FOLDER"
         print(f"next: {step} --run {config.out}")
     return 0

@@ -2,7 +2,16 @@
 
 from bleep.config.config import Config, describe_fields
 from bleep.config.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
-from bleep.config.model import BeforeName, ExpressionConfig, HeadConfig, ImageConfig, PrecisionName, StainName, TrainName
+from bleep.config.model import (
+    BeforeName,
+    ExpressionConfig,
+    HeadConfig,
+    ImageConfig,
+    LayersName,
+    PrecisionName,
+    StainName,
+    TrainName,
+)
 from bleep.config.panel import AbsentName, BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
 from bleep.config.prediction import (
     ABSTAIN,
@@ -43,6 +52,7 @@ __all__ = [
     "ImageConfig",
     "IndexConfig",
     "KindName",
+    "LayersName",
     "LossConfig",
     "MemberName",
     "NormaliseName",

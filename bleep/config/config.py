@@ -57,6 +57,17 @@ def merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
     return joined
 
 
+CLASSES: Mapping[str, Any] = {
+    "choice": "all",
+    "normalise": "none",
+    "scale": "none",
+    "batch": "none",
+    "clip": 0.0,
+    "min_spots": 0.0,
+}
+"""What the panel is under `loss.task: classify`."""
+
+
 class Config(Settings):
     """One recipe, from files to scores."""
 
@@ -77,8 +88,29 @@ class Config(Settings):
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the weights, the order of the spots and the dropout."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_as_they_are(cls, tree: Any) -> Any:
+        """Under `loss.task: classify` the panel is of classes, which are neither chosen nor scaled."""
+        loss = tree.get("loss") if isinstance(tree, Mapping) else None
+        task = loss.get("task") if isinstance(loss, Mapping) else getattr(loss, "task", None)
+        if task != "classify":
+            return tree
+        given = tree.get("panel") or {}
+        return {**tree, "panel": {**CLASSES, **given}} if isinstance(given, Mapping) else tree
+
     @model_validator(mode="after")
     def _agree(self) -> "Config":
+        if self.head.components and (self.loss.task != "classify" or self.image.standardize != "train"):
+            raise ValueError("head.components is of a classifier on standardised features: set loss.task to classify and "
+                             "image.standardize to train, or it to 0")  # fmt: skip
+        if self.loss.task == "classify":
+            for key, value in CLASSES.items():
+                if getattr(self.panel, key) != value:
+                    raise ValueError(
+                        f"loss.task is classify, whose panel is of classes, but panel.{key} is {getattr(self.panel, key)}: "
+                        f"leave it out, or set it to {value}"
+                    )
         if self.data.fold >= self.data.folds:
             raise ValueError(
                 f"data.fold is {self.data.fold}, but data.folds is {self.data.folds}: use 0 to {self.data.folds - 1}"

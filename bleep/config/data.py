@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bleep.config.base import Settings, known
 
-SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "toy"]
+SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "patches", "toy"]
 SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
 
@@ -51,6 +51,10 @@ class DataConfig(Settings):
     """For `wsi`: distance between the centres of neighbouring tiles, in microns."""
     mask: Path | None = None
     """For `wsi`: a picture that is white where there is tissue; none: tissue is detected."""
+    label: str = ""
+    """Column of obs that holds each spot's label: what `loss.task: classify` learns (empty: `label`), what a query votes on."""
+    thinnest: PositiveInt = 2
+    """For `patches`: those with fewer pixels than this on a side are refused; smaller ones than usual are padded."""
     pixel_limit: PositiveInt = 178_956_970
     """Pictures of more pixels are refused when they must be decoded whole, as a guard against damaged or hostile files."""
     mpp: PositiveFloat | None = None

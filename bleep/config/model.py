@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from bleep.config.base import Settings
 
@@ -10,7 +10,8 @@ TrainName = Literal["frozen", "last", "gradual", "full", "lora"]
 PrecisionName = Literal["auto", "float32", "bf16", "fp16"]
 StainName = Literal["none", "reinhard", "macenko"]
 SharingName = Literal["none", "tokens", "auto"]
-BeforeName = Literal["none", "silu"]
+BeforeName = Literal["none", "silu", "dropout"]
+LayersName = Literal["silu", "dense-norm"]
 
 
 class ImageConfig(Settings):
@@ -19,7 +20,7 @@ class ImageConfig(Settings):
     trunk: str = "vit_small_patch14_dinov2"
     """A model of timm, of torchvision where timm lacks it, or a histology foundation model by its page (`MahmoodLab/UNI`)."""
     weights: str = "hub"
-    """`hub` (downloaded by timm or torchvision), `random`, or the path of a local .safetensors or .pth file."""
+    """`hub` (downloaded by timm or torchvision), `random`, a local .safetensors or .pth file, or a run's folder."""
     layer: int | None = Field(default=None, ge=0)
     """Depth the features are read at (block or stage, from 0; mean over positions); none: the pooled last layer."""
     output: Literal["pooled", "logits"] = "pooled"
@@ -36,12 +37,16 @@ class ImageConfig(Settings):
     """Which weights of the trunk learn: none, its last `unfreeze` blocks at once or one by one, all, or LoRA adapters."""
     unfreeze: PositiveInt = 1
     """Number of last blocks or stages that learn under `train: last` or `gradual`."""
+    freeze: int = Field(default=0, ge=0)
+    """Under `train: full`: the first this many layers that have weights stay as they are."""
     lora_rank: PositiveInt = 8
     """Rank of the adapters under `train: lora`."""
     layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
     """Each block's learning rate is this many times the next one's above it; 1: all alike."""
     standardize: Literal["none", "train", "section"] = "train"
     """Features are brought to mean 0 and spread 1 over the training tiles, over each section's own tiles, or not."""
+    context: tuple[PositiveFloat, ...] = ()
+    """Beside each tile's own features stand their means over its section, weighed by Gaussians this many microns wide."""
     stain: StainName = "none"
     """Bring the stains of each section's tiles to those of the training tiles, as Reinhard or Macenko did; none: leave them."""
     channels_last: bool = True
@@ -68,6 +73,12 @@ class ImageConfig(Settings):
             raise ValueError(f"image.output is logits, but image.layer {self.layer} is read: set image.layer to none")
         if self.per_window == "separate" and self.train == "frozen":
             raise ValueError("image.per_window is separate, but frozen trunks stay alike: set it to shared, or image.train")
+        if self.context and self.train != "frozen":
+            raise ValueError(
+                "image.context needs the features of a whole section, so image.train frozen: empty it, or set that"
+            )
+        if self.freeze and self.train != "full":
+            raise ValueError(f"image.freeze is {self.freeze}, but image.train is {self.train}: set image.train to full")
         return self
 
 
@@ -92,4 +103,8 @@ class HeadConfig(Settings):
     hidden: int = Field(default=0, ge=0)
     """Hidden width of the regression head (SiLU and dropout); 0: one linear layer."""
     before: BeforeName = "none"
-    """What features go through before the regression head's first layer: nothing, or SiLU and dropout."""
+    """What features go through before the regression head's first layer: nothing, SiLU and dropout, or dropout alone."""
+    components: int = Field(default=0, ge=0)
+    """A classifier sees so many principal components of the training tiles' features, whitened, of each scale; 0: all."""
+    layers: LayersName = "silu"
+    """Hidden layer of a classifier's head: linear, SiLU and dropout, or linear, ReLU, BatchNorm and dropout."""

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from bleep import registry
 from bleep.config.base import Settings, known
 
-TaskName = Literal["contrastive", "regression", "both"]
+TaskName = Literal["contrastive", "regression", "both", "classify"]
 TargetsName = Literal["hard", "projected", "inputs"]
 ScheduleName = Literal["cosine", "plateau", "constant"]
 TrackerName = Literal["none", "tensorboard", "trackio", "wandb"]
@@ -57,6 +57,12 @@ class LossConfig(Settings):
     """Vary most by variance, or by coefficient of variation (genes of mean 0 or less come last)."""
     nb: NonNegativeFloat = 0.0
     """Regression: weight of the negative binomial likelihood of the counts; needs whole counts and `normalise: log1p`."""
+    class_weights: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Classify: a spot counts by its class's share of the training spots to minus this power; 0: alike, 1: classes alike."""
+    smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Classify: share of a label's weight that is spread over all classes (Szegedy et al., CVPR 2016)."""
+    focal: NonNegativeFloat = 0.0
+    """Classify: exponent that lets spots that are told well already count less (Lin et al., ICCV 2017); 0: cross-entropy."""
 
     more: dict[str, NonNegativeFloat] = Field(default={})
     """Regression: weights of losses that other packages bring, as `name: weight`; see docs/how-to/extend."""
@@ -72,7 +78,7 @@ class LossConfig(Settings):
         if unknown:
             there = ", ".join(registry.names("losses")) or "none is installed"
             raise ValueError(f"loss.more: no package lists a loss {unknown[0]!r} among its bleep.losses; found: {there}")
-        if self.task != "contrastive" and not (self.terms or any(self.more.values())) and self.nb == 0:
+        if self.task in ("regression", "both") and not (self.terms or any(self.more.values())) and self.nb == 0:
             raise ValueError(
                 f"loss.task is {self.task}, but every term of the regression loss has weight 0: give one, such as loss.mse 1"
             )
@@ -136,5 +142,13 @@ class OptimConfig(Settings):
     """Jitter of the stains of training tiles: spread of each stain's factor and shift in HED space; 0: none."""
     gene_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a training spot's values hidden from the expression encoder at each step (set to the mean)."""
+    rotate: float = Field(default=0.0, ge=0.0, le=180.0)
+    """Turn training tiles by up to so many degrees, anew for each batch; needs a trunk that learns."""
+    shift: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Shift training tiles by up to this share of their side."""
+    shear: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Shear training tiles by up to this slope."""
+    zoom: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Enlarge or shrink training tiles by up to this share."""
     workers: int = Field(default=0, ge=0)
     """Processes that read tiles beside each training process."""

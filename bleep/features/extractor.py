@@ -20,9 +20,10 @@ from bleep.collectives import joined, of_main, processes, share
 from bleep.config import Config
 from bleep.data.datasets import turned
 from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.errors import one_sentence
+from bleep.errors import DataError, one_sentence
 from bleep.features.cache import BLOCK, KeptFeatures
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
@@ -66,6 +67,8 @@ Images = UInt8[Tensor, "batch windows 3 height width"]
 
 STRIP = 16 * BLOCK
 """Tiles of shared regions that are computed before they are kept."""
+STEP = 1024
+"""Spots whose surroundings are averaged at a time."""
 FEW = 50
 """A section of fewer tiles has no mean and spread of its own worth dividing by."""
 
@@ -111,6 +114,8 @@ class FeatureReader:
     """Over how many of the square's eight symmetries features are averaged; the first is the tile as it is."""
     ready: ReadyFolder | None = None
     """Where ready-made features are read from; none: the trunk computes them."""
+    context: tuple[float, ...] = ()
+    """Widths, in microns, of the Gaussians over whose weights a section's features are averaged, beside each tile's own."""
     stains: Float32[np.ndarray, "3 4"] | None = None
     """Map that brings the stains of the section being read to the training tiles'; none: not asked for, or not yet known."""
 
@@ -125,6 +130,7 @@ class FeatureReader:
             per_section=config.image.standardize == "section",
             usual=usual,
             ready=_ready_folder(trunk, config),
+            context=config.image.context,
         )
 
     @classmethod
@@ -137,7 +143,7 @@ class FeatureReader:
 
         Blocks of a section (`Tiles.blocks`) are standardised as the whole section is.
         """
-        return np.concatenate([self._standard(self._section(alone), alone) for alone in tiles.alone()])
+        return np.concatenate([self._with_context(alone) for alone in tiles.alone()])
 
     def share(self, tiles: Tiles) -> None:
         """Compute what the cache lacks of these tiles, each process a part; the main process keeps it.
@@ -152,6 +158,16 @@ class FeatureReader:
     def raw(self) -> "FeatureReader":
         """Return the reader that leaves features as the trunk gives them."""
         return replace(self, per_section=False)
+
+    def _with_context(self, alone: Tiles) -> Features:
+        own = self._standard(self._section(alone), alone)
+        if not self.context:
+            return own
+        (section,), (whole,) = alone.sections, alone.whole or alone.sections
+        every = own
+        if alone.whole:
+            every = np.concatenate([self._standard(self._section(block), block) for block in _blocks_of(alone)])
+        return np.concatenate([own, *(_around(section, whole, every, sigma) for sigma in self.context)], axis=1)
 
     def _standard(self, table: Features, alone: Tiles) -> Features:
         if not self.per_section:
@@ -284,6 +300,26 @@ def _ready_folder(trunk: Trunk, config: Config) -> ReadyFolder | None:
     if not isinstance(trunk, ReadyTrunk) or config.data.features is None:
         return None
     return ReadyFolder(config.data.features, trunk.width, trunk.encoder, config.data.features_limit)
+
+
+def _blocks_of(part: Tiles) -> Iterator[Tiles]:
+    """Yield the blocks of the whole section that some tiles are a part of."""
+    return replace(part, sections=part.whole, whole=()).blocks(BLOCK)
+
+
+def _around(section: Section, whole: Section, every: Features, sigma: float) -> Features:
+    """Return the mean of a section's features around each spot, weighed by a Gaussian of distance, the spot itself included."""
+    if isinstance(whole.slide, MosaicSlide):
+        raise DataError(
+            f"section {whole.name}: image.context needs places, which its ready-cut tiles lack; empty image.context"
+        )
+    out = np.empty((len(section), every.shape[1]), np.float32)
+    for start in range(0, len(section), STEP):
+        here = section.xy[start : start + STEP] * section.mpp
+        apart = ((here[:, None] - whole.xy[None] * whole.mpp) ** 2).sum(axis=2)
+        weights = np.exp(-apart / (2 * sigma**2)).astype(np.float32)
+        out[start : start + STEP] = (weights / weights.sum(axis=1, keepdims=True)) @ every
+    return out
 
 
 @final

@@ -9,7 +9,8 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from bleep.config import BeforeName, ExpressionConfig
+from bleep.config import BeforeName, ExpressionConfig, HeadConfig, LayersName
+from bleep.errors import ConfigError
 
 
 @final
@@ -61,6 +62,7 @@ class Standardizer(nn.Module):
 BEFORE: Mapping[BeforeName, Callable[[float], list[nn.Module]]] = {
     "none": lambda dropout: [],
     "silu": lambda dropout: [nn.SiLU(), nn.Dropout(dropout)],
+    "dropout": lambda dropout: [nn.Dropout(dropout)],
 }
 """What the features go through before the first layer of the regression head, made from the dropout."""
 
@@ -72,6 +74,69 @@ def regression_head(width: int, genes: int, hidden: int, dropout: float, before:
         parts += [nn.Linear(width, hidden), nn.SiLU(), nn.Dropout(dropout)]
     last = nn.Linear(hidden or width, genes)
     return nn.Sequential(*parts, last) if parts else last
+
+
+def classifier_head(width: int, classes: int, config: HeadConfig) -> nn.Module:
+    """Return a head that gives a logit a class: one linear layer, or with `hidden` the layer that `layers` names before it."""
+    parts = BEFORE[config.before](config.dropout)
+    if config.hidden:
+        parts += [nn.Linear(width, config.hidden), *HIDDEN[config.layers](config.hidden), nn.Dropout(config.dropout)]
+    return nn.Sequential(*parts, nn.Linear(config.hidden or width, classes))
+
+
+HIDDEN: Mapping[LayersName, Callable[[int], list[nn.Module]]] = {
+    "silu": lambda width: [nn.SiLU()],
+    "dense-norm": lambda width: [nn.ReLU(), nn.BatchNorm1d(width)],
+}
+"""What follows the hidden linear layer of a classifier's head."""
+
+
+@final
+class PrincipalAxes(nn.Module):
+    """Project each part of standardised features onto the main axes of the first, whitened; until `fit`, onto nothing.
+
+    Parts are of equal width: a tile's own features, and their means over each scale of context.
+    """
+
+    axes: Tensor
+    spread: Tensor
+
+    def __init__(self, width: int, parts: int, components: int) -> None:
+        """Take the width of a part.
+
+        Raises:
+            ConfigError: there are fewer features than components.
+
+        """
+        super().__init__()
+        if components > width:
+            raise ConfigError(f"head.components is {components}, but a tile has {width} features: lower it")
+        self.parts = parts
+        self.register_buffer("axes", torch.zeros(width, components))
+        self.register_buffer("spread", torch.ones(parts * components))
+
+    @property
+    def width(self) -> int:
+        """How many numbers come out."""
+        return len(self.spread)
+
+    def fit(self, features: Float[Tensor, "spots features"]) -> None:
+        """Find the axes of largest variance of the first part, and the spread of every part along them."""
+        first = features[:, : len(self.axes)].double()
+        vectors = torch.linalg.eigh(first.T @ first / len(first))[1]
+        main = vectors.flip(1)[:, : self.axes.shape[1]]
+        # The sign of an axis is free: its largest entry is made positive, so that any library gives the same.
+        largest = main.abs().argmax(dim=0)
+        self.axes.copy_(main * main[largest, torch.arange(main.shape[1], device=main.device)].sign())
+        spread = self._projected(features).std(dim=0, correction=0)
+        self.spread.copy_(spread.clamp_min(1e-6))
+
+    def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch components"]:
+        return self._projected(features) / self.spread
+
+    def _projected(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch components"]:
+        parts = features.reshape(len(features), self.parts, len(self.axes))
+        return (parts @ self.axes).flatten(1)
 
 
 @final

@@ -1,19 +1,26 @@
 """The image encoder: any trunk of timm or torchvision, with its own normalisation inside, cut at any depth."""
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float, Float32, UInt8
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from bleep import registry
 from bleep.config import ImageConfig, StainName
 from bleep.errors import ConfigError, MismatchError
+from bleep.models.backbones import small as small_nets
 from bleep.models.backbones import timm as timm_trunks
 from bleep.models.backbones import torchvision as torchvision_trunks
-from bleep.models.backbones.base import MARK, Backbone, check_reached, clear_errors, from_package, given
+from bleep.models.backbones.base import MARK, Backbone, check_reached, clear_errors, clear_weights, from_package, given
 from bleep.models.backbones.foundation import help_with_weights
+
+log = logging.getLogger(__name__)
 
 NUMBERS: dict[StainName, int] = {"none": 0, "reinhard": 6, "macenko": 8}
 """How many numbers say how tiles are stained: see `bleep.data.stain`."""
@@ -52,7 +59,8 @@ class ImageTrunk(nn.Module):
     """Tiles in, features out: mean and spread of the colours are handled here, so no caller can forget or double it.
 
     Every window of a tile passes through the same trunk; their features stand side by side. BatchNorm layers keep their
-    pretrained statistics, so that results do not depend on how a batch is spread over processes.
+    pretrained statistics, so that results do not depend on how a batch is spread over processes; only the small nets that
+    start from nothing learn them.
     """
 
     mean: Tensor
@@ -63,6 +71,7 @@ class ImageTrunk(nn.Module):
         self.model, self.layer, self._config = backbone.model, config.layer, config
         self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid
         self.shares = config.sharing == "tokens"
+        self._norms_learn, self._least = backbone.norms_learn, least_pixels(backbone.name, pixels)
         self._format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model.to(memory_format=self._format)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
@@ -114,6 +123,8 @@ class ImageTrunk(nn.Module):
             return read(self.model, pixels).float()
 
     def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+        if pixels.shape[-1] < self._least:
+            pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
         return self._read(self.model, pixels.contiguous(memory_format=self._format))
 
     def paces(self) -> dict[str, Pace]:
@@ -137,16 +148,37 @@ class ImageTrunk(nn.Module):
         """Return the names of the parameters that learn."""
         names = {name for name, _ in self.model.named_parameters()}
         if self._config.train in ("full", "frozen"):
-            return names if self._config.train == "full" else set()
+            return names - self._frozen_layers() if self._config.train == "full" else set()
         if self._config.train == "lora":
             return {name for name in names if MARK in name}
         return {name for block in self._blocks[-self._config.unfreeze :] for name in block} & names
 
+    def _frozen_layers(self) -> set[str]:
+        """Return the parameters of the first `freeze` layers that have some of their own.
+
+        Raises:
+            ConfigError: the trunk has no more layers than that.
+
+        """
+        layers = [
+            [f"{path}.{name}" if path else name for name, _ in module.named_parameters(recurse=False)]
+            for path, module in self.model.named_modules()
+        ]
+        layers = [names for names in layers if names]
+        if self._config.freeze and self._config.freeze >= len(layers):
+            raise ConfigError(
+                f"image.freeze is {self._config.freeze}, but {self._config.trunk} has {len(layers)} layers with weights, so "
+                "none would learn: lower it, or set image.train to frozen"
+            )
+        return {name for names in layers[: self._config.freeze] for name in names}
+
     def train(self, mode: bool = True) -> "ImageTrunk":
-        """Set the mode; a frozen trunk and every BatchNorm stay as in evaluation."""
+        """Set the mode; a frozen trunk stays as in evaluation, and so does every BatchNorm that came with statistics."""
         if not self.learns and not self.training:
             return self
         super().train(mode and self.learns)
+        if self._norms_learn:
+            return self
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
@@ -163,21 +195,57 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
 
     """
     name = config.trunk
+    run = Path(config.weights) if own is None and Path(config.weights).is_dir() else None
+    config = config if run is None else config.model_copy(update={"weights": "random"})
     if own is not None:
         backbone = given(own, config)
     elif name in registry.names("trunks"):
         backbone = from_package(config, pixels)
+    elif small_nets.knows(name):
+        backbone = small_nets.build(config, pixels)
     elif not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
         backbone = timm_trunks.build(config, pixels)
     elif torchvision_trunks.knows(name):
         backbone = torchvision_trunks.build(config, pixels)
     else:
-        near = [*registry.names("trunks"), *timm_trunks.near(name), *torchvision_trunks.near(name)]
+        small = small_nets.near() if name.startswith(small_nets.PREFIX) else []
+        near = [*small, *registry.names("trunks"), *timm_trunks.near(name), *torchvision_trunks.near(name)]
         raise ConfigError(
             f"image.trunk: timm knows no model {name!r}, nor does torchvision; near it: {', '.join(near) or 'nothing'}"
         )
+    if run is not None:
+        take_weights(backbone, run)
     with clear_errors(config, pixels, help_with_weights(name)):
         return ImageTrunk(backbone, config, pixels), backbone.name
+
+
+def take_weights(backbone: Backbone, run: Path) -> None:
+    """Load the trunk of another run into a network, in place.
+
+    Raises:
+        WeightsError: the folder is no finished run, or its trunk is another.
+
+    """
+    path = run / "model.safetensors"
+    with clear_weights(path, backbone.name):
+        state = load_file(path)
+        start = "trunk.model."
+        trunk = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+        backbone.model.load_state_dict(trunk, strict=True)
+
+
+LEAST = {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75, "inception_v4": 75, "nasnetalarge": 96}
+"""Pixels that a trunk cannot do with fewer of, by the start of its name; legacy and other weights have the same."""
+
+
+def least_pixels(name: str, pixels: int) -> int:
+    """Return the side to which tiles are enlarged before a trunk sees them, and say so; 0: they are not."""
+    bare = name.removeprefix("hf-hub:").removeprefix("timm/").removeprefix(torchvision_trunks.PREFIX).removeprefix("legacy_")
+    found = next((least for start, least in LEAST.items() if bare.split(".")[0] == start), 0)
+    if pixels >= found:
+        return 0
+    log.info("image.trunk %s takes tiles of %d pixels or more: those of %d are enlarged to that", name, found, pixels)
+    return found
 
 
 def check_precision(dtype: torch.dtype, device: torch.device) -> None:

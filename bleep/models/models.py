@@ -10,7 +10,15 @@ from torch.nn.functional import normalize
 
 from bleep.config import Config
 from bleep.errors import MismatchError
-from bleep.models.heads import CountLink, ExpressionEncoder, ProjectionHead, Standardizer, regression_head
+from bleep.models.heads import (
+    CountLink,
+    ExpressionEncoder,
+    PrincipalAxes,
+    ProjectionHead,
+    Standardizer,
+    classifier_head,
+    regression_head,
+)
 from bleep.models.image import Trunk
 
 COLDEST, WARMEST = 0.01, 1.0
@@ -36,6 +44,11 @@ class Pair(NamedTuple):
     """Scaled values that the regression head says, under `loss.task: both`; no columns otherwise."""
 
 
+def feature_width(trunk: Trunk, config: Config) -> int:
+    """Return how many features a tile has: the trunk's of every window, and as many again for each scale of context."""
+    return trunk.width * len(config.tiles.microns) * (1 + len(config.image.context))
+
+
 @final
 class DualEncoder(nn.Module):
     """An image and an expression encoder with BLEEP's projection head each, and a temperature.
@@ -47,7 +60,7 @@ class DualEncoder(nn.Module):
     def __init__(self, trunk: Trunk, genes: int, config: Config) -> None:
         super().__init__()
         self.trunk = trunk
-        width = trunk.width * len(config.tiles.microns)
+        width = feature_width(trunk, config)
         self.standardize = Standardizer(width, applied=config.image.standardize != "section")
         self.image_head = ProjectionHead(width, config.head.dim, config.head.dropout)
         self.expression_encoder = ExpressionEncoder(genes, config.expression, config.optim.gene_dropout)
@@ -114,7 +127,7 @@ class Regressor(nn.Module):
     def __init__(self, trunk: Trunk, genes: int, config: Config) -> None:
         super().__init__()
         self.trunk = trunk
-        width = trunk.width * len(config.tiles.microns)
+        width = feature_width(trunk, config)
         self.standardize = Standardizer(width, applied=config.image.standardize != "section")
         self.head = regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
         self.link = CountLink(genes) if config.loss.nb > 0 else None
@@ -140,3 +153,50 @@ class Regressor(nn.Module):
     def predict_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch genes"]:
         """Predict scaled values from what the trunk gave."""
         return self.scaled(self.head(self.standardize(features)))
+
+
+@final
+class Classifier(nn.Module):
+    """Pooled trunk features to the probabilities of classes.
+
+    Its embedding, by which a reference of labelled tiles is searched, is the square roots of these probabilities: of unit
+    length, and alike (by Bhattacharyya's coefficient) where tiles look as much like each class.
+    """
+
+    def __init__(self, trunk: Trunk, classes: int, config: Config) -> None:
+        super().__init__()
+        self.trunk = trunk
+        width = feature_width(trunk, config)
+        self.standardize = Standardizer(width, applied=config.image.standardize != "section")
+        parts = 1 + len(config.image.context)
+        components = config.head.components
+        self.axes = PrincipalAxes(width // parts, parts, components) if components else None
+        self.head = classifier_head(width if self.axes is None else self.axes.width, classes, config.head)
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether it predicts from a reference alone: it has a head of its own."""
+        return False
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it has a head that predicts."""
+        return True
+
+    def forward(self, inputs: Shaped[Tensor, "batch *what"]) -> Float[Tensor, "batch classes"]:
+        """Return a logit for each class, of tiles or of what the trunk gave of them."""
+        return self._logits(inputs if inputs.is_floating_point() else self.trunk(inputs))
+
+    def _logits(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+        standard = self.standardize(features)
+        return self.head(standard if self.axes is None else self.axes(standard))
+
+    def predict_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+        """Return the probability of each class from what the trunk gave."""
+        return self._logits(features).softmax(dim=1)
+
+    def embed_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+        """Return a vector of unit length for what the trunk gave: alike where the same classes are thought as likely."""
+        probability = self.predict_features(features)
+        # The square roots of probabilities lie on the unit sphere; their inner product is the Bhattacharyya coefficient.
+        return probability.clamp_min(1e-12).sqrt()

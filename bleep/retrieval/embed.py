@@ -11,7 +11,7 @@ from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.features import FeatureReader, Features
-from bleep.models.models import DualEncoder
+from bleep.models.models import Classifier, DualEncoder
 from bleep.records import Embeddings
 from bleep.runs import Run
 
@@ -49,13 +49,13 @@ def _reader(run: Run) -> FeatureReader:
 
 
 def embed_tiles(run: Run, tiles: Tiles) -> Embeddings:
-    """Embed tiles through the image side.
+    """Embed tiles through the image side, or as a classifier sees them.
 
     Raises:
         MismatchError: the run was trained by regression, or the tiles are cut otherwise than its own.
 
     """
-    model = _dual(run)
+    model = run.model.eval() if isinstance(run.model, Classifier) else _dual(run)
     check_tiles(run, tiles)
     return Embeddings(_through(model.embed_features, tile_features(run, tiles), run.device), tiles.ids)
 

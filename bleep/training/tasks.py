@@ -19,8 +19,9 @@ from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses.contrastive import TARGETS, Sides, alike_pairs, clip_loss, near_pairs, siglip_loss
+from bleep.models.losses.labels import class_weights, label_loss
 from bleep.models.losses.regression import OVER_STEP, TERMS, Rules, negative_binomial
-from bleep.models.models import DualEncoder, Pair, Regressor
+from bleep.models.models import Classifier, DualEncoder, Pair, Regressor
 from bleep.records import Batch
 
 OwnLoss = Callable[..., Tensor]
@@ -281,13 +282,46 @@ class RegressionTask(nn.Module):
         return total + self.config.nb * negative_binomial(self.counts[predicted.rows], log_mean, predicted.log_dispersion)
 
 
+class Classified(NamedTuple):
+    """What a classifier's loss needs of a step."""
+
+    logits: Float[Tensor, "batch classes"]
+    label: Float[Tensor, "batch classes"]
+    """1 for a spot's own class, 0 elsewhere."""
+
+
+@final
+class ClassifyTask(nn.Module):
+    """Cross-entropy of labels, weighted, smoothed or focal as asked; processes hold equal parts, as under `RegressionTask`."""
+
+    weights: Tensor
+
+    def __init__(self, model: Classifier, config: LossConfig, share: Float[Tensor, " classes"]) -> None:
+        """Take the share of each class among the training spots."""
+        super().__init__()
+        self.model, self.config = model, config
+        # Not persistent: the panel knows the shares.
+        self.register_buffer("weights", class_weights(config.class_weights, share), persistent=False)
+
+    def forward(self, batch: Batch) -> Classified:
+        return Classified(self.model(batch.inputs), batch.expression)
+
+    def loss(self, classified: Classified) -> Float[Tensor, ""]:
+        """Return the loss over this process's spots."""
+        return label_loss(classified.logits, classified.label, self.weights, self.config.smoothing, self.config.focal)
+
+
+Task = ContrastiveTask | RegressionTask | ClassifyTask
+"""What may be trained."""
+
+
 def task_of(
-    model: DualEncoder | Regressor,
+    model: DualEncoder | Regressor | Classifier,
     config: LossConfig,
     sections: Sequence[Section] = (),
     panel: GenePanel | None = None,
     own: OwnLoss | None = None,
-) -> ContrastiveTask | RegressionTask:
+) -> Task:
     """Return the task that trains this model on the spots of these sections, in their order.
 
     An `own` loss takes the place of the contrastive one under `loss.task: contrastive`, of the regression terms otherwise.
@@ -297,6 +331,10 @@ def task_of(
         DataError: `loss.near` is set, and a section's tiles have no known places; or `loss.nb`, and it has no counts.
 
     """
+    if isinstance(model, Classifier):
+        if panel is None:
+            raise ConfigError("loss.task is classify, but no panel of classes was given")
+        return ClassifyTask(model, config, torch.from_numpy(panel.mean.astype(np.float32)))
     if isinstance(model, Regressor):
         counts = counts_of(sections, panel) if model.link is not None and sections and panel is not None else None
         return RegressionTask(model, config, panel, counts, own)

@@ -12,12 +12,14 @@ from bleep import runs
 from bleep.config import Config, WeightsName
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
-from bleep.data.splits import Split, split
+from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
+from bleep.models.models import Classifier
 from bleep.predictors.base import Predictor
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration, calibration_of
+from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.ensemble import Ensemble, MeanOfPredictors
 from bleep.predictors.remembered import Remembered, plain
@@ -26,13 +28,13 @@ from bleep.records import Prediction, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run, regresses
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
-from bleep.workflows.fit import best_device
+from bleep.workflows.fit import best_device, divide
 
 MEAN = "mean of both"
 """How tables call the plain mean of retrieval and regression."""
-ORDER = (CombinedPredictor.name, MEAN, RetrievalPredictor.name, RegressionPredictor.name)
+ORDER = (ClassifierPredictor.name, CombinedPredictor.name, MEAN, RetrievalPredictor.name, RegressionPredictor.name)
 """Which of a run's predictors is the run's own predictor: the first there is."""
-PredictorName = Literal["combined", "mean-of-both", "retrieval", "regression"]
+PredictorName = Literal["combined", "mean-of-both", "retrieval", "regression", "classifier"]
 HELD = 64
 """Test sections whose predictions by the run's own predictor are held, for the page and the figures after the scores."""
 SPLIT_ONLY = {"protocol", "split", "test", "folds", "fold", "val", "val_share", "blocks", "margin"}
@@ -57,7 +59,7 @@ class Tissue:
         key = json.dumps(what, sort_keys=True)
         if key not in self._sections:
             self._sections[key] = read_sections(config.data, config.cache)
-        return split(self._sections[key], config.data, config.seed)
+        return divide(self._sections[key], config)
 
 
 @final
@@ -222,7 +224,9 @@ class Experiment:
     def reference_of(self, member: Member) -> Reference | None:
         """Return what a run of an ensemble retrieves from."""
         if member.folder not in self._references:
-            retrieves = member.run.model.retrieves
+            # A classifier can do without one; where there is one, its labelled tiles may be asked.
+            indexed = isinstance(member.run.model, Classifier) and (member.folder / runs.REFERENCE).is_dir()
+            retrieves = indexed or member.run.model.retrieves
             reference = Reference.load(member.folder / runs.REFERENCE) if retrieves else None
             if self.where is not None and reference is None:
                 raise ConfigError(
@@ -313,6 +317,11 @@ def predictors_of(run: Run, reference: Reference | None, calibration: Calibratio
 
     """
     found: dict[str, Predictor] = {}
+    if isinstance(run.model, Classifier):
+        found[ClassifierPredictor.name] = Remembered(ClassifierPredictor(run))
+        if reference is not None:
+            found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
+        return found
     if run.model.retrieves:
         if reference is None:
             raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")

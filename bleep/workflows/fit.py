@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -17,7 +17,9 @@ from torch.utils.data import Dataset
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
+from bleep.data.affine import AffineJitter
 from bleep.data.datasets import FeatureDataset, TileDataset
+from bleep.data.labels import LABEL, check_classes, labelled
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
@@ -26,11 +28,12 @@ from bleep.data.splits import Split, split
 from bleep.data.stain import StainJitter, StainMatch, measured
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.evaluation.labels import roc_auc
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.files import read_json
 from bleep.models.backbones.base import GIVEN
-from bleep.models.models import DualEncoder
+from bleep.models.models import Classifier, DualEncoder
 from bleep.models.precision import resolve_precision
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
@@ -41,7 +44,7 @@ from bleep.runs import Model, Run, regresses
 from bleep.training.checkpoint import Journal
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
-from bleep.training.tasks import ContrastiveTask, OwnLoss, RegressionTask, task_of
+from bleep.training.tasks import OwnLoss, Task, task_of
 from bleep.training.trackers import accelerator_of, begin
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,8 @@ log = logging.getLogger(__name__)
 def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
     """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
 
-    A model of both kinds is scored by the mean of the two, and each is told too.
+    A model of both kinds is scored by the mean of the two, and each is told too; a classifier by its ROC AUC, mean over
+    classes, over all validation spots.
     """
     train_values = run.panel.unscaled(values)
     measured = [run.panel.values(section, run.config.panel.absent) for section in divided.val]
@@ -71,13 +75,18 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
             inputs = torch.from_numpy(features).to(device)
             yield run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())
 
+    def told_apart(predicted: Iterable[np.ndarray]) -> float:
+        return roc_auc(np.concatenate(list(predicted)), np.concatenate(measured))
+
     def agreement(predicted: Iterable[np.ndarray]) -> float:
         return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
 
     def scored(task: nn.Module) -> dict[str, float]:
-        assert isinstance(task, ContrastiveTask | RegressionTask)
+        assert isinstance(task, Task)
         model, device = task.model, next(task.parameters()).device
         found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
+        if isinstance(model, Classifier):
+            return {"score": told_apart(regressed(model, found, device))}
         kinds = {}
         if isinstance(model, DualEncoder):
             kinds["retrieval"] = agreement(retrieved(model, found, device))
@@ -95,7 +104,21 @@ def load_split(config: Config) -> Split:
         DataError, ConfigError: see `read_sections` and `split`.
 
     """
-    return split(read_sections(config.data, config.cache), config.data, config.seed)
+    return divide(read_sections(config.data, config.cache), config)
+
+
+def divide(sections: Sequence[Section], config: Config) -> Split:
+    """Divide sections as a configuration says; what a classifier is to learn stands in place of what was measured.
+
+    Raises:
+        DataError, ConfigError: see `split`, `labelled` and `check_classes`.
+
+    """
+    if config.loss.task != "classify":
+        return split(sections, config.data, config.seed)
+    divided = split(labelled(sections, config.data.label or LABEL), config.data, config.seed)
+    check_classes(divided)
+    return divided
 
 
 def fit(
@@ -289,6 +312,8 @@ def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) 
     if config.image.standardize != "none":
         # Under `section` it is not applied, and is there for sections of few tiles.
         run.model.standardize.fit(torch.from_numpy(raw).to(run.device))
+    if isinstance(run.model, Classifier) and run.model.axes is not None:
+        run.model.axes.fit(run.model.standardize(torch.from_numpy(raw).to(run.device)))
     if run.model.trunk.learns:
         return TileDataset(tiles, values, config.seed, augment=config.optim.augment)
     return FeatureDataset(torch.from_numpy(reader.read(tiles) if reader.per_section else raw), values)
@@ -303,6 +328,8 @@ def _view(run: Run, tiles: Tiles) -> View | None:
     if wanted != "none":
         target = run.model.trunk.stain.get_buffer("numbers").cpu().numpy()
         views.append(StainMatch.of(wanted, tiles, target))
+    if (affine := AffineJitter.of(run.config.optim, run.config.seed, len(tiles))) is not None:
+        views.append(affine)
     if strength:
         views.append(StainJitter(run.config.seed, len(tiles), strength))
     if not views:

@@ -1,13 +1,17 @@
 """From a trained run to predictions."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from bleep.data.labels import LABEL, labels_of
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.wsi import has_slides
+from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
+from bleep.models.models import Classifier
 from bleep.predictors.base import Predictor
 from bleep.records import Prediction
 from bleep.retrieval import embed
@@ -63,10 +67,30 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
     sections = read_sections(data.model_copy(update=changes), run.config.cache)
+    if isinstance(run.model, Classifier):
+        check_known(sections, run)
     if not own and mpp is None:
         for section in sections:
             _check_scale(path, section.slide, run)
     return run.tiles(sections)
+
+
+def check_known(sections: Sequence[Section], run: Run) -> None:
+    """Refuse tiles that are labelled with a class that a classifier was never trained on.
+
+    Raises:
+        MismatchError: naming the class and those that are known.
+
+    """
+    column = run.config.data.label or LABEL
+    for section in sections:
+        if column in section.counts.obs:
+            unknown = sorted(set(labels_of(section, column)) - {"", *run.panel.genes})
+            if unknown:
+                raise MismatchError(
+                    f"section {section.name}: holds class {unknown[0]!r}, but the run knows {', '.join(run.panel.genes)}: "
+                    "leave those tiles out, or train with them"
+                )
 
 
 def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:

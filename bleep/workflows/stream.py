@@ -18,6 +18,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.files import check_writable
 from bleep.predictors.base import Predictor
+from bleep.predictors.classifier import with_labels
 from bleep.predictors.io import DtypeName, Parts, check_form, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
 from bleep.progress import Progress
@@ -89,9 +90,12 @@ class Output:
         return self.path.with_name(f".{self.path.name}.parts")
 
 
-def stream(run: Run, predictor: Predictor, tiles: Tiles, rows: int = ROWS, *, skip: int = 0) -> Iterator[Prediction]:
+def stream(
+    run: Run, predictor: Predictor, tiles: Tiles, rows: int = ROWS, *, skip: int = 0, reference: Reference | None = None
+) -> Iterator[Prediction]:
     """Predict tiles in blocks of at most `rows`, in order, none of two sections; the first `skip` blocks are left out.
 
+    With a classifier, or a `reference` whose spots carry labels, each tile's label and its share stand in the table.
     Memory does not grow with the number of tiles. Joined, the blocks are what `predict` gives. Pictures of whole slides come
     with the first block of each.
 
@@ -105,7 +109,8 @@ def stream(run: Run, predictor: Predictor, tiles: Tiles, rows: int = ROWS, *, sk
         (whole,) = block.whole
         first, shown = whole.name != shown, whole.name
         if number >= skip:
-            prediction = replace(with_grid(predictor.predict(block), block), facts=facts)
+            labelled = with_labels(predictor.predict(block), run, reference)
+            prediction = replace(with_grid(labelled, block), facts=facts)
             yield replace(prediction, backdrops=backdrops_of([whole])) if first and is_grid(block) else prediction
 
 
@@ -126,7 +131,7 @@ def write_query(query: Query, output: Output, use: Callable[[Prediction], None] 
     done = len(parts)
     with _stoppable(output), Progress(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
         bar.update(sum(len(block) for number, block in enumerate(query.tiles.blocks(output.rows)) if number < done))
-        for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done):
+        for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done, reference=query.reference):
             parts.add(prediction if chosen is None or output.whole else prediction.columns(chosen))
             bar.update(len(prediction.spots))
         # What is read back is what any later call would read: a resumed query gives the same file.

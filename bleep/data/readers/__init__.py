@@ -32,6 +32,7 @@ SOURCES: Mapping[str, str] = {
     "spatialdata": "bleep.data.readers.spatialdata",
     "liver": "bleep.data.readers.liver",
     "wsi": "bleep.data.readers.wsi",
+    "patches": "bleep.data.readers.patches",
     "toy": "bleep.data.readers.toy",
 }
 """Module of each form; it has `read(data: DataConfig) -> tuple[Section, ...]`."""
@@ -44,6 +45,7 @@ MARKS: Mapping[str, str] = {
     "hest": "st/*.h5ad",
     "spatialdata": "*.zarr",
     "liver": "tissue_positions_list_*.csv",
+    "patches": "*_class*.png",
 }
 """Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 

@@ -33,6 +33,8 @@ class Backbone(NamedTuple):
     """Name under which it can be built again."""
     grid: Callable[[Any, Float[Tensor, "batch 3 height width"]], Float[Tensor, "batch channels rows columns"]] | None = None
     """Says the features of each position, whose mean `read` is; none: it has no grid where it is read."""
+    norms_learn: bool = False
+    """Whether BatchNorm follows the training tiles, as a net must that starts from nothing; else it keeps what it came with."""
 
 
 GIVEN = "given:"

@@ -9,10 +9,12 @@ import pandas as pd
 from jaxtyping import Float32
 from scipy import sparse
 
+from bleep.data.labels import labels_of
 from bleep.data.section import Section
 from bleep.errors import MismatchError
+from bleep.models.models import Classifier
 from bleep.progress import Progress
-from bleep.retrieval.embed import embed_spots
+from bleep.retrieval.embed import embed_spots, embed_tiles
 from bleep.retrieval.reference.expression_store import ExpressionStore, FormName
 from bleep.retrieval.reference.expression_writer import SPARSE, Block, stored
 from bleep.runs import Run
@@ -73,10 +75,12 @@ def _short(value: object) -> str:
     return text[:12] if len(text) == 64 else text
 
 
-def annotated(section: Section) -> pd.DataFrame:
-    """Return the table of a section's spots, with the organ where its files name it."""
+def annotated(section: Section, label: str = "") -> pd.DataFrame:
+    """Return the table of a section's spots, with the organ where its files name it, and the label where one is asked for."""
     frame, measured = section.frame(), section.counts.obs
-    return frame.assign(organ=measured["organ"].astype(str).to_numpy()) if "organ" in measured else frame
+    if "organ" in measured:
+        frame = frame.assign(organ=measured["organ"].astype(str).to_numpy())
+    return frame.assign(label=labels_of(section, label)) if label else frame
 
 
 @final
@@ -106,9 +110,13 @@ def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | Form
     vectors: list[Float32[np.ndarray, "spots dim"]] = []
     blocks: list[Block] = []
     for section in Progress(sections, desc="embedding spots", unit="section", leave=False):
-        vectors.append(embed_spots(run, (section,)).vectors)
+        # Labels have no encoder of their own: a labelled tile is found by what it looks like.
+        by_tile = isinstance(run.model, Classifier)
+        vectors.append((embed_tiles(run, run.tiles((section,))) if by_tile else embed_spots(run, (section,))).vectors)
         values = run.panel.training_values(section)
         # Compressed at once where it pays, so that the values of many sections fit into memory.
         blocks.append(sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values)
     store, why = stored(blocks, form)
-    return Held(np.concatenate(vectors), store, pd.concat([annotated(section) for section in sections]), why)
+    return Held(
+        np.concatenate(vectors), store, pd.concat([annotated(section, run.config.data.label) for section in sections]), why
+    )

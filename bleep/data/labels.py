@@ -1,0 +1,94 @@
+"""Labels of spots as something to be learnt: a class is a column, and a spot has 1 in its own.
+
+So everything that handles measured values (splits, the panel, the index, predictions) handles labels too, and the predicted
+value of a class is its probability, or its share of the neighbours' votes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from bleep.data.section import Section
+from bleep.data.splits import Split
+from bleep.errors import DataError
+
+LABEL = "label"
+"""Column of `obs` where nothing else is asked for."""
+MOST = 1000
+"""More classes than this are no classes."""
+
+
+def labels_of(section: Section, column: str) -> list[str]:
+    """Return the label of each spot; empty where there is none.
+
+    Raises:
+        DataError: the section has no such column.
+
+    """
+    if column not in section.counts.obs:
+        known = ", ".join(map(str, section.counts.obs.columns)) or "none"
+        raise DataError(f"section {section.name}: has no column {column!r} of labels; found {known}: set data.label")
+    values = section.counts.obs[column]
+    return ["" if missing else str(value).strip() for value, missing in zip(values, values.isna(), strict=True)]
+
+
+def labelled(sections: Sequence[Section], column: str) -> tuple[Section, ...]:
+    """Return the sections with labels in place of what was measured: spots x classes, 1 for a spot's own class.
+
+    Raises:
+        DataError: a spot has no label, there is one class only, or so many that the column can be no label.
+
+    """
+    found = [labels_of(section, column) for section in sections]
+    missing = [
+        (section, labels.count(""), len(labels)) for section, labels in zip(sections, found, strict=True) if "" in labels
+    ]
+    if missing:
+        section, count, of = missing[0]
+        which = section.counts.obs_names[found[list(sections).index(section)].index("")]
+        raise DataError(
+            f"section {section.name}: {count} of {of} spots have no {column}, first {which!r}; label them or leave them out"
+        )
+    classes = sorted(set().union(*found))
+    if len(classes) < 2:
+        raise DataError(f"all spots have {column} {classes[0]!r}; expected two classes or more: read more sections")
+    if len(classes) > MOST:
+        raise DataError(f"{column} has {len(classes)} different values, so it is no label; name another column in data.label")
+    return tuple(_one_hot(section, labels, classes) for section, labels in zip(sections, found, strict=True))
+
+
+def _one_hot(section: Section, labels: Sequence[str], classes: Sequence[str]) -> Section:
+    columns = {label: column for column, label in enumerate(classes)}
+    rows, where = np.arange(len(labels)), np.array([columns[label] for label in labels])
+    table = sparse.csr_matrix((np.ones(len(labels), np.float32), (rows, where)), shape=(len(labels), len(classes)))
+    counts = AnnData(X=table, obs=section.counts.obs.copy(), var=pd.DataFrame(index=pd.Index(classes, dtype=str)))
+    return replace(section, counts=counts)
+
+
+def check_classes(divided: Split) -> None:
+    """Refuse a split in which a class to be learnt, or to be told, is never trained on.
+
+    Raises:
+        DataError: the training side has one class only, or lacks one that is validated or tested with.
+
+    """
+    trained = Counter(_classes(divided.train))
+    names = divided.train[0].genes
+    if len(trained) < 2:
+        raise DataError(
+            f"all training spots are of class {names[next(iter(trained))]!r}; expected two classes: "
+            "split otherwise, or read more sections"
+        )
+    for what, side in (("validate", divided.val), ("test", divided.test)):
+        unknown = set(_classes(side)) - set(trained)
+        if unknown:
+            raise DataError(f"class {names[min(unknown)]!r} is there to {what}, but no training spot has it; split otherwise")
+
+
+def _classes(sections: Sequence[Section]) -> list[int]:
+    return [int(column) for section in sections for column in sparse.csr_matrix(section.counts.X).indices]

@@ -1,0 +1,181 @@
+"""Scores of predicted labels, as functions of the probability of each class and the true class, one-hot."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+from scipy.stats import rankdata
+
+from bleep.errors import DataError
+
+Probability = Float[np.ndarray, "tiles classes"]
+BINS = 15
+"""Of confidence, for the calibration error (Guo et al., ICML 2017)."""
+RESAMPLES = 1000
+
+SCORES: Mapping[str, str] = {
+    "auc": "area under the ROC curve; of several classes the mean of each against the rest",
+    "average_precision": "area under the precision-recall curve, mean precision over recalls",
+    "accuracy": "share of tiles told right",
+    "balanced_accuracy": "recall of each class, mean over classes",
+    "f1": "harmonic mean of precision and recall; of two classes that of the last, of several the mean",
+    "precision": "share of the tiles told so that are so, of the same class or classes",
+    "recall": "share of the tiles that are so that are told so, of the same class or classes",
+    "macro_f1": "F1 of each class, mean over classes",
+    "calibration_error": "absolute difference of confidence and accuracy, weighted mean over 15 bins of confidence",
+}
+"""What is reported, and what it means."""
+
+
+def _positive(classes: int) -> list[int]:
+    """Return the classes whose ROC, precision, recall and F1 are averaged: of two the last alone."""
+    return [1] if classes == 2 else list(range(classes))
+
+
+def roc_auc(probability: Probability, truth: Probability) -> float:
+    """Return the area under the ROC curve, by ranks (Mann and Whitney 1947), without classes that all or no tiles have."""
+    found = []
+    for column in _positive(truth.shape[1]):
+        own = truth[:, column] > 0.5
+        yes, no = int(own.sum()), int((~own).sum())
+        if yes and no:
+            ranks = rankdata(probability[:, column])
+            found.append((ranks[own].sum() - yes * (yes + 1) / 2) / (yes * no))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def average_precision(probability: Probability, truth: Probability) -> float:
+    """Return the area under the precision-recall curve as a step function; ties enter together."""
+    found = []
+    for column in _positive(truth.shape[1]):
+        own = truth[:, column] > 0.5
+        if not own.any():
+            continue
+        order = np.argsort(-probability[:, column], kind="stable")
+        value, hits = probability[order, column], np.cumsum(own[order])
+        last = np.flatnonzero(np.append(np.diff(value) != 0, True))
+        gained = np.diff(np.append(0, hits[last]))
+        found.append(float((gained * hits[last] / (last + 1)).sum() / own.sum()))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def decided(probability: Probability, threshold: float | None) -> Int[np.ndarray, " tiles"]:
+    """Return the class of each tile: the likeliest, or of two the last where it reaches the threshold."""
+    if threshold is None or probability.shape[1] != 2:
+        return np.argmax(probability, axis=1)
+    return (probability[:, 1] >= threshold).astype(np.int64)
+
+
+def confusion(told: Int[np.ndarray, " tiles"], truth: Probability) -> Int[np.ndarray, "classes classes"]:
+    """Return the number of tiles of each true class (rows) told to be each class (columns)."""
+    classes = truth.shape[1]
+    counted: np.ndarray = np.bincount(np.argmax(truth, axis=1) * classes + told, minlength=classes**2)
+    return counted.reshape(classes, classes)
+
+
+def by_class(table: Int[np.ndarray, "classes classes"]) -> dict[str, Float64[np.ndarray, " classes"]]:
+    """Return precision, recall and F1 of each class of a confusion; what divides by 0 is 0, recall of no tiles not a number."""
+    right, told, true = np.diag(table).astype(float), table.sum(axis=0), table.sum(axis=1)
+    precision = np.divide(right, told, out=np.zeros_like(right), where=told > 0)
+    recall = np.divide(right, true, out=np.full_like(right, np.nan), where=true > 0)
+    total = (told + true).astype(float)
+    f1 = np.divide(2 * right, total, out=np.zeros_like(right), where=total > 0)
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def calibration_error(probability: Probability, truth: Probability) -> float:
+    """Return the expected calibration error of the likeliest class over equal bins of its probability."""
+    confidence, right = probability.max(axis=1), np.argmax(probability, axis=1) == np.argmax(truth, axis=1)
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return float(sum(abs(float((confidence - right)[bins == one].mean())) * (bins == one).mean() for one in np.unique(bins)))
+
+
+def best_threshold(probability: Probability, truth: Probability, by: Callable[[np.ndarray], float]) -> float:
+    """Return the threshold of the last of two classes at which a score of the confusion is highest, midway between tiles."""
+    values = np.unique(probability[:, 1])
+    middle = (values[1:] + values[:-1]) / 2
+    tried = middle[np.linspace(0, len(middle) - 1, min(len(middle), 200)).astype(int)] if len(middle) else np.array([0.5])
+    scores = [by(confusion(decided(probability, float(one)), truth)) for one in tried]
+    return float(tried[int(np.argmax(scores))])
+
+
+def balanced(table: np.ndarray) -> float:
+    """Return the balanced accuracy of a confusion."""
+    return _mean(by_class(table)["recall"])
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of what is a number; not a number where nothing is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def positive_f1(table: np.ndarray) -> float:
+    """Return F1 of the last of two classes, or the mean over several."""
+    return float(by_class(table)["f1"][_positive(len(table))].mean())
+
+
+def scores(probability: Probability, truth: Probability, told: Int[np.ndarray, " tiles"]) -> dict[str, float]:
+    """Return every score of `SCORES`; `told` is the class each tile is said to be.
+
+    Raises:
+        DataError: a probability is not a number.
+
+    """
+    if not np.isfinite(probability).all():
+        raise DataError("a predicted probability is not a number; train with a lower rate")
+    table, positive = confusion(told, truth), _positive(truth.shape[1])
+    single = by_class(table)
+    return {
+        "auc": roc_auc(probability, truth),
+        "average_precision": average_precision(probability, truth),
+        "accuracy": float(np.diag(table).sum() / table.sum()),
+        "balanced_accuracy": balanced(table),
+        "f1": float(single["f1"][positive].mean()),
+        "precision": float(single["precision"][positive].mean()),
+        "recall": _mean(single["recall"][positive]),
+        "macro_f1": float(single["f1"].mean()),
+        "calibration_error": calibration_error(probability, truth),
+    }
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A bootstrap interval over patients."""
+
+    low: float
+    high: float
+
+
+def patient_intervals(
+    probability: Probability, truth: Probability, told: Int[np.ndarray, " tiles"], patients: np.ndarray, seed: int = 0
+) -> dict[str, Interval]:
+    """Return the 95 % bootstrap interval of every score, whole patients drawn with replacement (Efron 1979)."""
+    names, number = np.unique(patients, return_inverse=True)
+    rows = [np.flatnonzero(number == at) for at in range(len(names))]
+    draw, found = np.random.default_rng(seed), []
+    for _ in range(RESAMPLES if len(names) > 1 else 0):
+        picked = np.concatenate([rows[at] for at in draw.integers(len(names), size=len(names))])
+        found.append(scores(probability[picked], truth[picked], told[picked]))
+    nothing = Interval(float("nan"), float("nan"))
+    if not found:
+        return dict.fromkeys(SCORES, nothing)
+    ends = {name: _quantiles([one[name] for one in found]) for name in SCORES}
+    return {name: Interval(float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def roc_curve(probability: Float[np.ndarray, " tiles"], own: Bool[np.ndarray, " tiles"]) -> Float64[np.ndarray, "points 2"]:
+    """Return the false and the true positive rate at every threshold, from (0, 0) to (1, 1)."""
+    order = np.argsort(-probability, kind="stable")
+    value = probability[order]
+    last = np.append(np.diff(value) != 0, True)
+    right, wrong = np.cumsum(own[order])[last], np.cumsum(~own[order])[last]
+    points = np.stack([wrong / max(int((~own).sum()), 1), right / max(int(own.sum()), 1)], axis=1)
+    return np.concatenate([np.zeros((1, 2)), points])
+
+
+def _quantiles(values: list[float]) -> tuple[float, float]:
+    known = np.array(values)[np.isfinite(values)]
+    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (float("nan"), float("nan"))

@@ -1,0 +1,211 @@
+"""Labels predicted: by a run's classifier, by floors fitted on training tiles, and by the vote of neighbours."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+
+from bleep.data.tiles import Tiles
+from bleep.features import Features
+from bleep.models.models import Classifier
+from bleep.predictors.baselines import colours
+from bleep.records import Prediction
+from bleep.retrieval.embed import check_tiles, through_head, tile_features
+from bleep.retrieval.index import FlatIndex
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+
+PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+"""Tried; as scikit-learn counts, 1 / C."""
+GROUPS = 4
+"""Parts of the training patients, each held out once to choose the penalty."""
+NEIGHBORS = 50
+SCALE = "probability of each class"
+
+
+@final
+class ClassifierPredictor:
+    """The classifier of a run trained with `loss.task: classify`: the columns of its predictions are classes."""
+
+    name = "classifier"
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        run.model.eval()
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict the probability of each class."""
+        check_tiles(self.run, tiles)
+        said = through_head(self.run, tile_features(self.run, tiles))
+        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """A fitted multinomial logistic regression on standardised features."""
+
+    mean: Float32[np.ndarray, " features"]
+    spread: Float32[np.ndarray, " features"]
+    weights: Float32[np.ndarray, "features classes"]
+    offset: Float32[np.ndarray, " classes"]
+    penalty: float
+
+    def predict(self, features: Features) -> Float32[np.ndarray, "tiles classes"]:
+        """Return the probability of each class."""
+        logits = ((features - self.mean) / self.spread) @ self.weights + self.offset
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        out: np.ndarray = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+        return out
+
+
+def fit_logistic(
+    features: Features, truth: Float[np.ndarray, "tiles classes"], groups: np.ndarray, penalties: Sequence[float] = PENALTIES
+) -> Logistic:
+    """Fit by minimising cross-entropy + penalty / 2 x squared weights, the offset free; L-BFGS, deterministic.
+
+    The penalty is the one of least cross-entropy over parts of the groups, each held out once.
+    """
+    names = np.unique(groups)
+    part = np.searchsorted(names, groups) % min(GROUPS, len(names))
+    best = penalties[0]
+    if len(penalties) > 1 and len(names) > 1:
+        losses = np.zeros(len(penalties))
+        for held in (part == one for one in np.unique(part)):
+            for at, penalty in enumerate(penalties):
+                said = _solve(features[~held], truth[~held], penalty).predict(features[held])
+                losses[at] -= float((truth[held] * np.log(np.maximum(said, 1e-12))).sum())
+        best = penalties[int(np.argmin(losses))]
+    return _solve(features, truth, best)
+
+
+def _solve(features: Features, truth: Float[np.ndarray, "tiles classes"], penalty: float) -> Logistic:
+    mean, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+    inputs, wanted = torch.from_numpy(((features - mean) / spread).astype(np.float32)), torch.from_numpy(truth)
+    weights = torch.zeros(features.shape[1], truth.shape[1], requires_grad=True)
+    offset = torch.zeros(truth.shape[1], requires_grad=True)
+    solver = torch.optim.LBFGS([weights, offset], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        solver.zero_grad()
+        entropy = -(wanted * (inputs @ weights + offset).log_softmax(dim=1)).sum()
+        # Divided by the number of tiles, so that the solver's tolerances mean the same for any.
+        loss = (entropy + penalty / 2 * (weights**2).sum()) / len(inputs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(closure)  # type: ignore[no-untyped-call]
+    return Logistic(mean, spread, weights.detach().numpy(), offset.detach().numpy(), penalty)
+
+
+@final
+class LogisticPredictor:
+    """Logistic regression from the trunk's own features of a tile, or from colour alone."""
+
+    def __init__(self, run: Run, logistic: Logistic, name: str) -> None:
+        self.run, self.logistic, self.name = run, logistic, name
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict from the features."""
+        check_tiles(self.run, tiles)
+        said = self.logistic.predict(DESCRIBED[self.name](self.run, tiles))
+        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+
+
+def trunk_features(run: Run, tiles: Tiles) -> Features:
+    """Return what the trunk says of each tile by itself, without the context that the run's heads may see."""
+    return tile_features(run, tiles)[:, : run.model.trunk.width * len(run.spec.microns)]
+
+
+DESCRIBED: Mapping[str, Callable[[Run, Tiles], Features]] = {
+    "logistic regression": trunk_features,
+    "logistic regression on colour": colours,
+}
+"""What each logistic regression sees."""
+
+
+@final
+class FeatureKnnPredictor:
+    """The share of each class among the training tiles whose trunk features are most alike (cosine, standardised)."""
+
+    name = "image-kNN"
+
+    def __init__(self, run: Run, features: Features, truth: Float32[np.ndarray, "tiles classes"]) -> None:
+        self.run, self.truth = run, truth
+        self._mean, self._spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+        self._index = FlatIndex.build(self._unit(features))
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict the share of each class among the nearest."""
+        check_tiles(self.run, tiles)
+        found = self._index.search(self._unit(trunk_features(self.run, tiles)), NEIGHBORS)
+        said = self.truth[found.rows].mean(axis=1).astype(np.float32)
+        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+
+    def _unit(self, features: Features) -> Features:
+        standard = (features - self._mean) / self._spread
+        return (standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-8)).astype(np.float32)
+
+
+@final
+class MajorityPredictor:
+    """The share of each class among the training tiles, for every tile."""
+
+    name = "majority class"
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict the same shares for every tile."""
+        check_tiles(self.run, tiles)
+        said = np.tile(self.run.panel.mean.astype(np.float32), (len(tiles), 1))
+        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+
+
+Floor = LogisticPredictor | FeatureKnnPredictor | MajorityPredictor
+
+
+def label_floors(run: Run, train: Tiles) -> dict[str, Floor]:
+    """Fit the floors of labels on a run's training tiles: what every classifier has to beat."""
+    truth = np.concatenate([run.panel.values(section) for section in train.sections])
+    groups = np.repeat([section.patient for section in train.sections], [len(section) for section in train.sections])
+    floors: list[Floor] = [
+        LogisticPredictor(run, fit_logistic(describe(run, train), truth, groups), name) for name, describe in DESCRIBED.items()
+    ]
+    floors += [FeatureKnnPredictor(run, trunk_features(run, train), truth), MajorityPredictor(run)]
+    return {floor.name: floor for floor in floors}
+
+
+def with_labels(prediction: Prediction, run: Run, reference: Reference | None = None) -> Prediction:
+    """Add to a prediction's table each tile's label and its share: a classifier's likeliest class, or its neighbours' vote.
+
+    Where the reference's spots carry labels, the weight of the neighbours that have each is its share of the votes; spots
+    without a label have none. Where there is neither, the prediction stays as it is.
+    """
+    if isinstance(run.model, Classifier):
+        said, classes = prediction.expression, np.array(prediction.genes)
+    elif reference is not None and "label" in reference.spots and prediction.neighbors is not None:
+        said, classes = votes(prediction, reference)
+    else:
+        return prediction
+    best = np.argmax(said, axis=1)
+    share = said[np.arange(len(said)), best]
+    label = np.where(share > 0, classes[best], "")
+    return replace(prediction, spots=prediction.spots.assign(label=label, label_share=share.astype(np.float64)))
+
+
+def votes(prediction: Prediction, reference: Reference) -> tuple[Float32[np.ndarray, "tiles classes"], np.ndarray]:
+    """Return the share of each label among a tile's neighbours, by their weights, and the labels in order."""
+    assert prediction.neighbors is not None
+    assert prediction.weights is not None
+    numbers, classes = pd.factorize(reference.spots["label"].where(reference.spots["label"] != ""), sort=True)
+    near: Int[np.ndarray, "tiles k"] = numbers[prediction.neighbors.rows]
+    shares = np.stack([(prediction.weights * (near == number)).sum(axis=1) for number in range(len(classes))], axis=1)
+    voted: Bool[np.ndarray, " tiles"] = shares.sum(axis=1) > 0
+    shares[voted] /= shares[voted].sum(axis=1, keepdims=True)
+    return shares.astype(np.float32), np.asarray(classes, dtype=str)

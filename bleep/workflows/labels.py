@@ -1,0 +1,280 @@
+"""Runs that learnt labels, scored on the tissue they held out: by patient, beside floors fitted on the same training tissue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Int
+
+from bleep import runs
+from bleep.config import Config
+from bleep.data.splits import Split
+from bleep.errors import DataError, MismatchError
+from bleep.evaluation import labels as scoring
+from bleep.evaluation import leakage
+from bleep.files import write_json, write_text
+from bleep.predictors.base import Predictor
+from bleep.predictors.classifier import ClassifierPredictor, label_floors
+from bleep.predictors.retrieval import RetrievalPredictor
+from bleep.records import Leak, LeakReport
+from bleep.retrieval import reference as references
+from bleep.retrieval.reference import Reference
+from bleep.runs import Run
+from bleep.workflows.ensemble import is_ensemble
+from bleep.workflows.evaluate import audit, check_held_out
+from bleep.workflows.fit import best_device, differences, load_split
+
+RETRIEVAL = "label retrieval"
+"""How tables call the weighted vote of a tile's labelled neighbours."""
+COLUMNS = ("auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "calibration_error")
+"""Scores of the table; the file has them all."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one predictor says of the test tiles of one run."""
+
+    predictor: str
+    seed: int
+    fold: int
+    probability: Float32[np.ndarray, "tiles classes"]
+    truth: Float32[np.ndarray, "tiles classes"]
+    told: Int[np.ndarray, " tiles"]
+    """Class each tile is said to be, by the threshold below."""
+    spots: pd.DataFrame
+    threshold: float | None
+    """Of the last of two classes, chosen on validation tissue; None: the likeliest class."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """A comparison of what tells labels."""
+
+    protocol: str
+    leak: Leak
+    facts: dict[str, str]
+    classes: tuple[str, ...]
+    rows: pd.DataFrame
+    """One row a predictor: the scores over all test tiles together, mean over seeds, with `_low` and `_high` over patients."""
+    patients: pd.DataFrame
+    """One row a predictor and patient: tiles, and the scores that such tiles have."""
+    confusions: dict[str, Int[np.ndarray, "classes classes"]]
+    """Of the first seed."""
+    told: tuple[Told, ...] = field(repr=False)
+    leaks: tuple[LeakReport, ...] = ()
+
+
+def learns_labels(folder: Path) -> bool:
+    """Return whether a folder holds a run trained with `loss.task: classify`."""
+    return (folder / runs.CONFIG).is_file() and Config.load(folder / runs.CONFIG).loss.task == "classify"
+
+
+def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
+    """Score runs that learnt labels on their test tissue, folds joined and seeds averaged.
+
+    A run's own predictors are its classifier and label retrieval from its reference, built anew where there is none. With
+    `data.val`, the threshold of two classes is the one of highest F1 on validation tissue; it is never chosen on test tissue.
+
+    Raises:
+        MismatchError: runs are of different classes, settings or splits; or test tissue was trained on.
+        DataError: a run learnt no labels, or held nothing out.
+
+    """
+    seen: list[Run] = []
+    told: list[Told] = []
+    leaks: list[LeakReport] = []
+    floors: set[tuple[str, ...]] = set()
+    for folder in map(Path, folders):
+        if is_ensemble(folder) or not learns_labels(folder):
+            raise DataError(f"{folder}: learnt no labels, but another run did; evaluate them apart")
+        run = Run.load(folder)
+        run.model.to(best_device())
+        _check_same(run, seen, folder)
+        seen.append(run)
+        divided = load_split(run.config)
+        check_held_out(run, divided, folder)
+        reference = _reference(run, divided, folder)
+        leaks.append(audit(run, divided, reference, folder))
+        own: dict[str, Predictor] = {
+            ClassifierPredictor.name: ClassifierPredictor(run),
+            RETRIEVAL: RetrievalPredictor(run, reference),
+        }
+        tissue = tuple(sorted(section.digest() for section in divided.train))
+        if tissue not in floors:
+            floors.add(tissue)
+            own |= label_floors(run, run.tiles(divided.train))
+        told += [_told(name, predictor, run, divided) for name, predictor in own.items()]
+    order = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
+    worst = max((run.facts.leak for run in seen), key=lambda leak: order.index(leak.status))
+    return _joined(told, seen, worst, leaks)
+
+
+def _reference(run: Run, divided: Split, folder: Path) -> Reference:
+    kept = folder / runs.REFERENCE
+    return Reference.load(kept) if kept.is_dir() else references.build(run, divided.train)
+
+
+def _told(name: str, predictor: Predictor, run: Run, divided: Split) -> Told:
+    threshold = None
+    if divided.val and len(run.panel.genes) == 2:
+        said = predictor.predict(run.tiles(divided.val)).expression
+        truth = np.concatenate([run.panel.values(section) for section in divided.val])
+        threshold = scoring.best_threshold(said, truth, scoring.positive_f1)
+    prediction = predictor.predict(run.tiles(divided.test))
+    truth = np.concatenate([run.panel.values(section) for section in divided.test])
+    decided = scoring.decided(prediction.expression, threshold)
+    data = run.config.data
+    return Told(name, run.config.seed, data.fold, prediction.expression, truth, decided, prediction.spots, threshold)
+
+
+def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
+    """Refuse a run that is not the same recipe as the first, but for fold and seed."""
+    if not seen:
+        return
+    first = seen[0]
+    if run.panel.genes != first.panel.genes:
+        raise MismatchError(
+            f"{folder}: knows classes {', '.join(run.panel.genes)}, but the first run {', '.join(first.panel.genes)}; "
+            "evaluate them apart"
+        )
+    apart = {"out", "cache", "seed"}
+    before_tree, here_tree = ({k: v for k, v in one.config.dump().items() if k not in apart} for one in (first, run))
+    for tree in (before_tree, here_tree):
+        tree["data"] = {key: value for key, value in tree["data"].items() if key not in ("fold", "test", "root")}
+    for key, before, here in differences(before_tree, here_tree):
+        raise MismatchError(f"{folder}: has {key} = {here}, but the first run has {before}; evaluate them apart")
+    if any(
+        (run.config.seed, run.config.data.fold, run.facts.test) == (o.config.seed, o.config.data.fold, o.facts.test)
+        for o in seen
+    ):
+        raise MismatchError(f"{folder}: is of the same fold and seed as another of the runs; name each once")
+
+
+def _joined(told: Sequence[Told], seen: Sequence[Run], leak: Leak, leaks: Sequence[LeakReport]) -> LabelTable:
+    classes = seen[0].panel.genes
+    rows, patients, confusions = {}, [], {}
+    for name in dict.fromkeys(one.predictor for one in told):
+        by_seed = [
+            [one for one in told if one.predictor == name and one.seed == seed] for seed in sorted({o.seed for o in told})
+        ]
+        pooled = [_Pooled.of(parts) for parts in by_seed if parts]
+        single = pd.DataFrame([scoring.scores(one.probability, one.truth, one.told) for one in pooled])
+        first = pooled[0]
+        row = single.mean().to_dict() | {f"{key}_sd": value for key, value in single.std().items()}
+        for key, ends in scoring.patient_intervals(first.probability, first.truth, first.told, first.patients).items():
+            row |= {f"{key}_low": ends.low, f"{key}_high": ends.high}
+        rows[name] = row
+        patients += [{"predictor": name} | line for line in first.by_patient()]
+        confusions[name] = scoring.confusion(first.told, first.truth)
+    table = pd.DataFrame.from_dict(rows, orient="index").sort_values("auc", ascending=False)
+    config = seen[0].config
+    facts = {
+        "classes": ", ".join(classes),
+        "split": f"by {config.data.split}, folds {', '.join(map(str, sorted({run.config.data.fold for run in seen})))}"
+        f" of {config.data.folds}; seeds {', '.join(map(str, sorted({run.config.seed for run in seen})))}",
+        "tiles": seen[0].spec.words(),
+        "trunk": f"{seen[0].facts.trunk}, {config.image.train}",
+        "threshold": "chosen on validation tissue, by F1"
+        if any(one.threshold is not None for one in told)
+        else "likeliest class",
+        "intervals": "95 %, bootstrap over patients, of the first seed",
+    }
+    name = config.data.protocol or f"(unnamed: {config.data.source}, split by {config.data.split})"
+    return LabelTable(name, leak, facts, classes, table, pd.DataFrame(patients), confusions, tuple(told), tuple(leaks))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    """The test tiles of all folds of one seed."""
+
+    probability: Float32[np.ndarray, "tiles classes"]
+    truth: Float32[np.ndarray, "tiles classes"]
+    told: Int[np.ndarray, " tiles"]
+    patients: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Told]) -> "_Pooled":
+        """Join folds."""
+        tables = [[one.probability for one in parts], [one.truth for one in parts], [one.told for one in parts]]
+        probability, truth, told = (np.concatenate(table) for table in tables)
+        return cls(probability, truth, told, np.concatenate([one.spots["patient"].to_numpy(str) for one in parts]))
+
+    def by_patient(self) -> list[dict[str, Any]]:
+        """Return the scores of each patient's own tiles; those of one class have no ROC."""
+        found = []
+        for patient in np.unique(self.patients):
+            mine = self.patients == patient
+            line = scoring.scores(self.probability[mine], self.truth[mine], self.told[mine])
+            found.append({"patient": str(patient), "tiles": int(mine.sum()), **line})
+        return found
+
+
+def label_text(table: LabelTable) -> str:
+    """Return the table for a terminal."""
+    shown = table.rows[list(COLUMNS)].map(lambda value: f"{value:.3f}")
+    lines = [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", *leakage.lines(table.leaks), ""]
+    best = str(table.rows.index[0])
+    auc, low, high = table.rows[["auc", "auc_low", "auc_high"]].iloc[0].to_numpy(float)
+    found = [shown.to_string(), "", f"{best}: AUC {auc:.3f}, over patients {low:.3f} to {high:.3f}"]
+    return "\n".join([*lines, *found, *(f"{key}: {value}" for key, value in table.facts.items())])
+
+
+def label_markdown(table: LabelTable) -> str:
+    """Return the table as Markdown, with the confusion of each predictor."""
+    head = "| predictor | " + " | ".join(COLUMNS) + " |"
+    lines = [f"# Protocol {table.protocol}", "", f"Leak: **{table.leak.status}** ({table.leak.detail}).", "", head]
+    lines.append("| --- |" + " ---: |" * len(COLUMNS))
+    for place, name in enumerate(map(str, table.rows.index)):
+        lines.append("| " + " | ".join([name, *(_cell(table.rows.iloc[place], key) for key in COLUMNS)]) + " |")
+    lines += ["", *(f"- {key}: {value}" for key, value in table.facts.items()), ""]
+    for name, counted in table.confusions.items():
+        lines += [f"Confusion of {name} (rows true, columns told):", "", "| | " + " | ".join(table.classes) + " |"]
+        lines.append("| --- |" + " ---: |" * len(table.classes))
+        pairs = zip(table.classes, counted.tolist(), strict=True)
+        lines += ["| " + " | ".join([label, *map(str, row)]) + " |" for label, row in pairs] + [""]
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series, key: str) -> str:
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    return f"{row[key]:.3f}" if np.isnan(low) else f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def save_labels(table: LabelTable, folder: Path) -> tuple[Path, ...]:
+    """Write `evaluation.json`, `evaluation.md` and every tile's probabilities as `evaluation.csv`; return their paths."""
+    plain = {
+        "protocol": table.protocol,
+        "leak": {"status": table.leak.status, "detail": table.leak.detail},
+        "facts": table.facts,
+        "classes": list(table.classes),
+        "scores": dict(scoring.SCORES),
+        "predictors": {str(name): _plain(row.to_dict()) for name, row in table.rows.iterrows()},
+        "patients": [_plain(row) for row in table.patients.to_dict("records")],
+        "confusions": {name: counted.tolist() for name, counted in table.confusions.items()},
+        "thresholds": [[one.predictor, one.seed, one.fold, one.threshold] for one in table.told],
+    }
+    paths = tuple(folder / f"evaluation.{ending}" for ending in ("json", "md", "csv"))
+    write_json(paths[0], plain)
+    write_text(paths[1], label_markdown(table))
+    write_text(paths[2], _tiles(table).to_csv())
+    return paths
+
+
+def _tiles(table: LabelTable) -> pd.DataFrame:
+    frames = []
+    for one in table.told:
+        said = pd.DataFrame(one.probability, index=one.spots.index, columns=[f"p_{label}" for label in table.classes])
+        labels = np.array(table.classes)
+        truth, told = labels[np.argmax(one.truth, axis=1)], labels[one.told]
+        frames.append(one.spots.assign(predictor=one.predictor, seed=one.seed, truth=truth, told=told).join(said))
+    return pd.concat(frames)
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(key): None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}

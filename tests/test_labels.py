@@ -1,0 +1,385 @@
+"""Labels: read from patches, learnt, told by neighbours, scored by patient; and what is wrong with them in one sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
+
+from bleep.cli.app import main
+from bleep.config import Config, DataConfig, ImageConfig, OptimConfig
+from bleep.data.affine import AffineJitter, moved
+from bleep.data.labels import labelled
+from bleep.data.readers import read_sections
+from bleep.data.slides import save_png
+from bleep.data.slides.patches import PatchSlide
+from bleep.errors import BleepError, ConfigError, DataError, MismatchError
+from bleep.evaluation import labels as scoring
+from bleep.models.heads import PrincipalAxes
+from bleep.models.image import build_trunk
+from bleep.models.losses.labels import class_weights, label_loss
+from bleep.predictors.classifier import fit_logistic
+from bleep.records import Batch
+from bleep.workflows.fit import fit, load_split
+from bleep.workflows.labels import RETRIEVAL, evaluate_labels
+from bleep.workflows.query import open_tiles
+
+SIDE = 16
+Make = Callable[..., Path]
+
+
+def draw_patches(root: Path, patients: int = 4, each: int = 12, classes: tuple[str, ...] = ("0", "1")) -> Path:
+    """Write patches in the published form: the last class is darker; one patch is cut at the slide's edge."""
+    draw = np.random.default_rng(0)
+    for patient in range(patients):
+        for at in range(each):
+            label = classes[at % len(classes)]
+            folder = root / f"p{patient}" / label
+            folder.mkdir(parents=True, exist_ok=True)
+            dark = 90 * (label == classes[-1])
+            height = SIDE if at else SIDE // 2
+            pixels = draw.integers(120 - dark, 220 - dark, (height, SIDE, 3), dtype=np.uint8)
+            x, y = 1 + SIDE * (at % 4), 1 + SIDE * (at // 4)
+            save_png(pixels, folder / f"p{patient}_idx5_x{x}_y{y}_class{label}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_patches(tmp_path_factory.mktemp("patches"))
+
+
+def settings(root: Path, out: Path, **over: dict[str, Any]) -> Config:
+    tree: dict[str, Any] = {
+        "data": {"source": "patches", "root": str(root), "split": "patient", "test": ["p3"]},
+        "tiles": {"pixels": 32, "microns": [float(SIDE)]},
+        "image": {"trunk": "test_resnet", "weights": "random"},
+        "loss": {"task": "classify"},
+        "optim": {"epochs": 4, "batch": 16, "lr": 0.01},
+        "query": {"k": 5},
+        "out": str(out),
+        "cache": str(out.parent / "cache"),
+    }
+    return Config.load(tree, over)
+
+
+@pytest.fixture(scope="module")
+def run_folder(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "labels"
+    longer = {"epochs": 40, "batch": 16, "lr": 0.01}
+    fit(settings(patches, out, image={"context": [20.0, 40.0]}, head={"hidden": 8, "components": 4}, optim=longer))
+    assert main(["index", "build", "--run", str(out)]) == 0
+    return out
+
+
+def test_patches_laid_by_x_and_y_give_the_slide_back(patches: Path) -> None:
+    section = read_sections(DataConfig(source="patches", root=patches, sections=("slide-p1",)))[0]
+    assert isinstance(section.slide, PatchSlide)
+    whole, whole_tile = section.slide.region(1, 1, 3 * SIDE, "white"), section.slide.region(1 + SIDE, 1, SIDE, "edge")
+    np.testing.assert_array_equal(whole[:SIDE, SIDE : 2 * SIDE], whole_tile)
+    assert (whole[SIDE // 2 : SIDE, :SIDE] == 255).all()  # below the cut patch lies glass
+    assert (section.name, section.patient) == ("slide-p1", "p1")
+    assert sorted(section.counts.obs["label"].unique()) == ["0", "1"]
+    assert section.slide.thumbnail(1000).shape == (section.slide.size[1], section.slide.size[0], 3)
+
+
+def test_every_form_of_labelled_patches_gives_the_same_labels(patches: Path, tmp_path: Path) -> None:
+    found = read_sections(DataConfig(source="patches", root=patches))
+    counts = pd.concat([section.counts.obs["label"] for section in found]).value_counts().to_dict()
+    paths = sorted(patches.rglob("*.png"))
+    rows = [[str(path), path.parent.name, path.parents[1].name] for path in paths]
+    pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(tmp_path / "list.csv", index=False)
+    listed = read_sections(DataConfig(source="patches", root=tmp_path / "list.csv"))
+    assert pd.concat([section.counts.obs["label"] for section in listed]).value_counts().to_dict() == counts
+    assert [section.patient for section in listed] == [section.patient for section in found]
+    whole = [path for path in paths if "x1_y1" not in path.name]
+    arrays = tmp_path / "arrays"
+    arrays.mkdir()
+    first = found[0].slide.region(1 + SIDE, 1, SIDE, "white")
+    np.save(arrays / "X.npy", np.stack([first] * len(whole)))
+    np.save(arrays / "Y.npy", np.array([int(path.parent.name) for path in whole]))
+    section = read_sections(DataConfig(source="patches", root=arrays))[0]
+    assert len(section) == len(whole)
+    x, y = section.xy[7]
+    np.testing.assert_array_equal(section.slide.region(round(x - SIDE / 2), round(y - SIDE / 2), SIDE, "white"), first)
+
+
+def test_names_of_breakhis_give_patient_and_class(tmp_path: Path) -> None:
+    for folder, name in (("benign", "SOB_B_A-14-22549AB-200-001"), ("malignant", "SOB_M_DC-14-16601-200-004")):
+        (tmp_path / folder).mkdir()
+        save_png(np.full((46, 70, 3), 90, np.uint8), tmp_path / folder / f"{name}.png")
+    found = read_sections(DataConfig(source="patches", root=tmp_path))
+    assert {section.patient: section.counts.obs["label"].iloc[0] for section in found} == {
+        "14-22549AB": "benign",
+        "14-16601": "malignant",
+    }
+
+
+def _broken(kind: str, root: Path) -> dict[str, Any]:
+    """Return the settings under which something is wrong with these patches."""
+    first = sorted(root.rglob("*.png"))[0]
+    if kind == "50 x 1":
+        save_png(np.zeros((1, SIDE, 3), np.uint8), first)
+    elif kind == "no image":
+        first.write_bytes(b"nothing")
+    elif kind == "name and folder":
+        first.rename(first.parents[1] / "1" / first.name)
+    elif kind == "one place":
+        (first.parent / first.name.replace("idx5", "idx6")).write_bytes(first.read_bytes())
+    elif kind == "no places":
+        first.rename(first.with_name("plain.png"))
+    elif kind == "one class":
+        for path in root.rglob("*class1.png"):
+            path.unlink()
+    elif kind == "class of the test alone":
+        (root / "p3" / "2").mkdir()
+        save_png(np.zeros((SIDE, SIDE, 3), np.uint8), root / "p3" / "2" / "p3_idx5_x65_y65_class2.png")
+    elif kind in ARRAYS:
+        x, y = ARRAYS[kind]
+        for name, array in (("X", x), ("Y", y)):
+            if array is not None:
+                np.save(root / f"{name}.npy", array, allow_pickle=True)
+    elif kind in TABLES:
+        (root / "list.csv").write_text(TABLES[kind])
+        return {"root": str(root / "list.csv")}
+    elif kind == "empty":
+        return {"root": str(root / "p1" / "none")}
+    return {}
+
+
+PLAIN = np.zeros((3, SIDE, SIDE, 3), np.uint8)
+ARRAYS = {
+    "lengths": (PLAIN, np.zeros(2, int)),
+    "objects": (PLAIN, np.array([{}, 1, 2], dtype=object)),
+    "floats": (PLAIN.astype(float), np.zeros(3, int)),
+    "no classes": (PLAIN, None),
+    "table of classes": (PLAIN, np.zeros((3, 2), int)),
+}
+TABLES = {
+    "label missing": "path,label\np0/0/a.png,\n",
+    "no label column": "path\na.png\n",
+    "picture missing": "path,label,patient\nnowhere.png,1,p\n",
+    "path twice": "path,label\na.png,1\na.png,0\n",
+    "patient missing": "path,label,patient\na.png,1,\n",
+}
+KINDS = (
+    "50 x 1", "no image", "name and folder", "one place", "no places", "one class", "class of the test alone", *ARRAYS, *TABLES,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_patches_are_one_sentence_and_nothing_is_written(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bleep.cli.train import command
+
+    root = draw_patches(tmp_path / "data", each=4)
+    if kind == "label missing":
+        (root / "p0/0/a.png").write_bytes(sorted(root.rglob("*.png"))[1].read_bytes())
+    changed = _broken(kind, root)
+    import yaml
+
+    config = settings(root, tmp_path / "run").dump()
+    config["data"] |= changed
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    assert command(["--config", str(tmp_path / "c.yaml")]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bleep: ")]
+    assert len(said) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"panel": {"scale": "zscore"}},
+        {"image": {"context": [100.0], "train": "full"}},
+        {"image": {"freeze": 2}},
+        {"image": {"freeze": 900, "train": "full"}},
+        {"head": {"components": 4096}},
+        {"head": {"components": 4}, "image": {"standardize": "none"}},
+        {"image": {"trunk": "small/cancernet", "weights": "hub"}},
+        {"image": {"trunk": "small/nothing"}},
+        {"data": {"label": "grade"}},
+    ],
+)
+def test_settings_that_contradict_labels_are_refused(over: dict[str, Any], patches: Path, tmp_path: Path) -> None:
+    with pytest.raises(BleepError):
+        fit(settings(patches, tmp_path / "run", **over))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_spot_without_a_label_is_named(patches: Path) -> None:
+    section = read_sections(DataConfig(source="patches", root=patches))[0]
+    section.counts.obs.loc[section.counts.obs_names[2], "label"] = None
+    with pytest.raises(DataError, match=section.counts.obs_names[2]):
+        labelled((section,), "label")
+
+
+def test_a_class_that_the_run_does_not_know_is_refused_at_query(run_folder: Path, tmp_path: Path) -> None:
+    from bleep.runs import Run
+
+    root = draw_patches(tmp_path, patients=1, classes=("0", "7"))
+    with pytest.raises(MismatchError, match="'7'"):
+        open_tiles(root, Run.load(run_folder))
+
+
+def test_a_split_by_random_patches_is_said_to_leak(patches: Path, tmp_path: Path) -> None:
+    assert load_split(settings(patches, tmp_path, data={"split": "random", "test": []})).leak.status == "random spots"
+    assert load_split(settings(patches, tmp_path)).leak.status == "none"
+
+
+def test_the_table_holds_floors_and_retrieval_and_a_darker_class_is_learnt(run_folder: Path) -> None:
+    table = evaluate_labels([run_folder])
+    assert {
+        "classifier",
+        RETRIEVAL,
+        "logistic regression",
+        "logistic regression on colour",
+        "image-kNN",
+        "majority class",
+    } == set(table.rows.index)
+    assert table.rows.loc["classifier", "auc"] > 0.9
+    assert table.rows.loc["logistic regression on colour", "auc"] > 0.9
+    assert table.rows.loc["majority class", "balanced_accuracy"] == 0.5
+    assert set(table.patients["patient"]) == {"p3"}
+
+
+def test_the_commands_tell_labels_and_their_neighbours(run_folder: Path, patches: Path, tmp_path: Path) -> None:
+    assert main(["evaluate", "--run", str(run_folder), "--out", str(tmp_path)]) == 0
+    saved = json.loads((tmp_path / "evaluation.json").read_text())
+    assert saved["classes"] == ["0", "1"]
+    told = pd.read_csv(tmp_path / "evaluation.csv")
+    assert len(told) == 12 * 6
+    out = tmp_path / "q.csv"
+    assert main(["query", "--run", str(run_folder), "--images", str(patches), "--out", str(out)]) == 0
+    plain = pd.read_csv(out, dtype={"label": str})
+    assert (plain["label"] == np.where(plain["1"] > plain["0"], "1", "0")).all()
+    assert main(["query", "--run", str(run_folder), "--images", str(patches), "--k", "3", "--out", str(out)]) == 0
+    voted, near = pd.read_csv(out, dtype={"label": str}), pd.read_csv(out.with_suffix(".neighbours.csv"))
+    assert len(near) == 3 * len(voted)
+    # A neighbour's own label, from its name, and the weights give the votes again.
+    near["one"] = near["spot"].str.endswith("class1")
+    share = (near["weight"] * near["one"]).groupby(near["tile"]).sum()
+    np.testing.assert_allclose(voted["1"], share[voted["section"] + "/" + voted["spot"]].to_numpy(), atol=1e-6)
+    assert main(["evaluate", "--run", str(run_folder), "--all-scores"]) == 2
+
+
+def test_scores_are_those_of_scikit_learn() -> None:
+    draw = np.random.default_rng(1)
+    own = draw.random(200) < 0.3
+    p = np.round(np.clip(own * 0.3 + draw.random(200) * 0.7, 0, 1), 2)
+    probability, truth = np.stack([1 - p, p], axis=1), np.stack([~own, own], axis=1).astype(np.float32)
+    told = scoring.decided(probability, 0.4)
+    found = scoring.scores(probability, truth, told)
+    expected = {
+        "auc": sk.roc_auc_score(own, p),
+        "average_precision": sk.average_precision_score(own, p),
+        "accuracy": sk.accuracy_score(own, told),
+        "balanced_accuracy": sk.balanced_accuracy_score(own, told),
+        "f1": sk.f1_score(own, told),
+        "precision": sk.precision_score(own, told),
+        "recall": sk.recall_score(own, told),
+        "macro_f1": sk.f1_score(own, told, average="macro"),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+    curve = scoring.roc_curve(p, own)
+    assert np.trapezoid(curve[:, 1], curve[:, 0]) == pytest.approx(expected["auc"])
+    np.testing.assert_array_equal(scoring.confusion(told, truth), sk.confusion_matrix(own, told))
+
+
+def test_logistic_regression_is_that_of_scikit_learn() -> None:
+    draw = np.random.default_rng(2)
+    features = draw.normal(size=(300, 8)).astype(np.float32)
+    own = (features @ draw.normal(size=8) + draw.normal(size=300)) > 0
+    truth = np.stack([~own, own], axis=1).astype(np.float32)
+    ours = fit_logistic(features, truth, np.arange(300), penalties=(10.0,))
+    standard = (features - ours.mean) / ours.spread
+    # Two columns of weights share the penalty, so that of one is twice as strong.
+    theirs = LogisticRegression(C=2 / 10.0, tol=1e-8).fit(standard, own).predict_proba(standard)
+    np.testing.assert_allclose(ours.predict(features), theirs, atol=2e-3)
+
+
+def test_losses_of_labels_are_torchs_where_torch_has_them() -> None:
+    torch.manual_seed(0)
+    logits, number = torch.randn(20, 3), torch.randint(3, (20,))
+    label = torch.nn.functional.one_hot(number, 3).float()
+    ours = label_loss(logits, label, torch.ones(3), 0.1)
+    torch.testing.assert_close(ours, torch.nn.functional.cross_entropy(logits, number, label_smoothing=0.1))
+    share = torch.tensor([0.5, 0.3, 0.2])
+    assert torch.allclose(class_weights(1.0, share) * share, torch.full((3,), 1 / 3))
+    assert torch.equal(class_weights(0.0, share), torch.ones(3))
+    # Under the focal loss a spot that is told well counts less.
+    sure = torch.tensor([[4.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
+    truth = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    plain = [label_loss(sure[at : at + 1], truth[at : at + 1], torch.ones(3)) for at in (0, 1)]
+    focal = [label_loss(sure[at : at + 1], truth[at : at + 1], torch.ones(3), focal=2.0) for at in (0, 1)]
+    assert focal[0] / plain[0] < 0.01 * focal[1] / plain[1]
+
+
+def test_principal_axes_whiten_the_training_tiles() -> None:
+    torch.manual_seed(0)
+    own = torch.randn(400, 6) @ torch.randn(6, 6)
+    features = torch.cat([own, 0.5 * own.roll(1, 0)], dim=1)
+    features = (features - features.mean(0)) / features.std(0, correction=0)
+    axes = PrincipalAxes(6, 2, 3)
+    axes.fit(features)
+    seen = axes(features)
+    assert seen.shape == (400, 6)
+    torch.testing.assert_close(seen.std(0, correction=0), torch.ones(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close((seen[:, :3].T @ seen[:, :3] / 400), torch.eye(3), atol=1e-4, rtol=0)
+
+
+def test_augmentation_moves_tiles_by_the_seed_and_the_identity_changes_nothing() -> None:
+    tiles = torch.randint(0, 255, (4, 2, 3, 12, 12), dtype=torch.uint8)
+    torch.testing.assert_close(moved(tiles, torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(4, 2, 3)), tiles)
+    batch = Batch(tiles, torch.zeros(4, 2), torch.arange(4))
+    jitter = AffineJitter.of(OptimConfig(rotate=20, shift=0.2, shear=0.2, zoom=0.2), 3, 4)
+    assert jitter is not None
+    assert torch.equal(jitter(batch, 1).inputs, jitter(batch, 1).inputs)
+    assert not torch.equal(jitter(batch, 1).inputs, jitter(batch, 2).inputs)
+    assert AffineJitter.of(OptimConfig(), 3, 4) is None
+    # A shift alone, of half the side, brings the right half to the left.
+    shifted = moved(tiles, torch.tensor([[1.0, 0, 1.0], [0, 1, 0]]).expand(4, 2, 3))
+    assert torch.equal(shifted[..., :6], tiles[..., 6:])
+
+
+@pytest.mark.parametrize("name", ["cancernet", "cancernet-k2", "cancernet-k5", "cancernet-32-64", "vgg5"])
+def test_small_nets_halve_a_patch_block_by_block(name: str) -> None:
+    trunk, resolved = build_trunk(ImageConfig(trunk=f"small/{name}", weights="random", train="full"), 50)
+    blocks = {"cancernet-32-64": 2, "vgg5": 5}.get(name, 3)
+    assert resolved == f"small/{name}"
+    assert trunk.width == {2: 64, 3: 128, 5: 256}[blocks] * (50 // 2**blocks) ** 2
+    with pytest.raises(ConfigError, match="halves"):
+        build_trunk(ImageConfig(trunk=f"small/{name}", weights="random"), 3)
+
+
+def test_batch_norm_of_a_small_net_never_lets_the_validation_loss_run_away(patches: Path, tmp_path: Path) -> None:
+    config = settings(
+        patches,
+        tmp_path / "first",
+        image={"trunk": "small/cancernet-32-64", "train": "full", "standardize": "none"},
+        head={"hidden": 8, "layers": "dense-norm", "dropout": 0.2},
+        optim={"name": "sgd", "momentum": 0.9, "lr": 0.05, "trunk_lr": 0.05, "epochs": 6, "rotate": 20.0, "shift": 0.1},
+    )
+    run = fit(config)
+    said = run.model.predict_features(run.model.trunk(torch.randint(0, 255, (8, 1, 3, 32, 32), dtype=torch.uint8)))
+    assert torch.isfinite(said).all()
+    assert evaluate_labels([tmp_path / "first"]).rows.loc["classifier", "auc"] > 0.9
+    # Its trunk is the start of another run, the first two layers of which stay as they are.
+    changes = config.dump() | {"out": str(tmp_path / "second")}
+    changes["image"] |= {"weights": str(tmp_path / "first"), "freeze": 2}
+    second = fit(Config.load(changes))
+    before, after = run.model.trunk.state_dict(), second.model.trunk.state_dict()
+    layers = [name for name, _ in run.model.trunk.named_parameters()]
+    assert torch.equal(before[layers[0]], after[layers[0]])
+    assert not torch.equal(before[layers[-1]], after[layers[-1]])
+    changes["image"] |= {"trunk": "small/vgg5"}
+    with pytest.raises(BleepError, match="does not fit"):
+        fit(Config.load(changes | {"out": str(tmp_path / "third")}))
