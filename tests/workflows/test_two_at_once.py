@@ -19,8 +19,8 @@ from bleep.predictors.calibration import Calibration
 from bleep.runs import Run, changing
 from bleep.workflows import fit as training
 from bleep.workflows.calibrate import calibrate
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
-from bleep.workflows.query import open_predictor
 from bleep.workflows.stream import Output, Query, write_query
 
 
@@ -30,7 +30,8 @@ def listing(folder: Path) -> dict[str, int]:
 
 def test_a_second_query_on_one_output_is_refused(trained: dict[str, Path], toys: tuple[Section, ...], tmp_path: Path) -> None:
     run = Run.load(trained["contrastive"])
-    predictor, reference = open_predictor(run, trained["contrastive"])
+    experiment = Experiment.of(run, trained["contrastive"])
+    predictor, reference = experiment.select(), experiment.reference
     query, output = Query(run, predictor, reference, run.tiles(toys[2:3])), Output(tmp_path / "p.h5ad")
     with alone(output.lock, "busy"), pytest.raises(DataError, match="another query is writing there"):
         write_query(query, output)
@@ -46,7 +47,7 @@ def test_a_second_training_or_calibration_in_one_folder_is_refused(recipe: Any, 
         with pytest.raises(DataError, match="another process is training or calibrating there"):
             fit(Config.load(recipe(out)), overwrite=True)
         with pytest.raises(DataError, match="another process is training or calibrating there"):
-            calibrate(run, out)
+            calibrate(Experiment.of(run, out))
     assert listing(out) == before
 
 
