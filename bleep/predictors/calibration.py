@@ -197,7 +197,7 @@ class Calibration:
 
     def save(self, folder: Path) -> None:
         """Write the numbers, then the facts that name them: until these are there, an earlier calibration is as it was."""
-        before = _named(folder) if (folder / FACTS).exists() else TENSORS[1]
+        before = numbers_of(folder) if (folder / FACTS).exists() else TENSORS[1]
         name = TENSORS[1 - TENSORS.index(before)]
         write_tensors(folder / name, self._arrays())
         facts = {
@@ -225,7 +225,7 @@ class Calibration:
 
         """
         facts = read_json(folder / FACTS, "what was calibrated")
-        path = folder / _named(folder)
+        path = folder / numbers_of(folder)
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != facts["tensors"]:
                 raise MismatchError(f"{path}: is not the file that {folder / FACTS} names; {AGAIN}")
@@ -293,7 +293,7 @@ def _below(arrays: Mapping[str, np.ndarray], start: str) -> dict[str, np.ndarray
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
-def _named(folder: Path) -> str:
+def numbers_of(folder: Path) -> str:
     """Return the name of the file of numbers that the facts go with; of damaged facts, the first."""
     try:
         name = read_json(folder / FACTS, "what was calibrated").get("file", TENSORS[0])

@@ -242,10 +242,10 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
     if experiment.is_ensemble:
         raise DataError(f"{experiment.folder}: is an ensemble; calibrate its runs one by one")
     with changing(experiment.folder):
-        return _calibrate(experiment, folds)
+        return _calibrate(experiment, folds, members)
 
 
-def _calibrate(experiment: Experiment, folds: int | None) -> Calibration:
+def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]) -> Calibration:
     run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
     _check_members(members)
     left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds, members)
