@@ -1,10 +1,15 @@
 """Writing so that a file or folder is there whole or not at all."""
 
 import contextlib
+import ctypes
+import glob
 import json
 import os
+import re
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,13 @@ import numpy as np
 from safetensors import SafetensorError
 
 from bleep.errors import DataError
+from bleep.locks import hold_folder, release
 
+SHOWN, LEFT, OLD = 40, ".part", "old"
+"""Characters of a name that the folder for its writing shows; how such folders end; where in it an old folder waits."""
+FRESH = 3600
+"""Seconds for which a file system without locks is given the benefit of the doubt."""
+BOX = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.part", re.DOTALL)
 UMASK = os.umask(0o022)
 """Rights that new files of this process do not give; it can be asked for only by setting it."""
 os.umask(UMASK)
@@ -21,15 +32,21 @@ os.umask(UMASK)
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success it takes the place of `path`, on failure it is removed.
+    """Give a temporary name; on success what was written there takes the place of `path`, on failure it is removed.
+
+    The name lies in a folder beside `path` that is made for this once, with a random name, and held while it is written to. So
+    two writers never meet in it, and what a killed one left is told from what is being written, and removed by the next.
 
     Raises:
         DataError: the place cannot be written to.
 
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    box, held = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, path.name)
+        box, held = _box(path)
+        temporary = box / path.name
         yield temporary
         if temporary.is_dir():
             _replace_folder(temporary, path)
@@ -41,12 +58,36 @@ def whole(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         # safetensors says what the system told it in an error of its own.
         why = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
-        raise DataError(f"{path}: cannot be written ({why}); choose another place or free some space") from None
+        raise DataError(f"{short(path)}: cannot be written ({why}); choose another place or free some space") from None
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        elif temporary.exists():
-            temporary.unlink()
+        if box is not None:
+            shutil.rmtree(box, ignore_errors=True)
+            release(held)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers left of a file of this name in a folder, or of any; what one had moved away is put back."""
+    for box in folder.glob(f".{glob.escape((name or '')[:SHOWN])}*{LEFT}") if folder.is_dir() else ():
+        found = BOX.fullmatch(box.name)
+        if found is None or (name is not None and found["name"] != name[:SHOWN]) or box.is_symlink():
+            continue
+        try:
+            held = hold_folder(box)
+            if held is None and time.time() - box.stat().st_mtime < FRESH:
+                continue
+        except OSError:
+            continue
+        for old in (box / OLD).iterdir() if (box / OLD).is_dir() else ():
+            if not (folder / old.name).exists():
+                old.replace(folder / old.name)
+        shutil.rmtree(box, ignore_errors=True)
+        release(held)
+
+
+def short(path: Path) -> Path | str:
+    """Return a path as sentences name it: one of a name that is too long for any disk is cut."""
+    text = str(path)
+    return path if len(text) <= 300 else f"{text[:120]}...{text[-40:]}"
 
 
 def check_writable(path: Path) -> None:
@@ -56,15 +97,15 @@ def check_writable(path: Path) -> None:
         DataError: it is a folder, a part of its path is a file, or the nearest folder there takes no files.
 
     """
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    why = "a folder is there" if path.is_dir() else None if there.is_dir() else f"{there} is a file"
-    if why is None:
-        try:
+    try:
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        why = "a folder is there" if path.is_dir() else None if there.is_dir() else f"{there} is a file"
+        if why is None:
             with tempfile.TemporaryFile(dir=there):
                 return
-        except OSError as error:
-            why = str(error.strerror)
-    raise DataError(f"{path}: cannot be written ({why}); choose another place")
+    except (OSError, ValueError) as error:
+        why = str(getattr(error, "strerror", None) or error)
+    raise DataError(f"{short(path)}: cannot be written ({why}); choose another place")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -104,15 +145,31 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, dict(facts or {}))
 
 
+def _box(path: Path) -> tuple[Path, int | None]:
+    """Make a folder of a random name beside a place, and hold it."""
+    while True:
+        box = Path(tempfile.mkdtemp(LEFT, f".{path.name[:SHOWN]}.", path.parent))
+        # Whoever sweeps may have held it first, and removes it then.
+        with contextlib.suppress(BlockingIOError):
+            return box, hold_folder(box)
+
+
 def _replace_folder(temporary: Path, path: Path) -> None:
-    if path.exists():
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if not path.exists():
+        temporary.replace(path)
+    elif not _exchanged(temporary, path):
+        old = temporary.parent / OLD / path.name
+        old.parent.mkdir()
         path.replace(old)
         try:
             temporary.replace(path)
         except BaseException:
             old.replace(path)
             raise
-        shutil.rmtree(old)
-    else:
-        temporary.replace(path)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names in one step, which Linux can on most file systems; return whether that was done."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    here, exchange = -100, 2
+    return call is not None and call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0

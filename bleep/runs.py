@@ -1,7 +1,8 @@
 """A run: a trained model with everything needed to use it, in a folder."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
 from bleep.features.ready import peek
 from bleep.files import read_json, whole, write_json, write_text
+from bleep.locks import alone
 from bleep.models.backbones.base import GIVEN
 from bleep.models.image import READY, Trunk, build_trunks, without_weights
 from bleep.models.models import Classifier, DualEncoder, Regressor
@@ -32,8 +34,9 @@ from bleep.registry import Origin
 
 Model = DualEncoder | Regressor | Classifier
 
-CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE = (
+CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = (
     "config.yaml", "panel.json", "batch.safetensors", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
+    ".lock",
 )  # fmt: skip
 """Names inside a run's folder."""
 ENSEMBLE = "ensemble.json"
@@ -206,12 +209,12 @@ class Run:
         return joined.hexdigest()
 
     def save_plan(self, folder: Path) -> None:
-        """Write everything but the weights."""
+        """Write everything but the weights; the facts come first, by which a folder is known to be a run's."""
+        write_json(folder / FACTS, asdict(self.facts))
         write_text(folder / CONFIG, yaml.safe_dump(self.config.dump(), sort_keys=False))
         if self.panel.batch is not None:
             self.panel.batch.save(folder / BATCH)
         write_json(folder / PANEL, self.panel.to_dict())
-        write_json(folder / FACTS, asdict(self.facts))
 
     def save(self, folder: Path) -> None:
         """Write the run; its weights come last, so a folder with weights is whole."""
@@ -325,6 +328,18 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
     """Return names, the later ones counted where there are many."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Keep others from training in a run's folder, or calibrating it; the lock ends with the process, however that ends.
+
+    Raises:
+        DataError: another process does so, or the folder cannot be written to.
+
+    """
+    with alone(folder / LOCK, f"{folder}: another process is training or calibrating there; wait, or choose another --out"):
+        yield
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

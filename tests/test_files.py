@@ -1,13 +1,18 @@
 """A file or folder is there whole or not at all."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from bleep import files
 from bleep.errors import DataError
-from bleep.files import read_json, whole, write_json, write_tensors, write_text
+from bleep.files import read_json, sweep, whole, write_json, write_tensors, write_text
+from bleep.locks import alone
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -53,6 +58,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", broken)
+    monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
 
     def write() -> None:
         with whole(place) as temporary:
@@ -103,3 +109,84 @@ def test_json_that_is_none_is_said_so(content: bytes | None, words: str, tmp_pat
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DataError, match=words):
         read_json(tmp_path / "a.json", "the thing")
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_two_that_write_one_name_at_once_never_meet(folder: bool, tmp_path: Path) -> None:
+    place = tmp_path / "thing"
+
+    def write(temporary: Path, word: str) -> None:
+        if folder:
+            temporary.mkdir()
+        (temporary / "inside" if folder else temporary).write_text(word)
+
+    with whole(place) as first:
+        write(first, "first")
+        with whole(place) as second:
+            assert first != second
+            write(second, "second")
+        assert set(everything(place).values() if folder else [place.read_text()]) == {"second"}
+    assert set(everything(tmp_path).values()) == {"first"}
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bleep import files
+place = Path(sys.argv[1])
+if sys.argv[2] == "renaming":
+    files._exchanged = lambda one, other: False
+    replace, calls = Path.replace, []
+    def dying(self, target):
+        calls.append(self)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+    Path.replace = dying
+with files.whole(place) as temporary:
+    temporary.mkdir()
+    (temporary / "new").write_text("new")
+    if sys.argv[2] == "writing":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("when", ["writing", "renaming"])
+def test_what_a_killed_writer_left_is_swept_and_what_it_moved_away_is_put_back(when: str, tmp_path: Path) -> None:
+    place = tmp_path / "thing.zarr"
+    place.mkdir()
+    (place / "old").write_text("old")
+    dead = subprocess.run([sys.executable, "-c", KILLED, str(place), when], check=False)
+    assert dead.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == (2 if when == "writing" else 1)
+    sweep(tmp_path)
+    assert everything(tmp_path) == {"thing.zarr/old": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["thing.zarr"]
+
+
+def test_what_is_being_written_and_what_is_not_ours_is_not_swept(tmp_path: Path) -> None:
+    (tmp_path / ".thing.mine.part").mkdir()
+    with whole(tmp_path / "thing") as temporary:
+        temporary.write_text("new")
+        sweep(tmp_path)
+        assert temporary.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"thing", ".thing.mine.part"}
+
+
+def test_a_lock_is_held_once_leaves_nothing_and_follows_no_link(tmp_path: Path) -> None:
+    lock = tmp_path / "folder" / ".lock"
+    with alone(lock, "busy here"):
+        with pytest.raises(DataError, match="busy here"), alone(lock, "busy here"):
+            pass
+        assert lock.exists()
+    with alone(lock, "busy here"):
+        pass
+    assert not lock.parent.exists()
+    lock.parent.mkdir()
+    (tmp_path / "mine").write_text("mine")
+    lock.symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match="link"), alone(lock, "busy here"):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert lock.is_symlink()

@@ -7,6 +7,7 @@ from pathlib import Path
 from bleep.cli import contest_flags, look_flags
 from bleep.cli.runs import DEFAULT, named_run
 from bleep.errors import ConfigError
+from bleep.outputs import check_output
 
 PROTOCOLS = (
     "her2st-c", "her2st-b", "mob-mouse", "her2st-b-to-c", "als-mouse", "muscle-blocks",
@@ -25,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictors", nargs="+", default=[], metavar="NAME", help="fit and score these of other packages too")
     parser.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="compute these of other packages too")
     parser.add_argument("--table", type=Path, nargs="+", default=[], help="also write the table as .csv or .tex, with spread")
+    parser.add_argument("--overwrite", action="store_true", help="replace what bleep did not write; never an input")
     look_flags.add_report(parser)
     look_flags.add_figures(parser)
     contest_flags.add(parser)
@@ -37,6 +39,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return contest_flags.evaluate(arguments)
     look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
+    if arguments.out is not None:
+        for name in ("evaluation.json", "evaluation.md"):
+            check_output(arguments.out / name, overwrite=arguments.overwrite or arguments.out in folders)
     from bleep.workflows.labels import learns_labels
 
     if any(learns_labels(folder) for folder in folders):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bleep.errors import ConfigError, DataError
+from bleep.outputs import check_output
 
 if TYPE_CHECKING:
     from bleep.data.tiles import Tiles
@@ -30,17 +31,18 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="genes drawn on the tissue (default: four)")
 
 
-def check(arguments: argparse.Namespace) -> None:
+def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
     """Refuse what cannot be written, before anything long begins.
 
     Raises:
         ConfigError: the page's name does not end in .html, or Bokeh or matplotlib is not installed.
-        DataError: the folder of figures is there already.
+        DataError: the folder of figures is there already, or the place of the page holds an input or not a page of bleep.
 
     """
     if arguments.report is not None:
         if arguments.report.suffix != ".html":
             raise ConfigError(f"--report {arguments.report}: expected a name ending in .html")
+        check_output(arguments.report, inputs, overwrite=arguments.overwrite)
         _need("bokeh", "--report", "report")
     figures, heat = getattr(arguments, "figures", None), getattr(arguments, "heat_maps", 0)
     if heat < 0 or (heat and figures is None):

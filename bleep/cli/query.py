@@ -3,12 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
 from bleep.cli.runs import add_run, named_run
 from bleep.config import ABSTAIN, WeightsName
 from bleep.errors import ConfigError
+from bleep.outputs import check_output
 
 if TYPE_CHECKING:
     from bleep.data.tiles import Tiles
@@ -32,6 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--genes", default=None, help="write these genes alone, as A,B,C (default: the whole panel)")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="precision in .h5ad and .zarr")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what bleep did not write, at any place it writes to; never an input"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the same query where it was stopped")
     parser.add_argument("--mpp", type=float, default=None, help="microns per pixel of the images, where they do not say")
     parser.add_argument("--step", type=float, default=None, help="slides: microns between tiles (default: the run's, 100)")
@@ -67,9 +71,12 @@ def _query(arguments: argparse.Namespace) -> int:
     archive_flags.check(arguments)
     _check(arguments)
     explain_flags.check(arguments)
-    look_flags.check(arguments)
     folder = named_run(arguments.run)
+    read = [arguments.images, *(arguments.slides or ()), arguments.mask, arguments.sample, folder]
+    inputs = tuple(path for path in read if path is not None)
+    look_flags.check(arguments, inputs)
     if arguments.engine is not None:
+        check_output(out, inputs, overwrite=arguments.overwrite)
         return archive_flags.predict(arguments, folder)
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
@@ -80,7 +87,8 @@ def _query(arguments: argparse.Namespace) -> int:
 
     genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
     shown = arguments.report is not None or explain_flags.asked(arguments)
-    output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown)
+    safe: dict[str, Any] = {"inputs": inputs, "overwrite": arguments.overwrite}
+    output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown, **safe)
     experiment = Experiment(folder, where=arguments.where)
     run, main = experiment.run, is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
@@ -95,7 +103,7 @@ def _query(arguments: argparse.Namespace) -> int:
     reference = experiment.reference
     explained = explain_flags.rows_to_explain(arguments, tiles, reference)
     if arguments.save_mask is not None:
-        mask_places(tiles, arguments.save_mask)
+        mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite)
     warn_of_trained(run, tiles)
     # A condition decides what blocks hold, but without one a query is what it was before there were conditions.
     asked = {name: getattr(arguments, name) for name in ("k", "weights", "abstain", "where")}

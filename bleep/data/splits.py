@@ -65,11 +65,27 @@ def split(sections: Sequence[Section], data: DataConfig, seed: int = 0) -> Split
     """Divide the sections as `data.split`, `test`, `folds`, `fold` and `val` say.
 
     Raises:
-        ConfigError: `data.test` names what is not there, or there are fewer groups than folds.
+        ConfigError: `data.test` or `data.patients` names what is not there, or there are fewer groups than folds.
         DataError: nothing is left on a side.
 
     """
+    _check_patients(sections, data)
     return SPLITS[data.split](tuple(sections), data, seed)
+
+
+def _check_patients(sections: Sequence[Section], data: DataConfig) -> None:
+    """Refuse patients of sections that are not there: one wrong letter would put a patient on both sides, unnoticed."""
+    names = [section.name for section in sections]
+    unknown = sorted(set(data.patients) - set(names))
+    if unknown and not data.sections:
+        raise ConfigError(f"data.patients names section {unknown[0]!r}, which is not there; found {', '.join(sorted(names))}")
+    unsaid = sorted(set(names) - set(data.patients))
+    if unknown and unsaid:
+        # Of sections that are left unread, a name may be right.
+        raise ConfigError(
+            f"data.patients names section {unknown[0]!r}, which is not read, and not section {unsaid[0]!r}, which is; name the "
+            "patient of each section that data.sections lists"
+        )
 
 
 def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:

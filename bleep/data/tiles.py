@@ -86,34 +86,40 @@ def find(root: Path, section: Section, spec: TileSpec) -> StoredTiles | None:
     """
     if not root.is_dir():
         return None
-    folder = folder_of(root, section, spec)
-    if not (folder / MANIFEST).is_file():
-        return None
-    held = _places(folder)
-    row_of = {place: row for row, place in enumerate(map(tuple, held.tolist()))}
-    rows = np.array([row_of.get(place, -1) for place in map(tuple, section.xy.tolist())], dtype=np.int64)
-    return StoredTiles(str(folder), rows)
+    stem, found = _stem(section, spec), []
+    for folder in sorted(path.parent for path in root.glob(f"{stem}*/{MANIFEST}")):
+        row_of = {place: row for row, place in enumerate(map(tuple, _places(folder).tolist()))}
+        rows = np.array([row_of.get(place, -1) for place in map(tuple, section.xy.tolist())], dtype=np.int64)
+        found.append(StoredTiles(str(folder), rows))
+    return max(found, key=lambda stored: int((stored.rows >= 0).sum()), default=None)
 
 
 def folder_of(root: Path, section: Section, spec: TileSpec) -> Path:
-    """Return where the tiles of a section under a spec are kept."""
+    """Return where the tiles of a section under a spec are kept: one folder for each set of positions.
+
+    Before version 0.2 positions were not part of the name: such a store of the same positions is used as it is.
+    """
+    stem, places = _stem(section, spec), np.ascontiguousarray(section.xy)
+    if (root / stem / PLACES).is_file() and np.array_equal(_places(root / stem), section.xy):
+        return root / stem
+    return root / f"{stem}-{hashlib.sha256(places.tobytes()).hexdigest()[:16]}"
+
+
+def _stem(section: Section, spec: TileSpec) -> str:
     facts = [FORM, section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
-    return root / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def write(root: Path, section: Section, spec: TileSpec) -> Iterator[int]:
     """Cut every tile of a section into its store, part by part, and yield how many are done after each.
 
-    Parts that are already there, from an earlier try, are kept. A store of the same picture at other positions is
-    replaced.
+    Parts that are already there, from an earlier try, are kept; so are stores of the same picture at other positions.
 
     Raises:
         DataError: the picture is damaged, or there is no room.
 
     """
     folder = folder_of(root, section, spec)
-    if (folder / PLACES).is_file() and not np.array_equal(_places(folder), section.xy):
-        _empty(folder)
     with whole(folder / PLACES) as temporary:
         np.save(temporary, section.xy)
     for number, start in enumerate(range(0, len(section), PART)):
@@ -133,13 +139,6 @@ def _write_part(path: Path, section: Section, spec: TileSpec, spots: range) -> N
             held[at] = cut(section, spot, spec)
         held.flush()
         del held
-
-
-def _empty(folder: Path) -> None:
-    """Remove a store, its manifest first, so that it is never taken for whole."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for path in folder.glob("*.npy"):
-        path.unlink()
 
 
 def _name(number: int) -> str:

@@ -15,6 +15,7 @@ from bleep.evaluation import statistics as paired
 from bleep.evaluation.scorecard import METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
+from bleep.outputs import COMMENT, KEY, MARK
 from bleep.records import Leak, LeakReport, Scorecard, Table
 
 HEADINGS = {
@@ -122,6 +123,7 @@ def as_markdown(table: Table) -> str:
 def save(table: Table, folder: Path) -> tuple[Path, Path]:
     """Write `evaluation.json` and `evaluation.md`, and return their paths."""
     plain = {
+        KEY: MARK,
         "protocol": table.protocol,
         "leak": {"status": table.leak.status, "detail": table.leak.detail},
         "facts": table.facts,
@@ -141,7 +143,7 @@ def save(table: Table, folder: Path) -> tuple[Path, Path]:
     }
     paths = (folder / "evaluation.json", folder / "evaluation.md")
     write_json(paths[0], plain)
-    write_text(paths[1], as_markdown(table))
+    write_text(paths[1], f"{as_markdown(table)}\n{COMMENT}\n")
     return paths
 
 

@@ -138,7 +138,9 @@ class Familiarity:
         return (len(self.left_out) - nearer + 1) / (len(self.left_out) + 1)
 
 
-FOLDER, TENSORS, FACTS, REHEARSAL = "calibration", "calibration.safetensors", "calibration.json", "rehearsal"
+FOLDER, FACTS, REHEARSAL = "calibration", "calibration.json", "rehearsal"
+TENSORS = ("calibration.safetensors", "calibration-2.safetensors")
+"""The numbers, under one name or the other: a new calibration takes the name that the one before does not have."""
 """Names inside a run's folder, and inside the folder of a calibration."""
 AGAIN = "run `bleep calibrate` again"
 
@@ -194,13 +196,15 @@ class Calibration:
         return hashed.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write the numbers, then the facts that name them: without the facts there is no calibration."""
-        (folder / FACTS).unlink(missing_ok=True)
-        write_tensors(folder / TENSORS, self._arrays())
+        """Write the numbers, then the facts that name them: until these are there, an earlier calibration is as it was."""
+        before = numbers_of(folder) if (folder / FACTS).exists() else TENSORS[1]
+        name = TENSORS[1 - TENSORS.index(before)]
+        write_tensors(folder / name, self._arrays())
         facts = {
             "identity": self.identity,
             "sections": self.report["sections"],
-            "tensors": hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest(),
+            "file": name,
+            "tensors": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
             "weighing": None if self.weighing is None else asdict(self.weighing),
             "members": list(self.corrector.members),
             "ridge_alpha": None if self.ridge is None else self.ridge.alpha,
@@ -209,6 +213,7 @@ class Calibration:
             "others": [asdict(origin) for origin in self.origins],
         } | ({"simple": list(self.simple)} if self.simple else {})
         write_json(folder / FACTS, facts)
+        (folder / before).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path) -> "Calibration":
@@ -220,7 +225,7 @@ class Calibration:
 
         """
         facts = read_json(folder / FACTS, "what was calibrated")
-        path = folder / TENSORS
+        path = folder / numbers_of(folder)
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != facts["tensors"]:
                 raise MismatchError(f"{path}: is not the file that {folder / FACTS} names; {AGAIN}")
@@ -286,6 +291,15 @@ def bounds_of(measured: Values) -> Float64[np.ndarray, "2 genes"]:
 
 def _below(arrays: Mapping[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+
+
+def numbers_of(folder: Path) -> str:
+    """Return the name of the file of numbers that the facts go with; of damaged facts, the first."""
+    try:
+        name = read_json(folder / FACTS, "what was calibrated").get("file", TENSORS[0])
+    except DataError:
+        name = TENSORS[0]
+    return name if name in TENSORS else TENSORS[0]
 
 
 def calibration_of(run: Run, folder: Path) -> Calibration | None:

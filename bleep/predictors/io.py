@@ -17,12 +17,15 @@ from anndata.io import write_elem
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from bleep import outputs
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json, write_tensors
 from bleep.records import Backdrop, Neighbors, Prediction
 
 DtypeName = Literal["float32", "float16"]
 """Precision of the values in h5ad and zarr; float16 keeps three digits."""
+HALF = float(np.finfo(np.float16).max)
+"""The largest value that float16 holds."""
 CHUNK = 1024
 """Tiles in a chunk of a zarr array."""
 
@@ -78,10 +81,30 @@ def check_form(path: Path, dtype: DtypeName = "float32") -> None:
         raise ConfigError(f"{path}: float16 is for {' and '.join(ANNOTATED)}; tables are written in full")
 
 
+def check_values(block: Prediction, dtype: DtypeName) -> None:
+    """Refuse values that a precision cannot hold.
+
+    Raises:
+        DataError: a value is too large for float16.
+
+    """
+    if dtype == "float32":
+        return
+    held = [values for values in (block.expression, block.spread, block.lower, block.upper) if values is not None]
+    largest = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) for values in held)
+    if largest > HALF:
+        raise DataError(
+            f"--dtype float16: a value of {largest:g} is larger than it can hold ({HALF:g}); the same command with --resume "
+            "and --dtype float32 goes on with what is finished"
+        )
+
+
 def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
-            table.to_csv(file, index=False, header=number == 0)
+            if number == 0:
+                file.write(outputs.marked_header(table.iloc[:0].to_csv(index=False)))
+            table.to_csv(file, index=False, header=False)
 
 
 def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
@@ -89,7 +112,9 @@ def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
     try:
         for table in tables:
             group = pa.Table.from_pandas(table, schema=None if writer is None else writer.schema, preserve_index=False)
-            writer = writer or pq.ParquetWriter(path, group.schema)
+            if writer is None:
+                group = group.replace_schema_metadata({**(group.schema.metadata or {}), outputs.KEY: outputs.MARK})
+                writer = pq.ParquetWriter(path, group.schema)
             writer.write_table(group)
     finally:
         if writer is not None:
@@ -98,7 +123,7 @@ def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
 
 def _h5ad(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
     with h5py.File(path, "w") as root:
-        _fill(root, blocks, lambda group, name, genes: group.create_dataset(name, (tiles, genes), dtype))
+        _fill(root, blocks, dtype, lambda group, name, genes: group.create_dataset(name, (tiles, genes), dtype))
 
 
 def _zarr(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
@@ -110,16 +135,17 @@ def _zarr(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName
     def create(group: Any, name: str, genes: int) -> Any:
         return group.create_array(name, shape=(tiles, genes), dtype=dtype, chunks=(min(CHUNK, tiles), genes))
 
-    _fill(root, blocks, create)
+    _fill(root, blocks, dtype, create)
     if form == 2:
         zarr.consolidate_metadata(root.store)
 
 
-def _fill(root: Any, blocks: Iterable[Prediction], create: Callable[[Any, str, int], Any]) -> None:
+def _fill(root: Any, blocks: Iterable[Prediction], dtype: DtypeName, create: Callable[[Any, str, int], Any]) -> None:
     """Write AnnData into an open file: values block by block, and what stands beside them at the end."""
     arrays: dict[str, Any] = {}
     obs, places, head, start = [], [], anndata.AnnData(), 0
     for block in blocks:
+        check_values(block, dtype)
         data = block.to_anndata()
         if not arrays:
             head = data
@@ -143,7 +169,7 @@ def _fill(root: Any, blocks: Iterable[Prediction], create: Callable[[Any, str, i
         write_elem(root, name, getattr(beside, name))
     for name in ("obsm", "varm", "obsp", "varp", "uns"):
         write_elem(root, name, dict(getattr(beside, name)))
-    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0", outputs.KEY: outputs.MARK})
 
 
 FRAMES: Mapping[str, Callable[[Iterable[pd.DataFrame], Path], None]] = {".csv": _csv, ".parquet": _parquet}

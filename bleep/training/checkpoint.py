@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bleep.errors import DataError
-from bleep.files import whole, write_text
+from bleep.files import sweep, whole, write_text
 
 Tensors = dict[str, Shaped[Tensor, "..."]]
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
@@ -79,6 +79,8 @@ class Journal:
         """
         for left in (*self.state.glob(".*.part.*"), *self.log.parent.glob(f".{self.log.name}.*.part.*")):
             left.unlink(missing_ok=True)
+        for folder in (self.state, self.log.parent):
+            sweep(folder)
         kept = []
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
             try:

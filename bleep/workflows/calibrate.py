@@ -43,7 +43,7 @@ from bleep.records import Leak, Neighbors
 from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import identity
-from bleep.runs import Run, regresses
+from bleep.runs import Run, changing, regresses
 from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import check_trained, refit
 
@@ -241,6 +241,11 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
     (experiment,) = opened([what])
     if experiment.is_ensemble:
         raise DataError(f"{experiment.folder}: is an ensemble; calibrate its runs one by one")
+    with changing(experiment.folder):
+        return _calibrate(experiment, folds, members)
+
+
+def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]) -> Calibration:
     run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
     _check_members(members)
     left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds, members)

@@ -13,6 +13,7 @@ from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation.protocols import named
 from bleep.files import write_json
+from bleep.outputs import KEY, MARK
 from bleep.runs import Run
 from bleep.workflows.evaluate import check_held_out
 from bleep.workflows.experiment import Experiment, opened
@@ -68,6 +69,7 @@ class ContestScores:
             name: {"score": score.total, **score.parts, "gene": self.best_genes[name]} for name, score in self.scores.items()
         }
         plain = {
+            KEY: MARK,
             "protocol": "dacon",
             "hash": named("dacon").digest(),
             "formula": FORMULA,

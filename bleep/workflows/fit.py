@@ -1,5 +1,6 @@
 """From a configuration to a trained run."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -31,7 +32,7 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation.labels import roc_auc
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
-from bleep.files import read_json
+from bleep.files import read_json, sweep
 from bleep.models.backbones.base import GIVEN
 from bleep.models.models import Classifier, DualEncoder
 from bleep.models.precision import resolve_precision
@@ -40,6 +41,7 @@ from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
 from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.retrieval.index import FlatIndex
+from bleep.retrieval.reference import storage
 from bleep.runs import Model, Run, regresses
 from bleep.training.checkpoint import Journal
 from bleep.training.loop import EpochBatches, View, train
@@ -48,6 +50,8 @@ from bleep.training.tasks import OwnLoss, Task, task_of
 from bleep.training.trackers import accelerator_of, begin
 
 log = logging.getLogger(__name__)
+OF_SCORES = ("evaluation.json", "evaluation.md", "contest.json")
+"""Files in a run's folder that say how its weights scored."""
 
 
 def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
@@ -150,9 +154,27 @@ def fit(
     """
     check_schedule(config)
     accelerator = accelerator_of(config)
-    if accelerator.is_main_process:
-        _check_place(config, resume=resume, overwrite=overwrite)
     config = _resolved(config, accelerator.device, resume=resume)
+    with contextlib.ExitStack() as held:
+        if accelerator.is_main_process:
+            _check_place(config, resume=resume, overwrite=overwrite)
+            held.enter_context(runs.changing(config.out))
+            # Another may have finished there before the lock was had.
+            _check_place(config, resume=resume, overwrite=overwrite)
+        return _fit(config, accelerator, on_epoch, (trunk, loss), resume=resume, overwrite=overwrite)
+
+
+def _fit(
+    config: Config,
+    accelerator: Accelerator,
+    on_epoch: Callable[[int, float], None] | None,
+    given: tuple[nn.Module | None, OwnLoss | None],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Run:
+    """Train in a folder that is this launch's own."""
+    trunk, loss = given
     accelerator.wait_for_everyone()
     with accelerator.main_process_first():
         divided = load_split(config)
@@ -162,8 +184,8 @@ def fit(
     panel = GenePanel.fit(divided.train, config.panel)
     run = Run.new(config, panel, divided, trunk)
     if loss is not None:
-        given = Origin("losses", GIVEN + getattr(loss, "__name__", type(loss).__name__), str(loss.__module__))
-        run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, given)))
+        origin = Origin("losses", GIVEN + getattr(loss, "__name__", type(loss).__name__), str(loss.__module__))
+        run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, origin)))
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
     task = task_of(run.model, config.loss, divided.train, panel, loss)
@@ -373,9 +395,13 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
         raise DataError(f"{out}: is a file; expected a folder for the run: choose another --out")
     # A process killed while it wrote leaves names with .part in them; they say nothing.
     found = {path.name for path in out.iterdir() if ".part" not in path.name} if out.exists() else set()
-    if found <= {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}:
+    found -= {runs.LOCK}
+    begun = {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}
+    if not found or (found <= begun and runs.FACTS in found and is_run(out)):
         return
     if resume:
+        if runs.CONFIG not in found:
+            raise DataError(f"{out}: holds no training to go on with; start anew with --overwrite, or choose another --out")
         kept = Config.load({"image": {"precision": "float32"}}, out / runs.CONFIG)
         for key, old, new in differences(kept.dump(), config.dump()):
             if new == "auto" and key in ("image.precision", "image.sharing"):
@@ -384,7 +410,7 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
                 f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
             )
     elif overwrite:
-        if runs.FACTS not in found:
+        if not is_run(out):
             raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
     else:
         raise DataError(
@@ -393,11 +419,31 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove an earlier run, and nothing else that may be in its folder."""
-    for name in (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.MODEL, runs.LOG):
-        (out / name).unlink(missing_ok=True)
-    for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
-        shutil.rmtree(out / name, ignore_errors=True)
+    """Remove an earlier run, its weights first, and nothing else that may be in its folder.
+
+    Settings and facts stay until they are replaced: whoever is killed before leaves what --overwrite still knows to be a run.
+    """
+    try:
+        for name in (runs.MODEL, *OF_SCORES, runs.LOG, runs.PANEL, runs.BATCH):
+            (out / name).unlink(missing_ok=True)
+        with contextlib.ExitStack() as stack:
+            if (out / runs.REFERENCE / storage.MANIFEST).exists():
+                stack.enter_context(storage.locked(out / runs.REFERENCE))
+            for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
+                if (out / name).exists():
+                    shutil.rmtree(out / name)
+    except OSError as error:
+        raise DataError(f"{out}: the run there cannot be removed ({error.strerror}); choose another --out") from None
+    sweep(out)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, begun or finished."""
+    try:
+        runs.Facts.from_dict(read_json(folder / runs.FACTS, "the run's facts"))
+    except DataError:
+        return False
+    return True
 
 
 def _check_same_data(out: Path, run: Run) -> None:

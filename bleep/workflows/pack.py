@@ -15,7 +15,7 @@ import yaml
 from bleep import runs
 from bleep.errors import DataError
 from bleep.files import read_json, whole
-from bleep.predictors.calibration import FACTS, FOLDER, TENSORS
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, numbers_of
 from bleep.viz.card import model_card
 
 MANIFEST, CARD, FORMAT = "bleep-pack.json", "README.md", 1
@@ -23,7 +23,7 @@ MANIFEST, CARD, FORMAT = "bleep-pack.json", "README.md", 1
 PLAIN = (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.LOG, "evaluation.json", "evaluation.md", runs.MODEL)
 """Files of a run that are sent where they are there; the weights come last."""
 ALLOWED = re.compile(
-    rf"(?:{'|'.join(map(re.escape, (*PLAIN, CARD)))}|{FOLDER}/(?:{re.escape(TENSORS)}|{re.escape(FACTS)})"
+    rf"(?:{'|'.join(map(re.escape, (*PLAIN, CARD)))}|{FOLDER}/(?:{'|'.join(map(re.escape, (*TENSORS, FACTS)))})"
     rf"|{runs.REFERENCE}/[A-Za-z0-9][\w.\-]*\.(?:faiss|npy|parquet|json|h5ad))"
 )
 """Names that an archive may hold; nothing else is written by unpacking."""
@@ -130,7 +130,7 @@ def _names(folder: Path) -> Iterator[str]:
     """Yield the files of a run that predicting needs, the weights last."""
     yield from (name for name in PLAIN[:-1] if (folder / name).is_file())
     if (folder / FOLDER / FACTS).is_file():
-        yield from (f"{FOLDER}/{TENSORS}", f"{FOLDER}/{FACTS}")
+        yield from (f"{FOLDER}/{name}" for name in (numbers_of(folder / FOLDER), FACTS))
     index = folder / runs.REFERENCE
     if (index / "manifest.json").is_file():
         tree = read_json(index / "manifest.json", "the manifest of a reference")

@@ -17,6 +17,7 @@ from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import check_writable
+from bleep.outputs import check_output
 from bleep.records import Backdrop, Prediction
 from bleep.runs import Run
 
@@ -94,12 +95,12 @@ def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section,
     return tuple(found)
 
 
-def mask_places(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+def mask_places(tiles: Tiles, path: Path, inputs: Sequence[Path] = (), *, overwrite: bool = False) -> tuple[Path, ...]:
     """Return where the mask of each slide goes: one file for one slide, a folder for several.
 
     Raises:
         ConfigError: the name does not fit.
-        DataError: the place cannot be written to.
+        DataError: the place cannot be written to, or what is there is an input or not bleep's.
 
     """
     one = len(tiles.sections) == 1
@@ -108,19 +109,20 @@ def mask_places(tiles: Tiles, path: Path) -> tuple[Path, ...]:
         raise ConfigError(f"--save-mask {path}: expected {expected}")
     places = tuple(path if one else path / f"{section.name}.png" for section in tiles.sections)
     for place in places:
+        check_output(place, inputs, overwrite=overwrite)
         check_writable(place)
     return places
 
 
 def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
-    """Write the mask of a slide, or of several into a folder, and return the files.
+    """Write the mask of a slide, or of several into a folder, and return the files; what is there is replaced.
 
     Raises:
         ConfigError: the name does not fit.
         DataError: the place cannot be written to.
 
     """
-    written = mask_places(tiles, path)
+    written = mask_places(tiles, path, overwrite=True)
     for section, place in zip(tiles.sections, written, strict=True):
         masks.save_mask(section.counts.uns["mask"], place)
     return written

@@ -17,9 +17,11 @@ import numpy as np
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.files import check_writable
+from bleep.locks import alone
+from bleep.outputs import check_output
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import with_labels
-from bleep.predictors.io import DtypeName, Parts, check_form, write_blocks, write_frames
+from bleep.predictors.io import DtypeName, Parts, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
 from bleep.progress import Progress
 from bleep.records import Prediction
@@ -55,7 +57,7 @@ class Output:
 
     Raises:
         ConfigError: the suffix is not known, or the form has no such precision.
-        DataError: the place cannot be written to.
+        DataError: the place cannot be written to; what is there is an input, or was not written by bleep.
 
     """
 
@@ -68,6 +70,10 @@ class Output:
     """Go on with the same query where it was stopped."""
     whole: bool = False
     """All genes are needed after writing, by a page or by explanations, whatever `genes` are written."""
+    inputs: tuple[Path, ...] = ()
+    """Files and folders that are read: none of them is ever replaced."""
+    overwrite: bool = False
+    """Replace what is there even if bleep did not write it."""
     rows: int = ROWS
     """Tiles predicted at a time."""
 
@@ -78,11 +84,17 @@ class Output:
                 check_writable(path)
             elif not any((path / name).exists() for name in (".zgroup", "zarr.json")):
                 raise DataError(f"{path}: is a folder, but no zarr; choose another place")
+            check_output(path, self.inputs, overwrite=self.overwrite)
 
     @property
     def neighbors(self) -> Path:
         """Where the table of neighbours goes."""
         return self.path.with_suffix(".neighbours.parquet" if self.path.suffix == ".parquet" else ".neighbours.csv")
+
+    @property
+    def lock(self) -> Path:
+        """What is held while blocks are made and joined."""
+        return self.path.with_name(f".{self.path.name}.lock")
 
     @property
     def parts(self) -> Path:
@@ -126,6 +138,12 @@ def write_query(query: Query, output: Output, use: Callable[[Prediction], None] 
         StoppedError: asked to stop.
 
     """
+    busy = f"{output.path}: another query is writing there; wait until it has finished, or choose another --out"
+    with alone(output.lock, busy):
+        return _write_query(query, output, use)
+
+
+def _write_query(query: Query, output: Output, use: Callable[[Prediction], None] | None) -> tuple[Path, ...]:
     chosen = check_query(query, output)
     parts = Parts.open(output.parts, _key(query, output), resume=output.resume)
     done = len(parts)
@@ -133,6 +151,7 @@ def write_query(query: Query, output: Output, use: Callable[[Prediction], None] 
         bar.update(sum(len(block) for number, block in enumerate(query.tiles.blocks(output.rows)) if number < done))
         for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done, reference=query.reference):
             parts.add(prediction if chosen is None or output.whole else prediction.columns(chosen))
+            check_values(prediction if chosen is None else prediction.columns(chosen), output.dtype)
             bar.update(len(prediction.spots))
         # What is read back is what any later call would read: a resumed query gives the same file.
         blocks = _shown(parts, "writing")

@@ -222,3 +222,13 @@ def test_validation_spots_at_random_are_drawn_anew_with_the_seed_and_said_to_lea
     assert first == again
     assert first != other
     assert "data.val is random: validation spots lie between training spots" in caplog.text
+
+
+def test_a_patient_of_a_section_that_is_not_there_is_refused(six: tuple[Section, ...]) -> None:
+    found = sorted(names(six))
+    with pytest.raises(ConfigError, match=r"data.patients names section 'A11', which is not there"):
+        split(six, DataConfig(source="toy", patients={"A11": "A"}, split="section"))
+    with pytest.raises(ConfigError, match=f"not read, and not section '{found[1]}'"):
+        split(six, DataConfig(source="toy", patients={"A11": "A", found[0]: "A"}, sections=tuple(found), split="section"))
+    every = {"elsewhere": "Z", **dict.fromkeys(found, "A")}
+    assert split(six, DataConfig(source="toy", patients=every, sections=tuple(found), split="section")).train

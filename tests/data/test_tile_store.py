@@ -110,10 +110,13 @@ def test_a_stopped_writing_is_not_taken_for_whole_and_goes_on(
     np.testing.assert_array_equal(tiles.images(range(len(tiles))), Tiles((section,), SPEC).images(range(len(tiles))))
 
 
-def test_other_positions_on_the_same_picture_replace_the_store(section: Section, tmp_path: Path) -> None:
+def test_other_positions_on_the_same_picture_leave_the_store_to_its_readers(section: Section, tmp_path: Path) -> None:
     filled(tmp_path, section)
-    moved = replace(section, xy=section.xy[::-1].copy())
+    reading = Tiles((section,), SPEC, tmp_path)
+    moved = replace(section, xy=section.xy[::-1] + 1)
     filled(tmp_path, moved)
+    store._part.cache_clear()
+    np.testing.assert_array_equal(reading.read(3), cut(section, 3, SPEC))
     tiles = Tiles((moved,), SPEC, tmp_path)
     np.testing.assert_array_equal(tiles.read(3), cut(moved, 3, SPEC))
 
@@ -124,3 +127,12 @@ def test_a_damaged_store_is_named(name: str, section: Section, tmp_path: Path) -
     (folder / name).write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match=rf"{name}: stored tiles are damaged .*; delete .* and tile again"):
         Tiles((section,), SPEC, tmp_path).images(range(len(section)))
+
+
+def test_a_store_of_an_older_version_is_used_as_it_is(section: Section, tmp_path: Path) -> None:
+    folder = filled(tmp_path, section)
+    folder.rename(tmp_path / folder.name.partition("-")[0])
+    assert store.folder_of(tmp_path, section, SPEC).name == folder.name.partition("-")[0]
+    found = store.find(tmp_path, section, SPEC)
+    assert found is not None
+    assert (found.rows >= 0).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, DataError
 from bleep.predictors.io import SUFFIXES, write_blocks, write_prediction
 from bleep.records import Backdrop, Prediction
 
@@ -128,3 +128,13 @@ def test_a_failure_in_the_middle_leaves_the_file_that_was_there(suffix: str, tmp
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a name ending in \.h5ad, \.zarr, \.csv, \.parquet"):
         write_prediction(prediction(), tmp_path / "p.xlsx")
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_float16_refuses_what_it_cannot_hold(suffix: str, tmp_path: Path) -> None:
+    whole = prediction(4)
+    expression = whole.expression.copy()
+    expression[2, 1] = 70_000
+    with pytest.raises(DataError, match=r"70000 is larger than it can hold \(65504\)"):
+        write_blocks([replace(whole, expression=expression)], 4, tmp_path / f"p{suffix}", "float16")
+    assert not list(tmp_path.iterdir())

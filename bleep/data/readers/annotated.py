@@ -19,6 +19,7 @@ from bleep.data.readers.lattice import PITCH, lattice, steps_of, visium_mpp
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
 from bleep.errors import DataError
+from bleep.guards import check_file, check_h5
 
 IDS = ("gene_id", "gene_ids", "ensembl", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id")
 """Columns of `var`, in small letters, that hold Ensembl ids."""
@@ -65,11 +66,13 @@ def read_h5ad(path: Path) -> AnnData:
         DataError: the file is missing, damaged or no AnnData, or holds no spots.
 
     """
+    check_file(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected an AnnData there")
     with clearly(path, "an AnnData"), warnings.catch_warnings():
         # Names that stand twice and forms of older versions are dealt with here, not by whoever reads the file.
         warnings.simplefilter("ignore")
+        check_h5(path)
         found = anndata.read_h5ad(path)
     if found.n_obs == 0:
         raise DataError(f"{path}: holds no spots; expected a row for each")

@@ -24,6 +24,7 @@ from bleep.data.readers.tables import joined
 from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale
 from bleep.errors import DataError
+from bleep.guards import check_zarr
 
 LINK = "spatialdata_attrs"
 """Where a table keeps which regions it annotates, and by which columns."""
@@ -88,6 +89,7 @@ def _open(path: Path) -> Any:
             raise DataError(
                 f"{path}: SpatialData stores need the extra spatialdata: pip install -e '.[spatialdata]' in bleep's clone"
             ) from None
+        check_zarr(path)
         with clearly(path, "a SpatialData store"):
             return spatialdata.read_zarr(path, selection=("images", "labels", "shapes", "tables"))
 

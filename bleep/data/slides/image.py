@@ -18,6 +18,7 @@ from bleep.config import DataConfig, PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_array, reduced, small_size, stamp
 from bleep.data.slides.pyramid import check_colours, clear, is_tiff
 from bleep.errors import DataError
+from bleep.guards import PICTURES, check_file
 
 LIMIT: int = DataConfig().pixel_limit
 """Most pixels decoded when nothing else is asked for."""
@@ -219,7 +220,8 @@ def opened(path: Path, limit: int = LIMIT) -> Iterator[Image.Image]:
     """
     try:
         with _limit_of(limit):
-            image = Image.open(path)
+            check_file(path)
+            image = Image.open(path, formats=PICTURES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; expected the picture named there") from None
     except Image.DecompressionBombError:

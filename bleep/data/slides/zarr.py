@@ -15,6 +15,7 @@ import numpy as np
 from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
 from bleep.errors import DataError
+from bleep.guards import check_zarr
 
 HELD = 512_000_000
 """Bytes of decoded blocks that a process holds, of all its pictures together."""
@@ -54,6 +55,7 @@ class ZarrSlide:
         """
         import zarr
 
+        check_zarr(path)
         facts = multiscale(path)
         axes = [axis["name"] if isinstance(axis, dict) else axis for axis in facts.get("axes", "cyx")]
         if axes != ["c", "y", "x"]:

@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from bleep.errors import DataError
-from bleep.files import read_json, write_json
+from bleep.files import read_json, sweep, write_json
 from bleep.progress import Progress
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference.expression_store import DenseExpression
@@ -179,6 +179,7 @@ def _cleaned(folder: Path) -> int:
     if named is None:
         return 1 + max(map(_number, found), default=0)
     _remove(folder, found - named)
+    sweep(folder)
     return 1 + max(map(_number, named)) if named else 0
 
 

@@ -13,6 +13,7 @@ from anndata.io import read_elem
 from jaxtyping import Float, Int
 
 from bleep.errors import ConfigError, DataError
+from bleep.guards import check_h5, check_zarr
 
 NEEDED = ("sections", "mpp", "tile_microns", "ready_cut")
 """What `uns["bleep"]` must say of the tiles."""
@@ -106,6 +107,7 @@ def opened(path: Path) -> Iterator[Predicted]:
         raise DataError(f"{path}: no such file; expected a prediction that `bleep query` wrote")
     with contextlib.ExitStack() as stack:
         try:
+            (check_h5 if path.suffix == ".h5ad" else check_zarr)(path)
             root = stack.enter_context(h5py.File(path)) if path.suffix == ".h5ad" else _zarr(path)
             parts = _parts(root)
         except (OSError, KeyError, ValueError, TypeError) as error:

@@ -1,0 +1,121 @@
+"""What is looked at in files from elsewhere before a library reads them: kinds of files, links, codecs, declared sizes."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bleep.errors import DataError
+
+if TYPE_CHECKING:
+    import h5py
+
+PICTURES = ("PNG", "JPEG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF")
+"""Formats that pictures are opened as, whatever their names end in; some that Pillow knows would start other programs."""
+CODECS = frozenset(
+    (
+        "bytes", "transpose", "sharding_indexed", "crc32c", "gzip", "zstd", "blosc", "vlen-utf8", "vlen-bytes", "zlib", "lz4",
+        "lzma", "bz2", "delta", "fixedscaleoffset", "quantize", "shuffle", "bitround", "packbits", "astype", "adler32",
+        "crc32", "fletcher32", "pcodec",
+    )
+)  # fmt: skip
+"""Codecs of Zarr that make numbers and text of bytes, and nothing else."""
+METADATA = ("zarr.json", ".zarray", ".zmetadata")
+LARGE, RATIO = 2**31, 1100
+"""Bytes above which a declared size must be borne out by what is stored, and how far compression may go at most."""
+LONG = 2**26
+"""Bytes of metadata that no array needs."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is there but is no plain file, or a link to one: pipes and devices never end.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: is no plain file but a pipe, a device or a socket; expected a file")
+
+
+def check_h5(path: Path) -> None:
+    """Refuse an HDF5 file that reaches into other files, or declares far more than it holds.
+
+    Raises:
+        DataError: see above.
+        OSError: it is damaged.
+
+    """
+    import h5py
+
+    check_file(path)
+    with h5py.File(path) as file:
+        for name, item in _members(file, path):
+            if item.external or item.is_virtual:
+                raise DataError(f"{path}: {name} is kept in another file; copy the values into this one")
+            size = item.size * item.dtype.itemsize if item.shape is not None else 0
+            if size > LARGE and size > RATIO * max(item.id.get_storage_size(), 1):
+                raise DataError(f"{path}: {name} is said to hold {size:,} bytes, which the file does not; is it whole?")
+
+
+def _members(group: "h5py.Group", path: Path) -> "Iterator[tuple[str, h5py.Dataset]]":
+    import h5py
+
+    todo, seen = [group], set()
+    while todo:
+        here = todo.pop()
+        for name in here:
+            if isinstance(here.get(name, getlink=True), h5py.ExternalLink):
+                raise DataError(
+                    f"{path}: {here.name.rstrip('/')}/{name} is kept in another file; copy the values into this one"
+                )
+            item = here[name] if here.get(name) is not None else None
+            if isinstance(item, h5py.Dataset):
+                yield item.name, item
+            elif isinstance(item, h5py.Group) and (item.id.__hash__(), item.name) not in seen and item.name.count("/") < 64:
+                seen.add((item.id.__hash__(), item.name))
+                todo.append(item)
+
+
+def check_zarr(path: Path) -> None:
+    """Refuse a Zarr store with codecs that numbers and text do not need, or blocks of absurd size, before a block is read.
+
+    Raises:
+        DataError: see above.
+
+    """
+    for name in METADATA:
+        for file in path.rglob(name) if path.is_dir() else ():
+            check_file(file)
+            if file.stat().st_size > LONG:
+                raise DataError(f"{file}: metadata of {file.stat().st_size:,} bytes; expected far less: is the store whole?")
+            try:
+                tree = json.loads(file.read_text(encoding="utf-8"))
+                _check_array(tree, file)
+                for inner in ((tree.get("consolidated_metadata") or tree).get("metadata") or {}).values():
+                    _check_array(inner, file)
+            except (ValueError, AttributeError, TypeError, RecursionError, KeyError):
+                # Whoever reads it says what is wrong with it.
+                continue
+
+
+def _check_array(tree: dict[str, Any], file: Path) -> None:
+    for codec in _codecs(tree):
+        if codec.lower().removeprefix("numcodecs.") not in CODECS:
+            raise DataError(f"{file}: is stored with the codec {codec!r}, which numbers do not need; it is not decoded")
+    shape = tree.get("chunks") or tree.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape") or ()
+    if math.prod(int(side) for side in shape) > LARGE:
+        raise DataError(f"{file}: blocks of {' x '.join(map(str, shape))} values; expected at most {LARGE:,} in a block")
+
+
+def _codecs(tree: dict[str, Any]) -> Iterator[str]:
+    """Return the names of all codecs, of Zarr 2 and 3, those inside of others too."""
+    old = [*(tree.get("filters") or ()), tree.get("compressor")]
+    yield from (str(codec["id"]) for codec in old if codec)
+    todo = list(tree.get("codecs") or ())
+    while todo:
+        codec = todo.pop()
+        yield str(codec["name"] if isinstance(codec, dict) else codec)
+        inner = codec.get("configuration", {}) if isinstance(codec, dict) else {}
+        todo += [*(inner.get("codecs") or ()), *(inner.get("index_codecs") or ())]
