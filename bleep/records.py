@@ -107,7 +107,7 @@ class Prediction:
             raise MismatchError(
                 f"a prediction of shape {self.expression.shape} came with {len(self.spots)} tiles and {len(self.genes)} genes"
             )
-        if self.scale.startswith("log1p"):
+        if self.scale.startswith("log1p of counts"):
             # A logarithm of 1 + counts is never below 0, so neither a value nor a bound of its interval is.
             for name in ("expression", "lower", "upper"):
                 values = getattr(self, name)

@@ -210,8 +210,9 @@ def test_what_stands_before_a_head_draws_no_weights() -> None:
     for before in BEFORE:
         torch.manual_seed(3)
         heads.append([parameter.detach() for parameter in regression_head(4, 3, 5, 0.3, before).parameters()])
-    for one, other in zip(*heads, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for first, *others in zip(*heads, strict=True):
+        for other in others:
+            torch.testing.assert_close(first, other, rtol=0, atol=0)
 
 
 def test_logits_are_a_thousand_and_pooled_features_are_not(table: Path) -> None:

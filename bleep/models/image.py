@@ -83,7 +83,9 @@ class ImageTrunk(nn.Module):
         self.learns = bool(learning)
         self.eval()
         with torch.set_grad_enabled(config.train == "lora"):
-            output = self._features(torch.zeros(1, 3, pixels, pixels))
+            side = max(pixels, self._least)
+            blank = torch.zeros(1, 3, side, side).contiguous(memory_format=self._format)
+            output = self._read(self.model, blank)
         self.width = int(output.shape[1])
         if config.train == "lora":
             check_reached(self.model, config.trunk, output)
@@ -115,17 +117,14 @@ class ImageTrunk(nn.Module):
     def _cast(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "batch windows 3 height width"]) -> Tensor:
         """Read normalised pixels in the precision that was asked for."""
         pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
+        if pixels.shape[-1] < self._least:
+            pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
         pixels, dtype = pixels.contiguous(memory_format=self._format), PRECISIONS[self._config.precision]
         if self.training or dtype == torch.float32:
             return read(self.model, pixels)
         check_precision(dtype, pixels.device)
         with torch.autocast(pixels.device.type, dtype):
             return read(self.model, pixels).float()
-
-    def _features(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
-        if pixels.shape[-1] < self._least:
-            pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
-        return self._read(self.model, pixels.contiguous(memory_format=self._format))
 
     def paces(self) -> dict[str, Pace]:
         """Return how each parameter that learns does, by its name here.

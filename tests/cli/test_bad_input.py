@@ -528,6 +528,7 @@ def test_killed_while_predictions_are_written(
     monkeypatch.setattr(pd.DataFrame, "to_csv", stop)
     before = state(tmp_path)
     query = ["query", "--images", files / "folder" / "test.csv", "--mpp", "1", "--run", run, "--out", tmp_path / "p.csv"]
+    query += ["--overwrite"]  # What stands there was not written by bleep.
     assert app.main([str(word) for word in query]) == 130
     assert "bleep: stopped" in capsys.readouterr().err.splitlines()
     assert _without_parts(state(tmp_path)) == before
@@ -581,7 +582,7 @@ def test_a_full_disk_while_predictions_are_written(
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     before = state(tmp_path)
     query = ["query", "--images", files / "folder" / "test.csv", "--mpp", "1", "--run", run, "--out", tmp_path / "p.csv"]
-    assert app.main([str(word) for word in query]) == 2
+    assert app.main([str(word) for word in [*query, "--overwrite"]]) == 2
     assert "p.csv: cannot be written (No space left on device)" in capsys.readouterr().err
     assert _without_parts(state(tmp_path)) == before
 

@@ -21,6 +21,7 @@ from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles
 from bleep.data.toy import toy_section
 from bleep.runs import Run
+from bleep.workflows.experiment import Experiment
 
 Fails = Callable[..., str]
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "data" / "slide_files.py")))
@@ -63,7 +64,7 @@ def test_a_slide_is_predicted_as_a_direct_cut_from_its_pixels(
     found = query(FILES.svs(tmp_path / "slide.svs", pixels, mpp=1.0), "--step", 40, task=task)
     assert len(found) > 100
     run = Run.load(trained[task])
-    expected, _ = query_run(run, trained[task], Tiles((of_array(run, pixels, found),), run.spec))
+    expected = Experiment.of(run, trained[task]).predict(Tiles((of_array(run, pixels, found),), run.spec))
     assert list(found.var_names) == list(run.panel.genes)
     np.testing.assert_allclose(found.X, expected.expression, rtol=1e-4, atol=1e-5)
     assert np.asarray(found.X).std(axis=0).max() > 0.01
@@ -79,7 +80,7 @@ def test_a_coarser_level_gives_nearly_the_same(
         FILES.ome(tmp_path / name, pixels, 1.0, 1.0)
     found = query(tmp_path / name, "--step", 40)
     run = Run.load(trained["contrastive"])
-    expected, _ = query_run(run, trained["contrastive"], Tiles((of_array(run, pixels, found),), run.spec))
+    expected = Experiment.of(run, trained["contrastive"]).predict(Tiles((of_array(run, pixels, found),), run.spec))
     gap = np.abs(found.X - expected.expression).mean()
     assert gap < 0.5 * np.asarray(expected.expression).std(axis=0).mean()
 

@@ -277,7 +277,9 @@ def test_where_it_searches_is_kept_with_it(kept: Path, run: Run, tmp_path: Path,
     monkeypatch.setattr(record, "load_index", lambda path, **places: asked.append(places) or load(path, **places))
     Reference.load(tmp_path / "one")
     Reference.load(kept)
-    assert asked == [{"gpu": "none", "gpus": "shards"}, {"gpu": "auto", "gpus": "replicas"}]
+    places = [{"gpu": one["gpu"], "gpus": one["gpus"]} for one in asked]
+    assert places == [{"gpu": "none", "gpus": "shards"}, {"gpu": "auto", "gpus": "replicas"}]
+    assert {one["kind"] for one in asked} == {"flat"}
 
 
 def test_a_later_format_is_refused(kept: Path) -> None:

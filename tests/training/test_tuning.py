@@ -247,7 +247,9 @@ def test_a_wrong_space_is_refused_in_one_sentence_that_names_file_and_setting(te
 
 
 def test_the_example_spaces_are_spaces(repository: Path) -> None:
-    sizes = {path.stem: len(read_space(path, Config())) for path in (repository / "configs" / "search").glob("*.yaml")}
+    # Those for labels lie over recipes for labels: see test_label_recipes.py.
+    spaces = [path for path in (repository / "configs" / "search").glob("*.yaml") if not path.stem.startswith("idc")]
+    sizes = {path.stem: len(read_space(path, Config())) for path in spaces}
     assert sizes["heads"] >= 5
     assert sizes["rate"] == 3
 
