@@ -16,7 +16,7 @@ from bleep.data.slides.image import (
     save_jpeg,
     save_png,
 )
-from bleep.data.slides.pyramid import SCANNERS, PyramidSlide, check_colours, clear, is_tiff, is_tiled, scanner_of
+from bleep.data.slides.pyramid import SCANNERS, TIFF, PyramidSlide, check_colours, clear, is_tiff, is_tiled, scanner_of
 
 __all__ = [
     "PADDINGS",
@@ -45,12 +45,12 @@ def open_slide(path: Path, limit: int = LIMIT) -> PictureSlide | PyramidSlide:
             extra `wsi` reads it.
 
     """
-    if importlib.util.find_spec("tifffile") is None or not is_tiff(path):
-        return (
-            PyramidSlide.open(path) if path.suffix.lower() in SCANNERS or scanner_of(path) else PictureSlide.open(path, limit)
-        )
-    if scanner_of(path):
+    by_region, ending = importlib.util.find_spec("tifffile") is not None, path.suffix.lower()
+    if scanner_of(path) or (ending in SCANNERS and not (by_region and is_tiff(path))):
         return PyramidSlide.open(path)
+    # A file that is called TIFF and is none is said to be a damaged slide.
+    if not by_region or not (is_tiff(path) or ending in TIFF):
+        return PictureSlide.open(path, limit)
     with clear(path):
         planes = is_tiled(path) and check_colours(path, decoded=True) == "SYX"
     if is_tiled(path) and not planes:
