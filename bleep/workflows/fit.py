@@ -401,7 +401,9 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
         return
     if resume:
         if runs.CONFIG not in found:
-            raise DataError(f"{out}: holds no training to go on with; start anew with --overwrite, or choose another --out")
+            raise DataError(
+                f"{out}: has no {runs.CONFIG}, so no training to go on with; leave --resume out, or choose another --out"
+            )
         kept = Config.load({"image": {"precision": "float32"}}, out / runs.CONFIG)
         for key, old, new in differences(kept.dump(), config.dump()):
             if new == "auto" and key in ("image.precision", "image.sharing"):

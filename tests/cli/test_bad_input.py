@@ -131,7 +131,8 @@ SLIDES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], tuple[str, 
         "positions", lambda t: t.assign(pixel_x=t["pixel_x"] * 3), ("lie outside", "another resolution"),
     ),
     "text for a position": (
-        "positions", lambda t: t.assign(pixel_y=["here", *t["pixel_y"].astype(str)[1:]]), ("'pixel_y' holds 'here'",),
+        "positions", lambda t: t.assign(pixel_y=t["pixel_y"].astype(str).where(t["x"] != 3, "here")),
+        ("'pixel_y' holds 'here'",),
     ),
     "a missing position": (
         "positions", lambda t: t.assign(pixel_y=t["pixel_y"].where(t["x"] != 3)), ("is not a number",),

@@ -140,8 +140,15 @@ def read_positions(path: Path, columns: tuple[str, ...] = POSITIONS) -> pd.DataF
     """
     table = read_table(path, "\t", columns)
     used = table["selected"] == 1 if "selected" in table else np.ones(len(table), dtype=bool)
+    for column in columns:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            odd = table.loc[used & numbers.isna() & table[column].notna(), column]
+            if len(odd):
+                raise DataError(f"{path}: column {column!r} holds {str(odd.iloc[0])[:40]!r}; expected numbers")
+            table[column] = numbers
     if np.any(used):
-        numeric(table.loc[used, list(columns)].infer_objects(), path)
+        numeric(table.loc[used, list(columns)], path)
     return table
 
 
