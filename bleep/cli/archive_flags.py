@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from bleep.errors import ConfigError
+from bleep.outputs import check_output
 
 ENGINES = ("ray", "here")
 SLIDES_FAILED = 3
@@ -57,11 +58,14 @@ def check(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least:g} or more")
 
 
-def predict(arguments: argparse.Namespace, run: Path) -> int:
+def predict(arguments: argparse.Namespace, run: Path, inputs: tuple[Path, ...]) -> int:
     """Predict an archive, say what failed, and return 0, or 3 where something did."""
     from bleep.workflows.archive import LEDGER, Job, find_slides, here, predict_archive
     from bleep.workflows.ray_engine import Cluster
 
+    # A folder with a ledger is gone on with; each file in it is looked at again before it is replaced.
+    ours = (arguments.out / LEDGER).is_file()
+    check_output(arguments.out, inputs, overwrite=arguments.overwrite or ours)
     slides = find_slides(arguments.slides)
     options = {name: getattr(arguments, name) for name in ("mpp", "step", "mask", "pixel_limit")}
     options["mask"] = None if options["mask"] is None else options["mask"].absolute()

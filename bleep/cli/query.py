@@ -9,7 +9,6 @@ from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
 from bleep.cli.runs import add_run, named_run
 from bleep.config import ABSTAIN, WeightsName
 from bleep.errors import ConfigError
-from bleep.outputs import check_output
 
 if TYPE_CHECKING:
     from bleep.data.tiles import Tiles
@@ -76,8 +75,7 @@ def _query(arguments: argparse.Namespace) -> int:
     inputs = tuple(path for path in read if path is not None)
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
-        check_output(out, inputs, overwrite=arguments.overwrite)
-        return archive_flags.predict(arguments, folder)
+        return archive_flags.predict(arguments, folder, inputs)
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
