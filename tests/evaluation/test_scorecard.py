@@ -123,7 +123,7 @@ def test_the_table_names_protocol_leak_and_facts_in_every_form(tmp_path: Path) -
     for words in ("her2st-x", "random spots", "by spot", "0.400", "s1, s2"):
         assert words in text
         assert words in markdown
-    assert paths[1].read_text() == markdown
+    assert paths[1].read_text() == markdown + "\n<!-- written by bleep -->\n"
     assert plain["leak"]["status"] == "random spots"
     assert plain["predictors"]["a"]["pcc"] == pytest.approx(0.4)
     assert len(plain["sections"]) == 5
