@@ -76,7 +76,7 @@ def test_a_place_without_sections(fails: Fails, run_copy: Run, tmp_path: Path) -
     run = run_copy()
     fails(["index", "add", "--run", run, "--images", tmp_path / "nowhere"], "nowhere: no such file")
     (tmp_path / "empty").mkdir()
-    fails(["index", "add", "--run", run, "--images", tmp_path / "empty"], "holds no section")
+    fails(["index", "add", "--run", run, "--images", tmp_path / "empty"], "no section of the form st2k is there")
 
 
 def test_what_is_not_there_is_not_removed(fails: Fails, run_copy: Run) -> None:
