@@ -118,12 +118,13 @@ def settled(pitch: float, xy: Places) -> float:
 
     The first is what version 0.1 took: runs of complete tables go on seeing the very same tiles.
     """
-    listed = nearest(xy[np.isfinite(xy).all(axis=1)])
+    listed = nearest(xy)
     return listed if listed and max(listed / pitch, pitch / listed) <= SAME else pitch
 
 
 def nearest(xy: Places) -> float:
-    """Return the median distance of a spot to the nearest other; 0 for less than two."""
+    """Return the median distance of a spot to the nearest other, of those that have a place; 0 for less than two."""
+    xy = xy[np.isfinite(xy).all(axis=1)]
     return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1])) if len(xy) > 1 else 0.0
 
 
