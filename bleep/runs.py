@@ -47,6 +47,8 @@ STORES = "tiles"
 """Name of the stores of tiles inside the cache."""
 OF_TUNING = ("study.db", "trials.csv")
 """Names that only the folder of a tuning holds; the runs below it are its trials."""
+BEFORE = {"image": {"precision": "float32", "floor": 0.0}}
+"""What runs of versions did that note nothing of it: they computed in float32, and took spreads of features as they were."""
 
 
 @final
@@ -243,8 +245,7 @@ class Run:
         noted = read_json(folder / FACTS, "the run's facts")
         _check_parts(folder, noted)
         try:
-            # A run of a version that did not note the precision computed in float32.
-            config = Config.load({"image": {"precision": "float32"}}, folder / CONFIG)
+            config = Config.load(BEFORE, folder / CONFIG)
         except ConfigError as error:
             raise DataError(f"{folder}: its settings cannot be read: {error}") from None
         plain = read_json(folder / PANEL, "the run's panel")

@@ -3,6 +3,7 @@
 from bleep.config.config import Config, describe_fields
 from bleep.config.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
 from bleep.config.model import (
+    FLOOR,
     BeforeName,
     ExpressionConfig,
     HeadConfig,
@@ -38,6 +39,7 @@ from bleep.config.training import (
 
 __all__ = [
     "ABSTAIN",
+    "FLOOR",
     "AbsentName",
     "BatchName",
     "BeforeName",

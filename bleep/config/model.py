@@ -13,6 +13,9 @@ SharingName = Literal["none", "tokens", "auto"]
 BeforeName = Literal["none", "silu", "dropout"]
 LayersName = Literal["silu", "dense-norm"]
 
+FLOOR = 0.02
+"""Share of the median spread that every feature's spread counts at least as."""
+
 
 class ImageConfig(Settings):
     """The image encoder: one trunk or several."""
@@ -45,6 +48,8 @@ class ImageConfig(Settings):
     """Each block's learning rate is this many times the next one's above it; 1: all alike."""
     standardize: Literal["none", "train", "section"] = "train"
     """Features are brought to mean 0 and spread 1 over the training tiles, over each section's own tiles, or not."""
+    floor: float = Field(default=FLOOR, ge=0.0, lt=1.0)
+    """When features are standardised, each one's spread counts as at least this share of the median one's; 0: as it is."""
     context: tuple[PositiveFloat, ...] = ()
     """Beside each tile's own features stand their means over its section, weighed by Gaussians this many microns wide."""
     stain: StainName = "none"

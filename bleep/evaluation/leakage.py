@@ -13,6 +13,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import BleepError
 from bleep.records import Fitted, LeakFinding, LeakReport
+from bleep.spreads import floored
 
 KINDS: Mapping[str, str] = {
     "random split": "test spots lie between training spots",
@@ -111,7 +112,7 @@ def of_standardiser(
 ) -> Iterator[LeakFinding]:
     """Yield a finding where features are standardised by another mean than that of the training tiles."""
     expected, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    off = np.abs(mean - expected) / np.maximum(spread, 1e-6)
+    off = np.abs(mean - expected) / floored(spread)
     if off.max(initial=0.0) > 0.01:
         detail = f"features are standardised by a mean up to {off.max():.2f} spreads away from that of the training tiles"
         yield LeakFinding("standardising", "leak", detail)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bleep.collectives import joined, of_main, processes, share
-from bleep.config import Config
+from bleep.config import FLOOR, Config
 from bleep.data.datasets import turned
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
@@ -30,6 +30,7 @@ from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
 from bleep.models.image import ReadyTrunk, Trunk
 from bleep.progress import Progress
+from bleep.spreads import floored
 
 
 @final
@@ -41,8 +42,8 @@ class Moments:
     spread: Float32[np.ndarray, " features"]
 
     @classmethod
-    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]]) -> "Moments":
-        """Return mean and standard deviation over all rows, merged block by block in double precision.
+    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]], floor: float = FLOOR) -> "Moments":
+        """Return mean and standard deviation over all rows, merged block by block in double precision; the latter floored.
 
         The rule is Chan, Golub and LeVeque's (The American Statistician 37:242, 1983).
         """
@@ -52,7 +53,8 @@ class Moments:
             apart, both = here - mean, rows + len(block)
             squares = squares + ((block - here) ** 2).sum(axis=0) + apart**2 * (rows * len(block) / both)
             mean, rows = mean + apart * (len(block) / both), both
-        spread = np.maximum(np.sqrt(squares / rows), 1e-6)
+        spread = np.sqrt(squares / rows)
+        spread = floored(spread, floor) if floor else np.maximum(spread, 1e-6)
         return cls(mean.astype(np.float32), spread.astype(np.float32))
 
     def standard(self, table: Float32[np.ndarray, "tiles features"]) -> Float32[np.ndarray, "tiles features"]:
@@ -108,6 +110,8 @@ class FeatureReader:
     """Processes that cut tiles."""
     per_section: bool = False
     """Bring each section's features to mean 0 and spread 1 over its own tiles."""
+    floor: float = FLOOR
+    """Share of the median feature's spread that every feature's over a section counts at least as."""
     usual: Standardizer | None = None
     """What a section of few tiles is standardised by instead; none: every section by itself."""
     views: int = 1
@@ -128,6 +132,7 @@ class FeatureReader:
             batch=config.query.batch,
             workers=config.optim.workers,
             per_section=config.image.standardize == "section",
+            floor=config.image.floor,
             usual=usual,
             ready=_ready_folder(trunk, config),
             context=config.image.context,
@@ -186,14 +191,15 @@ class FeatureReader:
     def _moments_of(self, table: Features, alone: Tiles) -> Moments:
         """Return mean and spread over the section these tiles are, or are a block of, without ever holding it all."""
         if not alone.whole:
-            return Moments.of(table[at : at + BLOCK] for at in range(0, len(table), BLOCK))
+            return Moments.of((table[at : at + BLOCK] for at in range(0, len(table), BLOCK)), self.floor)
         (section,) = alone.whole
-        key = self._key(section, alone.spec) + hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
+        place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
+        key = f"{self.floor} {self._key(section, alone.spec)} {place}"
         if key not in _moments:
             while len(_moments) > 16:
                 del _moments[next(iter(_moments))]
             blocks = replace(alone, sections=alone.whole, whole=()).blocks(BLOCK)
-            _moments[key] = Moments.of(self._section(block) for block in blocks)
+            _moments[key] = Moments.of((self._section(block) for block in blocks), self.floor)
         return _moments[key]
 
     def _stained(self, tiles: Tiles) -> "FeatureReader":

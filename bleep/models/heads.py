@@ -9,8 +9,9 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from bleep.config import BeforeName, ExpressionConfig, HeadConfig, LayersName
+from bleep.config import FLOOR, BeforeName, ExpressionConfig, HeadConfig, LayersName
 from bleep.errors import ConfigError
+from bleep.spreads import floored
 
 
 @final
@@ -38,17 +39,17 @@ class Standardizer(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, width: int, *, applied: bool = True) -> None:
+    def __init__(self, width: int, *, applied: bool = True, floor: float = FLOOR) -> None:
         super().__init__()
-        self.applied = applied
+        self.applied, self.floor = applied, floor
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
     def fit(self, features: Float[Tensor, "spots width"]) -> None:
-        """Measure mean and spread; a feature that does not vary keeps spread 1."""
-        spread = features.std(dim=0, correction=0)
+        """Measure mean and spread; that of a feature that hardly varies is raised to `floor` of the median one."""
+        spread = features.std(dim=0, correction=0).cpu().numpy()
         self.mean.copy_(features.mean(dim=0))
-        self.spread.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+        self.spread.copy_(torch.from_numpy(floored(spread, self.floor)))
 
     @property
     def fitted(self) -> bool:
@@ -101,8 +102,8 @@ class PrincipalAxes(nn.Module):
     axes: Tensor
     spread: Tensor
 
-    def __init__(self, width: int, parts: int, components: int) -> None:
-        """Take the width of a part.
+    def __init__(self, width: int, parts: int, components: int, floor: float = FLOOR) -> None:
+        """Take the width of a part, and the least spread along an axis as a share of the median one.
 
         Raises:
             ConfigError: there are fewer features than components.
@@ -111,7 +112,7 @@ class PrincipalAxes(nn.Module):
         super().__init__()
         if components > width:
             raise ConfigError(f"head.components is {components}, but a tile has {width} features: lower it")
-        self.parts = parts
+        self.parts, self.floor = parts, floor
         self.register_buffer("axes", torch.zeros(width, components))
         self.register_buffer("spread", torch.ones(parts * components))
 
@@ -128,8 +129,8 @@ class PrincipalAxes(nn.Module):
         # The sign of an axis is free: its largest entry is made positive, so that any library gives the same.
         largest = main.abs().argmax(dim=0)
         self.axes.copy_(main * main[largest, torch.arange(main.shape[1], device=main.device)].sign())
-        spread = self._projected(features).std(dim=0, correction=0)
-        self.spread.copy_(spread.clamp_min(1e-6))
+        spread = self._projected(features).std(dim=0, correction=0).cpu().numpy()
+        self.spread.copy_(torch.from_numpy(floored(spread, self.floor)))
 
     def forward(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch components"]:
         return self._projected(features) / self.spread

@@ -49,6 +49,10 @@ def feature_width(trunk: Trunk, config: Config) -> int:
     return trunk.width * len(config.tiles.microns) * (1 + len(config.image.context))
 
 
+def _standardizer(width: int, config: Config) -> Standardizer:
+    return Standardizer(width, applied=config.image.standardize != "section", floor=config.image.floor)
+
+
 @final
 class DualEncoder(nn.Module):
     """An image and an expression encoder with BLEEP's projection head each, and a temperature.
@@ -61,7 +65,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = feature_width(trunk, config)
-        self.standardize = Standardizer(width, applied=config.image.standardize != "section")
+        self.standardize = _standardizer(width, config)
         self.image_head = ProjectionHead(width, config.head.dim, config.head.dropout)
         self.expression_encoder = ExpressionEncoder(genes, config.expression, config.optim.gene_dropout)
         self.expression_head = ProjectionHead(self.expression_encoder.width, config.head.dim, config.head.dropout)
@@ -128,7 +132,7 @@ class Regressor(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = feature_width(trunk, config)
-        self.standardize = Standardizer(width, applied=config.image.standardize != "section")
+        self.standardize = _standardizer(width, config)
         self.head = regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
         self.link = CountLink(genes) if config.loss.nb > 0 else None
 
@@ -167,10 +171,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = feature_width(trunk, config)
-        self.standardize = Standardizer(width, applied=config.image.standardize != "section")
+        self.standardize = _standardizer(width, config)
         parts = 1 + len(config.image.context)
         components = config.head.components
-        self.axes = PrincipalAxes(width // parts, parts, components) if components else None
+        self.axes = PrincipalAxes(width // parts, parts, components, config.image.floor) if components else None
         self.head = classifier_head(width if self.axes is None else self.axes.width, classes, config.head)
 
     @property

@@ -14,6 +14,7 @@ from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run
+from bleep.spreads import floored
 
 ALPHAS = tuple(10.0**power for power in np.arange(0, 6.5, 0.5))
 """Penalties tried, for standardised features: with n spots, n is a shrinkage by half along a direction of unit variance."""
@@ -59,7 +60,7 @@ def fit_ridge(
 def solve_ridge(features: np.ndarray, values: np.ndarray, alphas: tuple[float, ...]) -> list[Ridge]:
     """Return a ridge of each penalty, all from one decomposition of the smaller of the two Gram matrices."""
     mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    spread = np.where(spread > 1e-8, spread, 1.0)
+    spread = floored(spread)
     offset = values.mean(axis=0, dtype=np.float64)
     x, y = (features - mean) / spread, values - offset
     wide = x.shape[1] > x.shape[0]
@@ -123,7 +124,7 @@ class ImageKnnPredictor:
 
     def __init__(self, run: Run, features: Features, values: Float32[np.ndarray, "spots genes"]) -> None:
         self.run, self.values = run, values
-        self._mean, self._spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+        self._mean, self._spread = features.mean(axis=0), floored(features.std(axis=0))
         self._index = FlatIndex.build(self._unit(features))
 
     @classmethod
@@ -152,7 +153,7 @@ def colours(run: Run, tiles: Tiles) -> Features:
         row += len(section)
         table = np.array([[*tile.mean(axis=1), *tile.std(axis=1)] for tile in cut], dtype=np.float32)
         if run.config.image.standardize == "section":
-            table = (table - table.mean(axis=0)) / np.maximum(table.std(axis=0), 1e-6)
+            table = (table - table.mean(axis=0)) / floored(table.std(axis=0))
         tables.append(table)
     return np.concatenate(tables)
 

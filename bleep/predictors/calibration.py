@@ -21,6 +21,7 @@ from bleep.predictors.stacking import Corrector
 from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
 from bleep.runs import Run
+from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 Part = Float32[np.ndarray, "_ genes"]
@@ -98,7 +99,7 @@ class Cloud:
         """Measure training tiles; no more axes than a third of the tiles."""
         table = features.astype(np.float64)
         mean, spread = table.mean(axis=0), table.std(axis=0)
-        spread = np.where(spread > 1e-8, spread, 1.0)
+        spread = floored(spread)
         unit = (table - mean) / spread
         values, vectors = np.linalg.eigh(unit.T @ unit / len(unit))
         count = max(1, min(AXES, len(unit) // 3, len(values) - 1))

@@ -18,6 +18,7 @@ from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
+from bleep.spreads import floored
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 """Tried; as scikit-learn counts, 1 / C."""
@@ -84,7 +85,7 @@ def fit_logistic(
 
 
 def _solve(features: Features, truth: Float[np.ndarray, "tiles classes"], penalty: float) -> Logistic:
-    mean, spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+    mean, spread = features.mean(axis=0), floored(features.std(axis=0))
     inputs, wanted = torch.from_numpy(((features - mean) / spread).astype(np.float32)), torch.from_numpy(truth)
     weights = torch.zeros(features.shape[1], truth.shape[1], requires_grad=True)
     offset = torch.zeros(truth.shape[1], requires_grad=True)
@@ -136,7 +137,7 @@ class FeatureKnnPredictor:
 
     def __init__(self, run: Run, features: Features, truth: Float32[np.ndarray, "tiles classes"]) -> None:
         self.run, self.truth = run, truth
-        self._mean, self._spread = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+        self._mean, self._spread = features.mean(axis=0), floored(features.std(axis=0))
         self._index = FlatIndex.build(self._unit(features))
 
     def predict(self, tiles: Tiles) -> Prediction:

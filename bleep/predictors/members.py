@@ -21,6 +21,7 @@ from bleep.predictors.baselines import ALPHAS, Ridge, fit_ridge, groups_of, solv
 from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
+from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 Describe = Callable[[Run, Tiles], Features]
@@ -173,7 +174,8 @@ def _read(alone: Tiles, section: Section, most: int) -> Features:
 
 def _mean_spread(table: Features) -> tuple[np.ndarray, np.ndarray]:
     spread = table.std(axis=0)
-    return table.mean(axis=0), np.where(spread > 1e-6, spread, 1.0)
+    # Colours are levels of 0 to 255, stains are densities: each kind has a floor of its own.
+    return table.mean(axis=0), np.concatenate([floored(spread[:COLOURS]), floored(spread[COLOURS:])])
 
 
 def _unit(table: np.ndarray) -> np.ndarray:

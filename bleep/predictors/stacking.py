@@ -14,6 +14,7 @@ from jaxtyping import Float32, Float64, Shaped
 from scipy.optimize import nnls
 
 from bleep.errors import MismatchError
+from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 Part = Float32[np.ndarray, "_ genes"]
@@ -147,7 +148,7 @@ def plain_corrector(seen: Sequence[Seen], basis: Basis, axes: int) -> Corrector:
     """
     members = tuple(seen[0].predictions)
     units = [np.concatenate([_within(one.predictions[name], basis) for one in seen]) for name in members]
-    spreads = np.stack([np.maximum(unit.std(axis=0), 1e-6) for unit in units])
+    spreads = np.stack([floored(unit.std(axis=0)) for unit in units])
     mean = np.mean([unit / spread for unit, spread in zip(units, spreads, strict=True)], axis=0)
     truth = np.concatenate([_within(one.truth, basis) for one in seen])
     gram, cross = (mean**2).sum(axis=0), (mean * truth).sum(axis=0)

@@ -363,7 +363,7 @@ def _resolved(config: Config, device: torch.device, *, resume: bool) -> Config:
     """Return the configuration with what was left to this machine: measured, or as it was when training began."""
     kept = config.out / runs.CONFIG
     if resume and kept.is_file() and config.image.precision == "auto":
-        precision = Config.load({"image": {"precision": "float32"}}, kept).image.precision
+        precision = Config.load(runs.BEFORE, kept).image.precision
     else:
         precision = resolve_precision(config.image, device)
     return Config.load(config.dump(), {"image": {"precision": of_main(precision)}})
@@ -404,7 +404,7 @@ def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
             raise DataError(
                 f"{out}: has no {runs.CONFIG}, so no training to go on with; leave --resume out, or choose another --out"
             )
-        kept = Config.load({"image": {"precision": "float32"}}, out / runs.CONFIG)
+        kept = Config.load(runs.BEFORE, out / runs.CONFIG)
         for key, old, new in differences(kept.dump(), config.dump()):
             if new == "auto" and key in ("image.precision", "image.sharing"):
                 continue

@@ -1,0 +1,18 @@
+"""Spreads that standardised features are divided by, none so small that a feature which hardly varies could decide alone."""
+
+import numpy as np
+from jaxtyping import Float
+
+from bleep.config import FLOOR
+
+
+def floored(spread: Float[np.ndarray, " features"], floor: float = FLOOR) -> Float[np.ndarray, " features"]:
+    """Return spreads of at least `floor` times the median of those that vary; where none varies, 1.
+
+    A feature that is nearly dead over the training tiles has a spread near 0, by which one tile that looks a little different
+    would lie thousands of standard deviations away. Without a floor (0), only spreads below 1e-6 are replaced, by 1.
+    """
+    varies = spread > 1e-6
+    if not floor or not varies.any():
+        return np.where(varies, spread, np.ones_like(spread))
+    return np.maximum(spread, (floor * np.median(spread[varies])).astype(spread.dtype))
