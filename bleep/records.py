@@ -96,7 +96,7 @@ class Prediction:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How the tiles were cut: pixels and microns of a tile, sections and the microns per pixel of each."""
     backdrops: Mapping[str, Backdrop] = field(default_factory=dict)
-    """For whole slides: a picture of each section."""
+    """A picture of each section that lies on a slide."""
     lower: Float32[np.ndarray, "tiles genes"] | None = None
     """Lower end of the interval of each value, from a calibrated predictor."""
     upper: Float32[np.ndarray, "tiles genes"] | None = None
@@ -149,7 +149,7 @@ class Prediction:
     def to_anndata(self) -> "AnnData":
         """Return the prediction as AnnData: tiles in rows, pixel positions in `obsm["spatial"]`, words in `uns["bleep"]`.
 
-        Pictures of whole slides stand in `uns["spatial"]`, by section, as scanpy and squidpy expect them.
+        Pictures of the slides stand in `uns["spatial"]`, by section, as scanpy and squidpy expect them.
         """
         from anndata import AnnData
 

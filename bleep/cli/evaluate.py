@@ -19,7 +19,9 @@ PROTOCOLS = (
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--run", type=Path, nargs="+", default=[], help=f"runs to score: folds, seeds, tasks ({DEFAULT})")
-    parser.add_argument("--out", type=Path, default=None, help="folder for evaluation.json and .md (default: the first run)")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="folder for evaluation.json and .md and genes.csv (default: the first run)"
+    )
     parser.add_argument("--protocol", choices=PROTOCOLS, default=None, help="score by this protocol (default: the run's own)")
     parser.add_argument("--all-scores", action="store_true", help="compute, print and store every score there is")
     parser.add_argument("--genes-file", type=Path, default=None, help="score these genes by themselves too, one a line")
@@ -40,7 +42,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
     if arguments.out is not None:
-        for name in ("evaluation.json", "evaluation.md"):
+        for name in ("evaluation.json", "evaluation.md", "genes.csv"):
             check_output(arguments.out / name, overwrite=arguments.overwrite or arguments.out in folders)
     from bleep.workflows.labels import learns_labels
 

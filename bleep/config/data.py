@@ -51,6 +51,10 @@ class DataConfig(Settings):
     """For `wsi`: distance between the centres of neighbouring tiles, in microns."""
     mask: Path | None = None
     """For `wsi`: a picture that is white where there is tissue; none: tissue is detected."""
+    min_counts: float = Field(default=0.0, ge=0.0)
+    """Spots whose counts add up to less than this are left out as a section is read; 0: none. Spots of a query all stay."""
+    drop: tuple[str, ...] = ()
+    """Spots left out by name, as SECTION/SPOT or in a .csv with the columns section and spot (`outliers.csv` of describe)."""
     label: str = ""
     """Column of obs that holds each spot's label: what `loss.task: classify` learns (empty: `label`), what a query votes on."""
     thinnest: PositiveInt = 2

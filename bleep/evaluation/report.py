@@ -15,7 +15,7 @@ from bleep.evaluation import statistics as paired
 from bleep.evaluation.scorecard import METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
-from bleep.outputs import COMMENT, KEY, MARK
+from bleep.outputs import COMMENT, KEY, MARK, marked_header
 from bleep.records import Leak, LeakReport, Scorecard, Table
 
 HEADINGS = {
@@ -27,6 +27,8 @@ HEADINGS = {
     "variance_ratio": "var. ratio",
 }
 """How the scores are called in tables."""
+WRITTEN = ("evaluation.json", "evaluation.md", "genes.csv")
+"""Files of an evaluation."""
 SHOWN = 10
 """Genes named at most where a section lacks some."""
 FLOORS = ("ridge", "ridge on colour", "image-kNN", "mean")
@@ -120,8 +122,8 @@ def as_markdown(table: Table) -> str:
     )
 
 
-def save(table: Table, folder: Path) -> tuple[Path, Path]:
-    """Write `evaluation.json` and `evaluation.md`, and return their paths."""
+def save(table: Table, folder: Path) -> tuple[Path, Path, Path]:
+    """Write `evaluation.json`, `evaluation.md` and `genes.csv`, and return their paths."""
     plain = {
         KEY: MARK,
         "protocol": table.protocol,
@@ -141,10 +143,33 @@ def save(table: Table, folder: Path) -> tuple[Path, Path]:
         "partial": dict(table.partial),
         "published": [] if table.published is None else table.published.to_dict("records"),
     }
-    paths = (folder / "evaluation.json", folder / "evaluation.md")
+    paths = (folder / WRITTEN[0], folder / WRITTEN[1], folder / WRITTEN[2])
     write_json(paths[0], plain)
     write_text(paths[1], f"{as_markdown(table)}\n{COMMENT}\n")
+    genes = by_gene(table).to_csv(index_label="gene", float_format="%.4g")
+    head, _, rest = genes.partition("\n")
+    write_text(paths[2], f"{marked_header(head)}\n{rest}")
     return paths
+
+
+def by_gene(table: Table) -> pd.DataFrame:
+    """Return one row a gene, the best predicted first: its correlation by each predictor, and how it varies over sections.
+
+    `sections` counts the test sections in which the gene varies; `least` and `most` are the first predictor's lowest and
+    highest correlation over them, `mse` and `variance_ratio` its means. Seeds of one section are averaged before.
+    """
+    parts = [card.genes.assign(predictor=card.predictor, section=card.section, part=card.part) for card in table.cards]
+    long = pd.concat(parts).rename_axis("gene").reset_index()
+    columns = ["pearson", "mse", "variance_ratio"]
+    once = long.groupby(["predictor", "gene", "section", "part"], sort=False)[columns].mean()
+    r = once["pearson"].groupby(level=["gene", "predictor"], sort=False).mean().unstack("predictor")
+    first = str(table.rows.index[0])
+    own = once.xs(first, level="predictor")
+    varied = own["pearson"].groupby(level="gene", sort=False)
+    found = pd.DataFrame({"sections": varied.count(), "least": varied.min(), "most": varied.max()})
+    means = own[["mse", "variance_ratio"]].groupby(level="gene", sort=False).mean()
+    order = list(map(str, table.rows.index))
+    return r[order].join(found).join(means).sort_values(first, ascending=False, kind="stable")
 
 
 def more_as_text(table: Table) -> str:

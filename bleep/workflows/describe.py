@@ -17,6 +17,7 @@ from bleep.viz.describe import embeddings as exploration_maps
 from bleep.viz.describe import figures as exploration_figures
 from bleep.viz.describe import figures as exploration_heatmaps
 from bleep.viz.describe import tables as exploration
+from bleep.viz.describe.on_tissue import spatial_map
 from bleep.viz.describe.tables import Pairs, Pooled
 from bleep.viz.figures import style as exploration_style
 from bleep.viz.figures.style import Drawing
@@ -38,7 +39,7 @@ TABLES = {
     "maps.csv": "places of the spots drawn in t-SNE and UMAP",
 }
 """The tables, and what each holds."""
-FIGURES = ("library_size", "gene_ranges", "mean_variance", "outliers", "heatmap", "gene_correlation", "tsne", "umap")
+FIGURES = ("library_size", "spatial", "gene_ranges", "mean_variance", "outliers", "heatmap", "gene_correlation", "tsne", "umap")
 """The figures, each as PNG and SVG."""
 NEEDED = ("matplotlib", "sklearn", "umap")
 
@@ -91,6 +92,7 @@ def describe(config: Config, out: Path) -> Description:
     mixed = exploration_maps.mixing_words(pooled, scores[rows], rows)
     drawings = (
         exploration_figures.library_size(pooled, sections),
+        *spatial_map(pooled, odd),
         exploration_figures.gene_ranges(pooled, genes),
         exploration_figures.mean_variance(pooled, genes),
         exploration_figures.odd_spots(pooled, distance, odd),

@@ -50,7 +50,7 @@ from bleep.training.tasks import OwnLoss, Task, task_of
 from bleep.training.trackers import accelerator_of, begin
 
 log = logging.getLogger(__name__)
-OF_SCORES = ("evaluation.json", "evaluation.md", "contest.json")
+OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
 """Files in a run's folder that say how its weights scored."""
 
 

@@ -31,7 +31,7 @@ def read_measured(run: Run, root: Path, names: Sequence[str] = (), patient: str 
 
     """
     data = run.config.data
-    sections = read_sections(data.model_copy(update={"root": root, "sections": tuple(names)}), run.config.cache)
+    sections = read_sections(data.model_copy(update={"root": root, "sections": tuple(names), "drop": ()}), run.config.cache)
     bare = [section.name for section in sections if not len(section.genes)]
     if bare:
         raise DataError(f"{root}: section {bare[0]} holds no measured genes; only measured tissue can answer queries")

@@ -20,7 +20,7 @@ from bleep.viz.card import model_card
 
 MANIFEST, CARD, FORMAT = "bleep-pack.json", "README.md", 1
 """Names inside an archive, and the number of its form."""
-PLAIN = (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.LOG, "evaluation.json", "evaluation.md", runs.MODEL)
+PLAIN = (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.LOG, "evaluation.json", "evaluation.md", "genes.csv", runs.MODEL)
 """Files of a run that are sent where they are there; the weights come last."""
 ALLOWED = re.compile(
     rf"(?:{'|'.join(map(re.escape, (*PLAIN, CARD)))}|{FOLDER}/(?:{'|'.join(map(re.escape, (*TENSORS, FACTS)))})"

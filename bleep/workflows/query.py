@@ -63,6 +63,8 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "source": data.source if own else "folder",
         "root": path,
         "sections": (),
+        "min_counts": 0.0,
+        "drop": (),
         "mpp": mpp or data.mpp,
         "pixel_limit": pixel_limit or data.pixel_limit,
     }

@@ -23,6 +23,10 @@ from bleep.runs import Run
 
 BACKDROP = 1000
 """Pixels of the longer side of the picture that goes with a prediction."""
+SPOT = 0.55
+"""Diameter of a spot as a share of the distance to the next: 55 of 100 microns in Visium."""
+PICTURES = (PictureSlide, PyramidSlide, ArraySlide)
+"""Slides that a picture can be made of."""
 VERSIONS = {"bleep": "bleep-st", "anndata": "anndata", "timm": "timm", "torch": "torch"}
 """Packages whose versions go with a prediction."""
 
@@ -63,6 +67,8 @@ def open_slides(
             "source": "wsi",
             "root": Path(path),
             "sections": (),
+            "min_counts": 0.0,
+            "drop": (),
             "mpp": mpp,
             "step": data.step if step is None else step,
             "mask": None if mask is None else Path(mask),
@@ -129,9 +135,9 @@ def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
 
 
 def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
-    """Add to a prediction what made it, how its tiles were cut and, for whole slides, the grid and a picture to draw on."""
+    """Add to a prediction what made it, how its tiles were cut, of whole slides the grid, and pictures to draw on."""
     prediction = replace(with_grid(prediction, tiles), facts=facts_of(tiles, run))
-    return replace(prediction, backdrops=backdrops_of(tiles.sections)) if is_grid(tiles) else prediction
+    return replace(prediction, backdrops=backdrops_of(tiles.sections))
 
 
 def _offsets(tiles: Tiles) -> dict[str, Any]:
@@ -172,14 +178,21 @@ def with_grid(prediction: Prediction, tiles: Tiles) -> Prediction:
 
 
 def backdrops_of(sections: Sequence[Section]) -> dict[str, Backdrop]:
-    """Return a picture of each whole slide."""
-    return {section.name: _backdrop(section) for section in sections}
+    """Return a picture of each section whose tiles lie somewhere on a slide; ready-cut tiles and patches have none."""
+    return {section.name: _backdrop(section) for section in sections if isinstance(section.slide, PICTURES)}
 
 
 def _backdrop(section: Section) -> Backdrop:
-    assert isinstance(section.slide, PictureSlide | PyramidSlide | ArraySlide)
+    assert isinstance(section.slide, PICTURES)
     picture = section.slide.thumbnail(BACKDROP)
-    return Backdrop(picture, picture.shape[1] / section.slide.size[0], section.counts.uns["step"] / section.mpp)
+    return Backdrop(picture, picture.shape[1] / section.slide.size[0], _diameter(section))
+
+
+def _diameter(section: Section) -> float:
+    """Return how wide a tile is drawn, in level-0 pixels: the step of a grid, of spots a share of their distance."""
+    if "step" in section.counts.uns:
+        return float(section.counts.uns["step"] / section.mpp)
+    return SPOT * section.pitch() if len(section) > 1 else min(section.slide.size) / 20
 
 
 def _warn_of_enlarging(section: Section, run: Run) -> None:

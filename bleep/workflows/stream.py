@@ -28,7 +28,7 @@ from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.slides import backdrops_of, facts_of, is_grid, with_grid
+from bleep.workflows.slides import backdrops_of, facts_of, with_grid
 
 ROWS = 4096
 """Tiles predicted at a time."""
@@ -108,8 +108,8 @@ def stream(
     """Predict tiles in blocks of at most `rows`, in order, none of two sections; the first `skip` blocks are left out.
 
     With a classifier, or a `reference` whose spots carry labels, each tile's label and its share stand in the table.
-    Memory does not grow with the number of tiles. Joined, the blocks are what `predict` gives. Pictures of whole slides come
-    with the first block of each.
+    Memory does not grow with the number of tiles. Joined, the blocks are what `predict` gives. Pictures of sections come with
+    the first block of each.
 
     Raises:
         MismatchError: the tiles are cut otherwise than the run's own.
@@ -123,7 +123,7 @@ def stream(
         if number >= skip:
             labelled = with_labels(predictor.predict(block), run, reference)
             prediction = replace(with_grid(labelled, block), facts=facts)
-            yield replace(prediction, backdrops=backdrops_of([whole])) if first and is_grid(block) else prediction
+            yield replace(prediction, backdrops=backdrops_of([whole])) if first else prediction
 
 
 def write_query(query: Query, output: Output, use: Callable[[Prediction], None] | None = None) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from bleep.evaluation import report
 from bleep.evaluation.gene_sets import MARKERS, gene_sets, listed, marker_sets, more_gene_sets, sets_of_test
 from bleep.evaluation.scorecard import SCORES, Truth, meaning, score
 from bleep.evaluation.spatial import morans_i, neighbour_graph
+from bleep.outputs import is_ours
 from bleep.records import Leak, Prediction, Scorecard
 
 LEAK = Leak("none", "no patient of the test tissue was trained on")
@@ -102,9 +103,28 @@ def test_gene_sets_are_the_top_50_of_training_and_none_for_a_small_panel(toys: t
 
 
 def cards() -> list[Scorecard]:
-    genes = pd.DataFrame()
+    names = pd.Index(["ACTB", "GNAS", "FLAT"], name="gene")
     numbers = {("a", "s1", 0): 0.2, ("a", "s1", 1): 0.4, ("a", "s2", 0): 0.5, ("b", "s1", 0): 0.1, ("b", "s2", 0): 0.9}
-    return [Scorecard(p, s, seed, genes, {"pcc": r, "mse": 1 - r}) for (p, s, seed), r in numbers.items()]
+    return [
+        Scorecard(
+            p, s, seed, pd.DataFrame({"pearson": [r - 0.1, r + 0.1, np.nan], "mse": 1.0, "variance_ratio": r}, index=names),
+            {"pcc": r, "mse": 1 - r},
+        )
+        for (p, s, seed), r in numbers.items()
+    ]  # fmt: skip
+
+
+def test_each_gene_has_its_score_by_every_predictor_and_the_range_over_sections(tmp_path: Path) -> None:
+    path = report.save(report.compare(cards(), "p", LEAK, {}), tmp_path)[2]
+    assert path.name == "genes.csv"
+    found = pd.read_csv(path, index_col="gene")
+    assert list(found.index) == ["GNAS", "ACTB", "FLAT"]
+    assert list(found)[:2] == ["b", "a"]
+    assert found.loc["GNAS", "a"] == pytest.approx((0.4 + 0.6) / 2)
+    assert tuple(found.loc["GNAS", ["sections", "least", "most"]]) == pytest.approx((2, 0.2, 1.0))
+    assert found.loc["FLAT", "sections"] == 0
+    assert np.isnan(found.loc["FLAT", "b"])
+    assert is_ours(path)
 
 
 def test_seeds_are_averaged_before_sections() -> None:

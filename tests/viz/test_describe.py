@@ -16,6 +16,7 @@ from bleep.viz.describe import figures as exploration_heatmaps
 from bleep.viz.describe import tables as exploration
 from bleep.viz.describe.embeddings import distance, mixing, mixing_words, principal, sample, tsne, umap
 from bleep.viz.describe.figures import library_size
+from bleep.viz.describe.on_tissue import spatial_map
 from bleep.viz.describe.tables import Pooled, gene_pairs, gene_table, outliers, pool, section_table
 from bleep.viz.figures import style as exploration_style
 
@@ -40,6 +41,28 @@ def made(values: np.ndarray, sections: list[str], total: np.ndarray | None = Non
     genes = pd.Index([f"G{column}" for column in range(values.shape[1])])
     table = sparse.csc_matrix(np.asarray(values, np.float64))
     return Pooled(table, genes, ("",) * len(genes), spots, "made up", "total counts")
+
+
+def test_totals_are_drawn_where_spots_lie_and_the_rim_is_told(pooled: Pooled) -> None:
+    x, y = np.meshgrid(np.arange(12) * 100.0, np.arange(10) * 100.0)
+    rim = (x == 0) | (x == 1100) | (y == 0) | (y == 900)
+    tissue = made(np.ones((120, 3)), ["S1"] * 120, np.where(rim, 50.0, 200.0).ravel())
+    placed = replace(tissue, spots=tissue.spots.assign(x=x.ravel(), y=y.ravel()))
+    odd = pd.DataFrame({"section": ["S1"], "spot": ["s7"]})
+    (drawn,) = spatial_map(placed, odd)
+    assert drawn.finding == "Spots at the rim of S1 have 0.25 times the median total of those inside"
+    axes = drawn.figure.axes[0]
+    spots, ringed = axes.collections
+    np.testing.assert_array_equal(spots.get_offsets(), placed.spots[["x", "y"]])
+    np.testing.assert_array_equal(ringed.get_offsets(), [[700.0, 0.0]])
+    assert axes.yaxis_inverted()
+    (four,) = spatial_map(pooled, odd)
+    assert sum(axes.get_label() != "<colorbar>" for axes in four.figure.axes) == 4
+
+
+def test_ready_cut_tiles_have_no_map() -> None:
+    tissue = made(np.ones((20, 3)), ["S1"] * 20)
+    assert list(spatial_map(replace(tissue, spots=tissue.spots.assign(x=np.arange(20.0), y=5.0)), pd.DataFrame())) == []
 
 
 def test_values_are_those_a_panel_over_all_genes_would_have(pooled: Pooled, toys: tuple[Any, ...]) -> None:

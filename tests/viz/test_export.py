@@ -286,15 +286,22 @@ def test_squidpy_draws_slides_on_their_pictures_as_they_are(slides: Prediction, 
     plt.close("all")
 
 
-def test_scanpy_and_squidpy_draw_sections_without_pictures(sections: Prediction, tmp_path: Path, quiet: None) -> None:
+def test_scanpy_and_squidpy_draw_sections_on_their_pictures_as_they_are(
+    sections: Prediction, tmp_path: Path, quiet: None
+) -> None:
     scanpy, squidpy = pytest.importorskip("scanpy"), pytest.importorskip("squidpy")
     import matplotlib.pyplot as plt
 
     write_prediction(sections, tmp_path / "p.h5ad")
     data = anndata.read_h5ad(tmp_path / "p.h5ad")
     gene = sections.genes[0]
-    squidpy.pl.spatial_scatter(data, color=gene, library_key="section", shape=None)
-    assert len(_axes(plt.gcf())) == 2
+    squidpy.pl.spatial_scatter(data, color=gene, library_key="section")
+    drawn = _axes(plt.gcf())
+    assert [len(axes.images) for axes in drawn] == [1, 1]
+    plt.close("all")
+    scanpy.pl.spatial(data[data.obs["section"] == "toy3"], library_id="toy3", color=gene, show=False)
+    (axes,) = _axes(plt.gcf())
+    assert len(axes.images) == 1
     plt.close("all")
     scanpy.pl.embedding(data, basis="spatial", color=[gene, "section"], show=False)
     assert len(_axes(plt.gcf())) >= 2

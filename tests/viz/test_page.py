@@ -103,6 +103,20 @@ def test_neighbours_are_named_by_the_spots_used_alone(tmp_path: Path) -> None:
     assert len(found["names"]) == len(np.unique(shown.nearest.rows))
 
 
+def test_each_gene_has_its_correlation_beside_it_where_something_was_measured(tmp_path: Path) -> None:
+    values = view().predicted
+    noisy = values + np.random.default_rng(5).normal(size=values.shape).astype(np.float32)
+    noisy[:, 2] = 1
+    assert "uncertainty" in view().layers()
+    write_page(page(view(measured=noisy), view("S2", measured=None)), tmp_path / "p.html")
+    one, two = data_of(tmp_path / "p.html")["sections"]
+    # Genes stand in the order of the page: columns 3, 0, 1, 2, 4, 5.
+    expected = [np.corrcoef(values[:, column], noisy[:, column])[0, 1] for column in (3, 0, 1, 4, 5)]
+    assert one["r"][3] is None
+    assert [r for r in one["r"] if r is not None] == pytest.approx(expected, abs=1e-3)
+    assert two["r"] is None
+
+
 def test_the_page_reaches_for_nothing_outside_itself(tmp_path: Path) -> None:
     write_page(page(), tmp_path / "page.html")
 

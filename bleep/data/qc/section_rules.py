@@ -147,7 +147,8 @@ def _values(of: Measures, config: Config) -> Iterator[Finding]:
         yield (error if found.zero_spots > MOSTLY_ZERO * of.spots else warning)(
             "zero-spots",
             [of.section],
-            f"{found.zero_spots} of {of.spots} spots have no counts at all; leave them out, or see whether the file is whole",
+            f"{found.zero_spots} of {of.spots} spots have no counts at all; "
+            "leave them out by data.min_counts, or see whether the file is whole",
         )
     if normalise == "log1p" and found.values == "logarithms":
         yield error(

@@ -13,6 +13,7 @@ from bleep.data.readers.find import below, fits
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide
 from bleep.data.slides.tiled_copy import can_copy, tiled
+from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
 
 DECODED = 400_000_000
@@ -66,6 +67,7 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
+        ConfigError: a spot that `data.drop` names is not there.
 
     """
     if data.source != "toy" and not data.root.exists():
@@ -83,7 +85,8 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     species = {section.species for section in sections}
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
-    return by_region(tuple(sections), cache) if cache is not None else tuple(sections)
+    kept = without_spots(tuple(sections), data)
+    return by_region(kept, cache) if cache is not None else kept
 
 
 def by_region(sections: tuple[Section, ...], cache: Path) -> tuple[Section, ...]:

@@ -40,7 +40,7 @@ class Predicted:
     facts: Mapping[str, Any]
     """What `uns["bleep"]` says."""
     pictures: Mapping[str, Any]
-    """What `uns["spatial"]` holds, by section; empty where no whole slide was predicted."""
+    """What `uns["spatial"]` holds, by section; empty where only ready-cut tiles were predicted."""
 
     def __post_init__(self) -> None:
         lacking = [name for name in NEEDED if name not in self.facts]
@@ -66,7 +66,7 @@ class Predicted:
 
     def side(self, section: str) -> float:
         """Return the level-0 pixels that a tile stands for, side to side: the step of a grid, else the smallest window."""
-        if section in self.pictures:
+        if section in self.pictures and "grid_x" in self.obs:
             return float(self.pictures[section]["scalefactors"]["spot_diameter_fullres"])
         mpp = np.atleast_1d(self.facts["mpp"])[self.sections.index(section)]
         return float(np.min(self.facts["tile_microns"]) / mpp)

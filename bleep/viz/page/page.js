@@ -113,7 +113,8 @@
     colours.setv({ palette: palettes[name === "difference" ? "difference" : "value"], low, high: high > low ? high : low + 1 });
     spots.data = { ...spots.data, value: shown, says: shown.map(short) };
     const unit = name === "uncertainty" ? data.uncertainty : data.scale;
-    at("status").textContent = `${data.genes[gene]}, ${words[name]}: ${short(low)} to ${short(high)} in section ${section.name} (${unit})`;
+    const r = section.r && section.r[gene], agrees = Number.isFinite(r) ? `; r = ${r.toFixed(2)} between predicted and measured` : "";
+    at("status").textContent = `${data.genes[gene]}, ${words[name]}: ${short(low)} to ${short(high)} in section ${section.name} (${unit})${agrees}`;
     tell();
   }
   function tell() {

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
 from bleep.data.slides import jpeg_bytes
+from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
 from bleep.viz.page.records import Grid, Nearest, Page, TissueView
 from bleep.viz.page.viewer import palettes, script, tissue_map
@@ -121,8 +122,16 @@ def _section(view: TissueView, genes: list[int], picture: str, nearest: dict[str
         "radius": float(view.radius),
         "ids": list(view.ids),
         "layers": {name: quantised(values[:, genes]) for name, values in view.layers().items()},
+        "r": None if view.measured is None else _agreement(view, genes),
         "nearest": nearest,
     }
+
+
+def _agreement(view: TissueView, genes: list[int]) -> list[float | None]:
+    """Return Pearson's correlation of each gene over the spots; none where the measured values do not vary."""
+    assert view.measured is not None
+    r = pearson(view.predicted[:, genes], view.measured[:, genes])
+    return [round(value, 3) if math.isfinite(value) else None for value in r.tolist()]
 
 
 def _nearest(nearest: Nearest) -> dict[str, Any]:
