@@ -2,6 +2,7 @@ __version__: str
 
 from .config import Config as Config
 from .data.panel import GenePanel as GenePanel
+from .data.readers.h5ad import from_anndata as from_anndata
 from .data.section import Section as Section
 from .data.splits import Split as Split
 from .data.splits import split as split

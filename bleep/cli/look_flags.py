@@ -27,6 +27,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 def add_figures(parser: argparse.ArgumentParser) -> None:
     """Add `--figures` and the genes drawn."""
     parser.add_argument("--figures", type=Path, default=None, metavar="FOLDER", help="also draw figures, as PNG and SVG")
+    parser.add_argument("--paper", action="store_true", help="figures: as PDF too, 300 dots an inch, and without titles")
     parser.add_argument("--heat-maps", type=int, default=0, metavar="N", help="figures: what parts of N tiles a gene leans on")
     parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="genes drawn on the tissue (default: four)")
 
@@ -47,6 +48,8 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
     figures, heat = getattr(arguments, "figures", None), getattr(arguments, "heat_maps", 0)
     if heat < 0 or (heat and figures is None):
         raise ConfigError(f"--heat-maps {heat}: expected a number of tiles, with --figures FOLDER to draw them into")
+    if getattr(arguments, "paper", False) and figures is None:
+        raise ConfigError("--paper: says how figures are drawn; name their folder with --figures FOLDER")
     if figures is not None:
         if figures.exists():
             raise DataError(f"--figures {figures}: is there already; name another folder, or remove it")
@@ -64,7 +67,7 @@ def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Experi
     if arguments.figures is not None:
         from bleep.workflows.figures import draw_figures
 
-        drawn = draw_figures(experiments, table, arguments.figures, arguments.genes, arguments.heat_maps)
+        drawn = draw_figures(experiments, table, arguments.figures, arguments.genes, arguments.heat_maps, paper=arguments.paper)
         for name, finding in drawn.items():
             print(f"{arguments.figures / name}.png: {finding}")
 

@@ -61,13 +61,19 @@ MAPPED = 4
 
 
 def draw_figures(
-    experiments: Sequence[Experiment], table: Table, out: Path, genes: Sequence[str] = (), heat: int = 0
+    experiments: Sequence[Experiment],
+    table: Table,
+    out: Path,
+    genes: Sequence[str] = (),
+    heat: int = 0,
+    *,
+    paper: bool = False,
 ) -> dict[str, str]:
     """Draw the figures of an evaluation into `out`, and return what each shows, by name.
 
     Test sections are shown as the first run that held them out predicts them; `genes` are drawn on the tissue. With
     `heat`, so many tiles are drawn too with what each square of them adds to the first gene, which passes each 50 times
-    through the trunk.
+    through the trunk. For a `paper` they come as PDF too, finer and without titles, which `README.md` then has alone.
 
     Raises:
         ConfigError: the extra `plots` is not installed, or a gene is in no panel.
@@ -84,7 +90,7 @@ def draw_figures(
     with whole(out) as temporary:
         temporary.mkdir(parents=True)
         for drawing in Progress(_drawings(seen, table, chosen, heat), desc="figures", unit="figure", leave=False):
-            save(drawing, temporary)
+            save(drawing, temporary, paper=paper)
             findings[drawing.name] = drawing.finding
         lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
         text = "\n".join([f"# Protocol {table.protocol}", "", f"Leak: {table.leak.status}.", "", *lines, ""])

@@ -103,7 +103,7 @@ def view_of(
     picture, size, xy, radius = _laid_out(section)
     return TissueView(
         section.name, picture, size, xy, radius, section.ids, prediction.expression, measured, uncertainty_of(prediction)[0],
-        None if reference is None else _nearest(prediction, reference),
+        None if reference is None else _nearest(prediction, reference), section.mpp if section.has_positions else 0.0,
     )  # fmt: skip
 
 

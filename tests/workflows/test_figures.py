@@ -11,7 +11,8 @@ import pytest
 
 from bleep.cli import app
 from bleep.viz.figures.genes import correlation, gene_relations, variances
-from bleep.viz.figures.tissue_maps import gene_map
+from bleep.viz.figures.style import save
+from bleep.viz.figures.tissue_maps import bar_length, gene_map
 from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView
 from bleep.workflows.evaluate import evaluate
@@ -96,6 +97,7 @@ def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Pat
     ("words", "said"),
     [
         (["--heat-maps", "2"], "expected a number of tiles, with --figures"),
+        (["--paper"], "name their folder with --figures"),
         (["--report", "page.pdf"], "expected a name ending in .html"),
         (["--figures", "{folder}"], "is there already"),
         (["--figures", "{folder}/new", "--genes", "NOGENE"], "NOGENE is not in the panel"),
@@ -155,6 +157,42 @@ def test_a_map_says_what_it_shows_and_leaves_out_what_is_not_there() -> None:
     assert [axes.get_title() for axes in alone.figure.axes if axes.get_title()] == ["H&E", "predicted"]
     flat = np.ones((40, 3), np.float32)
     assert "does not vary" in gene_map(view(measured=flat), 1, "G1", "log1p", "none").finding
+
+
+@pytest.mark.parametrize(("microns", "bar"), [(99.0, 50.0), (100.0, 100.0), (1999.0, 1000.0), (0.7, 0.5)])
+def test_a_scale_bar_has_a_round_length(microns: float, bar: float) -> None:
+    assert bar_length(microns) == pytest.approx(bar)
+
+
+def test_a_map_has_a_scale_bar_of_true_length_where_the_scale_is_known() -> None:
+    def bars(**changes: object) -> list[tuple[str, float]]:
+        axes = gene_map(view(**changes), 0, "G1", "log1p", "none").figure.axes[0]
+        left, right = axes.get_xlim()
+        return [
+            (text.get_text(), float(np.ptp(line.get_xdata())) * (right - left))
+            for text, line in zip(axes.texts, axes.lines, strict=True)
+        ]
+
+    ((words, pixels),) = bars(mpp=4.0)
+    assert words == "200 µm"
+    assert pixels == pytest.approx(200 / 4.0)
+    assert bars() == []
+
+
+def test_for_a_paper_words_stay_words_and_titles_go(tmp_path: Path) -> None:
+    for folder, paper in (("look", False), ("paper", True)):
+        (tmp_path / folder).mkdir()
+        save(gene_map(view(mpp=4.0), 0, "G1", "log1p", "none"), tmp_path / folder, paper=paper)
+    looks, papers = (sorted((tmp_path / name).iterdir()) for name in ("look", "paper"))
+    assert [path.suffix for path in looks] == [".png", ".svg"]
+    assert [path.suffix for path in papers] == [".pdf", ".png", ".svg"]
+    look, paper = (paths[-1].read_text(encoding="utf-8") for paths in (looks, papers))
+    for text in (look, paper):
+        assert ">200 µm</text>" in text
+        assert ">predicted</text>" in text
+    assert "between predicted and measured" in look
+    assert "between predicted and measured" not in paper
+    assert papers[0].read_bytes().startswith(b"%PDF")
 
 
 def test_measured_and_predicted_share_their_colours_and_the_error_is_centred() -> None:

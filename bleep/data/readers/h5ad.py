@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bleep.config import DataConfig
+from bleep.config import Config, DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.agreement import Known, check_picture
 from bleep.data.readers.annotated import (
@@ -30,6 +30,7 @@ from bleep.data.readers.find import find
 from bleep.data.readers.tables import joined
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, Pixels, Slide, as_rgb, open_slide
+from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
 
 PICTURES = ("fullres", "hires", "lowres")
@@ -69,6 +70,51 @@ def read(data: DataConfig) -> tuple[Section, ...]:
             if its_path == path:
                 sections[name] = _read_one(name, library, path, held, data)
     return tuple(sections[name] for name in chosen)
+
+
+def from_anndata(
+    data: AnnData,
+    name: str = "section",
+    *,
+    patient: str | None = None,
+    species: str = "unknown",
+    mpp: float | None = None,
+    image: Path | None = None,
+    **settings: Any,
+) -> tuple[Section, ...]:
+    """Return the sections of an AnnData in memory, as they would be read from its file; the AnnData is not changed.
+
+    The sections can be predicted: `experiment.predict(experiment.tiles(bleep.from_anndata(adata)))`. To train on them, write
+    the file and name it in the configuration, since a run reads its tissue again.
+
+    Args:
+        data: spots x genes, positions in `obsm["spatial"]`, a picture in `uns["spatial"]`; see docs/how-to/own-data.
+        name: of the section; where `uns["spatial"]` holds several libraries, their names are taken.
+        patient: whom the tissue is from; none: what a column of `obs` says, else the section's name.
+        species: of the genes, such as `human`.
+        mpp: microns per full-resolution pixel; none: what the scale factors state, else by the pitch of the spots.
+        image: file of the picture that the positions are pixels of; none: the best one in `uns["spatial"]`.
+        settings: further ones of `data`, such as `layer`.
+
+    Raises:
+        DataError: it has no spots, positions or picture, or its parts contradict each other.
+        ConfigError: a setting is wrong.
+
+    """
+    if data.n_obs == 0:
+        raise DataError(f"{name}: holds no spots; expected a row for each")
+    held = data.copy()
+    spatial = held.uns.get("spatial", {})
+    libraries = [str(key) for key, value in spatial.items() if isinstance(value, Mapping)]
+    if FLAT & set(libraries):
+        libraries = [""]
+    found = [(each, each) for each in libraries] if len(libraries) > 1 else [(name, libraries[0] if libraries else "")]
+    plain: dict[str, Any] = {"source": "h5ad", "species": species, "mpp": mpp, "image": image, **settings}
+    if patient is not None:
+        plain["patients"] = {each: patient for each, _ in found}
+    config = Config.load({"data": plain}).data
+    place = Path(name)
+    return without_spots(tuple(_read_one(each, library, place, held, config) for each, library in found), config)
 
 
 def _names(path: Path) -> list[tuple[str, str]]:

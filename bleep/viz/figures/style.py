@@ -18,7 +18,9 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 """With more sections than colours, the colours come again with another marker."""
 DOTS = 150
-"""Dots an inch of the PNG."""
+"""Dots an inch of the PNG, and of clouds of points in the SVG."""
+PAPER_DOTS = 300
+"""The same for a paper."""
 
 
 @final
@@ -36,13 +38,21 @@ class Drawing:
     """What is drawn."""
 
 
-def save(drawing: Drawing, folder: Path) -> None:
-    """Write a drawing as PNG and SVG; the same drawing gives the same files."""
+def save(drawing: Drawing, folder: Path, *, paper: bool = False) -> None:
+    """Write a drawing as PNG and SVG, for a paper as PDF too and without its title; the same drawing gives the same files.
+
+    Words stay words in SVG and PDF, so that journals and drawing programs can set and change them.
+    """
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "bleep"}):
-        drawing.figure.savefig(folder / f"{drawing.name}.png", dpi=DOTS)
-        drawing.figure.savefig(folder / f"{drawing.name}.svg", dpi=DOTS, metadata={"Date": None})
+    if paper:
+        drawing.figure.suptitle("")
+    dots = PAPER_DOTS if paper else DOTS
+    with matplotlib.rc_context({"svg.hashsalt": "bleep", "svg.fonttype": "none", "pdf.fonttype": 42}):
+        drawing.figure.savefig(folder / f"{drawing.name}.png", dpi=dots)
+        drawing.figure.savefig(folder / f"{drawing.name}.svg", dpi=dots, metadata={"Date": None})
+        if paper:
+            drawing.figure.savefig(folder / f"{drawing.name}.pdf", dpi=dots, metadata={"CreationDate": None})
 
 
 def blank(width: float, height: float) -> "tuple[Figure, Axes]":

@@ -1,5 +1,6 @@
 """One gene on the tissue: the picture, what was measured, what was predicted, the error and the uncertainty, side by side."""
 
+import math
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def gene_map(view: TissueView, column: int, gene: str, scale: str, uncertainty: 
     axes = figure.subplots(2, len(shown) + 1, height_ratios=[tall, 0.1])
     tissue, extent = _cropped(view)
     _picture(axes[0, 0], view, tissue, extent)
+    _scale_bar(axes[0, 0], view)
     axes[0, 0].set_title("H&E", fontsize=10)
     axes[1, 0].set_visible(False)
     faint = (255 - FAINT * (255 - tissue.astype(np.float32))).astype(np.uint8)
@@ -130,6 +132,25 @@ def _picture(
     axes.imshow(tissue, extent=extent, interpolation="antialiased")
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def _scale_bar(axes: "Axes", view: TissueView) -> None:
+    """Draw a bar of a round length below the picture, where the scale is known."""
+    if not view.mpp:
+        return
+    left, right, _, _ = _frame(view)
+    microns = bar_length((right - left) * view.mpp / 4)
+    share = microns / view.mpp / (right - left)
+    words = f"{microns / 1000:g} mm" if microns >= 1000 else f"{microns:g} µm"
+    bar = axes.plot([0, share], [-0.03, -0.03], color="black", linewidth=2.5, solid_capstyle="butt", clip_on=False)
+    bar[0].set_transform(axes.transAxes)
+    axes.text(share / 2, -0.05, words, ha="center", va="top", fontsize=8, transform=axes.transAxes)
+
+
+def bar_length(most: float) -> float:
+    """Return the longest of 1, 2 and 5 times a power of ten that is no longer than this."""
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(power * step for step in (1, 2, 5) if power * step <= most * (1 + 1e-9))
 
 
 def _spots(

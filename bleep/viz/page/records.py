@@ -85,6 +85,8 @@ class TissueView:
     measured: Float32[np.ndarray, "measured_spots genes"] | None = None
     uncertainty: Float32[np.ndarray, "uncertain_spots genes"] | None = None
     nearest: Nearest | None = None
+    mpp: float = 0.0
+    """Microns per level-0 pixel; 0 where places are not those in the tissue, so that nothing can be measured on the map."""
 
     def __post_init__(self) -> None:
         for name, values in self.layers().items():

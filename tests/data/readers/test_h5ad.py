@@ -14,10 +14,11 @@ from scipy import sparse
 from bleep.config import DataConfig
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.annotated import mpp_by_array
+from bleep.data.readers.h5ad import from_anndata
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, pixels_of, save_png
 from bleep.data.toy import toy_section
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 
 TOY = toy_section("toy", "donor", 3, side=256, pitch=32)
 HIRES, LOWRES = 0.25, 0.125
@@ -337,3 +338,26 @@ def test_a_real_slide_written_by_the_convention_reads_as_by_the_reader_of_space_
     pd.testing.assert_frame_equal(again.counts.var[["symbol", "gene_id"]], section.counts.var[["symbol", "gene_id"]])
     assert (sparse.csr_matrix(again.counts.X) != sparse.csr_matrix(section.counts.X)).nnz == 0
     np.testing.assert_array_equal(again.slide.region(100, 100, 300, "white"), section.slide.region(100, 100, 300, "white"))
+
+
+def test_an_annotated_table_in_memory_is_what_its_file_would_be(tmp_path: Path) -> None:
+    held = annotated()
+    before = held.obs.copy(), held.uns["spatial"]["V1"]["images"]["hires"].copy()
+    held.write_h5ad(tmp_path / "S1.h5ad")
+    (from_file,) = read_sections(DataConfig(source="h5ad", root=tmp_path, mpp=1.0, species="human", patients={"S1": "P1"}))
+    (in_memory,) = from_anndata(held, "S1", patient="P1", species="human", mpp=1.0)
+    assert in_memory.digest() == from_file.digest()
+    assert (in_memory.name, in_memory.patient, in_memory.species, in_memory.mpp) == ("S1", "P1", "human", from_file.mpp)
+    pd.testing.assert_frame_equal(held.obs, before[0])
+    np.testing.assert_array_equal(held.uns["spatial"]["V1"]["images"]["hires"], before[1])
+
+
+def test_what_is_wrong_with_a_table_in_memory_is_told_by_its_name() -> None:
+    bare = annotated()
+    del bare.uns["spatial"]
+    with pytest.raises(DataError, match=r"mine: uns.*no picture of section mine"):
+        from_anndata(bare, "mine", mpp=1.0)
+    with pytest.raises(ConfigError, match=r"data\.speces"):
+        from_anndata(annotated(), "mine", speces="human")
+    with pytest.raises(DataError, match="mine: holds no spots"):
+        from_anndata(annotated()[:0], "mine")
