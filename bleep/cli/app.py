@@ -73,11 +73,23 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if getattr(arguments, "run_command", None) is None:
         parser.parse_args([arguments.command, "--help"])
-    return guarded(lambda: int(arguments.run_command(arguments)))
+    return guarded(lambda: int(arguments.run_command(arguments)), GO_ON.get(arguments.command, ""))
 
 
-def guarded(work: Callable[[], int]) -> int:
-    """Do the work; print a BleepError as one sentence and return its code, mostly 2; an interrupt returns 130."""
+GO_ON = {
+    "query": "; what is finished is kept: the same command with --resume goes on",
+    "train": "; every whole epoch is kept: the same command with --resume goes on",
+    "cv": "; what is finished is kept: the same command goes on",
+    "tune": "; finished trials are kept: the same command goes on",
+}
+"""What is said of a command that was stopped by hand."""
+
+
+def guarded(work: Callable[[], int], go_on: str = "") -> int:
+    """Do the work; print a BleepError as one sentence and return its code, mostly 2; an interrupt returns 130.
+
+    `go_on` is added to what is said of an interrupt.
+    """
     say()
     try:
         return work()
@@ -85,7 +97,7 @@ def guarded(work: Callable[[], int]) -> int:
         print(f"bleep: {error}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
-        print("bleep: stopped", file=sys.stderr)
+        print(f"bleep: stopped{go_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more when it closes the pipe.

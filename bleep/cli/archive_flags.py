@@ -22,6 +22,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=ENGINES, default=None,
         help="a file for each slide in the folder --out, and a ledger: `ray` spreads them over workers, `here` is one process",
     )  # fmt: skip
+    group.add_argument(
+        "--out-dir",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="a file for each slide in FOLDER: --engine here --out FOLDER",
+    )
     group.add_argument("--address", default=None, help="ray: `auto` or ray://HOST:10001 (default: this machine alone)")
     group.add_argument("--workers", type=int, default=None, help="ray: how many (default: as many as there is room for)")
     group.add_argument("--worker-cpus", type=float, default=1.0, metavar="N", help="ray: CPUs of each worker (default 1)")
@@ -36,6 +43,8 @@ def check(arguments: argparse.Namespace) -> None:
         ConfigError: see above.
 
     """
+    if arguments.out_dir is not None:
+        arguments.out, arguments.engine = arguments.out_dir, arguments.engine or "here"
     if arguments.engine is None:
         given = arguments.address or arguments.workers or arguments.worker_gpus or arguments.worker_cpus != 1.0
         if given or arguments.form != ".h5ad":

@@ -15,8 +15,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spatialdata", type=Path, default=None, metavar="OUT.zarr", help="a SpatialData store, as napari-spatialdata opens it"
     )
-    parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="these genes alone (default: all)")
-    parser.add_argument("--all-genes", action="store_true", help="GeoJSON: all genes, even if there are more than 200")
+    parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="these genes alone (default: all; GeoJSON: 200)")
+    parser.add_argument("--all-genes", action="store_true", help="GeoJSON: all genes, not the 200 that vary most")
     parser.set_defaults(run_command=_export)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from bleep.cli.app import guarded
+from bleep.cli.app import GO_ON, guarded
 from bleep.cli.flags import add_settings, load_settings, own_usage
 
 
@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 def command(argv: Sequence[str]) -> int:
     """Train and return the exit code."""
     arguments = build_parser().parse_args(argv)
-    return guarded(lambda: _train(arguments))
+    return guarded(lambda: _train(arguments), GO_ON["train"])
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -69,6 +70,8 @@ Images = UInt8[Tensor, "batch windows 3 height width"]
 
 STRIP = 16 * BLOCK
 """Tiles of shared regions that are computed before they are kept."""
+SECONDS = 20.0
+"""What is computed in about this time is kept together, so that no more is lost where a command is stopped."""
 STEP = 1024
 """Spots whose surroundings are averaged at a time."""
 FEW = 50
@@ -252,10 +255,20 @@ class FeatureReader:
         return kept
 
     def _blocks(self, tiles: Tiles, missing: Int[np.ndarray, " tiles"]) -> Iterator[Int[np.ndarray, " rows"]]:
-        """Yield the rows that are computed and kept together."""
+        """Yield the rows that are computed and kept together: of one process, what it computes in `SECONDS` or so."""
         if self.trunk.shares:
-            return strips(tiles, missing, STRIP)
-        return (missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK))
+            yield from strips(tiles, missing, STRIP)
+            return
+        # Several processes share one block, whose size must not depend on anybody's clock.
+        alone = processes()[1] == 1
+        at, size = 0, min(self.batch, BLOCK) if alone else BLOCK
+        while at < len(missing):
+            began = time.monotonic()
+            yield missing[at : at + size]
+            at += size
+            if alone:
+                steps = int(size / self.batch * SECONDS / max(time.monotonic() - began, 1e-3))
+                size = max(min(steps * self.batch, BLOCK // self.batch * self.batch), min(self.batch, BLOCK))
 
     def _kept(self, tiles: Tiles) -> KeptFeatures:
         assert self.cache is not None

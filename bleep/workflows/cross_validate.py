@@ -23,6 +23,20 @@ def fold_folder(out: Path, fold: int) -> Path:
     return out / f"fold{fold}"
 
 
+def check_bag(config: Config) -> None:
+    """Refuse to bag folds whose panels are chosen on their own training tissue, before hours are spent on them.
+
+    Raises:
+        ConfigError: saying what to set.
+
+    """
+    if config.panel.choice not in ("all", "list"):
+        raise ConfigError(
+            f"--bag: panel.choice is {config.panel.choice}, so each fold chooses genes of its own, and their predictions have "
+            "no mean; set it to all, or to list with panel.list"
+        )
+
+
 def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool = False) -> tuple[Table, list[Path]]:
     """Train, index and, if asked for, calibrate a run for each fold below `config.out`, and score all of them in one table.
 

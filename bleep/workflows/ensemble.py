@@ -62,10 +62,11 @@ def is_ensemble(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
-def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean") -> list[float]:
+def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, bagged: bool = False) -> list[float]:
     """Write an ensemble of these runs to `out`, and return the members' weights, which sum to 1.
 
-    The folder names the runs by their place seen from it, with digests of their weights and panels.
+    The folder names the runs by their place seen from it, with digests of their weights and panels. Where it is `bagged`, its
+    runs were trained on different parts of the tissue, such as folds; no part of that tissue scores it.
 
     Raises:
         ConfigError: fewer than two runs are given, or one has no validation score to be weighed by.
@@ -82,7 +83,7 @@ def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean") -> 
         raise DataError(f"{out}: already holds something else; choose another --out")
     loaded = [_run(folder) for folder in folders]
     for folder, run in zip(folders[1:], loaded[1:], strict=True):
-        _check_same(folders[0], loaded[0], folder, run)
+        _check_same(folders[0], loaded[0], folder, run, bagged=bagged)
     weights = HOW[how](folders)
     shares = [weight / sum(weights) for weight in weights]
     members = [
@@ -145,13 +146,20 @@ def _run(folder: Path) -> Run:
     return Run.load(folder)
 
 
-def _check_same(first_folder: Path, first: Run, folder: Path, run: Run) -> None:
+def _check_same(first_folder: Path, first: Run, folder: Path, run: Run, *, bagged: bool) -> None:
     differing: dict[str, tuple[Any, Any]] = {
         "genes": (first.panel.genes, run.panel.genes),
         "values": (first.panel.words(), run.panel.words()),
         "training tissue": ({s.digest for s in first.facts.train}, {s.digest for s in run.facts.train}),
     }
+    if bagged:
+        del differing["training tissue"]
     for what, (one, other) in differing.items():
+        if one != other and bagged and what == "genes":
+            raise MismatchError(
+                f"{folder}: chose other genes than {first_folder}, so their predictions have no mean; bag with the same genes "
+                "in every fold: panel.choice all, or list"
+            )
         if one != other:
             raise MismatchError(
                 f"{folder}: has other {what} than {first_folder}; an ensemble is of runs of the same genes and training tissue"

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
+from bleep.contest.score import GeneLists, contest_score
 from bleep.data.affine import AffineJitter
 from bleep.data.datasets import FeatureDataset, TileDataset
 from bleep.data.labels import LABEL, check_classes, labelled
@@ -50,6 +51,8 @@ from bleep.training.tasks import OwnLoss, Task, task_of
 from bleep.training.trackers import accelerator_of, begin
 
 log = logging.getLogger(__name__)
+CONTEST, TOP = "dacon", 100
+"""Protocol of the contest, and the length of its lists of genes."""
 OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
 """Files in a run's folder that say how its weights scored."""
 
@@ -58,13 +61,14 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
     """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
 
     A model of both kinds is scored by the mean of the two, and each is told too; a classifier by its ROC AUC, mean over
-    classes, over all validation spots.
+    classes, over all validation spots. Under the contest's protocol its score over all validation tiles together is told too.
     """
     train_values = run.panel.unscaled(values)
     measured = [run.panel.values(section, run.config.panel.absent) for section in divided.val]
     reader, query = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config), run.config.query
     alone = [run.tiles((section,)) for section in divided.val]
     frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
+    lists = GeneLists.of(run.panel.mean, run.panel.variance, TOP, "over the training spots")
 
     def retrieved(model: DualEncoder, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
         embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
@@ -85,6 +89,16 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
     def agreement(predicted: Iterable[np.ndarray]) -> float:
         return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
 
+    def contested(model: Model, found: list[np.ndarray], device: torch.device) -> float:
+        if isinstance(model, DualEncoder) and not regresses(model):
+            predicted = list(retrieved(model, found, device))
+        else:
+            predicted = list(regressed(model, found, device))
+        try:
+            return contest_score(np.concatenate(predicted), np.concatenate(measured), lists).total
+        except DataError:
+            return float("nan")  # Too few tiles, or an epoch whose prediction is no number: the loop says so.
+
     def scored(task: nn.Module) -> dict[str, float]:
         assert isinstance(task, Task)
         model, device = task.model, next(task.parameters()).device
@@ -96,7 +110,8 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
             kinds["retrieval"] = agreement(retrieved(model, found, device))
         if regresses(model):
             kinds["regression"] = agreement(regressed(model, found, device))
-        return {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
+        told = {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
+        return told | ({"contest": contested(model, found, device)} if run.config.data.protocol == CONTEST else {})
 
     return scored
 

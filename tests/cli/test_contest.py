@@ -67,6 +67,14 @@ def evaluate(contest: Path, submission: Path, *more: str) -> list[str]:
     return [str(word) for word in ["evaluate", "--protocol", "dacon", *tables, "--top", "5", *more]]
 
 
+def test_the_contests_score_of_validation_tiles_is_told_each_epoch(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    told = [line["val_contest"] for line in lines]
+    assert len(told) == 4
+    assert all(0.2 < score < 1 for score in told)
+    assert told != [line["val_score"] for line in lines]
+
+
 def test_the_form_is_that_of_the_contest(contest: Path) -> None:
     train, test, sample = (pd.read_csv(contest / f"{name}.csv") for name in ("train", "test", "sample_submission"))
     assert list(train.columns[:2]) == ["ID", "path"]

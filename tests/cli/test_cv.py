@@ -32,6 +32,20 @@ def test_one_section_is_scored_by_blocks_in_one_table_and_finished_folds_are_use
     assert {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")} == before
 
 
+def test_folds_of_the_same_genes_become_one_predictor_of_new_tissue(
+    fails: Any, recipe: Any, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, regression = tmp_path / "cv", {"loss": {"task": "regression"}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(out, BLOCKS, QUICK, regression)))
+    fails(["cv", "--bag", "--config", "own.yaml"], "panel.choice is variance", "set it to all")
+    assert not out.exists()
+    assert app.main(["cv", "--bag", "--config", "own.yaml", "--panel.choice", "all"]) == 0
+    assert f"next: bleep query --images FOLDER --run {out}/bag" in capsys.readouterr().out
+    words = ["--images", str(files / "folder" / "test.csv"), "--mpp", "1", "--out", "p.csv"]
+    assert app.main(["query", "--run", str(out / "bag"), *words]) == 0
+    fails(["evaluate", "--run", str(out / "bag")], "is tissue the run was trained on")
+
+
 def test_a_recipe_without_folds_is_refused_before_anything_is_written(fails: Any, recipe: Any, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(tmp_path / "cv")))
     fails(["cv", "--config", "own.yaml"], "data.test names what is held out", "no folds")

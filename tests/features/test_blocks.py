@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.config import ImageConfig
+from bleep.config import FLOOR, ImageConfig
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles, TileSpec
@@ -91,7 +91,8 @@ def test_moments_of_blocks_are_those_of_all_rows() -> None:
     table = (np.random.default_rng(0).normal(size=(1000, 6)) * [1, 5, 0.1, 0, 3, 1] + 1000).astype(np.float32)
     merged = Moments.of(table[at : at + 77] for at in range(0, 1000, 77))
     np.testing.assert_allclose(merged.mean, table.astype(np.float64).mean(axis=0), rtol=1e-6)
-    expected = np.maximum(table.astype(np.float64).std(axis=0), 1e-6)
+    spread = table.astype(np.float64).std(axis=0)
+    expected = np.maximum(spread, FLOOR * np.median(spread[spread > 1e-3]))
     np.testing.assert_allclose(merged.spread, expected, rtol=1e-4)
 
 
@@ -118,8 +119,29 @@ def test_a_computation_that_was_stopped_goes_on_after_its_last_block(
     assert sum(seen) == 40
     seen.clear()
     asked.share(tiles)
-    assert sum(seen) == len(tiles) - 32
+    assert sum(seen) == len(tiles) - 40
     np.testing.assert_array_equal(asked.read(tiles), FeatureReader(trunk, tmp_path / "other", batch=8).read(tiles))
+
+
+def test_what_is_computed_in_some_seconds_is_kept_before_more_is_begun(
+    toys: tuple[Section, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow trunk loses no more than `SECONDS` of work where it is stopped; a quick one is not slowed by many small files."""
+    made, _ = build_trunk(ImageConfig(trunk="test_resnet", weights="random"), 32)
+    tiles, clock = Tiles(toys[:1], TileSpec(32, (64.0,))), [0.0]
+    monkeypatch.setattr(reader.time, "monotonic", lambda: clock[0])
+
+    def sizes(pace: float) -> list[int]:
+        found = []
+        for rows in FeatureReader(made, tmp_path, batch=8)._blocks(tiles, np.arange(100)):
+            found.append(len(rows))
+            clock[0] += pace * len(rows)
+        return found
+
+    monkeypatch.setattr(reader, "BLOCK", 2048)
+    assert sizes(pace=reader.SECONDS) == [8] * 12 + [4]
+    assert sizes(pace=reader.SECONDS / 16) == [8, *[16] * 5, 12]
+    assert sizes(pace=0.0) == [8, 92]
 
 
 def test_a_digest_follows_weights_that_change_in_place(toys: tuple[Section, ...]) -> None:

@@ -18,6 +18,7 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FEW, FeatureReader, trunk_digest
 from bleep.models.heads import Standardizer
 from bleep.models.image import ImageTrunk, build_trunk
+from bleep.spreads import floored
 
 SPEC = TileSpec(32, (64.0,))
 
@@ -247,7 +248,7 @@ def test_a_section_of_few_tiles_is_standardised_by_the_training_tiles_and_it_is_
     usual.fit(torch.from_numpy(raw))
     few = replace(toys[2].subset(np.arange(FEW - 1)), name="few tiles")
     found = reader.read(Tiles((few,), SPEC))
-    spread = np.where(raw.std(axis=0) > 1e-6, raw.std(axis=0), 1)
+    spread = floored(raw.std(axis=0))
     expected = (reader.raw().read(Tiles((few,), SPEC)) - raw.mean(axis=0)) / spread
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     assert "few tiles: has 49 tiles, fewer than the 50" in caplog.text

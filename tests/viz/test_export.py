@@ -182,7 +182,6 @@ def test_what_cannot_be_handed_over_is_one_sentence(
         (["{p}", "--geojson", "{p}"], "is there already"),
         (["{p}", "--geojson", "out.geojson"], "expected a folder, for several sections"),
         (["{p}", "--geojson", "out", "--genes", "NOGENE"], "has no 'NOGENE' among its 12 genes"),
-        (["{p}", "--geojson", "out"], "has 12 genes, and each becomes a measurement"),
         (["{p}", "--spatialdata", "out.h5ad"], "expected a name ending in .zarr"),
         (["{p}", "--spatialdata", "{there}"], "is there already"),
     ],
@@ -203,6 +202,18 @@ def test_an_export_that_makes_no_sense_is_refused(
     assert app.main(["export", *(word.format(p=path, there=there) for word in words)]) == 2
     assert said in capsys.readouterr().err
     assert sorted(each.name for each in tmp_path.iterdir()) == ["p.h5ad", "there.zarr"]
+
+
+def test_of_many_genes_those_that_vary_most_are_written_where_none_are_named(
+    sections: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geojson, "MOST", 5)
+    monkeypatch.setattr(geojson, "ROWS", 50)
+    write_prediction(sections, tmp_path / "p.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(tmp_path / "out")]) == 0
+    first = json.loads((tmp_path / "out" / "toy3.geojson").read_text())["features"][0]
+    most = np.argsort(-sections.expression.var(axis=0))[:5]
+    assert set(first["properties"]["measurements"]) == {sections.genes[column] for column in most}
 
 
 def test_all_genes_can_be_asked_for(sections: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

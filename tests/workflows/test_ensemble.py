@@ -41,6 +41,20 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
     assert [member.folder.name for member in members_of(moved / "joined")] == ["contrastive", "regression"]
 
 
+def test_a_bag_joins_runs_of_other_tissue_with_the_same_genes_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    facts = json.loads((pair[1] / "run.json").read_text())
+    facts["train"] = facts["train"][:1]
+    (pair[1] / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(MismatchError, match="has other training tissue"):
+        save_ensemble(pair, tmp_path / "joined")
+    assert save_ensemble(pair, tmp_path / "bag", bagged=True) == [0.5, 0.5]
+    panel = json.loads((pair[1] / "panel.json").read_text())
+    panel["genes"][:2] = panel["genes"][1::-1]
+    (pair[1] / "panel.json").write_text(json.dumps(panel))
+    with pytest.raises(MismatchError, match=r"panel\.choice all, or list"):
+        save_ensemble(pair, tmp_path / "other", bagged=True)
+
+
 def test_one_run_twice_is_no_ensemble_and_an_ensemble_is_no_run(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is named twice"):
         save_ensemble([pair[0], pair[0].parent / "." / pair[0].name], tmp_path / "joined")

@@ -1,6 +1,7 @@
 """Predictions as GeoJSON that QuPath reads: one square tile object a tile, its genes as measurements."""
 
 import json
+import logging
 import re
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,10 @@ from bleep.files import whole
 from bleep.progress import Progress
 from bleep.viz.export.reading import Predicted
 
+log = logging.getLogger(__name__)
+
 MOST = 200
-"""Genes that are written without being asked for by name: QuPath holds every measurement of every tile in memory."""
+"""Genes that are written where none are named: QuPath holds every measurement of every tile in memory."""
 ROWS = 1024
 """Tiles read at a time."""
 SUFFIX = ".geojson"
@@ -28,10 +31,11 @@ def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *,
     """Write the tiles of one section as a file, or of several as a folder with a file for each; return the files.
 
     Coordinates are level-0 pixels of what QuPath shows: of slides such as MRXS and SCN, whose file states the bounds of what
-    was scanned, QuPath shows these alone. Values that are no numbers are left out.
+    was scanned, QuPath shows these alone. Where no genes are named, and there are more than `MOST`, those that vary most are
+    written. Values that are no numbers are left out.
 
     Raises:
-        ConfigError: a gene is not there, there are more than `MOST` and nobody asked for them, or the name does not fit.
+        ConfigError: a gene is not there, or the name does not fit.
         DataError: the place is taken, or cannot be written to.
 
     """
@@ -43,10 +47,12 @@ def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *,
         raise DataError(f"{out}: is there already; name another place, or remove it")
     columns = predicted.columns(genes)
     if not genes and not all_genes and len(columns) > MOST:
-        raise ConfigError(
-            f"--geojson: {predicted.path} has {len(columns):,} genes, and each becomes a measurement of each tile; name some "
-            f"with --genes, or ask for all with --all-genes (up to {MOST} need no asking)"
-        )
+        log.info(
+            "%s: the %d genes whose prediction varies most, of %s, since QuPath holds each in memory; name others with "
+            "--genes, or ask for all with --all-genes",
+            out, MOST, f"{len(columns):,}",
+        )  # fmt: skip
+        columns = _varied(predicted, MOST)
     names = [out.name] if one else _file_names(predicted.sections)
     with whole(out) as temporary:
         if not one:
@@ -54,6 +60,19 @@ def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *,
         for section, name in zip(predicted.sections, names, strict=True):
             _write(predicted, section, columns, temporary if one else temporary / name)
     return (out,) if one else tuple(out / name for name in names)
+
+
+def _varied(predicted: Predicted, most: int) -> Int[np.ndarray, " columns"]:
+    """Return the columns of largest variance over all tiles, in the order of the file; memory holds a block at a time."""
+    total, squares = np.zeros(len(predicted.genes)), np.zeros(len(predicted.genes))
+    rows = len(predicted.obs)
+    middle = np.asarray(predicted.values[:ROWS]).mean(axis=0, dtype=np.float64)
+    for start in range(0, rows, ROWS):
+        apart = np.asarray(predicted.values[start : start + ROWS]).astype(np.float64) - middle
+        total += apart.sum(axis=0)
+        squares += (apart**2).sum(axis=0)
+    variance = np.nan_to_num(squares / rows - (total / rows) ** 2)
+    return np.sort(np.argsort(-variance, kind="stable")[:most])
 
 
 def _file_names(sections: Sequence[str]) -> list[str]:
