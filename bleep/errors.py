@@ -1,7 +1,25 @@
 """What can go wrong, said in one sentence: what was found, where, what was expected, the way out."""
 
 import contextlib
-from collections.abc import Iterator
+import errno
+from collections.abc import Iterator, Mapping
+
+WAYS_OUT: Mapping[int, str] = {
+    errno.EACCES: "ask for the right to it, or name another place",
+    errno.EPERM: "ask for the right to it, or name another place",
+    errno.EROFS: "nothing can be written there; name another place",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.ELOOP: "a link there leads back to itself; remove it",
+    errno.ENOTDIR: "a part of its path is a file; name another place",
+    errno.EISDIR: "a folder is there; name another place",
+    errno.ENOENT: "it is not there; name another place",
+    errno.ENOSPC: "free some space, or name another place",
+    errno.EDQUOT: "free some space, or name another place",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or lower optim.workers",
+    errno.ENFILE: "too many files are open on this machine; close some programs",
+    errno.EIO: "the disk could not be read or written; is it whole?",
+}  # fmt: skip
+"""What can be done about what the system says of a file."""
 
 
 class BleepError(Exception):
@@ -34,6 +52,15 @@ class StoppedError(BleepError):
     """Work was asked to stop by SIGTERM and has left everything so that it can go on."""
 
     code = 143
+
+
+def told_by_system(error: OSError) -> str | None:
+    """Return in one sentence what the system said of a file, with the way out; None where it is none of `WAYS_OUT`."""
+    if error.errno is None or error.errno not in WAYS_OUT:
+        return None
+    name = str(error.filename or "a file or folder")
+    shown = name if len(name) <= 300 else f"{name[:120]}...{name[-40:]}"
+    return f"{shown}: {error.strerror or error}; {WAYS_OUT[error.errno]}"
 
 
 @contextlib.contextmanager

@@ -130,11 +130,29 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {what} there") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); expected {what}") from None
     if not isinstance(tree, dict):
         raise DataError(f"{path}: holds a {type(tree).__name__}; expected {what}")
     return tree
+
+
+def read_lines(path: Path, what: str) -> list[dict[str, Any]]:
+    """Read a JSON mapping of each line; none where there is no such file.
+
+    Raises:
+        DataError: the file is damaged.
+
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); expected {what}") from None
+    if not all(isinstance(line, dict) for line in lines):
+        raise DataError(f"{path}: holds lines that are no mappings; expected {what}")
+    return lines
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, str] | None = None) -> None:

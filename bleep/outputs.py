@@ -53,7 +53,7 @@ def is_ours(path: Path) -> bool:
     """Return whether a file or store says inside that bleep wrote it, and nothing was added to a store since."""
     try:
         return MARKS[path.suffix](path) if path.suffix in MARKS else False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

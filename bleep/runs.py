@@ -18,6 +18,7 @@ from bleep import registry
 from bleep.config import Config, FormName, KindName, SourceName, TaskName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
+from bleep.data.readers.find import find
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split
@@ -351,7 +352,7 @@ def newest_run(root: Path = Path("runs")) -> Path:
         DataError: there is none.
 
     """
-    whole_ones = (path for path in root.rglob(MODEL) if not _is_no_result(path.parent, root))
+    whole_ones = (path for path in find(root, MODEL) if not _is_no_result(path.parent, root))
     found: Sequence[Path] = sorted(whole_ones, key=lambda path: path.stat().st_mtime)
     if not found:
         raise DataError(f"{root}/: holds no trained run; train one, or name it with --run or $BLEEP_RUN")

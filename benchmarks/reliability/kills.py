@@ -1,104 +1,226 @@
-"""Kill writers at moments of chance, and let pairs write one name at once: all must be whole, and nothing else be left.
+"""Kill whole commands (-9) at moments of chance, and let pairs of commands begin at once on one run, cache, index or output.
 
-python benchmarks/reliability/kills.py [--kills 100] [--pairs 20]
+python benchmarks/reliability/kills.py [--kills 110] [--pairs 20] [--seed 0]
+
+After a kill everything that is there must open, the same command, begun again, must end well, and what it leaves must be what
+an uninterrupted one leaves: the same names, the same contents. After a pair, what is there must be what the two leave one
+after the other, in either order, or what one of them leaves where the other was refused in a sentence.
 """
 
 import argparse
-import os
+import hashlib
 import random
-import signal
+import re
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-from bleep.errors import DataError
-from bleep.files import sweep, whole
-from bleep.locks import alone
+import workshop
 
-FILES, BYTES = 8, 20_000
+KILLED = {
+    "train": "train --config recipe.yaml --out new",
+    "train --overwrite": "train --config recipe.yaml --out run --overwrite --seed 1",
+    "index build": "index build --run run",
+    "index add": "index add --run run --images st2k --sections toy3 --allow-held-out",
+    "index remove": "index remove --run run --section toy1",
+    "index merge": "index merge other --run run",
+    "calibrate": "calibrate --run run --folds 2",
+    "query .h5ad": "query --run run --images st2k/toy4 --out p.h5ad",
+    "query .zarr": "query --run run --images st2k/toy4 --out p.zarr",
+    "query .csv": "query --run run --images st2k/toy4 --out p.csv",
+    "query .parquet": "query --run run --images st2k/toy4 --out p.parquet",
+    "data tile": "data tile --config recipe.yaml",
+}
+QUERY = "query --run run --images st2k/{} --out {}"
+PAIRS = {
+    "two queries on one output": (QUERY.format("toy4", "p.h5ad"), QUERY.format("toy3", "p.h5ad")),
+    "two queries, store": (QUERY.format("toy4", "p.zarr"), QUERY.format("toy3", "p.zarr")),
+    "two trainings in one folder": (
+        "train --config recipe.yaml --out new --seed 1", "train --config recipe.yaml --out new --seed 2"
+    ),
+    "two trainings on one cache": (
+        "train --config recipe.yaml --out one --cache shared", "train --config recipe.yaml --out two --cache shared"
+    ),
+    "add and remove": (KILLED["index add"], KILLED["index remove"]),
+    "build and merge": (KILLED["index build"], KILLED["index merge"]),
+    "two calibrations": ("calibrate --run run --folds 2", "calibrate --run run"),
+    "two tilings": (KILLED["data tile"], KILLED["data tile"]),
+    "training and query": (KILLED["train --overwrite"], QUERY.format("toy4", "p.h5ad")),
+    "training and calibration": (KILLED["train --overwrite"], "calibrate --run run --folds 2"),
+}  # fmt: skip
+FREE = (r".*/log\.jsonl", r".*/manifest\.json", r".*/calibration\.json", r"recipe\.yaml", r"\.told.*")
+"""Names whose contents hold times, or what is compared by other means."""
+COUNTED = re.compile(r"-\d+(?=\.)")
+"""Number of the generation in a name."""
+
+Snapshot = dict[str, str]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=10 * len(KILLED))
+    parser.add_argument("--pairs", type=int, default=2 * len(PAIRS))
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    rng = random.Random(0)
+    workshop.load()
+    rng = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as root:
-        left = sum(killed(Path(root) / str(number), rng) for number in range(asked.kills))
-        refused = sum(pair(Path(root) / f"pair{number}") for number in range(asked.pairs))
-    print(f"{asked.kills} kills: all whole; {left} left something behind, which the next writer removed")
-    print(f"{asked.pairs} pairs on one name: all whole; {refused} times the second was refused by the lock")
+        base = Path(root) / "base"
+        base.mkdir()
+        make(base)
+        faults = kills(base, Path(root) / "work", asked.kills, rng) + pairs(base, Path(root) / "work", asked.pairs, rng)
+    print(f"{faults} faults")
+    raise SystemExit(faults > 0)
 
 
-def write(place: Path, word: int) -> None:
-    with whole(place) as temporary:
-        temporary.mkdir()
-        for number in range(FILES):
-            (temporary / str(number)).write_bytes(bytes([word % 256]) * BYTES)
+def make(base: Path) -> None:
+    """Make the run, and another index of it that holds one section more."""
+    workshop.make(base)
+    shutil.copytree(base / "run", base / "other")
+    for words in (
+        "index add --run other --images st2k --sections toy4 --allow-held-out",
+        "index remove --run other --section toy1",
+        "index remove --run other --section toy2",
+    ):
+        ended = workshop.run(words.split(), base)
+        if ended.code:
+            raise SystemExit(ended.told)
 
 
-def check(folder: Path) -> None:
-    found = {path.name: path.read_bytes() for path in (folder / "thing").iterdir()}
-    assert len(found) == FILES, sorted(found)
-    assert len({part[:1] for part in found.values()}) == 1
-    assert all(len(set(part)) == 1 and len(part) == BYTES for part in found.values())
+def kills(base: Path, work: Path, count: int, rng: random.Random) -> int:
+    """Kill each command as often as another, and print what was found."""
+    faults = 0
+    for name, words in list(KILLED.items())[:count]:
+        fresh(base, work)
+        before, begun = snapshot(work), time.monotonic()
+        ended = workshop.run(words.split(), work)
+        took = time.monotonic() - begun
+        after, found = snapshot(work), Counter[str]()
+        assert not ended.code, ended.told
+        for _ in range(count // len(KILLED)):
+            fresh(base, work)
+            how, fault = killed(words, work, rng.uniform(0.0, 1.05 * took), (before, after))
+            found[how] += 1
+            if fault:
+                faults += 1
+                print(f"FAULT {name}, {how}: {fault}", flush=True)
+        print(f"{name} ({took:.1f} s): {', '.join(f'{number} {how}' for how, number in sorted(found.items()))}", flush=True)
+    return faults
 
 
-def killed(folder: Path, rng: random.Random) -> bool:
-    """Return whether a writer that was killed left something, once the checks have passed."""
-    write(folder / "thing", 0)
-
-    def forever() -> None:
-        word = 0
-        while True:
-            word += 1
-            write(folder / "thing", word)
-
-    child = fork(forever)
-    time.sleep(rng.uniform(0.005, 0.1))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    left = len(list(folder.iterdir())) > 1
-    sweep(folder)
-    check(folder)
-    assert [path.name for path in folder.iterdir()] == ["thing"], list(folder.iterdir())
-    return left
-
-
-def pair(folder: Path) -> int:
-    """Let two processes write one name under one lock and without; return how many of the two the lock refused."""
-    folder.mkdir()
-
-    def locked(word: int) -> None:
-        try:
-            with alone(folder / ".lock", "busy"):
-                write(folder / "thing", word)
-                time.sleep(0.1)
-        except DataError:
-            os._exit(3)
-
-    children = [fork(lambda word=word: locked(word)) for word in (1, 2)]  # type: ignore[misc]
-    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    assert set(ends) <= {0, 3}, ends
-    check(folder)
-    children = [fork(lambda word=word: [write(folder / "thing", word) for _ in range(20)]) for word in (1, 2)]  # type: ignore
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
-    check(folder)
-    assert [path.name for path in folder.iterdir()] == ["thing"]
-    return ends.count(3)
+def killed(words: str, work: Path, seconds: float, states: tuple[Snapshot, Snapshot]) -> tuple[str, str]:
+    """Kill a command after some seconds; return where that left things, and what is wrong, if anything is."""
+    before, after = states
+    told = work / ".told"
+    ended = workshop.kill(workshop.start(words.split(), work, told), told, seconds)
+    told.unlink(missing_ok=True)
+    try:
+        here = snapshot(work)
+    except Exception as error:
+        return "broken", f"{type(error).__name__}: {str(error)[:300]}"
+    how = (
+        "had ended" if ended.code >= 0 else "as before" if here == before else "as it was to be" if here == after else "between"
+    )
+    if here == after:
+        return how, ""
+    again = workshop.run(words.split(), work)
+    if again.code == 2 and "--resume" in again.told:
+        again = workshop.run([*words.split(), "--resume"], work)
+    if again.fault or again.code:
+        return how, again.fault or again.told
+    return how, difference(snapshot(work), after)
 
 
-def fork(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return child
+def pairs(base: Path, work: Path, count: int, rng: random.Random) -> int:
+    """Begin two commands at once, a little apart, and compare with one after the other."""
+    faults = 0
+    for name, both in list(PAIRS.items())[:count]:
+        allowed, found = outcomes(base, work, both), Counter[str]()
+        for _ in range(max(1, count // len(PAIRS))):
+            fresh(base, work)
+            told = [work / f".told{number}" for number in (0, 1)]
+            children = []
+            for words, file in zip(both, told, strict=True):
+                children.append(workshop.start(words.split(), work, file))
+                time.sleep(rng.choice((0.0, 0.0, 0.05, 0.3)))
+            ends = [workshop.ended(child, file) for child, file in zip(children, told, strict=True)]
+            for file in told:
+                file.unlink(missing_ok=True)
+            wrong = [end.fault for end in ends if end.fault]
+            if not wrong:
+                here = snapshot(work)
+                near = min((difference(here, one) for one in allowed), key=len)
+                wrong = [near] if near else []
+            found[" and ".join(sorted("did its work" if end.code == 0 else "was refused" for end in ends))] += 1
+            if wrong:
+                faults += 1
+                print(f"FAULT {name}: {wrong}", flush=True)
+        print(f"{name}: {', '.join(f'{number} x {how}' for how, number in sorted(found.items()))}", flush=True)
+    return faults
+
+
+def outcomes(base: Path, work: Path, both: tuple[str, str]) -> list[Snapshot]:
+    """Return what each command leaves alone, and both one after the other."""
+    found = []
+    for order in ((0,), (1,), (0, 1), (1, 0)):
+        fresh(base, work)
+        for number in order:
+            workshop.run(both[number].split(), work)
+        found.append(snapshot(work))
+    return found
+
+
+def fresh(base: Path, work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(base, work)
+
+
+def difference(here: Snapshot, there: Snapshot) -> str:
+    """Return in what two folders differ, in words; nothing where they do not."""
+    more, less = sorted(set(here) - set(there)), sorted(set(there) - set(here))
+    other = sorted(name for name in set(here) & set(there) if here[name] != there[name])
+    parts = {"more": more, "missing": less, "another content of": other}
+    return "; ".join(f"{what} {', '.join(names[:6])}" for what, names in parts.items() if names)
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Open everything in a folder, and return the names, without generations, and a digest of what each holds."""
+    found = dict(_opened(folder))
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and ".zarr/" not in name and not name.endswith(".h5ad"):
+            free = any(re.fullmatch(pattern, name) for pattern in FREE)
+            found[COUNTED.sub("", name)] = "" if free else hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _opened(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield what is compared by what it means and not by its bytes; what does not open raises."""
+    import anndata
+    import pandas as pd
+
+    from bleep.predictors.calibration import Calibration
+    from bleep.retrieval.reference import verify
+    from bleep.runs import Run
+
+    for model in sorted(folder.glob("*/model.safetensors")):
+        Run.load(model.parent)
+    for manifest in sorted(folder.glob("*/reference/manifest.json")):
+        verify(manifest.parent)
+    for facts in sorted(folder.glob("*/calibration/calibration.json")):
+        yield f"{facts.parent.relative_to(folder)}:", Calibration.load(facts.parent).digest()
+    for path in (folder / "p.h5ad", folder / "p.zarr"):
+        if path.exists():
+            data = anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+            text = data.obs.to_csv() + data.to_df().to_csv() + repr(sorted(data.layers))
+            yield path.name, hashlib.sha256(text.encode()).hexdigest()
+    for path in sorted(folder.glob("p*.csv")):
+        pd.read_csv(path)
+    for path in sorted(folder.glob("p*.parquet")):
+        pd.read_parquet(path)
 
 
 if __name__ == "__main__":

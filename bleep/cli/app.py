@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 
 import bleep
-from bleep.errors import BleepError
+from bleep.errors import BleepError, told_by_system
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,13 @@ def guarded(work: Callable[[], int], go_on: str = "") -> int:
         # Whoever read our output has gone; Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What no reader or writer has said better.
+        told = told_by_system(error)
+        if told is None:
+            raise
+        print(f"bleep: {told}", file=sys.stderr)
+        return BleepError.code
 
 
 class _FirstWord(MetaPathFinder):

@@ -17,6 +17,9 @@ from bleep.config.recipes import find_recipe
 from bleep.config.training import LossConfig, OptimConfig
 from bleep.errors import ConfigError
 
+VALUES = 1_000_000
+"""More values than any recipe has."""
+
 
 def read_yaml(path: Path) -> dict[Any, Any]:
     """Read a mapping from YAML; an empty file is an empty one.
@@ -31,14 +34,28 @@ def read_yaml(path: Path) -> dict[Any, Any]:
         raise ConfigError(f"{path}: cannot be read as a configuration file ({_first_line(error)})") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place") from None
-    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested far deeper than any recipe; write it flat") from None
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         # PyYAML lets through what its parts raise at a value that looks like a date or a number and is none.
         raise ConfigError(f"{path}: holds a value that YAML cannot read ({_first_line(error)}); write it in quotes") from None
+    if _size(tree, {}) > VALUES:
+        raise ConfigError(f"{path}: names more than {VALUES:,} values by pointing at itself (*), far more than any recipe has")
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds a {type(tree).__name__} where a mapping such as `data:` was expected")
     return tree
+
+
+def _size(tree: object, known: dict[int, int]) -> int:
+    """Return how many values a tree holds once what is pointed at several times is written out; one that holds itself, none."""
+    if not isinstance(tree, dict | list | tuple | set):
+        return 1
+    if id(tree) not in known:
+        known[id(tree)] = 0
+        known[id(tree)] = 1 + sum(_size(each, known) for each in (tree.values() if isinstance(tree, dict) else tree))
+    return known[id(tree)]
 
 
 def _first_line(error: Exception) -> str:

@@ -98,6 +98,8 @@ def _all_maps(seed: int, epoch: int, spots: int, strength: float, device: torch.
 
 TILES, PIXELS, LEAST = 64, 4096, 500
 """Tiles of a section that are looked at, pixels of each, and the pixels of tissue below which nothing can be said."""
+PARALLEL = 1e-4
+"""Sine of the angle between two stains below which tissue has one colour, and no stains to tell."""
 LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 """From red, green and blue to the responses of the three cones (Reinhard et al. 2001, equation 4)."""
 LAB = np.diag(1 / np.sqrt([3, 6, 2])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
@@ -131,22 +133,26 @@ def _macenko(light: Light) -> np.ndarray:
     ends = np.array([[np.cos(first), np.sin(first)], [np.cos(last), np.sin(last)]]) @ plane.T
     # Haematoxylin takes more red than eosin does.
     vectors = ends[np.argsort(-ends[:, 0])]
+    if np.linalg.norm(np.cross(*vectors)) < PARALLEL:
+        return np.zeros(8)
     strengths = np.percentile(stained @ np.linalg.pinv(vectors), 99, axis=0)
     return np.concatenate([vectors.ravel(), strengths])
 
 
 MEASURES: dict[StainName, Callable[[Light], np.ndarray]] = {"reinhard": _reinhard, "macenko": _macenko}
-"""How light through tissue is said in a few numbers; all 0: there was too little tissue."""
+"""How light through tissue is said in a few numbers; all 0: there was too little tissue, or it is of one colour."""
 
 
 def measured(kind: StainName, tiles: Tiles) -> Numbers:
-    """Return how tiles are stained, from pixels of tissue spread over them; too little tissue is said, and gives zeros."""
+    """Return how tiles are stained, from pixels of tissue spread over them; too little to tell is said, and gives zeros."""
     light = _light(tiles)
     numbers = MEASURES[kind](light) if len(light) >= LEAST else np.zeros({"reinhard": 6, "macenko": 8}[kind])
     if not numbers.any():
         names = ", ".join(section.name for section in tiles.sections)
         log.warning(
-            "section %s: too little tissue to tell how it is stained (image.stain %s); it is left as it is", names, kind
+            "section %s: too little tissue, or of one colour: its stains are unknown (image.stain %s); it is left as it is",
+            names,
+            kind,
         )
     return numbers.astype(np.float32)
 

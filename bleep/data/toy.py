@@ -1,7 +1,5 @@
 """Toy tissue: a drawn H&E picture whose expression is a known law of what is drawn around each spot."""
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, save_jpeg, save_png
 from bleep.data.tiles import TileSpec, cut
 from bleep.errors import DataError
+from bleep.files import whole
 
 WINDOW = 64
 """Side of the square around a spot that sets its expression, in pixels of 1 micron."""
@@ -295,16 +294,8 @@ def _whole(out: Path, sections: Sequence[Section]) -> Iterator[Path]:
         raise DataError(f"{out}: exists and is not an empty folder; name a new folder, or empty this one first")
     if len({section.name for section in sections}) < len(sections):
         raise DataError(f"{out}: two sections have one name, so one would overwrite the other; rename one")
-    half = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.part")
-    try:
-        half.mkdir(parents=True)
+    with whole(out.absolute()) as half:
+        half.mkdir()
         yield half
         if out.exists():
             out.rmdir()
-        half.rename(out.absolute())
-    except OSError as error:
-        raise DataError(
-            f"{out}: cannot be written ({error.strerror or error}); choose another place or free some space"
-        ) from None
-    finally:
-        shutil.rmtree(half, ignore_errors=True)

@@ -86,7 +86,7 @@ class Journal:
             try:
                 if json.loads(line)["epoch"] <= epoch:
                     kept.append(line)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 break
         write_text(self.log, "".join(line + "\n" for line in kept))
 

@@ -191,7 +191,7 @@ def _read(path: Path, digest: str) -> dict[str, str]:
         try:
             entry = json.loads(line)
             job, name, mark = str(entry["job"]), str(entry["slide"]), str(entry["mark"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             if number == len(lines) - 1:
                 path.write_text("".join(f"{whole}\n" for whole in lines[:-1]), encoding="utf-8")
                 break

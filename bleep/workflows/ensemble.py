@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 
 from bleep import runs
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.files import read_json, write_json
+from bleep.files import read_json, read_lines, write_json
 from bleep.predictors.base import Predictor
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.ensemble import Ensemble
@@ -42,8 +42,7 @@ def _by_validation(folders: Sequence[Path]) -> list[float]:
     """Weigh each run by the best validation score of its log."""
     scores = []
     for folder in folders:
-        log = folder / runs.LOG
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+        lines = read_lines(folder / runs.LOG, "a line of JSON for each epoch")
         found = [float(line["val_score"]) for line in lines if "val_score" in line]
         if not found:
             raise ConfigError(f"{folder}: has no validation score to be weighed by; train with data.val, or use --weights mean")

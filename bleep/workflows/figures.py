@@ -1,6 +1,5 @@
 """From runs to the figures of their evaluation, as PNG and SVG in one folder."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from jaxtyping import Float
 
 from bleep import runs
 from bleep.errors import ConfigError, DataError
-from bleep.files import whole
+from bleep.files import read_lines, whole
 from bleep.predictors.occlusion import GRID, occlusion
 from bleep.predictors.remembered import plain
 from bleep.progress import Progress
@@ -121,7 +120,7 @@ def _drawings(seen: Sequence[TestSection], table: Table, chosen: Sequence[str], 
     if first.run.model.retrieves:
         yield from _space(seen)
     if (kept := first.experiment.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
-        yield curves([json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()], first.run.facts.epoch)
+        yield curves(read_lines(kept, "a line of JSON for each epoch"), first.run.facts.epoch)
 
 
 def _uncertainty(seen: Sequence[TestSection], told: str) -> Iterator[Drawing]:

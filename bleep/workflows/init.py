@@ -15,6 +15,7 @@ from scipy import sparse
 from bleep.config import Config, SourceName, describe_fields
 from bleep.config.config import merged
 from bleep.data.readers import read_sections
+from bleep.data.readers.find import inside
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
@@ -151,15 +152,15 @@ def _plain(value: Any) -> str:
 
 
 def _files(folder: Path, deep: int) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and path.suffix != ".zarr" and deep:
+    for path in inside(folder):
+        if path.is_dir() and path.suffix != ".zarr" and deep:
             yield from _files(path, deep - 1)
         elif path.is_file():
             yield path
 
 
 def _folders(folder: Path, deep: int) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() and deep else []
+    return [path for path in inside(folder) if path.is_dir()] if folder.is_dir() and deep else []
 
 
 def _is_spatialdata(path: Path) -> bool:

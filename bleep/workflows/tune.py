@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import io
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ import yaml
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.errors import ConfigError, DataError
-from bleep.files import whole, write_text
+from bleep.files import read_lines, whole, write_text
 from bleep.progress import Progress
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested
@@ -142,9 +141,7 @@ def _score(trial: Trial, config: Config, out: Path) -> float:
 
 
 def _log(folder: Path) -> list[dict[str, float | int]]:
-    if not (folder / LOG).exists():
-        return []
-    return [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    return read_lines(folder / LOG, "a line of JSON for each epoch")
 
 
 def _tidy(out: Path, best: int, running: set[int]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy import sparse
 
 from bleep.cli import app
 from bleep.config import DataConfig
@@ -153,7 +154,7 @@ def _ready_cut(path: Path, good: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_damaged, "is damaged, or no AnnData"),
+        (_damaged, "cannot be read as a prediction"),
         (_foreign, "is no prediction of bleep"),
         (_older, "does not say 'ready_cut'"),
         (_ready_cut, "section toy4 is of ready-cut tiles"),
@@ -171,6 +172,117 @@ def test_what_cannot_be_handed_over_is_one_sentence(
     assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def _with(data: anndata.AnnData, place: str, name: str, value: Any) -> anndata.AnnData:
+    """Return it with something put into a place; nothing: with it taken out."""
+    held = getattr(data, place)
+    if value is None:
+        del held[name]
+    else:
+        held[name] = value
+    return data
+
+
+def _named_twice(data: anndata.AnnData) -> anndata.AnnData:
+    data.var_names = [data.var_names[0], *data.var_names[:-1]]
+    return data
+
+
+def _with_values(data: anndata.AnnData, values: Any) -> anndata.AnnData:
+    data.X = values
+    return data
+
+
+Edit = Callable[[anndata.AnnData], anndata.AnnData]
+KEPT: dict[str, Edit] = {
+    "fewer tiles": lambda data: data[::3],
+    "fewer genes, another order": lambda data: data[::-1, [4, 1, 2]].copy(),
+    "one section of two": lambda data: data[data.obs["section"] == "toy4"].copy(),
+    "csr": lambda data: _with_values(data, sparse.csr_matrix(data.X)),
+    "csc": lambda data: _with_values(data, sparse.csc_array(data.X)),
+    "float16": lambda data: _with_values(data, data.X.astype(np.float16)),
+    "integers": lambda data: _with_values(data, np.rint(data.X).astype(np.int64)),
+    "no spot column": lambda data: _with(data, "obs", "spot", None),
+    "familiarity in words": lambda data: _with(data, "obs", "familiarity", "high"),
+    "a frame of places": lambda data: _with(
+        data, "obsm", "spatial", pd.DataFrame(data.obsm["spatial"], data.obs_names, ["x", "y"])
+    ),
+}
+REFUSED: dict[str, tuple[Edit, str]] = {
+    "no section column": (lambda data: _with(data, "obs", "section", None), "has no column 'section'"),
+    "joined": (lambda data: _with(data, "obs", "section", "toy9"), "section 'toy9', of which uns"),
+    "joined with itself": (
+        lambda data: anndata.concat([data, data], index_unique="-", uns_merge="first"), "stands more than once"
+    ),
+    "no values": (lambda data: _with_values(data, None), "has no X"),
+    "a gene twice": (_named_twice, "stands more than once"),
+    "no tiles": (lambda data: data[:0].copy(), "holds no tiles"),
+    "no genes": (lambda data: data[:, :0].copy(), "holds no genes"),
+    "no places": (lambda data: _with(data, "obsm", "spatial", None), 'has no obsm["spatial"]'),
+    "three axes": (lambda data: _with(data, "obsm", "spatial", np.ones((data.n_obs, 3))), "expected x and y of each tile"),
+    "a place is no number": (
+        lambda data: _with(data, "obsm", "spatial", np.full((data.n_obs, 2), np.nan)), "expected x and y of each tile"
+    ),
+    "the note is a word": (lambda data: _with(data, "uns", "bleep", "edited"), "does not say 'sections'"),
+    "a scale of none": (
+        lambda data: _with(data, "uns", "bleep", data.uns["bleep"] | {"mpp": np.zeros(2)}), "for 'mpp' of 2 section"
+    ),
+    "another number of scales": (
+        lambda data: _with(data, "uns", "bleep", data.uns["bleep"] | {"mpp": np.ones(3)}), "for 'mpp' of 2 section"
+    ),
+    "a window of words": (
+        lambda data: _with(data, "uns", "bleep", data.uns["bleep"] | {"tile_microns": "many"}), "for 'tile_microns'"
+    ),
+    "a library without scale": (
+        lambda data: _with(_with(data, "obs", "grid_x", 0), "uns", "spatial", {"toy3": {"images": {}}}), "for spot_diameter_fullres of section toy3"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", KEPT)
+def test_a_prediction_that_was_edited_is_exported_as_it_is_now(edit: str, sections: Prediction, tmp_path: Path) -> None:
+    write_prediction(sections, tmp_path / "good.h5ad")
+    KEPT[edit](anndata.read_h5ad(tmp_path / "good.h5ad")).write_h5ad(tmp_path / "p.h5ad")
+    data = anndata.read_h5ad(tmp_path / "p.h5ad")
+    there = [name for name in ("toy3", "toy4") if (data.obs["section"] == name).any()]
+    out = tmp_path / ("out.geojson" if len(there) == 1 else "out")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(out)]) == 0
+    for name in there:
+        mine = data[data.obs["section"] == name]
+        features = json.loads((out if len(there) == 1 else out / f"{name}.geojson").read_text())["features"]
+        assert [feature["properties"]["name"] for feature in features] == list(mine.obs.get("spot", mine.obs_names))
+        centres = [np.mean(feature["geometry"]["coordinates"][0][:-1], axis=0) for feature in features]
+        np.testing.assert_allclose(centres, np.asarray(mine.obsm["spatial"]), atol=0.01)
+        measured = pd.DataFrame([feature["properties"]["measurements"] for feature in features])
+        np.testing.assert_allclose(measured[list(mine.var_names)], mine.to_df(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("edit", REFUSED)
+def test_an_edit_that_leaves_no_prediction_is_one_sentence(
+    edit: str, sections: Prediction, tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: None
+) -> None:
+    change, said = REFUSED[edit]
+    write_prediction(sections, tmp_path / "good.h5ad")
+    change(anndata.read_h5ad(tmp_path / "good.h5ad")).write_h5ad(tmp_path / "p.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--geojson", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("bleep: ")
+    assert said in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_spatialdata_does_not_take_are_one_sentence(
+    sections: Prediction, tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: None
+) -> None:
+    pytest.importorskip("spatialdata")
+    write_prediction(sections, tmp_path / "p.h5ad")
+    _with(anndata.read_h5ad(tmp_path / "p.h5ad"), "obs", "my column!", 1).write_h5ad(tmp_path / "p.h5ad")
+    assert app.main(["export", str(tmp_path / "p.h5ad"), "--spatialdata", str(tmp_path / "out.zarr")]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert told[-1].startswith("bleep: ")
+    assert "my column!" in told[-1]
+    assert not (tmp_path / "out.zarr").exists()
 
 
 @pytest.mark.parametrize(

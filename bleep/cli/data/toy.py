@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from bleep.errors import ConfigError
+
 
 def add(actions: Any) -> None:
     """Add the action."""
@@ -15,7 +17,13 @@ def add(actions: Any) -> None:
 
 def _toy(arguments: argparse.Namespace) -> int:
     from bleep.data.toy import toy_sections, write_folder, write_st2k
+    from bleep.files import check_writable
 
+    if arguments.seed < 0:
+        raise ConfigError(f"--seed {arguments.seed}: expected 0 or more")
+    for form in (arguments.out / "folder", arguments.out / "st2k"):
+        if not form.exists():
+            check_writable(form)
     sections = toy_sections(seed=arguments.seed)
     write_folder(sections, arguments.out / "folder")
     write_st2k(sections, arguments.out / "st2k")

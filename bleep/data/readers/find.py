@@ -1,11 +1,18 @@
 """Files and folders below a root, as every reader looks for them: links are followed, what the system left is not seen."""
 
+import contextlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bleep.errors import DataError
+
 LEFT_ALONE = ("__MACOSX",)
 """Folders that archives made on a Mac carry beside the real files; names that begin with a dot are left alone too."""
+
+
+log = logging.getLogger(__name__)
 
 
 def hidden(name: str) -> bool:
@@ -14,15 +21,25 @@ def hidden(name: str) -> bool:
 
 
 def inside(folder: Path) -> list[Path]:
-    """Return the visible files and folders directly in a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if not hidden(path.name))
+    """Return the visible files and folders directly in a folder, sorted by name.
+
+    Raises:
+        DataError: it cannot be looked into.
+
+    """
+    with _looked_into(folder):
+        return sorted(path for path in folder.iterdir() if not hidden(path.name))
 
 
 def below(root: Path) -> Iterator[Path]:
     """Yield every visible file and folder below a root; folders that are links are followed, each folder is met once.
 
     Real folders come before linked ones, so that a folder is met under its own name if it lies below the root itself.
-    Zarr stores are yielded and not looked into.
+    Zarr stores are yielded and not looked into. Links that lead nowhere are told.
+
+    Raises:
+        DataError: a folder cannot be looked into, so that what it holds would be left out unnoticed.
+
     """
     seen: set[str] = set()
     waiting, linked = [root] if root.is_dir() else [], list[Path]()
@@ -32,13 +49,27 @@ def below(root: Path) -> Iterator[Path]:
         if real in seen:
             continue
         seen.add(real)
-        with os.scandir(folder) as entries:
+        with _looked_into(folder), os.scandir(folder) as entries:
             found = sorted((entry for entry in entries if not hidden(entry.name)), key=lambda entry: entry.name)
+            folders = {entry.name: entry.is_symlink() for entry in found if entry.is_dir()}
         for entry in found:
             path = folder / entry.name
             yield path
-            if path.suffix != ".zarr" and entry.is_dir():
-                (linked if entry.is_symlink() else waiting).append(path)
+            if path.suffix != ".zarr" and entry.name in folders:
+                (linked if folders[entry.name] else waiting).append(path)
+            elif entry.is_symlink() and not path.exists():
+                log.warning("%s: is a link to what is not there, so nothing is read from it", path)
+
+
+@contextlib.contextmanager
+def _looked_into(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: cannot be looked into ({error.strerror}), so a section there would be left out; ask "
+            "for the right to read it, or move it away"
+        ) from None
 
 
 def find(root: Path, *patterns: str) -> list[Path]:

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
+from bleep.data.readers.find import below
 from bleep.data.readers.tables import read_table
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, Slide
@@ -81,7 +82,7 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 
 
 def _walked(root: Path) -> Iterator[Patch]:
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    paths = sorted(path for path in below(root) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(
             f"{root}: holds no patches; expected PATIENT/CLASS/*.png, folders a class, a CSV of path,label, or {PICTURES} "

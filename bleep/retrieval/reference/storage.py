@@ -166,7 +166,7 @@ def _named(folder: Path) -> set[str] | None:
         return set(tree["files"]) if "format" in tree else {"index.faiss", "spots.h5ad"}
     except FileNotFoundError:
         return set()
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

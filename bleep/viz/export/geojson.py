@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+from pandas.api.types import is_numeric_dtype
 
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
@@ -24,7 +25,7 @@ ROWS = 1024
 """Tiles read at a time."""
 SUFFIX = ".geojson"
 BESIDE = ("distance", "familiarity", "abstain")
-"""Columns of `obs` that become measurements too, where they are there."""
+"""Columns of `obs` that become measurements too, where they are there and hold numbers."""
 
 
 def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *, all_genes: bool = False) -> tuple[Path, ...]:
@@ -94,9 +95,10 @@ def _write(predicted: Predicted, section: str, columns: Int[np.ndarray, " column
 
 def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"]) -> Iterator[dict[str, Any]]:
     rows, half, offset = predicted.rows(section), predicted.side(section) / 2, np.array(predicted.offset(section))
-    names = [predicted.genes[column] for column in columns]
-    beside = [name for name in BESIDE if name in predicted.obs]
-    spots = predicted.obs["spot"].astype(str).to_numpy()
+    beside = [name for name in BESIDE if name in predicted.obs and is_numeric_dtype(predicted.obs[name])]
+    genes = [predicted.genes[column] for column in columns]
+    names = [f"{gene} (gene)" if gene in beside else gene for gene in genes]
+    spots = predicted.spots
     noted = predicted.obs[beside].to_numpy(np.float64)
     with Progress(total=len(rows), desc=f"tiles of {section}", unit="tile", leave=False) as bar:
         for start in range(0, len(spots), ROWS):

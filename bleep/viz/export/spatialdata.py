@@ -1,8 +1,9 @@
 """Predictions as a SpatialData store: squares, the table that annotates them, a picture (extra `spatialdata`)."""
 
+import contextlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import anndata
 import numpy as np
 import pandas as pd
 
+from bleep.data.readers.annotated import clearly
+from bleep.data.slides import Pixels
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
 from bleep.viz.export.reading import Predicted
@@ -43,17 +46,26 @@ def write_spatialdata(predicted: Predicted, out: Path, genes: Sequence[str] = ()
         names = _element_names(predicted.sections)
         systems = {section: "global" if len(names) == 1 else name for section, name in names.items()}
         shapes = {f"{names[section]}_tiles": _squares(predicted, section, systems[section]) for section in names}
-        images = {
-            f"{names[section]}_image": _image(predicted.pictures[section], systems[section])
-            for section in names
-            if section in predicted.pictures
-        }
-        tables = {"table": _table(predicted, columns, {section: f"{name}_tiles" for section, name in names.items()})}
-        held = spatialdata.SpatialData(images=images, shapes=shapes, tables=tables)
-        with whole(out) as temporary:
+        pictures = {section: found for section in names if (found := predicted.picture(section)) is not None}
+        images = {f"{names[section]}_image": _image(*found, systems[section]) for section, found in pictures.items()}
+        table = _table(predicted, columns, {section: f"{name}_tiles" for section, name in names.items()})
+        tables = {"table": table}
+        with _accepted(predicted.path):
+            held = spatialdata.SpatialData(images=images, shapes=shapes, tables=tables)
+        with whole(out) as temporary, _accepted(predicted.path):
             temporary.parent.mkdir(parents=True, exist_ok=True)
             held.write(temporary)
     return (*images, *shapes, *tables)
+
+
+@contextlib.contextmanager
+def _accepted(path: Path) -> Iterator[None]:
+    """Say in one sentence what the library does not accept of a table, such as the names of its columns."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise DataError(f"{path}: SpatialData does not take it ({why}); rename or remove that, and export again") from None
 
 
 def _element_names(sections: Sequence[str]) -> dict[str, str]:
@@ -76,13 +88,12 @@ def _squares(predicted: Predicted, section: str, system: str) -> Any:
     return ShapesModel.parse(frame, transformations={system: Identity()})
 
 
-def _image(picture: Any, system: str) -> Any:
+def _image(picture: Pixels, scale: float, system: str) -> Any:
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Scale
 
-    pixels = np.moveaxis(np.asarray(picture["images"]["hires"]), -1, 0)
-    scale = 1 / float(picture["scalefactors"]["tissue_hires_scalef"])
-    moved = {system: Scale([scale, scale], axes=("x", "y"))}
+    moved = {system: Scale([1 / scale, 1 / scale], axes=("x", "y"))}
+    pixels = np.moveaxis(picture, -1, 0)
     return Image2DModel.parse(pixels, dims=("c", "y", "x"), c_coords=["r", "g", "b"], transformations=moved)
 
 
@@ -91,9 +102,11 @@ def _table(predicted: Predicted, columns: np.ndarray, regions: dict[str, str]) -
     from spatialdata.models import TableModel
 
     read = anndata.read_h5ad if predicted.path.suffix == ".h5ad" else anndata.read_zarr
-    data = read(predicted.path)[:, columns].copy()
+    with clearly(predicted.path, "an AnnData"):
+        data = read(predicted.path)[:, columns].copy()
     data.uns.pop("spatial", None)
     sections = data.obs["section"].astype(str)
     data.obs[REGION] = pd.Categorical(sections.map(regions))
     data.obs[INSTANCE] = np.arange(len(data))
-    return TableModel.parse(data, region=list(regions.values()), region_key=REGION, instance_key=INSTANCE)
+    with _accepted(predicted.path):
+        return TableModel.parse(data, region=list(regions.values()), region_key=REGION, instance_key=INSTANCE)

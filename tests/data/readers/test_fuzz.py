@@ -313,7 +313,11 @@ def test_recipes(drawn: st.DataObject, root: Path, shipped: bytes) -> None:
         assert Config.load(path) == config
 
 
-VALUES_OF_NOTHING = ["2001-99-99", "!!int x", "!!bool maybe", "!!timestamp x", "!!float q", "0x_", "9" * 5000, "[" * 500]
+POINTING = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n" + "".join(
+    f"a{number + 1}: &a{number + 1} [{', '.join([f'*a{number}'] * 10)}]\n" for number in range(7)
+)
+"""Some lines of YAML that would be many millions if they were written out."""
+VALUES_OF_NOTHING = ["2001-99-99", "!!int x", "!!bool maybe", "!!timestamp x", "!!float q", "0x_", "9" * 5000]
 
 
 @pytest.mark.parametrize("value", VALUES_OF_NOTHING, ids=lambda value: value[:12])
@@ -327,6 +331,8 @@ def test_values_that_only_look_like_dates_or_numbers_are_refused(value: str, roo
     ("text", "words"),
     [
         ("data: &a {data: *a}", "a part holds itself"),
+        ("data: " + "[" * 500, "nested far deeper"),
+        (POINTING, "by pointing at itself"),
         ("optim: {lr: .inf}", r"optim\.lr: input should be a finite number"),
         ("seed: 4294967296", "seed: input should be less than 4294967296"),
         (f"optim: {{epochs: [0x{'f' * 5000}]}}", "but found a number of more digits than Python writes"),
