@@ -51,7 +51,14 @@ PAIRS = {
     "training and query": (KILLED["train --overwrite"], QUERY.format("toy4", "p.h5ad")),
     "training and calibration": (KILLED["train --overwrite"], "calibrate --run run --folds 2"),
 }  # fmt: skip
-FREE = (r".*/log\.jsonl", r".*/manifest\.json", r".*/calibration\.json", r"recipe\.yaml", r"\.told.*")
+FREE = (
+    r".*/log\.jsonl",
+    r".*/manifest\.json",
+    r".*/calibration\.json",
+    r".*/state/last\.safetensors",
+    r"recipe\.yaml",
+    r"\.told.*",
+)
 """Names whose contents hold times, or what is compared by other means."""
 COUNTED = re.compile(r"-\d+(?=\.)")
 """Number of the generation in a name."""

@@ -235,7 +235,8 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         lambda data: _with(data, "uns", "bleep", data.uns["bleep"] | {"tile_microns": "many"}), "for 'tile_microns'"
     ),
     "a library without scale": (
-        lambda data: _with(_with(data, "obs", "grid_x", 0), "uns", "spatial", {"toy3": {"images": {}}}), "for spot_diameter_fullres of section toy3"
+        lambda data: _with(_with(data, "obs", "grid_x", 0), "uns", "spatial", {"toy3": {"images": {}}}),
+        "for spot_diameter_fullres of section toy3"
     ),
 }  # fmt: skip
 
