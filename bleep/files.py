@@ -90,6 +90,17 @@ def short(path: Path) -> Path | str:
     return path if len(text) <= 300 else f"{text[:120]}...{text[-40:]}"
 
 
+def check_file(path: Path) -> None:
+    """Refuse what is there but is no plain file, or a link to one: pipes and devices never end.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: is no plain file but a pipe, a device or a socket; expected a file")
+
+
 def check_writable(path: Path) -> None:
     """Refuse a place that a file could not be written to, before the work that would fill it.
 
@@ -127,6 +138,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 
     """
     try:
+        check_file(path)
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {what} there") from None
@@ -145,6 +157,7 @@ def read_lines(path: Path, what: str) -> list[dict[str, Any]]:
 
     """
     try:
+        check_file(path)
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []

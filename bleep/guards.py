@@ -1,5 +1,6 @@
 """What is looked at in files from elsewhere before a library reads them: kinds of files, links, codecs, declared sizes."""
 
+import gzip
 import json
 import math
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bleep.errors import DataError
+from bleep.files import check_file
 
 if TYPE_CHECKING:
     import h5py
@@ -24,19 +26,48 @@ CODECS = frozenset(
 METADATA = ("zarr.json", ".zarray", ".zmetadata")
 LARGE, RATIO = 2**31, 1100
 """Bytes above which a declared size must be borne out by what is stored, and how far compression may go at most."""
+DENSE = 300
+"""How far gzip may have packed a table of that many bytes."""
 LONG = 2**26
 """Bytes of metadata that no array needs."""
 
 
-def check_file(path: Path) -> None:
-    """Refuse what is there but is no plain file, or a link to one: pipes and devices never end.
+def check_parquet(path: Path) -> None:
+    """Refuse a parquet file that declares far more values than it holds.
 
     Raises:
         DataError: see above.
+        OSError, ValueError: it is damaged.
 
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise DataError(f"{path}: is no plain file but a pipe, a device or a socket; expected a file")
+    import pyarrow.parquet as pq
+
+    check_file(path)
+    with pq.ParquetFile(path) as file:
+        facts = file.metadata
+        groups = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+        size = max(groups, 8 * facts.num_rows * facts.num_columns)
+    if size > LARGE and size > RATIO * path.stat().st_size:
+        raise DataError(f"{path}: is said to hold {size:,} bytes, which the file does not; is it whole?")
+
+
+def check_gzip(path: Path) -> None:
+    """Refuse a packed file that unpacks to far more than tables do, before all of that is held.
+
+    Raises:
+        DataError: see above.
+        OSError, EOFError: it is damaged.
+
+    """
+    check_file(path)
+    packed, size = path.stat().st_size, 0
+    if packed * RATIO <= LARGE:
+        return
+    with gzip.open(path) as file:
+        while block := file.read(1 << 20):
+            size += len(block)
+            if size > LARGE and size > DENSE * packed:
+                raise DataError(f"{path}: unpacks to more than {DENSE} times its size, which no table does; is it whole?")
 
 
 def check_h5(path: Path) -> None:
@@ -93,6 +124,7 @@ def check_zarr(path: Path) -> None:
             try:
                 tree = json.loads(file.read_text(encoding="utf-8"))
                 _check_array(tree, file)
+                _check_stored(tree, file)
                 for inner in ((tree.get("consolidated_metadata") or tree).get("metadata") or {}).values():
                     _check_array(inner, file)
             except (ValueError, AttributeError, TypeError, RecursionError, KeyError):
@@ -107,6 +139,15 @@ def _check_array(tree: dict[str, Any], file: Path) -> None:
     shape = tree.get("chunks") or tree.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape") or ()
     if math.prod(int(side) for side in shape) > LARGE:
         raise DataError(f"{file}: blocks of {' x '.join(map(str, shape))} values; expected at most {LARGE:,} in a block")
+
+
+def _check_stored(tree: dict[str, Any], file: Path) -> None:
+    """Refuse a table that is said to hold far more than is stored; pictures are read by region, so their size is no matter."""
+    size = 8 * math.prod(int(side) for side in tree.get("shape") or ())
+    if size > LARGE and not {"images", "labels"} & set(file.parts) and len(tree["shape"]) <= 2:
+        stored = sum(inside.stat().st_size for inside in file.parent.rglob("*") if inside.is_file())
+        if size > RATIO * stored:
+            raise DataError(f"{file}: is said to hold {size:,} bytes, which the store does not; is it whole?")
 
 
 def _codecs(tree: dict[str, Any]) -> Iterator[str]:

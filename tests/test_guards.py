@@ -1,20 +1,30 @@
 """Files from elsewhere are looked at before a library reads them."""
 
+import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from PIL import Image
 
+from bleep import guards
+from bleep.config import Config, DataConfig
+from bleep.data.readers import read_sections
 from bleep.data.readers.annotated import read_h5ad
+from bleep.data.readers.spaceranger import read_h5
+from bleep.data.readers.tables import read_table
 from bleep.data.slides.image import opened
 from bleep.errors import DataError
-from bleep.guards import check_h5, check_zarr
+from bleep.features.ready import open_ready
+from bleep.files import read_json
+from bleep.guards import check_gzip, check_h5, check_parquet, check_zarr
 
 
 @pytest.mark.parametrize("form", [2, 3])
@@ -69,3 +79,58 @@ def test_a_picture_is_opened_by_what_it_is_and_a_pipe_is_none(tmp_path: Path) ->
     os.mkfifo(tmp_path / "pipe.h5ad")
     with pytest.raises(DataError, match="no plain file"):
         read_h5ad(tmp_path / "pipe.h5ad")
+
+
+def _pipes(folder: Path) -> list[Callable[[], object]]:
+    for name in ("a.csv", "a.tsv.gz", "a.json", "a.yaml", "a.parquet", "a.h5", "a.h5ad"):
+        os.mkfifo(folder / name)
+    return [
+        lambda: read_table(folder / "a.csv", ","),
+        lambda: read_table(folder / "a.tsv.gz", "\t"),
+        lambda: read_json(folder / "a.json", "something"),
+        lambda: Config.load(folder / "a.yaml"),
+        lambda: check_parquet(folder / "a.parquet"),
+        lambda: open_ready(folder, "a"),
+        lambda: read_sections(DataConfig(source="h5ad", root=folder)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_a_pipe_is_no_input_of_any_form(number: int, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no plain file but a pipe"):
+        _pipes(tmp_path)[number]()
+
+
+def test_a_table_that_declares_more_than_it_holds_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LARGE": 2_500, "RATIO": 20, "DENSE": 20}.items():
+        monkeypatch.setattr(guards, name, value)
+    alike, unlike = pd.DataFrame({"x": np.zeros(40_000)}), pd.DataFrame({"x": np.random.default_rng(0).random(40_000)})
+    for name, table in (("alike", alike), ("unlike", unlike)):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(table["x"].to_numpy().tobytes()))
+        store = zarr.open_group(tmp_path / f"{name}.zarr", mode="w")
+        stored = store.create_array("X", shape=(200, 200), dtype="float64", chunks=(50, 50))
+        stored[:] = table["x"].to_numpy().reshape(200, 200)
+    for check, end in ((check_parquet, "parquet"), (check_gzip, "csv.gz"), (check_zarr, "zarr")):
+        check(tmp_path / f"unlike.{end}")
+        with pytest.raises(DataError, match=r"is said to hold|unpacks to more"):
+            check(tmp_path / f"alike.{end}")
+
+
+def test_counts_and_features_that_reach_into_other_files_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in ("matrix", "features", "coords"):
+            file[name] = h5py.ExternalLink("other.h5", "/x")
+    for read in (lambda: read_h5(tmp_path / "a.h5"), lambda: open_ready(tmp_path, "a")):
+        with pytest.raises(DataError, match="is kept in another file"):
+            read()
+
+
+def test_an_array_of_patches_that_declares_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "X.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 50, 50, 3)})
+    np.save(tmp_path / "Y.npy", np.zeros(3, np.int64))
+    with pytest.raises(DataError, match=r"X\.npy: cannot be read"):
+        read_sections(DataConfig(source="patches", root=tmp_path))

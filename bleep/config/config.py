@@ -16,6 +16,7 @@ from bleep.config.prediction import IndexConfig, QueryConfig
 from bleep.config.recipes import find_recipe
 from bleep.config.training import LossConfig, OptimConfig
 from bleep.errors import ConfigError
+from bleep.files import check_file
 
 VALUES = 1_000_000
 """More values than any recipe has."""
@@ -26,8 +27,10 @@ def read_yaml(path: Path) -> dict[Any, Any]:
 
     Raises:
         ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
+        DataError: it is a pipe or a device.
 
     """
+    check_file(path)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
+from bleep.guards import check_h5
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ def peek(folder: Path) -> tuple[int, str]:
 @lru_cache(maxsize=8)
 def _read(path: Path, modified: int, size: int) -> ReadyFeatures:
     try:
+        check_h5(path)
         with h5py.File(path, "r") as file:
             name = next((name for name in TABLES if name in file), None)
             if name is None or "coords" not in file:

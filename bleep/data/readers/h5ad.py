@@ -32,6 +32,7 @@ from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, Pixels, Slide, as_rgb, open_slide
 from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
+from bleep.files import check_file
 
 PICTURES = ("fullres", "hires", "lowres")
 """Pictures of `uns` taken when none is named, best first."""
@@ -121,6 +122,7 @@ def _names(path: Path) -> list[tuple[str, str]]:
     """Return name and library of each section of a file, whose tables are not read for it."""
     if path.suffix != ".h5ad":
         raise DataError(f"{path}: is no .h5ad file; set data.root to one, or to a folder of them")
+    check_file(path)
     with clearly(path, "an AnnData"), h5py.File(path) as file:
         spatial = file.get("uns/spatial")
         held = spatial if isinstance(spatial, h5py.Group) else {}

@@ -192,7 +192,8 @@ def _array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: no such file; {PICTURES} and {CLASSES} must lie beside each other")
     try:
-        array = np.load(path, allow_pickle=False)
+        # Mapped, so that what the header says of its size is compared with the file before memory is taken.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         reason = (
             "it holds Python objects, which could run code" if "pickle" in str(error).lower() else str(error).splitlines()[0]

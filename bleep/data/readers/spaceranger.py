@@ -16,6 +16,7 @@ from scipy import sparse
 from bleep.data.readers.lattice import Lattice, lattice, nearest, settled, visium_mpp
 from bleep.data.readers.tables import Measured, read_headless, read_table
 from bleep.errors import DataError
+from bleep.guards import check_h5, check_parquet
 
 COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of the positions; rows of pixels run downwards and are y, columns are x."""
@@ -73,6 +74,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     from pyarrow import compute, parquet
 
     try:
+        check_parquet(path)
         names = parquet.read_schema(path).names
         if all(names.count(column) == 1 for column in COLUMNS):
             table = parquet.read_table(path, columns=list(COLUMNS))
@@ -140,6 +142,8 @@ def read_h5(path: Path) -> Measured:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected Space Ranger's counts there")
+    with _damage(path, "is no count file of Space Ranger, or is cut short"):
+        check_h5(path)
     with _damage(path, "is no count file of Space Ranger, or is cut short"), h5py.File(path) as file:
         if "matrix" not in file and any("gene_names" in part for part in file.values() if isinstance(part, h5py.Group)):
             raise DataError(

@@ -18,6 +18,8 @@ from scipy import sparse
 
 from bleep.data.readers.find import find
 from bleep.errors import DataError
+from bleep.files import check_file
+from bleep.guards import check_gzip
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 """Columns of a table of spots."""
@@ -84,6 +86,7 @@ def read_headless(
 @contextlib.contextmanager
 def _clear(path: Path) -> Iterator[None]:
     try:
+        (check_gzip if path.suffix == ".gz" else check_file)(path)
         yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a table there") from None

@@ -31,6 +31,7 @@ from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
 from bleep.files import read_json
+from bleep.guards import check_gzip
 
 FACTORS = "scalefactors_json.json"
 FIDUCIALS = "fiducial_diameter_fullres"
@@ -231,6 +232,7 @@ def _read_factors(path: Path) -> dict[str, Any]:
     if path.suffix != ".gz":
         return _checked(read_json(path, what), path)
     try:
+        check_gzip(path)
         tree = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); expected {what}") from None

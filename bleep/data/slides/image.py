@@ -18,7 +18,8 @@ from bleep.config import DataConfig, PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_array, reduced, small_size, stamp
 from bleep.data.slides.pyramid import check_colours, clear, is_tiff
 from bleep.errors import DataError
-from bleep.guards import PICTURES, check_file
+from bleep.files import check_file
+from bleep.guards import PICTURES
 
 LIMIT: int = DataConfig().pixel_limit
 """Most pixels decoded when nothing else is asked for."""

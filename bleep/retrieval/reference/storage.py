@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from bleep.errors import DataError
 from bleep.files import read_json, sweep, write_json
+from bleep.guards import check_parquet
 from bleep.progress import Progress
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference.expression_store import DenseExpression
@@ -246,8 +247,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
     """
     try:
+        check_parquet(path)
         table = pd.read_parquet(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError):
         raise _unreadable(path) from None
     if not {"section", "spot", "patient", "x", "y"} <= set(table.columns):
         raise DataError(f"{path}: lacks columns of a table of spots; make it again with `bleep index build`")
