@@ -24,8 +24,10 @@ from bleep.evaluation import labels as scoring
 from bleep.models.heads import PrincipalAxes
 from bleep.models.image import build_trunk
 from bleep.models.losses.labels import class_weights, label_loss
-from bleep.predictors.classifier import fit_logistic
+from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
+from bleep.predictors.occlusion import occlusion
 from bleep.records import Batch
+from bleep.runs import Run
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.labels import RETRIEVAL, evaluate_labels
 from bleep.workflows.query import open_tiles
@@ -222,8 +224,6 @@ def test_a_spot_without_a_label_is_named(patches: Path) -> None:
 
 
 def test_a_class_that_the_run_does_not_know_is_refused_at_query(run_folder: Path, tmp_path: Path) -> None:
-    from bleep.runs import Run
-
     root = draw_patches(tmp_path, patients=1, classes=("0", "7"))
     with pytest.raises(MismatchError, match="'7'"):
         open_tiles(root, Run.load(run_folder))
@@ -268,6 +268,29 @@ def test_the_commands_tell_labels_and_their_neighbours(run_folder: Path, patches
     share = (near["weight"] * near["one"]).groupby(near["tile"]).sum()
     np.testing.assert_allclose(voted["1"], share[voted["section"] + "/" + voted["spot"]].to_numpy(), atol=1e-6)
     assert main(["evaluate", "--run", str(run_folder), "--all-scores"]) == 2
+
+
+def test_a_tile_that_is_hidden_in_part_keeps_its_surroundings(run_folder: Path, patches: Path) -> None:
+    run = Run.load(run_folder)
+    tiles = open_tiles(patches, run)
+    found = occlusion(ClassifierPredictor(run), tiles, 17)
+    np.testing.assert_allclose(found.whole, ClassifierPredictor(run).predict(tiles).expression[17], atol=1e-5)
+    assert np.isfinite(found.change).all()
+
+
+def test_figures_and_a_page_of_labels_are_drawn(run_folder: Path, tmp_path: Path) -> None:
+    page, drawn = tmp_path / "labels.html", tmp_path / "figures"
+    asked = ["--report", str(page), "--figures", str(drawn), "--heat-maps", "2", "--out", str(tmp_path)]
+    assert main(["evaluate", "--run", str(run_folder), *asked]) == 0
+    names = {path.stem for path in drawn.glob("*.png")}
+    assert names == {"roc", "calibration", "confusion", "slide_slide-p3", "attention"}
+    readme = (drawn / "README.md").read_text()
+    auc = json.loads((tmp_path / "evaluation.json").read_text())["predictors"]["classifier"]["auc"]
+    assert f"ROC curve of classifier is {auc:.3f}" in readme
+    shown = page.read_text()
+    assert "of patients that training did not see" in shown
+    assert all(name in shown for name in ("label retrieval", "slide-p3", "probability of each class"))
+    assert main(["evaluate", "--run", str(run_folder), "--genes", "ERBB2", "--out", str(tmp_path)]) == 2
 
 
 def test_scores_are_those_of_scikit_learn() -> None:

@@ -78,7 +78,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
-    for flag in ("protocol", "all_scores", "genes_file", "genes", "heat_maps"):
+    for flag in ("protocol", "all_scores", "genes_file", "genes", "predictors", "metrics", "table"):
         if getattr(arguments, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: is of expression, and {folders[0]} learnt labels; leave it out")
     from bleep.workflows.labels import evaluate_labels, label_text, save_labels
@@ -88,4 +88,5 @@ def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
     print(label_text(table))
     for path in written:
         print(f"written: {path}")
+    look_flags.show_labels(arguments, table)
     return 0

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bleep.config import Config, describe_fields
 from bleep.errors import ConfigError
 
@@ -66,6 +68,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plain(name: str, value: str | list[str]) -> Any:
+    if isinstance(value, list) and len(value) == 1 and value[0].startswith("["):
+        return _as_yaml(name, value[0])
     if value == "none":
         return "none" if _takes_none_as_a_word(name) else None
     if name in MAPPINGS:
@@ -74,6 +78,14 @@ def _plain(name: str, value: str | list[str]) -> Any:
             raise ConfigError(f"--{name}: found {value!r}; expected {MAPPINGS[name]},{MAPPINGS[name]}")
         return {key: found for key, _, found in pairs}
     return value
+
+
+def _as_yaml(name: str, text: str) -> Any:
+    """Return a list that was written as it stands in a recipe, `[112, 224]`."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--{name}: found {text!r}; expected values apart by spaces, or a list as in YAML") from None
 
 
 def _takes_none_as_a_word(name: str) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
     from bleep.workflows.experiment import Experiment
+    from bleep.workflows.labels import LabelTable
 
 MOST = 30_000
 """Tiles that a page can show."""
@@ -69,6 +70,21 @@ def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Experi
 
         drawn = draw_figures(experiments, table, arguments.figures, arguments.genes, arguments.heat_maps, paper=arguments.paper)
         for name, finding in drawn.items():
+            print(f"{arguments.figures / name}.png: {finding}")
+
+
+def show_labels(arguments: argparse.Namespace, table: "LabelTable") -> None:
+    """Write the page and the figures of a comparison of labels that were asked for."""
+    if arguments.report is not None:
+        from bleep.viz.page import write_page
+        from bleep.workflows.label_figures import label_page
+
+        write_page(label_page(table), arguments.report)
+        print(f"{arguments.report}: a page of {len(table.classes)} classes; open it in a browser, it needs no network")
+    if arguments.figures is not None:
+        from bleep.workflows.label_figures import draw_label_figures
+
+        for name, finding in draw_label_figures(table, arguments.figures, arguments.heat_maps).items():
             print(f"{arguments.figures / name}.png: {finding}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, UInt8
+from jaxtyping import Float64, Int, UInt8
 
 from bleep.config import PaddingName, TilesConfig
 from bleep.data.section import Section
@@ -183,6 +183,8 @@ class Tiles:
     """Folder of the stores of tiles; tiles that have none there, and all without a folder, are cut."""
     whole: tuple[Section, ...] = ()
     """For a block: the whole sections that these are parts of, as `blocks` gives them; empty: they are whole themselves."""
+    xy_in_whole: tuple[Float64[np.ndarray, "spots 2"], ...] = ()
+    """For copies of a spot laid out beside the slide: where in the whole section each belongs; empty: where it is cut."""
     stored: tuple[StoredTiles | None, ...] = field(init=False, repr=False, compare=False)
     """What the folder holds of each section."""
 
@@ -230,8 +232,17 @@ class Tiles:
     def alone(self) -> tuple["Tiles", ...]:
         """Return the tiles of each section by themselves."""
         return tuple(
-            replace(self, sections=(section,), whole=self.whole[at : at + 1]) for at, section in enumerate(self.sections)
+            replace(self, sections=(section,), whole=self.whole[at : at + 1], xy_in_whole=self.xy_in_whole[at : at + 1])
+            for at, section in enumerate(self.sections)
         )
+
+    def of_row(self, row: int) -> tuple["Tiles", int]:
+        """Return the tiles of the section that a row is of, and the row among them."""
+        for alone in self.alone():
+            if row < len(alone):
+                return alone, row
+            row -= len(alone)
+        raise IndexError(row)
 
     def blocks(self, rows: int) -> Iterator["Tiles"]:
         """Yield the tiles, in order, in blocks of at most so many, none of two sections; each knows its whole section."""
@@ -239,7 +250,7 @@ class Tiles:
             (section,), whole = alone.sections, alone.whole or alone.sections
             for start in range(0, len(section), rows):
                 here = section.subset(np.arange(start, min(start + rows, len(section))))
-                yield replace(alone, sections=(here,), whole=whole)
+                yield replace(alone, sections=(here,), whole=whole, xy_in_whole=())
 
     def subset(self, rows: Int[np.ndarray, " rows"]) -> "Tiles":
         """Return these tiles alone; rows are counted through all sections and kept in section order."""
@@ -249,7 +260,7 @@ class Tiles:
             if len(mine):
                 chosen.append(section.subset(mine))
             start += len(section)
-        return replace(self, sections=tuple(chosen), whole=())
+        return replace(self, sections=tuple(chosen), whole=(), xy_in_whole=())
 
     def read(self, row: int) -> Tile:
         """Return one tile; it may be mapped from a file: copy it before writing to it."""

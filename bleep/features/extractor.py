@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Float64, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -175,7 +175,8 @@ class FeatureReader:
         every = own
         if alone.whole:
             every = np.concatenate([self._standard(self._section(block), block) for block in _blocks_of(alone)])
-        return np.concatenate([own, *(_around(section, whole, every, sigma) for sigma in self.context)], axis=1)
+        xy = alone.xy_in_whole[0] if alone.xy_in_whole else section.xy
+        return np.concatenate([own, *(_around(xy, whole, every, sigma) for sigma in self.context)], axis=1)
 
     def _standard(self, table: Features, alone: Tiles) -> Features:
         if not self.per_section:
@@ -201,7 +202,7 @@ class FeatureReader:
         if key not in _moments:
             while len(_moments) > 16:
                 del _moments[next(iter(_moments))]
-            blocks = replace(alone, sections=alone.whole, whole=()).blocks(BLOCK)
+            blocks = replace(alone, sections=alone.whole, whole=(), xy_in_whole=()).blocks(BLOCK)
             _moments[key] = Moments.of((self._section(block) for block in blocks), self.floor)
         return _moments[key]
 
@@ -226,7 +227,9 @@ class FeatureReader:
         rows = kept.rows_of(section.xy)
         if (rows < 0).any():
             # Regions are shared by all of a section, so none is computed block by block.
-            asked = replace(tiles, sections=tiles.whole, whole=()) if self.trunk.shares and tiles.whole else tiles
+            asked = (
+                replace(tiles, sections=tiles.whole, whole=(), xy_in_whole=()) if self.trunk.shares and tiles.whole else tiles
+            )
             missing = np.flatnonzero(kept.rows_of(asked.sections[0].xy) < 0)
             kept = self._fill(asked, kept, missing, shared=False)
             rows = kept.rows_of(section.xy)
@@ -323,18 +326,20 @@ def _ready_folder(trunk: Trunk, config: Config) -> ReadyFolder | None:
 
 def _blocks_of(part: Tiles) -> Iterator[Tiles]:
     """Yield the blocks of the whole section that some tiles are a part of."""
-    return replace(part, sections=part.whole, whole=()).blocks(BLOCK)
+    return replace(part, sections=part.whole, whole=(), xy_in_whole=()).blocks(BLOCK)
 
 
-def _around(section: Section, whole: Section, every: Features, sigma: float) -> Features:
-    """Return the mean of a section's features around each spot, weighed by a Gaussian of distance, the spot itself included."""
+def _around(
+    xy: Float64[np.ndarray, "spots 2"], whole: Section, every: Features, sigma: float
+) -> Float32[np.ndarray, "spots features"]:
+    """Return the mean of a section's features around each place, weighed by a Gaussian of distance in microns."""
     if isinstance(whole.slide, MosaicSlide):
         raise DataError(
             f"section {whole.name}: image.context needs places, which its ready-cut tiles lack; empty image.context"
         )
-    out = np.empty((len(section), every.shape[1]), np.float32)
-    for start in range(0, len(section), STEP):
-        here = section.xy[start : start + STEP] * section.mpp
+    out = np.empty((len(xy), every.shape[1]), np.float32)
+    for start in range(0, len(xy), STEP):
+        here = xy[start : start + STEP] * whole.mpp
         apart = ((here[:, None] - whole.xy[None] * whole.mpp) ** 2).sum(axis=2)
         weights = np.exp(-apart / (2 * sigma**2)).astype(np.float32)
         out[start : start + STEP] = (weights / weights.sum(axis=1, keepdims=True)) @ every

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from bleep import registry
 from bleep.config import ImageConfig, StainName
-from bleep.errors import ConfigError, MismatchError
+from bleep.errors import ConfigError, MismatchError, WeightsError
 from bleep.models.backbones import small as small_nets
 from bleep.models.backbones import timm as timm_trunks
 from bleep.models.backbones import torchvision as torchvision_trunks
@@ -100,6 +100,11 @@ class ImageTrunk(nn.Module):
         batch, windows = images.shape[:2]
         features = self._cast(self._read, images)
         return features.reshape(batch, windows * features.shape[-1])
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether the features are the mean of a grid of positions that can be had: see `grid`."""
+        return self._grid is not None
 
     def grid(self, images: UInt8[Tensor, "batch 1 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
         """Return the features of each position of larger pictures, one window each.
@@ -336,10 +341,23 @@ def build_trunks(config: ImageConfig, pixels: int, windows: int, own: nn.Module 
         return ReadyTrunk(int(width), encoder), config.trunk
     if not config.also and config.per_window == "shared":
         return build_trunk(config, pixels)
-    alone = [_alone(config, number) for number in range(1 + len(config.also))]
-    built = [[build_trunk(each, pixels) for each in alone] for _ in range(windows if config.per_window == "separate" else 1)]
+    numbers = range(1 + len(config.also))
+    built = [
+        [_build_one(config, number, pixels) for number in numbers]
+        for _ in range(windows if config.per_window == "separate" else 1)
+    ]
     members = [[trunk for trunk, _ in row] for row in built]
     return FusedTrunk(members, config), JOIN.join(name for _, name in built[0])
+
+
+def _build_one(config: ImageConfig, number: int, pixels: int) -> tuple["ImageTrunk", str]:
+    """Build one of several trunks; what is wrong with its weights is said by the setting that names them."""
+    try:
+        return build_trunk(_alone(config, number), pixels)
+    except WeightsError as error:
+        if number == 0:
+            raise
+        raise WeightsError(str(error).replace("image.weights", "image.also_weights")) from None
 
 
 def without_weights(config: ImageConfig, names: str) -> ImageConfig:

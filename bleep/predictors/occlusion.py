@@ -56,7 +56,7 @@ def occlusion(predictor: Predictor, tiles: Tiles, row: int, grid: int = GRID) ->
         ConfigError: the grid has no square, or squares of less than a pixel.
 
     """
-    alone, at = _alone(tiles, row)
+    alone, at = tiles.of_row(row)
     (section,) = alone.sections
     widest = max(alone.spec.microns)
     side = max(round(widest / section.mpp), 1)
@@ -66,20 +66,13 @@ def occlusion(predictor: Predictor, tiles: Tiles, row: int, grid: int = GRID) ->
     red, green, blue = window.mean(axis=(1, 2)).round().astype(int).tolist()
     nothing = (0, 0, 0, 0)
     hidden = _Hidden(section.slide, (nothing, *_squares(section.xy[at], side, grid)), (red, green, blue))
-    versions = replace(alone, sections=(_section(section, hidden, at),), whole=alone.whole or (section,))
+    places = np.tile(section.xy[at], (len(hidden.squares), 1))
+    made = _section(section, hidden, at)
+    versions = replace(alone, sections=(made,), whole=alone.whole or (section,), xy_in_whole=(places,))
     prediction = predictor.predict(versions)
     whole, others = prediction.expression[0], prediction.expression[1:]
     change = (whole - others).reshape(grid, grid, len(whole))
     return Occlusion(alone.ids[at], prediction.genes, whole, change, widest, prediction.scale, prediction.predictor)
-
-
-def _alone(tiles: Tiles, row: int) -> tuple[Tiles, int]:
-    """Return the tiles of the section that a row is of, and the row among them."""
-    for alone in tiles.alone():
-        if row < len(alone):
-            return alone, row
-        row -= len(alone)
-    raise IndexError(row)
 
 
 def _squares(centre: Float64[np.ndarray, " 2"], side: int, grid: int) -> list[Square]:

@@ -34,7 +34,7 @@ from bleep.evaluation.labels import roc_auc
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.files import read_json, sweep
-from bleep.models.backbones.base import GIVEN
+from bleep.models.backbones.base import GIVEN, check_weights
 from bleep.models.models import Classifier, DualEncoder
 from bleep.models.precision import resolve_precision
 from bleep.predictors.calibration import FOLDER as CALIBRATION
@@ -168,6 +168,8 @@ def fit(
 
     """
     check_schedule(config)
+    if trunk is None:
+        check_weights(config.image)
     accelerator = accelerator_of(config)
     config = _resolved(config, accelerator.device, resume=resume)
     with contextlib.ExitStack() as held:

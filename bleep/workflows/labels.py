@@ -1,7 +1,7 @@
 """Runs that learnt labels, scored on the tissue they held out: by patient, beside floors fitted on the same training tissue."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -67,6 +67,13 @@ class LabelTable:
     """Of the first seed."""
     told: tuple[Told, ...] = field(repr=False)
     leaks: tuple[LeakReport, ...] = ()
+    seen: tuple[tuple[Run, Split], ...] = field(default=(), repr=False)
+    """Each run scored, and how its tissue was divided."""
+
+    def pooled(self, predictor: str) -> "Pooled":
+        """Return what a predictor says of the test tiles of all folds of the first seed."""
+        mine = [one for one in self.told if one.predictor == predictor]
+        return Pooled.of([one for one in mine if one.seed == min(each.seed for each in mine)])
 
 
 def learns_labels(folder: Path) -> bool:
@@ -86,6 +93,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
 
     """
     seen: list[Run] = []
+    splits: list[Split] = []
     told: list[Told] = []
     leaks: list[LeakReport] = []
     floors: set[tuple[str, ...]] = set()
@@ -97,6 +105,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
         _check_same(run, seen, folder)
         seen.append(run)
         divided = load_split(run.config)
+        splits.append(divided)
         check_held_out(run, divided, folder)
         reference = _reference(run, divided, folder)
         leaks.append(audit(run, divided, reference, folder))
@@ -111,7 +120,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
         told += [_told(name, predictor, run, divided) for name, predictor in own.items()]
     order = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
     worst = max((run.facts.leak for run in seen), key=lambda leak: order.index(leak.status))
-    return _joined(told, seen, worst, leaks)
+    return replace(_joined(told, seen, worst, leaks), seen=tuple(zip(seen, splits, strict=True)))
 
 
 def _reference(run: Run, divided: Split, folder: Path) -> Reference:
@@ -162,7 +171,7 @@ def _joined(told: Sequence[Told], seen: Sequence[Run], leak: Leak, leaks: Sequen
         by_seed = [
             [one for one in told if one.predictor == name and one.seed == seed] for seed in sorted({o.seed for o in told})
         ]
-        pooled = [_Pooled.of(parts) for parts in by_seed if parts]
+        pooled = [Pooled.of(parts) for parts in by_seed if parts]
         single = pd.DataFrame([scoring.scores(one.probability, one.truth, one.told) for one in pooled])
         first = pooled[0]
         row = single.mean().to_dict() | {f"{key}_sd": value for key, value in single.std().items()}
@@ -190,7 +199,7 @@ def _joined(told: Sequence[Told], seen: Sequence[Run], leak: Leak, leaks: Sequen
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Pooled:
+class Pooled:
     """The test tiles of all folds of one seed."""
 
     probability: Float32[np.ndarray, "tiles classes"]
@@ -199,7 +208,7 @@ class _Pooled:
     patients: np.ndarray
 
     @classmethod
-    def of(cls, parts: Sequence[Told]) -> "_Pooled":
+    def of(cls, parts: Sequence[Told]) -> "Pooled":
         """Join folds."""
         tables = [[one.probability for one in parts], [one.truth for one in parts], [one.told for one in parts]]
         probability, truth, told = (np.concatenate(table) for table in tables)
@@ -221,7 +230,8 @@ def label_text(table: LabelTable) -> str:
     lines = [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", *leakage.lines(table.leaks), ""]
     best = str(table.rows.index[0])
     auc, low, high = table.rows[["auc", "auc_low", "auc_high"]].iloc[0].to_numpy(float)
-    found = [shown.to_string(), "", f"{best}: AUC {auc:.3f}, over patients {low:.3f} to {high:.3f}"]
+    over = "of one patient alone" if np.isnan(low) else f"over patients {low:.3f} to {high:.3f}"
+    found = [shown.to_string(), "", f"{best}: AUC {auc:.3f}, {over}"]
     return "\n".join([*lines, *found, *(f"{key}: {value}" for key, value in table.facts.items())])
 
 
@@ -231,7 +241,7 @@ def label_markdown(table: LabelTable) -> str:
     lines = [f"# Protocol {table.protocol}", "", f"Leak: **{table.leak.status}** ({table.leak.detail}).", "", head]
     lines.append("| --- |" + " ---: |" * len(COLUMNS))
     for place, name in enumerate(map(str, table.rows.index)):
-        lines.append("| " + " | ".join([name, *(_cell(table.rows.iloc[place], key) for key in COLUMNS)]) + " |")
+        lines.append("| " + " | ".join([name, *(interval_words(table.rows.iloc[place], key) for key in COLUMNS)]) + " |")
     lines += ["", *(f"- {key}: {value}" for key, value in table.facts.items()), ""]
     for name, counted in table.confusions.items():
         lines += [f"Confusion of {name} (rows true, columns told):", "", "| | " + " | ".join(table.classes) + " |"]
@@ -241,7 +251,8 @@ def label_markdown(table: LabelTable) -> str:
     return "\n".join(lines)
 
 
-def _cell(row: pd.Series, key: str) -> str:
+def interval_words(row: pd.Series, key: str) -> str:
+    """Return a score of a row, with its interval where it has one."""
     low, high = row[f"{key}_low"], row[f"{key}_high"]
     return f"{row[key]:.3f}" if np.isnan(low) else f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
 

@@ -236,6 +236,13 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown trunk": ({"image": {"trunk": "resnet_of_mine"}}, ("timm knows no model 'resnet_of_mine'", "near it:")),
     "no such layer": ({"image": {"layer": 30}}, ("image.layer: test_resnet has no layer 30",)),
     "no weights": ({"image": {"weights": "gone.safetensors"}}, ("gone.safetensors: no such file",)),
+    "no weights, before data are read": (
+        {"image": {"weights": "gone.safetensors"}, "data": {"root": "nowhere"}}, ("image.weights: gone.safetensors",),
+    ),
+    "no weights of another trunk": (
+        {"image": {"also": ["test_vit"], "also_weights": ["gone.safetensors"]}}, ("image.also_weights: gone.safetensors",),
+    ),
+    "no hub for another trunk": ({"image": {"also": ["test_vit"]}}, ("set image.also_weights to a local",)),
     "no hub": ({"image": {"weights": "hub"}}, ("could not be fetched from the model hub",)),
     "no such tile size": ({"image": {"trunk": "test_vit"}, "tiles": {"pixels": 33}}, ("cannot take tiles of 33 pixels",)),
     "one spot a step": ({"optim": {"batch": 1}}, ("leave nothing to compare",)),

@@ -130,6 +130,32 @@ def line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+def check_file(path: Path, key: str) -> None:
+    """Refuse weights that are not there.
+
+    Raises:
+        WeightsError: there is no such file.
+
+    """
+    if not path.is_file():
+        raise WeightsError(f"{key}: {path}: no such file; give a local .safetensors or .pth file, hub or random")
+
+
+def check_weights(config: ImageConfig) -> None:
+    """Refuse files of weights that are not there, before any tissue is read; a package's trunk knows its own weights.
+
+    Raises:
+        WeightsError: there is no such file.
+
+    """
+    pairs = [("image.weights", config.trunk, config.weights)]
+    pairs += [("image.also_weights", name, weights) for name, weights in zip(config.also, config.also_weights, strict=False)]
+    for key, name, weights in pairs:
+        ours = name not in registry.names("trunks")
+        if ours and weights not in ("hub", "random") and not Path(weights).is_dir():
+            check_file(Path(weights), key)
+
+
 @contextlib.contextmanager
 def clear_weights(path: Path, name: str) -> Iterator[None]:
     """Say in one sentence why weights of a local file are refused.
@@ -138,8 +164,7 @@ def clear_weights(path: Path, name: str) -> Iterator[None]:
         WeightsError: there is no such file, it is no file of weights, or they do not fit.
 
     """
-    if not path.is_file():
-        raise WeightsError(f"image.weights: {path}: no such file; give a local .safetensors or .pth file, hub or random")
+    check_file(path, "image.weights")
     try:
         yield
     except RuntimeError as error:
