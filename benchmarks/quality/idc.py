@@ -1,0 +1,138 @@
+"""Protocol idc-patients: invasive ductal carcinoma or not, patients apart, the shipped recipe beside the student team's nets.
+
+    python benchmarks/quality/idc.py --root data/idc --weights VIT.safetensors
+    python benchmarks/quality/idc.py --root data/idc --weights VIT.safetensors --rows breakhis --breakhis data/breakhis
+
+Five folds by patient. Every fold and seed of a row is trained, then all are scored together by `bleep evaluate`, floors
+beside them. A row `random` is CancerNet with patches split at random, as the team split them: it is marked as leaking. Runs
+that are finished are not trained again. The record goes to benchmarks/results/idc.{md,json}, a row at a time.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ["TQDM_DISABLE"] = "1"
+from bleep import runs
+from bleep.config import Config
+from bleep.files import write_json, write_text
+from bleep.workflows.fit import fit
+from bleep.workflows.labels import COLUMNS, LabelTable, evaluate_labels, save_labels
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDS = 5
+PRETRAINED = "seeds/idc-breakhis-cancernet"
+"""What the row `breakhis` starts from, trained on the whole of BreakHis."""
+
+
+class Row(NamedTuple):
+    """A row of the record."""
+
+    recipes: tuple[str, ...]
+    words: str
+    over: Mapping[str, Any] = {}
+
+
+NET = ("patches", "seeds/idc-cancernet-search-adadelta")
+ROWS = {
+    "default": Row(("idc",), "the shipped recipe: frozen ViT, depths 3, 5 and 8, context"),
+    "cancernet": Row(NET, "CancerNet as the team's random search left it (Adadelta)"),
+    "breakhis": Row(("patches", "seeds/idc-cancernet-breakhis"), "CancerNet, pretrained on BreakHis at 200 x"),
+    "vgg5": Row(("patches", "seeds/idc-vgg5-12"), "five blocks in the manner of VGG, 12 epochs"),
+    "random": Row(NET, "CancerNet, patches split at random: LEAKS, a patient is on both sides", {"data": {"split": "random"}}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="folder of the patches")
+    parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
+    parser.add_argument("--breakhis", type=Path, help="folder of BreakHis, for the row breakhis")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=["default"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="fewer epochs than the recipes of the nets have")
+    parser.add_argument("--out", type=Path, default=Path("runs/idc"), help="folder of the runs")
+    parser.add_argument("--result", type=Path, default=REPOSITORY / "benchmarks/results/idc", help="record, without suffix")
+    arguments = parser.parse_args()
+    kept = arguments.result.with_suffix(".json")
+    record: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in arguments.rows:
+        table = score(name, arguments)
+        save_labels(table, arguments.out / name)
+        record[name] = _plain(name, table, arguments)
+        write_json(kept, record)
+        write_text(arguments.result.with_suffix(".md"), markdown(record))
+        print(table.rows[list(COLUMNS)].round(3), flush=True)
+
+
+def score(name: str, arguments: argparse.Namespace) -> LabelTable:
+    """Train every fold and seed of a row and score them together."""
+    folders = []
+    for seed in range(arguments.seeds):
+        for fold in range(FOLDS):
+            out = arguments.out / name / f"fold{fold}-seed{seed}"
+            folders.append(out)
+            if not (out / runs.MODEL).exists():
+                fit(settings(name, arguments, fold, seed, out), overwrite=out.exists())
+                print("trained", out.name, flush=True)
+    return evaluate_labels(folders)
+
+
+def settings(name: str, arguments: argparse.Namespace, fold: int, seed: int, out: Path) -> Config:
+    """Return the settings of one run."""
+    row = ROWS[name]
+    own: dict[str, Any] = {
+        "data": {"root": str(arguments.root), "mpp": 4.0, "split": "patient", "folds": FOLDS, "fold": fold, "test": []},
+        "seed": seed,
+        "out": str(out),
+    }
+    if row.recipes[0] == "patches":
+        own["optim"] = {"epochs": arguments.epochs} if arguments.epochs else {}
+        if name == "breakhis":
+            own["image"] = {"weights": str(pretrained(arguments))}
+    else:
+        own["image"] = {"weights": str(arguments.weights), "also_weights": [str(arguments.weights)] * 2}
+    return Config.load(*row.recipes, own, row.over)
+
+
+def pretrained(arguments: argparse.Namespace) -> Path:
+    """Train the net on BreakHis, once."""
+    out: Path = arguments.out / "breakhis-cancernet"
+    if not (out / runs.MODEL).exists():
+        if arguments.breakhis is None:
+            raise SystemExit("the row breakhis needs --breakhis FOLDER")
+        over = {"data": {"root": str(arguments.breakhis)}, "out": str(out)}
+        fit(Config.load("patches", PRETRAINED, over), overwrite=out.exists())
+    return out
+
+
+def _plain(name: str, table: LabelTable, arguments: argparse.Namespace) -> dict[str, Any]:
+    command = f"python benchmarks/quality/idc.py --root idc --weights {arguments.weights.name} --rows {name}"
+    command += f" --seeds {arguments.seeds}" + (f" --epochs {arguments.epochs}" if arguments.epochs else "")
+    rows = {str(key): {score: round(float(value), 4) for score, value in row.items()} for key, row in table.rows.iterrows()}
+    return {"words": ROWS[name].words, "command": command, "leak": table.leak.status, "facts": table.facts, "predictors": rows}
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """Return the record as a page: one table for each row, floors beside it."""
+    lines = ["# Protocol idc-patients", "", "Five folds by patient, joined; mean over seeds ± their standard deviation.", ""]
+    for name, one in record.items():
+        lines += [f"## {name}", "", f"{one['words']}. Leak: {one['leak']}. {one['facts']['split']}.", ""]
+        lines += ["| predictor | " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * len(COLUMNS)]
+        lines += [
+            f"| {who} | " + " | ".join(_cell(row, key) for key in COLUMNS) + " |" for who, row in one["predictors"].items()
+        ]
+        lines += ["", f"Remade by `{one['command']}`.", ""]
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, float], key: str) -> str:
+    spread = row.get(f"{key}_sd", float("nan"))
+    return f"{row[key]:.3f}" if spread != spread else f"{row[key]:.3f} ± {spread:.3f}"
+
+
+if __name__ == "__main__":
+    main()
