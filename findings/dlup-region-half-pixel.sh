@@ -2,12 +2,12 @@
 # dlup's read_region does not return the slide's pixels, not even at full resolution: all is moved by half a pixel.
 #
 # One would expect: a region at scaling 1 is a copy of the pixels, and a nucleus lies where it lies, at any scaling.
-# What happens: the last step resizes the crop, to its own size too, with a kernel that is centred half an output pixel off. At
-# scaling 1 no pixel of a random picture survives but by chance; the content lies .5 pixel right and down, at 1/4 half
-# a coarse pixel, 2 of level 0. Its OpenSlide, tifffile and fastslide backends give the same.
+# What happens: the last step resizes the crop, to its own size too, with a kernel that is centred half an output pixel
+# off. At scaling 1 no pixel of a random picture survives but by chance; the content lies .5 pixel right and down, at
+# 1/4 half a coarse pixel, 2 of level 0. Its OpenSlide, tifffile and fastslide backends give the same.
 # Versions: dlup 0.9.4 (August 2026) with fimage-python 0.1.2; seen on 2026-11-28.
-# Why it matters: tiles around spots are blurred and displaced against those of other readers, and a mask or nucleus found in
-# them is written back beside itself, by half a micron at 10x.
+# Why it matters: tiles around spots are blurred and displaced against those of other readers, and a mask or nucleus
+# found in them is written back beside itself, by half a micron at 10x.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# fastslide's "best level for a downsample" may be coarser than what was asked for; OpenSlide's and tiffslide's never is.
+# fastslide's "best level for a downsample" may be coarser than what was asked for; OpenSlide's and tiffslide's never
+# is.
 #
-# One would expect: the call has the name and the place it has in OpenSlide, so it returns the coarsest level that still has
-# the pixels, to be scaled down: at levels of 1, 2 and 4, downsample 1.9 means level 0.
-# What happens: fastslide takes the nearest level, on either side. From 1.6 on it answers level 1, from 3.1 on level 2; a tile for 1.6 is then
-# enlarged from pixels that are averaged over 2, and is blurred.
-# Versions: fastslide 0.8.1 (September 2026), openslide-python 1.4.7 with openslide-bin 4.0.1.2, tiffslide 3.0.1; seen on 2026-11-28.
+# One would expect: the call has the name and the place it has in OpenSlide, so it returns the coarsest level that still
+# has the pixels, to be scaled down: at levels of 1, 2 and 4, downsample 1.9 means level 0.
+# What happens: fastslide takes the nearest level, on either side. From 1.6 on it answers level 1, from 3.1 on level 2;
+# a tile for 1.6 is then enlarged from pixels that are averaged over 2, and is blurred.
+# Versions: fastslide 0.8.1 (September 2026), openslide-python 1.4.7 with openslide-bin 4.0.1.2, tiffslide 3.0.1; seen
+# on 2026-11-28.
 # Why it matters: a trunk that is trained with one reader and used with another sees tiles of another sharpness, at the
-# magnifications that lie between the scanner's levels (.5 microns from a slide of .2628, say), with no sign in the size.
+# magnifications that lie between the scanner's levels (.5 microns from a slide of .2628, say), with no sign in the
+# size.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # The same JPEG-compressed slide has other colours at every edge when fastslide reads it.
 #
-# One would expect: JPEG tiles are decoded by libjpeg-turbo everywhere, so four readers give the same pixels, or differ by 1.
-# What happens: OpenSlide, tiffslide and Pillow agree to the bit. fastslide repeats each stored colour over two by two pixels where the
-# others blend neighbours, so nuclei of 7 pixels differ by up to a tenth of the range at their rim. Even without
-# subsampling it is off by a few values.
-# Versions: fastslide 0.8.1 (September 2026), openslide-python 1.4.7 with openslide-bin 4.0.1.2, tiffslide 3.0.1, pillow 13.0.0;
-# seen on 2026-11-28.
-# Why it matters: 4:2:0 is what most scanners write. Features of a frozen trunk, cached with one reader and compared with those of
-# another, differ for no reason in the tissue; a faster reader is not a drop-in replacement within one study.
+# One would expect: JPEG tiles are decoded by libjpeg-turbo everywhere, so four readers give the same pixels, or differ
+# by 1.
+# What happens: OpenSlide, tiffslide and Pillow agree to the bit. fastslide repeats each stored colour over two by two
+# pixels where the others blend neighbours, so nuclei of 7 pixels differ by up to a tenth of the range at their rim.
+# Even without subsampling it is off by a few values.
+# Versions: fastslide 0.8.1 (September 2026), openslide-python 1.4.7 with openslide-bin 4.0.1.2, tiffslide 3.0.1, pillow
+# 13.0.0; seen on 2026-11-28.
+# Why it matters: 4:2:0 is what most scanners write. Features of a frozen trunk, cached with one reader and compared
+# with those of another, differ for no reason in the tissue; a faster reader is not a drop-in replacement within one
+# study.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

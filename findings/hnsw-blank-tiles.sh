@@ -3,13 +3,14 @@
 #
 # One would expect: copies of one vector cost a graph nothing but a crowded corner; recall of queries far from it stays
 # near 1, as it is without them, and a longer list of candidates finds what is missed.
-# What happens: the copies fill one another's links, and the way to the rest is lost. With 5,000 copies before 5,000 tiles of tissue,
-# as reading a slide from its upper edge gives, voyager finds one true neighbour in twenty even with 512 candidates; when they
-# come last it finds all. FAISS finds .78 with 64 candidates and .87 with 512, and no more with a fifth of the copies. A
-# thousandth of noise on the copies, or an inverted file, makes it 1 again.
+# What happens: the copies fill one another's links, and the way to the rest is lost. With 5,000 copies before 5,000
+# tiles of tissue, as reading a slide from its upper edge gives, voyager finds one true neighbour in twenty even with
+# 512 candidates; when they come last it finds all. FAISS finds .78 with 64 candidates and .87 with 512, and no more
+# with a fifth of the copies. A thousandth of noise on the copies, or an inverted file, makes it 1 again.
 # Versions: faiss-cpu 1.15.1 (September 2026), voyager 2.2.3 (November 2026), numpy 2.4.6; seen on 2026-11-28.
-# Why it matters: white background, padded borders and masked tiles share one embedding. A reference of a whole slide that was
-# not cleared of them loses true neighbours of real tissue without an error, and how many depends on the order of rows.
+# Why it matters: white background, padded borders and masked tiles share one embedding. A reference of a whole slide
+# that was not cleared of them loses true neighbours of real tissue without an error, and how many depends on the order
+# of rows.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

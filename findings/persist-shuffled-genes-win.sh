@@ -3,8 +3,8 @@
 #
 # One would expect: a gene expressed in one round domain scores above the same counts dealt out to spots at random.
 # What happens: the default score sums all components of the persistence diagram, and noise has many small ones where a
-# domain has one. Of 40 genes with one domain, nearly all score below the shuffles; the genes called spatially variable are
-# mostly shuffles. The score also grows with the square of the unit of length: by a million from 1 to 1000 a spot.
+# domain has one. Of 40 genes with one domain, nearly all score below the shuffles; the genes called spatially variable
+# are mostly shuffles. The score also grows with the square of the unit of length: by a million from 1 to 1000 a spot.
 # Versions: persist-spatial 0.2.0 (July 2026), gudhi 3.13.0; seen on 2026-11-28.
 # Why it matters: a panel chosen by it is a panel of noise, which no picture can predict, and sections in pixels and in
 # microns cannot be compared.

@@ -3,11 +3,12 @@
 #
 # One would expect: bounding_box_query with a box that begins inside a pixel takes whole pixels, and the translation it
 # attaches is that of the first pixel taken, so that nothing in the world moves.
-# What happens: the first pixel is chosen by its centre, the translation by rounding up. Where the box begins in the first half
-# of a pixel (.2, .4, .5), the crop moves by a whole pixel to the right and down. In the second half it is right.
-# Versions: spatialdata 0.7.3 (2026, the newest for Python 3.11); seen on 2026-11-28.
-# Why it matters: shapes and points cut by the same box stay where they are, so pictures and spots of a cropped section no
-# longer meet; at a coarse level of 8 um a pixel the error is a cell, and which crops have it is a matter of chance.
+# What happens: the first pixel is chosen by its centre, the translation by rounding up. Where the box begins in the
+# first half of a pixel (.2, .4, .5), the crop moves by a whole pixel to the right and down. In the second half it is
+# right.
+# Versions: spatialdata 0.7.3 (the newest for Python 3.11; 0.8.0 of July 2026 was not tried); seen on 2026-11-28.
+# Why it matters: shapes and points cut by the same box stay where they are, so pictures and spots of a cropped section
+# no longer meet; at a coarse level of 8 um a pixel the error is a cell, and which crops have it is a matter of chance.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Turned into circles a segmented nucleus stays where it is; turned into polygons it moves by half a pixel and loses area.
+# Turned into circles a segmented nucleus stays where it is; turned into polygons it moves by half a pixel and loses
+# area.
 #
-# One would expect: to_polygons outlines the pixels of a label, so its area is their number, its centroid that of get_centroids and of
-# to_circles from the same labels.
-# What happens: the outline is drawn in a frame whose origin is the centre of the first pixel, not its corner, and cuts corners. Each
-# polygon lies .5 pixel to the left and above; a single pixel has area .5 and reaches outside the picture, to -.5.
-# Versions: spatialdata 0.7.3 (2026, the newest for Python 3.11); seen on 2026-11-28.
-# Why it matters: at a coarse level (4 um a pixel for bins) half a pixel moves transcripts and bins between neighbouring cells;
-# densities per area of small nuclei are too high by up to a factor of two.
+# One would expect: to_polygons outlines the pixels of a label, so its area is their number, its centroid that of
+# get_centroids and of to_circles from the same labels.
+# What happens: the outline is drawn in a frame whose origin is the centre of the first pixel, not its corner, and cuts
+# corners. Each polygon lies .5 pixel to the left and above; a single pixel has area .5 and reaches outside the picture,
+# to -.5.
+# Versions: spatialdata 0.7.3 (the newest for Python 3.11; 0.8.0 of July 2026 was not tried); seen on 2026-11-28.
+# Why it matters: at a coarse level (4 um a pixel for bins) half a pixel moves transcripts and bins between neighbouring
+# cells; densities per area of small nuclei are too high by up to a factor of two.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SpatialData's pyramid moves the picture when a side is not a multiple of the factors.
 #
-# One would expect: what does not fit a whole factor is cut off at the far side, or spread, and every level shows a nucleus
-# at the same place once its own transformation is applied; ome-zarr-py and ngff-zarr keep it within .05 pixels.
+# One would expect: what does not fit a whole factor is cut off at the far side, or spread, and every level shows a
+# nucleus at the same place once its own transformation is applied; ome-zarr-py and ngff-zarr keep it within .05 pixels.
 # What happens: the first row and column are dropped at each odd level, while the transformation spreads the loss evenly
-# from the corner. Level by level the content drifts towards the corner, by 3.6 pixels of the finest level after three halvings.
-# Versions: spatialdata 0.7.3 (2026, the newest for Python 3.11) with xarray 2026.9.0; seen on 2026-11-28.
+# from the corner. Level by level the content drifts towards the corner, by 3.6 pixels of the finest level after three
+# halvings.
+# Versions: spatialdata 0.7.3 (the newest for Python 3.11; 0.8.0 of July 2026 was not tried) with xarray 2026.9.0; seen
+# on 2026-11-28.
 # Why it matters: tiles cut from a coarse level lie beside the spots they are paired with, and only in some sections.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # spatialdata.rasterize does not cover the box it was asked for, unless the scale stays the same.
 #
-# One would expect: a picture rasterized from 0 to 400 at a tenth of its resolution has 40 pixels whose extent is 0 to 400,
-# so that pixel 0 shows the middle of the first ten.
-# What happens: the grid is laid by the corners of pixels and read by their centres. Pixel 0 shows the place .5, not 5; the extent
-# is -4.5 to 395.5. Enlarging moves it the other way (.25 to 400.25). The transformation attached says so, and is right.
-# Versions: spatialdata 0.7.3 (2026, the newest for Python 3.11); seen on 2026-11-28.
-# Why it matters: who rasterizes to the grid of bins (say 16 um from a picture of .5 um) and pairs pixel i with bin i
-# is off by half a bin, the same way everywhere, and no correlation tells.
+# One would expect: a picture rasterized from 0 to 400 at a tenth of its resolution has 40 pixels whose extent is 0 to
+# 400, so that pixel 0 shows the middle of the first ten.
+# What happens: the grid is laid by the corners of pixels and read by their centres. Pixel 0 shows the place .5, not 5;
+# the extent is -4.5 to 395.5. Enlarging moves it the other way (.25 to 400.25). The transformation attached says so,
+# and is right.
+# Versions: spatialdata 0.7.3 (the newest for Python 3.11; 0.8.0 of July 2026 was not tried); seen on 2026-11-28.
+# Why it matters: who rasterizes to the grid of bins (say 16 um from a picture of .5 um) and pairs pixel i with bin i is
+# off by half a bin, the same way everywhere, and no correlation tells.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

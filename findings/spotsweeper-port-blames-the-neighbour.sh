@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The Python port of SpotSweeper flags the spot beside the bad one, and never looks at the bad one itself.
 #
-# One would expect: local_outliers gives each spot the robust z-score of its own value among its neighbours, so the one spot
-# that lost its RNA is flagged.
-# What happens: the score of a spot is that of its nearest neighbour among the other neighbours. The bad spot gets the z of a good
-# one and stays; each good spot whose nearest neighbour is the bad one is flagged.
+# One would expect: local_outliers gives each spot the robust z-score of its own value among its neighbours, so the one
+# spot that lost its RNA is flagged.
+# What happens: the score of a spot is that of its nearest neighbour among the other neighbours. The bad spot gets the z
+# of a good one and stays; each good spot whose nearest neighbour is the bad one is flagged.
 # Versions: py-spotsweeper 0.1.0 (May 2026) with anndata 0.12.19; seen on 2026-11-28.
-# Why it matters: quality control before training removes good spots and keeps the broken ones, in about the expected number,
-# so a count of flagged spots looks right.
+# Why it matters: quality control before training removes good spots and keeps the broken ones, in about the expected
+# number, so a count of flagged spots looks right.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # One gene without variation takes the corrected p-values of all genes away in squidpy.
 #
-# One would expect: a gene that is the same in every spot has an undefined Moran's I, and the others keep their p-values and
-# their correction for multiple tests, as they do in sm-rust, which copies squidpy's interface and table.
-# What happens: the undefined p-value enters the correction, and the column of corrected p-values is undefined for every gene,
-# without an error. Choosing genes by "corrected p below .05" then chooses none.
-# Versions: squidpy 1.8.2 (the newest for Python 3.11), sm-rust 0.0.6 (2026); seen on 2026-11-28.
-# Why it matters: in a panel of thousands some gene is zero in some section, so whether spatially variable genes are found
-# depends on a gene that nobody looks at.
+# One would expect: a gene that is the same in every spot has an undefined Moran's I, and the others keep their p-values
+# and their correction for multiple tests, as they do in sm-rust, which copies squidpy's interface and table.
+# What happens: the undefined p-value enters the correction, and the column of corrected p-values is undefined for every
+# gene, without an error. Choosing genes by "corrected p below .05" then chooses none.
+# Versions: squidpy 1.8.2 (the newest for Python 3.11; 1.8.3 of June 2026 was not tried), sm-rust 0.0.6 (2026); seen on
+# 2026-11-28.
+# Why it matters: in a panel of thousands some gene is zero in some section, so whether spatially variable genes are
+# found depends on a gene that nobody looks at.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # squidpy calls points thrown at random clustered: observed and simulated Ripley's L are on different scales.
 #
-# One would expect: for cells of a type thrown at random, L(r) is about r, for the cells and for the simulations alike, and
-# the p-values are large.
-# What happens: both divide by the number of all cells, of all types. A type with half of the cells shows L = r/2, one with a
-# tenth r/10. The simulations have n_observations points (1000 by default), not the type's number, so their L is
-# r * 1000 / all. Wherever a type has more than 1000 cells it is "clustered" at every radius, with the least p-value there is.
-# Giving n_observations the type's own number brings both together, yet both still at r/2.
-# Versions: squidpy 1.8.2 (the newest for Python 3.11); asked about upstream in 2024 (squidpy issue 813), so still; seen on 2026-11-28.
-# Why it matters: L of predicted cell types or of high-expression spots is compared between sections and types; here
-# it measures how many cells there are.
+# One would expect: for cells of a type thrown at random, L(r) is about r, for the cells and for the simulations alike,
+# and the p-values are large.
+# What happens: both divide by the number of all cells, of all types. A type with half of the cells shows L = r/2, one
+# with a tenth r/10. The simulations have n_observations points (1000 by default), not the type's number, so their L is
+# r * 1000 / all. Wherever a type has more than 1000 cells it is "clustered" at every radius, with the least p-value
+# there is. Giving n_observations the type's own number brings both together, yet both still at r/2.
+# Versions: squidpy 1.8.2 (the newest for Python 3.11; 1.8.3 of June 2026 was not tried); asked about upstream in 2024
+# (squidpy issue 813), so still; seen on 2026-11-28.
+# Why it matters: L of predicted cell types or of high-expression spots is compared between sections and types; here it
+# measures how many cells there are.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # A seed makes all simulations of squidpy's Ripley statistic the same one, and every p-value the least there is.
 #
-# One would expect: seed makes a run repeatable; 40 simulations of points thrown at random still differ from one another.
-# What happens: each simulation starts from the seed anew, so all 40 are one and the same draw with no spread. What is observed is above or
-# below all of them at once: each p-value is 0 or 1/41, for points that are thrown at random themselves. Without a seed the
-# simulations differ and the p-values are spread.
-# Versions: squidpy 1.8.2 (the newest for Python 3.11); seen on 2026-11-28.
-# Why it matters: who sets a seed to be careful, as reproducible pipelines do, gets "clustered" or "dispersed" for every cell type.
+# One would expect: seed makes a run repeatable; 40 simulations of points thrown at random still differ from one
+# another.
+# What happens: each simulation starts from the seed anew, so all 40 are one and the same draw with no spread. What is
+# observed is above or below all of them at once: each p-value is 0 or 1/41, for points that are thrown at random
+# themselves. Without a seed the simulations differ and the p-values are spread.
+# Versions: squidpy 1.8.2 (the newest for Python 3.11; 1.8.3 of June 2026 was not tried); seen on 2026-11-28.
+# Why it matters: who sets a seed to be careful, as reproducible pipelines do, gets "clustered" or "dispersed" for every
+# cell type.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
