@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError
 
 from bleep.errors import DataError
@@ -168,8 +167,9 @@ def read_lines(path: Path, what: str) -> list[dict[str, Any]]:
     return lines
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, str] | None = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
     """Write arrays as safetensors with text facts in the header, whole or not at all."""
+    import numpy as np
     from safetensors.numpy import save_file
 
     with whole(path) as temporary:

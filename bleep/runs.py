@@ -14,11 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bleep import registry
+from bleep import registry, run_folder
 from bleep.config import Config, FormName, KindName, SourceName, TaskName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
-from bleep.data.readers.find import find
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split
@@ -35,19 +34,10 @@ from bleep.registry import Origin
 
 Model = DualEncoder | Regressor | Classifier
 
-CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = (
-    "config.yaml", "panel.json", "batch.safetensors", "run.json", "model.safetensors", "log.jsonl", "state", "reference",
-    ".lock",
-)  # fmt: skip
-"""Names inside a run's folder."""
-ENSEMBLE = "ensemble.json"
-"""Name of the file that makes a folder an ensemble of runs."""
-EPOCHS = "epochs"
-"""Name of the folder of a run that holds it as it was after some epochs."""
-STORES = "tiles"
-"""Name of the stores of tiles inside the cache."""
-OF_TUNING = ("study.db", "trials.csv")
-"""Names that only the folder of a tuning holds; the runs below it are its trials."""
+CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = run_folder.NAMES
+ENSEMBLE, EPOCHS, STORES, OF_TUNING = run_folder.ENSEMBLE, run_folder.EPOCHS, run_folder.STORES, run_folder.OF_TUNING
+newest_run = run_folder.newest_run
+
 BEFORE = {"image": {"precision": "float32", "floor": 0.0}}
 """What runs of versions did that note nothing of it: they computed in float32, and took spreads of features as they were."""
 
@@ -342,28 +332,6 @@ def changing(folder: Path) -> Iterator[None]:
     """
     with alone(folder / LOCK, f"{folder}: another process is training or calibrating there; wait, or choose another --out"):
         yield
-
-
-def newest_run(root: Path = Path("runs")) -> Path:
-    """Return the finished run below `root` whose weights were written last; the trials of a tuning do not count, nor what a run
-    keeps of itself as it was earlier.
-
-    Raises:
-        DataError: there is none.
-
-    """
-    whole_ones = (path for path in find(root, MODEL) if not _is_no_result(path.parent, root))
-    found: Sequence[Path] = sorted(whole_ones, key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise DataError(f"{root}/: holds no trained run; train one, or name it with --run or $BLEEP_RUN")
-    return found[-1].parent
-
-
-def _is_no_result(folder: Path, root: Path) -> bool:
-    if folder.parent.name == EPOCHS:
-        return True
-    above = [parent for parent in folder.parents if parent.is_relative_to(root)]
-    return any((parent / name).exists() for parent in above for name in OF_TUNING)
 
 
 def _instead(folder: Path) -> str:

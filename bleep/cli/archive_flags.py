@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from bleep.errors import ConfigError
-from bleep.outputs import check_output
 
 ENGINES = ("ray", "here")
 SLIDES_FAILED = 3
@@ -69,6 +68,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 def predict(arguments: argparse.Namespace, run: Path, inputs: tuple[Path, ...]) -> int:
     """Predict an archive, say what failed, and return 0, or 3 where something did."""
+    from bleep.outputs import check_output
     from bleep.workflows.archive import LEDGER, Job, find_slides, here, predict_archive
     from bleep.workflows.ray_engine import Cluster
 

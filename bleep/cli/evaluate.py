@@ -7,7 +7,6 @@ from pathlib import Path
 from bleep.cli import contest_flags, look_flags
 from bleep.cli.runs import DEFAULT, named_run
 from bleep.errors import ConfigError
-from bleep.outputs import check_output
 
 PROTOCOLS = (
     "her2st-c", "her2st-b", "mob-mouse", "her2st-b-to-c", "als-mouse", "muscle-blocks",
@@ -42,6 +41,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     look_flags.check(arguments)
     folders = arguments.run or [named_run(None)]
     if arguments.out is not None:
+        from bleep.outputs import check_output
+
         for name in ("evaluation.json", "evaluation.md", "genes.csv"):
             check_output(arguments.out / name, overwrite=arguments.overwrite or arguments.out in folders)
     from bleep.workflows.labels import learns_labels

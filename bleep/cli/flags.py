@@ -2,12 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from bleep.config import Config, describe_fields
 from bleep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bleep.config import Config
 
 MAPPINGS = {"data.patients": "SECTION=PATIENT", "data.options": "NAME=VALUE", "loss.more": "NAME=WEIGHT"}
 """Settings of the kind `mapping`, and how each pair is written as a flag."""
@@ -16,6 +16,8 @@ LISTS = ("list of names", "list of numbers")
 
 def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> None:
     """Add `--config` and a flag for every setting; with `only`, flags for the settings of that section alone."""
+    from bleep.config import describe_fields
+
     if only is None:
         parser.add_argument(
             "--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes, by path or by name; the later wins"
@@ -43,13 +45,15 @@ def own_usage(parser: argparse.ArgumentParser) -> str | None:
     return f"{words} [--section.field X ...]"
 
 
-def load_settings(arguments: argparse.Namespace) -> Config:
+def load_settings(arguments: argparse.Namespace) -> "Config":
     """Merge the recipes and the flags.
 
     Raises:
         ConfigError: a recipe or a flag is wrong.
 
     """
+    from bleep.config import Config
+
     return Config.load(*arguments.config, overrides(arguments))
 
 
@@ -82,6 +86,8 @@ def _plain(name: str, value: str | list[str]) -> Any:
 
 def _as_yaml(name: str, text: str) -> Any:
     """Return a list that was written as it stands in a recipe, `[112, 224]`."""
+    import yaml
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -89,4 +95,6 @@ def _as_yaml(name: str, text: str) -> Any:
 
 
 def _takes_none_as_a_word(name: str) -> bool:
+    from bleep.config import describe_fields
+
     return any(field == name and "none" in kind for field, kind, _, _ in describe_fields())

@@ -1,10 +1,12 @@
 """`bleep index`: build, info, add, remove, merge and verify."""
 
 import argparse
+import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli.flags import add_settings, overrides
 from bleep.cli.runs import add_run, named_run
 
 if TYPE_CHECKING:
@@ -16,7 +18,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="embed the training spots and index them", allow_abbrev=False)
-    add_settings(build, only="index")
+    if "info" not in sys.argv[1:3]:
+        # Settings take a second to load, which who only looks at an index need not wait for.
+        from bleep.cli.flags import add_settings
+
+        add_settings(build, only="index")
     build.set_defaults(run_command=_build)
     info = actions.add_parser("info", help="say what an index holds and whether it fits its run", allow_abbrev=False)
     info.set_defaults(run_command=_info)
@@ -46,6 +52,7 @@ def _build(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
     from dataclasses import replace
 
+    from bleep.cli.flags import overrides
     from bleep.config import Config
     from bleep.runs import REFERENCE, Run
     from bleep.workflows.fit import best_device, is_main_process
@@ -65,14 +72,21 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    folder, run = _run(arguments)
-    from bleep.retrieval.reference import Reference
-    from bleep.runs import REFERENCE
+    folder = named_run(arguments.run)
+    from bleep.run_folder import MANIFEST, REFERENCE
 
+    # What can be said before the libraries are there is said at once; whether it is true is looked at below.
+    at_once = _manifest(folder / REFERENCE / MANIFEST)
+    for line in at_once:
+        print(line, flush=True)
+    from bleep.retrieval.reference import Reference
+    from bleep.runs import Run
+
+    run = Run.load(folder)
     reference = Reference.load(folder / REFERENCE)
-    for key, value in reference.manifest.items():
-        for line, text in enumerate(_lines(key, value)):
-            print(f"{'' if line else key:13s} {text}")
+    if not at_once:
+        for line in _told_of(reference.manifest):
+            print(line)
     print(f"{'columns':13s} {', '.join(map(str, reference.spots.columns))}")
     reference.check(run)
     print("fits the run")
@@ -132,6 +146,23 @@ def _told(folder: Path, reference: "Reference") -> int:
 
 def _holds(reference: "Reference") -> str:
     return f"{len(reference)} spots of {', '.join(section['name'] for section in reference.manifest['sections'])}"
+
+
+def _manifest(path: Path) -> list[str]:
+    """Return what a manifest says, as lines; of one that is missing or garbled nothing, since the loading tells it better."""
+    try:
+        return _told_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return []
+
+
+def _told_of(manifest: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{'' if line else key:13s} {text}"
+        for key, value in manifest.items()
+        if key != "digest"
+        for line, text in enumerate(_lines(key, value))
+    ]
 
 
 def _lines(key: str, value: Any) -> list[str]:

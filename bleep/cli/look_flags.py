@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bleep.errors import ConfigError, DataError
-from bleep.outputs import check_output
 
 if TYPE_CHECKING:
     from bleep.data.tiles import Tiles
@@ -42,6 +41,8 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
 
     """
     if arguments.report is not None:
+        from bleep.outputs import check_output
+
         if arguments.report.suffix != ".html":
             raise ConfigError(f"--report {arguments.report}: expected a name ending in .html")
         check_output(arguments.report, inputs, overwrite=arguments.overwrite)

@@ -3,11 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
 from bleep.cli.runs import add_run, named_run
-from bleep.config import ABSTAIN, WeightsName
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")
 PREDICTORS = ("combined", "mean-of-both", "retrieval", "regression", "classifier")
+WEIGHTS, ABSTAIN = ("uniform", "softmax", "distance", "adaptive"), 0.01
+"""Those of the settings, here so that `--help` does not load these."""
 NUMBERS = ("mpp", "k", "step", "pixel_limit")
 OF_SLIDES = ("step", "mask", "save_mask")
 """Flags that only whole slides have."""
@@ -48,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="which of the run's predictors (default: combined if calibrated, else the mean of both, retrieval, or regression)",
     )  # fmt: skip
     parser.add_argument("--k", type=int, default=None, help="reference spots averaged (default: the run's)")
-    parser.add_argument("--weights", choices=get_args(WeightsName), default=None, help="how (default: the run's)")
+    parser.add_argument("--weights", choices=WEIGHTS, default=None, help="how (default: the run's)")
     parser.add_argument(
         "--abstain", type=float, nargs="?", const=ABSTAIN, default=None, metavar="SHARE",
         help=f"mark tiles less familiar than this share of left-out training ones (default {ABSTAIN}); needs `bleep calibrate`",

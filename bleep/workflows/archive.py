@@ -20,7 +20,7 @@ from bleep.files import check_writable, read_json
 from bleep.predictors.calibration import FACTS, FOLDER
 from bleep.predictors.io import DtypeName
 from bleep.progress import Progress
-from bleep.retrieval.reference.storage import MANIFEST
+from bleep.run_folder import MANIFEST
 from bleep.workflows.ensemble import fitted, is_ensemble
 from bleep.workflows.experiment import Experiment, PredictorName
 from bleep.workflows.slides import open_slides

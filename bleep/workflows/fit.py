@@ -43,6 +43,7 @@ from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import storage
+from bleep.run_folder import MANIFEST
 from bleep.runs import Model, Run, regresses
 from bleep.training.checkpoint import Journal
 from bleep.training.loop import EpochBatches, View, train
@@ -446,7 +447,7 @@ def _clear(out: Path) -> None:
         for name in (runs.MODEL, *OF_SCORES, runs.LOG, runs.PANEL, runs.BATCH):
             (out / name).unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
-            if (out / runs.REFERENCE / storage.MANIFEST).exists():
+            if (out / runs.REFERENCE / MANIFEST).exists():
                 stack.enter_context(storage.locked(out / runs.REFERENCE))
             for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
                 if (out / name).exists():

@@ -15,10 +15,10 @@ from scipy import sparse
 from bleep.config import Config, SourceName, describe_fields
 from bleep.config.config import merged
 from bleep.data.readers import read_sections
-from bleep.data.readers.find import inside
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
+from bleep.find import inside
 
 SCANNED = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

@@ -11,8 +11,8 @@ import pytest
 from bleep.cli import app
 from bleep.config import DataConfig
 from bleep.data.readers import read_sections
-from bleep.data.readers.find import below
 from bleep.errors import DataError
+from bleep.find import below
 
 Fails = Callable[..., str]
 LONG = "n" * 300

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bleep import registry
 from bleep.config import DataConfig
-from bleep.data.readers.find import below, fits
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide
 from bleep.data.slides.tiled_copy import can_copy, tiled
 from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
+from bleep.find import below, fits
 
 DECODED = 400_000_000
 """Pixels of all pictures together that are held decoded, three bytes each."""

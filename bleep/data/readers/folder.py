@@ -13,11 +13,11 @@ from anndata import AnnData
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.find import inside, visible
 from bleep.data.readers.tables import genes_among, numeric, read_table, sparse_counts
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
+from bleep.find import inside, visible
 
 WORDS = ("ID", "path", "section", "patient")
 """Columns that are not genes."""

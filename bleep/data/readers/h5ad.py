@@ -26,13 +26,13 @@ from bleep.data.readers.annotated import (
     read_h5ad,
     under_tissue,
 )
-from bleep.data.readers.find import find
 from bleep.data.readers.tables import joined
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, Pixels, Slide, as_rgb, open_slide
 from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
 from bleep.files import check_file
+from bleep.find import find
 
 PICTURES = ("fullres", "hires", "lowres")
 """Pictures of `uns` taken when none is named, best first."""

@@ -15,12 +15,12 @@ import numpy as np
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.find import find
 from bleep.data.readers.lattice import AGREE, pitch_of
 from bleep.data.readers.tables import joined, only, read_counts, read_positions, under_tissue
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
+from bleep.find import find
 
 MPP, PITCH = 0.69, 200.0
 """Microns per pixel of HER2ST's published images, and from a spot to the next: they lie about 290 px apart."""

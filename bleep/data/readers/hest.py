@@ -14,12 +14,12 @@ import pandas as pd
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import measured, positions, read_h5ad
-from bleep.data.readers.find import visible
 from bleep.data.readers.tables import Measured, joined, only, read_table
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
 from bleep.errors import DataError
 from bleep.files import read_json
+from bleep.find import visible
 
 SIZE = "pixel_size_um_estimated"
 SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}

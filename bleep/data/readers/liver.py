@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.find import find
 from bleep.data.readers.lattice import PITCH
 from bleep.data.readers.spaceranger import array_of, mpp_of, read_mtx, read_positions, under_tissue
 from bleep.data.readers.tables import joined, only
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
+from bleep.find import find
 
 PATIENT = "C73"
 """The donor of all four sections."""

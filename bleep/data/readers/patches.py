@@ -18,12 +18,12 @@ from scipy import sparse
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.find import below
 from bleep.data.readers.tables import read_table
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, Slide
 from bleep.data.slides.patches import PatchSlide
 from bleep.errors import DataError
+from bleep.find import below
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Files that are taken for patches."""

@@ -19,11 +19,11 @@ from jaxtyping import Float64
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import clearly, measured, mpp_by_array, patient_of, under_tissue
-from bleep.data.readers.find import visible
 from bleep.data.readers.tables import joined
 from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale
 from bleep.errors import DataError
+from bleep.find import visible
 from bleep.guards import check_zarr
 
 LINK = "spatialdata_attrs"

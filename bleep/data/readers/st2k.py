@@ -13,12 +13,12 @@ import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.find import find
 from bleep.data.readers.lattice import lattice, nearest, pitch_of, settled
 from bleep.data.readers.tables import POSITIONS, joined, only, read_counts, read_positions, read_table, under_tissue
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
+from bleep.find import find
 
 PITCH = 100.0 * math.sqrt(2)
 """Microns from a spot of the 2k array to its nearest neighbour: rows 100 um apart, staggered."""

@@ -16,9 +16,9 @@ from anndata import AnnData
 from jaxtyping import Bool, Float64
 from scipy import sparse
 
-from bleep.data.readers.find import find
 from bleep.errors import DataError
 from bleep.files import check_file
+from bleep.find import find
 from bleep.guards import check_gzip
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")

@@ -23,7 +23,6 @@ import pandas as pd
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.agreement import Known, check_picture
-from bleep.data.readers.find import find, visible
 from bleep.data.readers.lattice import PITCH
 from bleep.data.readers.spaceranger import array_of, full_mpp, mpp_of, read_h5, read_mtx, read_positions, under_tissue
 from bleep.data.readers.tables import Measured, joined, nothing
@@ -31,6 +30,7 @@ from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
 from bleep.files import read_json
+from bleep.find import find, visible
 from bleep.guards import check_gzip
 
 FACTORS = "scalefactors_json.json"

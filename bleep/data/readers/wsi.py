@@ -15,11 +15,11 @@ from scipy import sparse
 from bleep.config import DataConfig
 from bleep.data import tissue_mask as masks
 from bleep.data.readers import chosen_names
-from bleep.data.readers.find import inside
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, PyramidSlide, open_slide
 from bleep.data.slides.pyramid import SCANNERS, TIFF, scanner_of, series_of
 from bleep.errors import DataError
+from bleep.find import inside
 from bleep.progress import Progress
 
 PICTURES = (".jpg", ".jpeg", ".png")

@@ -24,8 +24,9 @@ from bleep.guards import check_parquet
 from bleep.progress import Progress
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference.expression_store import DenseExpression
+from bleep.run_folder import MANIFEST
 
-MANIFEST, LOCK = "manifest.json", ".lock"
+LOCK = ".lock"
 FORMAT = 2
 """Of the folder; the first had no number and held index.faiss, spots.h5ad and manifest.json."""
 KEPT = ("format", "generation", "files", "digest")
