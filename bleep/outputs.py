@@ -63,6 +63,21 @@ def marked_header(line: str) -> str:
     return line if first.startswith('"') else f'"{first}"{comma}{rest}' if comma else line
 
 
+def plain_cell(name: object) -> str:
+    """Return a name as a cell of a CSV: spreadsheets take what begins with = + - @ for a formula, unless a ' stands before it.
+
+    Numbers stay as they are.
+    """
+    text = str(name)
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def _is_empty(path: Path) -> bool:
     return path.is_dir() and next(iter(path.iterdir()), None) is None
 

@@ -1,5 +1,6 @@
 """What is not ours is not replaced, and an input never is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import zarr
 
 from bleep.cli import app
 from bleep.errors import DataError
-from bleep.outputs import check_output, is_ours
+from bleep.outputs import check_output, is_ours, plain_cell
 from bleep.predictors.io import SUFFIXES, write_prediction
 from bleep.records import Prediction
 
@@ -81,3 +82,19 @@ def test_a_query_leaves_its_input_and_what_is_not_ours(
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.csv")} == before
     assert app.main([*words, str(tmp_path / "p.csv"), "--overwrite"]) == 0
     assert app.main([*words, str(tmp_path / "p.csv")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"), [("=A1", "'=A1"), ("+b", "'+b"), ("-c", "'-c"), ("@d", "'@d"), ("-3.5", "-3.5"), ("ACTB", "ACTB")]
+)
+def test_names_that_a_spreadsheet_would_compute_stay_words(name: str, cell: str) -> None:
+    assert plain_cell(name) == cell
+
+
+def test_a_table_of_predictions_has_no_name_that_a_spreadsheet_would_compute(tmp_path: Path) -> None:
+    named = replace(prediction(), genes=("=G1", "G2"), spots=prediction().spots.assign(spot=["@1", "2", "-3"]))
+    write_prediction(named, tmp_path / "p.csv")
+    table = pd.read_csv(tmp_path / "p.csv", dtype={"spot": str})
+    assert list(table)[-2:] == ["'=G1", "G2"]
+    assert list(table["spot"]) == ["'@1", "2", "-3"]
+    assert is_ours(tmp_path / "p.csv")

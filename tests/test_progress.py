@@ -3,6 +3,8 @@
 import pytest
 
 from bleep import progress
+from bleep.cli import app
+from bleep.errors import DataError
 from bleep.progress import Progress
 
 
@@ -39,3 +41,11 @@ def test_a_short_bar_says_nothing_but_one_that_stays_says_where_it_ended(capsys:
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("training: 2 of 2 epochs, ")
     assert line.endswith("loss=0.1")
+
+
+def test_names_with_signs_that_move_a_terminal_are_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise DataError("section \x1b[31mred\x07: is odd\nand more")
+
+    assert app.guarded(fail) == 2
+    assert capsys.readouterr().err == "bleep: section \\x1b[31mred\\x07: is odd\nand more\n"

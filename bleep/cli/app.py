@@ -94,7 +94,7 @@ def guarded(work: Callable[[], int], go_on: str = "") -> int:
     try:
         return work()
     except BleepError as error:
-        print(f"bleep: {error}", file=sys.stderr)
+        print(f"bleep: {visible(str(error))}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
         print(f"bleep: stopped{go_on}", file=sys.stderr)
@@ -110,6 +110,16 @@ def guarded(work: Callable[[], int], go_on: str = "") -> int:
             raise
         print(f"bleep: {told}", file=sys.stderr)
         return BleepError.code
+
+
+def visible(text: str) -> str:
+    """Return words for a terminal: what would move its cursor or colour it, as names from elsewhere may hold, is spelt out."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class _Visible(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _FirstWord(MetaPathFinder):
@@ -128,7 +138,7 @@ def say() -> None:
     logger = logging.getLogger("bleep")
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Visible("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO if int(os.environ.get("RANK", "0")) == 0 else logging.ERROR)
         logger.propagate = False

@@ -6,12 +6,15 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, final
+from urllib.parse import quote, urljoin, urlsplit
 
 from bleep.config import SourceName
 from bleep.errors import ConfigError, DataError
 from bleep.files import write_text
+
+if TYPE_CHECKING:
+    import requests
 
 PINS = Path(__file__).with_suffix(".tsv")
 """A line a file: name of the set, path in its repository, sha256."""
@@ -47,9 +50,15 @@ class PublicSet:
     recipes: tuple[str, ...]
     """Recipes that train on it."""
     size: str
-    """Of all files together, in words."""
+    """Of all files together, in words: a number, then MB or GB."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Small files of our own, by name: what the authors say elsewhere and a reader needs."""
+
+    @property
+    def most(self) -> int:
+        """Bytes that no file of it has more than: half as much again as all files together."""
+        number, _, unit = self.size.partition(" ")
+        return int(1.5 * float(number) * {"MB": 10**6, "GB": 10**9}[unit])
 
     def pins(self) -> dict[str, tuple[str, str]]:
         """Return (path in the repository, sha256) of every file, by its path below the folder it is fetched to."""
@@ -145,7 +154,7 @@ def fetch(chosen: PublicSet, folder: Path, base: str | None = None) -> int:
         store = pooch.Pooch(path=folder, base_url="", registry=hashes, urls=urls)
         for local in left:
             with _no_empty_folder((folder / local).parent), _said(urls[local]):
-                store.fetch(local, downloader=Resuming(folder / f"{local}.part"))
+                store.fetch(local, downloader=Resuming(folder / f"{local}.part", chosen.most))
         for name, text in {SOURCE: _source(chosen), **chosen.notes}.items():
             if not (folder / name).exists():
                 write_text(folder / name, text)
@@ -159,6 +168,8 @@ class Resuming:
 
     part: Path
     """Becomes the finished file."""
+    most: int
+    """Bytes that no file of the set has more than."""
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Fetch a URL to `output_file`."""
@@ -169,7 +180,7 @@ class Resuming:
         have = self.part.stat().st_size if self.part.exists() else 0
         # Compressed on the way, a range would count other bytes than those of the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT, hooks={"response": _stays_safe}) as response:
             goes_on = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             if have and not goes_on and response.status_code in (206, 416):
                 self.part.unlink()
@@ -178,15 +189,34 @@ class Resuming:
             begun = have if goes_on else 0
             total = begun + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
             name = self.part.name.removesuffix(".part")
+            _check_size(url, total or 0, self.most)
             with (
                 self.part.open("ab" if goes_on else "wb") as file,
                 Progress(total=total, initial=begun, desc=name, unit="B", unit_scale=True, leave=False) as bar,
             ):
                 for chunk in response.iter_content(CHUNK):
+                    _check_size(url, begun + len(chunk), self.most)
+                    begun += len(chunk)
                     file.write(chunk)
                     bar.update(len(chunk))
         self.part.replace(output_file)
         return None
+
+
+def _check_size(url: str, size: int, most: int) -> None:
+    if size > most:
+        raise DataError(f"{url}: has more than the {most / 1e6:.0f} MB that its whole set may take; give a mirror with --from")
+
+
+def _stays_safe(response: "requests.Response", *_: object, **__: object) -> None:
+    """Refuse to be sent from https to anything else, before that is asked."""
+    if not response.is_redirect:
+        return
+    target = urljoin(response.url, response.headers["Location"])
+    if urlsplit(response.url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise DataError(
+            f"{response.url}: sends on to {target}, which is not https; give a mirror with --from, or fetch by hand"
+        )
 
 
 def _source(chosen: PublicSet) -> str:

@@ -57,11 +57,17 @@ def _table(path: Path) -> list[tuple[str, ...]]:
                     f"{path}: has the columns {', '.join(rows.fieldnames or ())}; expected section and spot among them"
                 )
             # A spot is odd in several ways, and stands once for each.
-            return list(dict.fromkeys((row["section"], row["spot"]) for row in rows))
+            return list(dict.fromkeys((_name(row["section"]), _name(row["spot"])) for row in rows))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path}: cannot be read as a table of spots ({error}); expected a .csv with section and spot"
         ) from None
+
+
+def _name(cell: str | None) -> str:
+    """Return a name as it was before a ' was put in front of it, so that spreadsheets take it for no formula."""
+    text = cell or ""
+    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@") else text
 
 
 def _kept(section: Section, named: list[str], least: float) -> Section:

@@ -10,6 +10,7 @@ from bleep.errors import ConfigError
 from bleep.evaluation.report import FLOORS, HEADINGS
 from bleep.evaluation.scorecard import METRIC, SCORES
 from bleep.files import write_text
+from bleep.outputs import plain_cell
 from bleep.records import Table
 
 ENDS = ("_sd", "_low", "_high")
@@ -51,7 +52,8 @@ def as_csv(table: Table) -> str:
     writer.writerow(["protocol", "predictor", "floor", "sections", *columns])
     for name, row in zip(map(str, table.rows.index), table.rows.to_numpy(float), strict=True):
         numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in row]
-        writer.writerow([table.protocol, name, "yes" if name in FLOORS else "no", sections[name], *numbers])
+        floor = "yes" if name in FLOORS else "no"
+        writer.writerow([plain_cell(table.protocol), plain_cell(name), floor, sections[name], *numbers])
     return out.getvalue()
 
 

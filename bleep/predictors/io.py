@@ -102,9 +102,12 @@ def check_values(block: Prediction, dtype: DtypeName) -> None:
 def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
+            words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+            safe = table.assign(**{str(column): table[column].map(outputs.plain_cell) for column in words})
             if number == 0:
-                file.write(outputs.marked_header(table.iloc[:0].to_csv(index=False)))
-            table.to_csv(file, index=False, header=False)
+                safe_names = safe.iloc[:0].rename(columns=outputs.plain_cell)
+                file.write(outputs.marked_header(safe_names.to_csv(index=False)))
+            safe.to_csv(file, index=False, header=False)
 
 
 def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:

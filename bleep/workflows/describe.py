@@ -12,6 +12,7 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import DataError
 from bleep.files import whole
+from bleep.outputs import plain_cell
 from bleep.progress import Progress
 from bleep.viz.describe import embeddings as exploration_maps
 from bleep.viz.describe import figures as exploration_figures
@@ -104,7 +105,9 @@ def describe(config: Config, out: Path) -> Description:
     with whole(out) as folder:
         folder.mkdir()
         for name, table in zip(TABLES, tables, strict=True):
-            table.to_csv(folder / name, index=False, float_format="%.6g")
+            words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+            safe = table.assign(**{str(column): table[column].map(plain_cell, na_action="ignore") for column in words})
+            safe.to_csv(folder / name, index=False, float_format="%.6g")
         for drawing in drawings:
             exploration_style.save(drawing, folder)
         (folder / INDEX).write_text(_index(config, pooled, pairs, drawings, len(rows)), encoding="utf-8")

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import hashlib
 import threading
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from bleep.config import DataConfig
 from bleep.data import downloads
@@ -269,3 +271,21 @@ def test_mob_as_it_is_laid_out_is_what_its_reader_reads(host: Host, shared: Path
     before = read_sections(DataConfig(source="st2k", root=shared / "data" / "mob_st2k"))
     assert [(s.name, s.patient, s.counts.shape) for s in sections] == [(s.name, s.patient, s.counts.shape) for s in before]
     assert list(sections[0].counts.var["symbol"]) == list(before[0].counts.var["symbol"])
+
+
+def test_a_set_is_fetched_within_its_size_alone(host: Host, tiny: PublicSet, tmp_path: Path) -> None:
+    host.bodies["data/a/one.tsv"] = b"x" * (tiny.most + 1)
+    with pytest.raises(DataError, match="has more than the 2 MB that its whole set may take"):
+        fetch(tiny, tmp_path / "out", host.url)
+    assert names(tmp_path / "out") == set()
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"), [("http://other.invalid/f", True), ("https://other.invalid/f", False), ("/g", False)]
+)
+def test_nobody_is_sent_from_https_to_less(target: str, refused: bool) -> None:
+    answer = requests.Response()
+    answer.status_code, answer.url = 302, "https://host.invalid/f"
+    answer.headers["Location"] = target
+    with pytest.raises(DataError, match="which is not https") if refused else contextlib.nullcontext():
+        downloads._stays_safe(answer)

@@ -403,3 +403,17 @@ def test_a_gpu_gives_the_neighbours_of_the_cpu(kind: Any, gpus: Any, tmp_path: P
 def test_the_build_tells_its_version() -> None:
     assert facts()["version"]
     assert set(search.__all__) >= {"VectorIndex", "build_index", "load_index", "measure", "choose_kind"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("place", "what"), [(4, "dimension"), (8, "vectors")])
+def test_counts_that_the_file_does_not_bear_out_are_told_before_memory_is_taken(
+    kind: str, place: int, what: str, built: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "index.faiss"
+    built[kind].save(path)
+    before = path.read_bytes()
+    path.write_bytes(before[:place] + (2**30).to_bytes(4, "little") + before[place + 4 :])
+    monkeypatch.setattr(faiss, "read_index", lambda *_: pytest.fail("the damaged file was read"))
+    with pytest.raises(DataError, match="its header counts more than the file holds"):
+        load_index(path)

@@ -1,6 +1,7 @@
 """What every index is, and the checks that all of them make."""
 
 import logging
+import struct
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -166,6 +167,8 @@ def read(path: Path, kinds: Any) -> Any:
 
     """
     way_out = "make it again with `bleep index build`"
+    if path.exists() and not _fits(path):
+        raise DataError(f"{path}: is damaged: its header counts more than the file holds; {way_out}")
     try:
         index: Any = faiss.read_index(str(path))
     except (RuntimeError, MemoryError):
@@ -178,6 +181,28 @@ def read(path: Path, kinds: Any) -> Any:
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise DataError(f"{path}: its metric is not the inner product; {way_out}")
     return index
+
+
+def _fits(path: Path) -> bool:
+    """Return whether the counts at the beginning of an index are borne out by the file's size, before memory is taken for them.
+
+    Every index of FAISS begins with four letters, its dimension, the number of its vectors, 16 bytes without a meaning, a byte
+    and the metric. In a flat index, letters `IxF`, the count of all its numbers follows, then these.
+    """
+    whole_size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEADER.size)
+    if len(head) < HEADER.size:
+        return False
+    letters, dim, vectors, _, _, _, _, count = HEADER.unpack(head)
+    if not 0 < dim <= whole_size or not 0 <= vectors <= whole_size:
+        return False
+    flat = letters[:3] == b"IxF"
+    return not flat or (count == vectors * dim and HEADER.size + 4 * count == whole_size)
+
+
+HEADER = struct.Struct("<4siqqq?iQ")
+"""Letters, dimension, vectors, two fields without a meaning, whether it is trained, the metric, and the next count."""
 
 
 def size(index: Any) -> int:
