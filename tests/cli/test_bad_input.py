@@ -541,7 +541,7 @@ def test_killed_while_predictions_are_written(
     query += ["--overwrite"]  # What stands there was not written by bleep.
     assert app.main([str(word) for word in query]) == 130
     said = "bleep: stopped; what is finished is kept: the same command with --resume goes on"
-        assert said in capsys.readouterr().err.splitlines()
+    assert said in capsys.readouterr().err.splitlines()
     assert _without_parts(state(tmp_path)) == before
     assert (tmp_path / "p.csv").read_text() == "old"
     monkeypatch.undo()
