@@ -104,6 +104,7 @@ def view_of(
     return TissueView(
         section.name, picture, size, xy, radius, section.ids, prediction.expression, measured, uncertainty_of(prediction)[0],
         None if reference is None else _nearest(prediction, reference), section.mpp if section.has_positions else 0.0,
+        prediction.spots["familiarity"].to_numpy(np.float32) if "familiarity" in prediction.spots else None,
     )  # fmt: skip
 
 

@@ -117,6 +117,16 @@ def test_each_gene_has_its_correlation_beside_it_where_something_was_measured(tm
     assert two["r"] is None
 
 
+def test_familiarity_is_a_layer_of_its_own_where_the_run_is_calibrated(tmp_path: Path) -> None:
+    share = np.linspace(0, 1, SPOTS).astype(np.float32)
+    write_page(page(view(familiarity=share), view("S2")), tmp_path / "p.html")
+    one, two = data_of(tmp_path / "p.html")["sections"]
+    np.testing.assert_allclose(one["tiles"]["familiarity"], share, atol=1e-3)
+    assert two["tiles"] == {}
+    with pytest.raises(MismatchError, match="3 familiarities came with 30 spots"):
+        view(familiarity=share[:3])
+
+
 def test_the_page_reaches_for_nothing_outside_itself(tmp_path: Path) -> None:
     write_page(page(), tmp_path / "page.html")
 

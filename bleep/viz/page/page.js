@@ -88,17 +88,18 @@
       const [predicted, measured] = [values("predicted"), values("measured")];
       return predicted.map((value, spot) => value - measured[spot]);
     }
+    if (name in section.tiles) return section.tiles[name];
     const layer = section.layers[name], count = section.ids.length, low = layer.low[gene], width = layer.high[gene] - low;
     return Array.from(layers[name].subarray(gene * count, (gene + 1) * count), (level) =>
       level === MISSING ? NaN : low + (level / LEVELS) * width);
   }
-  const names = () => [...Object.keys(section.layers), ...(section.layers.measured ? ["difference"] : [])];
-  const words = { measured: "measured", predicted: "predicted", difference: "predicted − measured", uncertainty: "uncertainty" };
+  const names = () => [...Object.keys(section.layers), ...(section.layers.measured ? ["difference"] : []), ...Object.keys(section.tiles)];
+  const words = { measured: "measured", predicted: "predicted", difference: "predicted − measured", uncertainty: "uncertainty", familiarity: "familiarity" };
 
   function limits(name, shown) {
     const ends = (list) => [Math.min(...list), Math.max(...list)];
     const finite = shown.filter(Number.isFinite);
-    if (!finite.length) return [0, 1];
+    if (!finite.length || name === "familiarity") return [0, 1];
     if (name === "difference") {
       const most = Math.max(...finite.map(Math.abs)) || 1;
       return [-most, most];
@@ -112,7 +113,8 @@
     const name = chosen("layer"), shown = values(name), [low, high] = limits(name, shown);
     colours.setv({ palette: palettes[name === "difference" ? "difference" : "value"], low, high: high > low ? high : low + 1 });
     spots.data = { ...spots.data, value: shown, says: shown.map(short) };
-    const unit = name === "uncertainty" ? data.uncertainty : data.scale;
+    const share = "share of left-out training tiles that lie at least as far";
+    const unit = name === "familiarity" ? share : name === "uncertainty" ? data.uncertainty : data.scale;
     const r = section.r && section.r[gene], agrees = Number.isFinite(r) ? `; r = ${r.toFixed(2)} between predicted and measured` : "";
     at("status").textContent = `${data.genes[gene]}, ${words[name]}: ${short(low)} to ${short(high)} in section ${section.name} (${unit})${agrees}`;
     tell();

@@ -88,7 +88,12 @@ class TissueView:
     mpp: float = 0.0
     """Microns per level-0 pixel; 0 where places are not those in the tissue, so that nothing can be measured on the map."""
 
+    familiarity: Float32[np.ndarray, " familiar_spots"] | None = None
+    """For each spot, the share of left-out training tiles that lie at least as far, of a calibrated run."""
+
     def __post_init__(self) -> None:
+        if self.familiarity is not None and len(self.familiarity) != len(self.xy):
+            raise MismatchError(f"section {self.section}: {len(self.familiarity)} familiarities came with {len(self.xy)} spots")
         for name, values in self.layers().items():
             if len(values) != len(self.xy):
                 raise MismatchError(

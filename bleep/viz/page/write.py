@@ -122,6 +122,7 @@ def _section(view: TissueView, genes: list[int], picture: str, nearest: dict[str
         "radius": float(view.radius),
         "ids": list(view.ids),
         "layers": {name: quantised(values[:, genes]) for name, values in view.layers().items()},
+        "tiles": {} if view.familiarity is None else {"familiarity": rounded(view.familiarity, 3)},
         "r": None if view.measured is None else _agreement(view, genes),
         "nearest": nearest,
     }
