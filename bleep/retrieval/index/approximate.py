@@ -14,7 +14,7 @@ from bleep.errors import ConfigError
 from bleep.progress import Progress
 from bleep.records import Neighbors
 from bleep.retrieval.index import base as devices
-from bleep.retrieval.index.base import VectorIndex, check_added, check_queries, faiss, kept_rows, size, write
+from bleep.retrieval.index.base import VectorIndex, check_added, check_queries, faiss, kept_rows, say_copies, size, write
 from bleep.retrieval.index.flat import exact_search, flat_vectors, ranked
 from bleep.retrieval.index.where import Where
 
@@ -139,6 +139,7 @@ BUILDERS: dict[str, Callable[[Float32[np.ndarray, "spots dim"], int, GpuName], A
 
 def link(index: Any, vectors: Float32[np.ndarray, "spots dim"]) -> Any:
     """Return the HNSW index with these vectors at its end, added by one thread."""
+    say_copies(vectors, 2 * LINKS)
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +22,8 @@ import faiss as _faiss  # noqa: E402
 
 # Its own stubs know half of what it holds.
 faiss: Any = _faiss
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -269,3 +272,17 @@ def fill(index: Any, vectors: Float32[np.ndarray, "spots dim"], gpu: GpuName) ->
             log.warning("the index is filled on the CPU: %s", str(error).splitlines()[0])
     index.add(vectors)
     return index
+
+
+def say_copies(vectors: Float32[np.ndarray, "spots dim"], links: int) -> None:
+    """Warn where one vector stands more often than a vector has links in a graph: its copies then lead to one another alone.
+
+    No length of the list of candidates finds what lies behind them; the lists of an inverted file are not troubled.
+    """
+    copies = max(Counter(hash(row.tobytes()) for row in vectors).values(), default=0)
+    if copies > links:
+        log.warning(
+            "%d of %d vectors are one and the same, as blank tiles give: in a graph (hnsw) they hide other spots from a "
+            "search; set index.kind to ivf, or leave such spots out",
+            copies, len(vectors),
+        )  # fmt: skip

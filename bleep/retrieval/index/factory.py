@@ -1,7 +1,6 @@
 """An index of the kind asked for, made or read."""
 
 import logging
-from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +12,7 @@ from bleep import registry
 from bleep.config import GpuName, GpusName, IndexConfig, KindName
 from bleep.errors import ConfigError, DataError
 from bleep.retrieval.index import approximate as kinds
-from bleep.retrieval.index.approximate import CLASSES, LINKS, ApproximateIndex, choose_kind
+from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, choose_kind
 from bleep.retrieval.index.base import VectorIndex, check_queries, check_vectors, faiss, read
 from bleep.retrieval.index.flat import FlatIndex
 from bleep.retrieval.index.milvus import EFFORTS, MilvusIndex
@@ -56,8 +55,6 @@ def build_index(
     if kind == "auto":
         kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
         log.info("index of kind %s: %s", kind, why)
-    if kind == "hnsw":
-        _say_copies(vectors)
     if config.store == "milvus":
         return _tuned(MilvusIndex.build(config.uri, kind, vectors, spots, run), vectors, queries, config, seed)
     if kind == "diskann":
@@ -68,20 +65,6 @@ def build_index(
         return _checked(registry.load("indexes", kind).build(vectors, seed), kind, len(vectors))
     index = kinds.BUILDERS[kind](vectors, seed, config.gpu)
     return ApproximateIndex(tuned(index, trial(vectors, queries, seed), config), config.gpu, config.gpus)
-
-
-def _say_copies(vectors: Float32[np.ndarray, "spots dim"]) -> None:
-    """Warn where one vector stands more often than a vector has links in a graph: its copies then lead to one another alone.
-
-    No length of the list of candidates finds what lies behind them; lists of an inverted file are not troubled.
-    """
-    copies = max(Counter(hash(row.tobytes()) for row in vectors).values())
-    if copies > 2 * LINKS:
-        log.warning(
-            "%d of %d vectors are one and the same, as blank tiles give: in a graph (hnsw) they hide other spots from a "
-            "search; set index.kind to ivf, or leave such spots out",
-            copies, len(vectors),
-        )  # fmt: skip
 
 
 def _checked(index: object, kind: str, length: int) -> VectorIndex:

@@ -20,7 +20,7 @@ from bleep.files import read_json, write_json
 from bleep.progress import Progress
 from bleep.records import Neighbors
 from bleep.retrieval.index.approximate import LINKS, gigabytes, lists, subvectors
-from bleep.retrieval.index.base import check_added, check_queries, check_vectors, kept_rows
+from bleep.retrieval.index.base import check_added, check_queries, check_vectors, kept_rows, say_copies
 from bleep.retrieval.index.flat import ranked
 from bleep.retrieval.index.milvus_client import BUILD, MESSAGE, Server, open_server
 from bleep.retrieval.index.where import Where
@@ -93,6 +93,8 @@ class MilvusIndex:
 
         """
         check_vectors(vectors)
+        if kind == "hnsw":
+            say_copies(vectors, 2 * LINKS)
         table = pd.DataFrame(index=range(len(vectors))) if spots is None else spots
         facts = Collection(uri, "", run[:12], kind, vectors.shape[1], len(vectors))
         step = _step(vectors.shape[1])
@@ -205,6 +207,8 @@ class MilvusIndex:
     def add(self, vectors: Float32[np.ndarray, "spots dim"], spots: pd.DataFrame | None = None) -> "MilvusIndex":
         """Return an index with these vectors after its own, in a collection of their own."""
         check_added(vectors, self.dim)
+        if self.kind == "hnsw":
+            say_copies(vectors, 2 * LINKS)
         more = pd.DataFrame(index=range(len(vectors))) if spots is None else spots
 
         def pages() -> Iterator[Page]:
