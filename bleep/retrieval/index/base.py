@@ -23,8 +23,6 @@ import faiss as _faiss  # noqa: E402
 # Its own stubs know half of what it holds.
 faiss: Any = _faiss
 
-log = logging.getLogger(__name__)
-
 
 @runtime_checkable
 class VectorIndex(Protocol):
