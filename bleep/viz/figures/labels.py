@@ -133,7 +133,7 @@ def slide(view: SlideView, classes: Sequence[str], predictor: str) -> Drawing:
 
         shades = ScalarMappable(Normalize(0, 1), "cividis")
         _squares(places[2], view, shades.to_rgba(view.probability[:, 1]))
-        figure.colorbar(shades, ax=places[2], shrink=0.7, label=f"probability of {words(classes[1])}")
+        figure.colorbar(shades, ax=places[2], shrink=0.7, label=f"probability of class {words(classes[1])}")
     else:
         _squares(places[2], view, np.array([COLOURS[one % len(COLOURS)] for one in told]))
     places[2].set_title(f"by {words(predictor)}", fontsize=10)
@@ -180,7 +180,7 @@ def attention(views: Sequence[TileView], label: str, microns: float) -> Drawing:
             axes.imshow(picture, extent=whole)
             axes.set(xlim=(0, microns), ylim=(microns, 0), xticks=[], yticks=[])
         row[0].set_ylabel(textwrap.fill(words(view.id), 22), fontsize=7)
-        row[0].set_xlabel(f"true class {words(view.truth)}; {view.probability:.2f} for {words(label)}", fontsize=7)
+        row[0].set_xlabel(f"true class {words(view.truth)}; {view.probability:.2f} for class {words(label)}", fontsize=7)
         strongest = max(float(view.activation.max()), 1e-9)
         shown = view.activation / strongest
         row[1].imshow(shown, extent=whole, cmap="inferno", alpha=0.55, vmin=0, vmax=1, interpolation="bilinear")
@@ -191,7 +191,7 @@ def attention(views: Sequence[TileView], label: str, microns: float) -> Drawing:
         axes.set_title(title, fontsize=9)
     figure.supxlabel(textwrap.fill(CAUTION, 110), fontsize=7, color="0.3")
     alike = float(np.mean([_alike(view) for view in views]))
-    finding = f"What speaks for {words(label)}: Grad-CAM and occlusion have a rank correlation of {alike:.2f}"
+    finding = f"What speaks for class {words(label)}: Grad-CAM and occlusion have a rank correlation of {alike:.2f}"
     return titled(Drawing("attention", figure, finding, "class activation and occlusion maps of test tiles"), 80)
 
 
