@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.features.extractor import Moments
+from bleep.features.extractor import RunningStats
 from bleep.models.heads import PrincipalAxes, Standardizer
 from bleep.predictors.baselines import fit_ridge
 from bleep.predictors.calibration import Cloud
@@ -34,7 +34,7 @@ def _by_cloud(train: np.ndarray, tile: np.ndarray) -> np.ndarray:
 
 STANDARDISERS: dict[str, Standard] = {
     "the model's layer": _by_layer,
-    "a section's own moments": lambda train, tile: Moments.of([train]).standard(tile),
+    "a section's own moments": lambda train, tile: RunningStats.of([train]).standard(tile),
     "ridge": _by_ridge,
     "familiarity": _by_cloud,
 }

@@ -32,7 +32,7 @@ from bleep.files import write_json, write_text
 from bleep.models.image import build_trunk
 from bleep.models.models import DualEncoder
 from bleep.records import Batch
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.training.gradcache import backward
 from bleep.training.loop import EpochBatches, train
 from bleep.training.optimizers import build_optimizer
@@ -154,7 +154,7 @@ def steps(task: ContrastiveTask, data: Held, batch: int, pairs: int = 15) -> tup
         theirs.append((now() - began) / len(held))
 
     with tempfile.TemporaryDirectory() as temporary:
-        journal = Journal(Path(temporary) / "log.jsonl", Path(temporary) / "state")
+        journal = CheckpointLog(Path(temporary) / "log.jsonl", Path(temporary) / "state")
         train(task, data, EpochBatches(len(data), batch, 0, 0, 1), config, journal, end, place, on_epoch=bare_epoch)
     ours = [(ended[epoch] - data.began[epoch]) / len(held) for epoch in range(len(ended))]
     return middle(ours[2:], theirs[2:])

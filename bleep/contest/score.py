@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int
 
-from bleep.data.normalize import Moments, ranked
+from bleep.data.normalize import GeneVector, ranked
 from bleep.data.readers.folder import WORDS
 from bleep.data.readers.tables import numeric, read_table
 from bleep.errors import DataError, MismatchError
@@ -41,7 +41,7 @@ class GeneLists:
     """What they were chosen on, in words."""
 
     @classmethod
-    def of(cls, mean: Moments, variance: Moments, top: int, source: str) -> "GeneLists":
+    def of(cls, mean: GeneVector, variance: GeneVector, top: int, source: str) -> "GeneLists":
         """Choose the lists by the genes' mean and variance; where there are fewer genes than `top`, they are all in each."""
         return cls(ranked(mean, variance, "mean")[:top], ranked(mean, variance, "cv")[:top], source)
 

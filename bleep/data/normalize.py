@@ -15,7 +15,7 @@ from bleep.config import ChoiceName, PanelConfig, ScaleName
 from bleep.data.section import Section
 from bleep.errors import DataError
 
-Moments = Float64[np.ndarray, " genes"]
+GeneVector = Float64[np.ndarray, " genes"]
 
 
 def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig) -> sparse.csr_matrix:
@@ -40,14 +40,14 @@ def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: P
     return sparse.csr_matrix(scale @ table).log1p()
 
 
-def moments(table: sparse.csr_matrix) -> tuple[Moments, Moments]:
+def moments(table: sparse.csr_matrix) -> tuple[GeneVector, GeneVector]:
     """Return mean and variance of each column."""
     mean = np.asarray(table.mean(axis=0)).ravel()
     square = np.asarray(table.multiply(table).mean(axis=0)).ravel()
     return mean, np.maximum(square - mean**2, 0.0)
 
 
-def ranked(mean: Moments, variance: Moments, by: str) -> Int64[np.ndarray, " genes"]:
+def ranked(mean: GeneVector, variance: GeneVector, by: str) -> Int64[np.ndarray, " genes"]:
     """Return the columns by falling `mean`, `variance` or coefficient of variation (`cv`), equal ones in their order.
 
     The coefficient, standard deviation over mean, says nothing of a gene whose mean is 0 or less: such genes come last.
@@ -57,7 +57,7 @@ def ranked(mean: Moments, variance: Moments, by: str) -> Int64[np.ndarray, " gen
     return np.argsort(-{"mean": mean, "variance": variance, "cv": ratio}[by], kind="stable")
 
 
-def dispersion(table: sparse.csr_matrix) -> Moments:
+def dispersion(table: sparse.csr_matrix) -> GeneVector:
     """Return how much more a gene varies than others of its mean (Satija et al., Nat Biotechnol 2015): log variance to
     mean ratio on the unlogged scale, standardised within twenty bins of the mean.
     """
@@ -66,17 +66,17 @@ def dispersion(table: sparse.csr_matrix) -> Moments:
     bins = pd.cut(np.log1p(mean), 20, labels=False)
     grouped = pd.Series(ratio).groupby(bins)
     spread = grouped.transform("std").fillna(1.0).replace(0.0, 1.0)
-    standard: Moments = ((ratio - grouped.transform("mean")) / spread).fillna(-np.inf).to_numpy(np.float64)
+    standard: GeneVector = ((ratio - grouped.transform("mean")) / spread).fillna(-np.inf).to_numpy(np.float64)
     return standard
 
 
-def _robust(values: Float[np.ndarray, "spots genes"]) -> tuple[Moments, Moments]:
+def _robust(values: Float[np.ndarray, "spots genes"]) -> tuple[GeneVector, GeneVector]:
     quarter, middle, three = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
     spread = np.where(three > quarter, (three - quarter) / 1.349, values.std(axis=0))
     return middle, spread
 
 
-SCALES: Mapping[ScaleName, Callable[[Float[np.ndarray, "spots genes"]], tuple[Moments, Moments]]] = {
+SCALES: Mapping[ScaleName, Callable[[Float[np.ndarray, "spots genes"]], tuple[GeneVector, GeneVector]]] = {
     "none": lambda values: (np.zeros(values.shape[1]), np.ones(values.shape[1])),
     "zscore": lambda values: (values.mean(axis=0), values.std(axis=0)),
     "minmax": lambda values: (values.min(axis=0), np.ptp(values, axis=0)),
@@ -94,9 +94,9 @@ class Candidates:
     """Genes measured in every training section."""
     keep: np.ndarray
     """Those of them that may be chosen, as places in `shared`."""
-    mean: Moments
+    mean: GeneVector
     """Mean over the training spots, normalised."""
-    variance: Moments
+    variance: GeneVector
     """Variance of the same."""
     tables: list[sparse.csr_matrix]
     """Normalised values of the shared genes, a table for each training section."""

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int64
 from bleep.config import AbsentName, PanelConfig
 from bleep.data.batch_correction import Correction, correction
 from bleep.data.gene_names import aligned, ids_of, locate
-from bleep.data.normalize import SCALES, Moments, choose, included, normalised, ranked
+from bleep.data.normalize import SCALES, GeneVector, choose, included, normalised, ranked
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 
@@ -44,17 +44,17 @@ class GenePanel:
     """`all` or `panel`: the genes a spot's total is taken over."""
     scale: str
     """Scaling of the model's input."""
-    low: Moments
+    low: GeneVector
     """Normalised values below are clipped to it, for the model."""
-    high: Moments
+    high: GeneVector
     """Normalised values above are clipped to it, for the model."""
-    shift: Moments
+    shift: GeneVector
     """Subtracted from the clipped normalised values."""
-    factor: Moments
+    factor: GeneVector
     """Then divided by."""
-    mean: Moments
+    mean: GeneVector
     """Mean of the normalised, batch-corrected values over the training spots."""
-    variance: Moments
+    variance: GeneVector
     """Variance of the same."""
     sections: tuple[str, ...]
     """Names of the training sections it was fitted on."""

@@ -24,7 +24,7 @@ BLOCK = 2048
 log = logging.getLogger(__name__)
 
 
-class Part(NamedTuple):
+class CacheShard(NamedTuple):
     """One file."""
 
     path: Path
@@ -61,7 +61,7 @@ class KeptFeatures:
 
     folder: Path
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[CacheShard, ...]
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "KeptFeatures":
@@ -130,23 +130,23 @@ def _places(xy: Float64[np.ndarray, "rows 2"]) -> np.ndarray:
     return np.ascontiguousarray(xy).view(np.complex128).ravel()
 
 
-def _read(path: Path) -> Part:
+def _read(path: Path) -> CacheShard:
     try:
         return _measured(path)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         log.warning("%s: is damaged; its features are computed again", path)
-        return Part(path, np.empty((0, 2)), 0)
+        return CacheShard(path, np.empty((0, 2)), 0)
     except OSError as error:
         # What cannot be opened now may be whole, and is not written over.
         raise DataError(f"{path}: cannot be read ({error.strerror}); see to that, or choose another cache") from None
 
 
-def _measured(path: Path) -> Part:
+def _measured(path: Path) -> CacheShard:
     with path.open("rb") as file:
         at, _, rows, width = _places_in(file)
         file.seek(at)
         # Positions are few bytes and always needed; features stay on disk.
-        return Part(path, np.frombuffer(file.read(16 * rows), np.float64).reshape(rows, 2), width)
+        return CacheShard(path, np.frombuffer(file.read(16 * rows), np.float64).reshape(rows, 2), width)
 
 
 def _places_in(file: BinaryIO) -> tuple[int, int, int, int]:

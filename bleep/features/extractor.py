@@ -36,14 +36,14 @@ from bleep.spreads import floored
 
 @final
 @dataclass(frozen=True, slots=True)
-class Moments:
+class RunningStats:
     """What features are standardised by."""
 
     mean: Float32[np.ndarray, " features"]
     spread: Float32[np.ndarray, " features"]
 
     @classmethod
-    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]], floor: float = FLOOR) -> "Moments":
+    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]], floor: float = FLOOR) -> "RunningStats":
         """Return mean and standard deviation over all rows, merged block by block in double precision; the latter floored.
 
         The rule is Chan, Golub and LeVeque's (The American Statistician 37:242, 1983).
@@ -79,7 +79,7 @@ FEW = 50
 
 _digests: WeakKeyDictionary[torch.nn.Module, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
 """The digests of frozen trunks, with where their weights were and how often they had been changed."""
-_moments: dict[str, Moments] = {}
+_running_stats: dict[str, RunningStats] = {}
 """Mean and spread of whole sections whose blocks are being read, the last few."""
 
 
@@ -181,7 +181,7 @@ class FeatureReader:
     def _standard(self, table: Features, alone: Tiles) -> Features:
         if not self.per_section:
             return table
-        moments, (section,) = self._moments_of(table, alone), alone.whole or alone.sections
+        moments, (section,) = self._stats_of(table, alone), alone.whole or alone.sections
         if len(section) < FEW and self.usual is not None:
             few = f"section {section.name}: has {len(section)} tiles, fewer than the {FEW} "
             few += "that mean and spread can be taken from"
@@ -192,19 +192,19 @@ class FeatureReader:
             _say(f"{few}; its own are used all the same, since the run holds no others: train again")
         return moments.standard(table)
 
-    def _moments_of(self, table: Features, alone: Tiles) -> Moments:
+    def _stats_of(self, table: Features, alone: Tiles) -> RunningStats:
         """Return mean and spread over the section these tiles are, or are a block of, without ever holding it all."""
         if not alone.whole:
-            return Moments.of((table[at : at + BLOCK] for at in range(0, len(table), BLOCK)), self.floor)
+            return RunningStats.of((table[at : at + BLOCK] for at in range(0, len(table), BLOCK)), self.floor)
         (section,) = alone.whole
         place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
         key = f"{self.floor} {self._key(section, alone.spec)} {place}"
-        if key not in _moments:
-            while len(_moments) > 16:
-                del _moments[next(iter(_moments))]
+        if key not in _running_stats:
+            while len(_running_stats) > 16:
+                del _running_stats[next(iter(_running_stats))]
             blocks = replace(alone, sections=alone.whole, whole=(), xy_in_whole=()).blocks(BLOCK)
-            _moments[key] = Moments.of((self._section(block) for block in blocks), self.floor)
-        return _moments[key]
+            _running_stats[key] = RunningStats.of((self._section(block) for block in blocks), self.floor)
+        return _running_stats[key]
 
     def _stained(self, tiles: Tiles) -> "FeatureReader":
         """Return the reader for one section, which knows how its stains are brought to those of the training tiles."""

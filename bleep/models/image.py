@@ -45,7 +45,7 @@ PRECISIONS = {"auto": torch.float32, "float32": torch.float32, "bf16": torch.bfl
 """What a trunk may compute in while it does not learn, by name; `auto`, before training has resolved it, is float32."""
 
 
-class Pace(NamedTuple):
+class ParameterSchedule(NamedTuple):
     """How one parameter learns, beside the others."""
 
     rate: float
@@ -131,7 +131,7 @@ class ImageTrunk(nn.Module):
         with torch.autocast(pixels.device.type, dtype):
             return read(self.model, pixels).float()
 
-    def paces(self) -> dict[str, Pace]:
+    def parameter_schedules(self) -> dict[str, ParameterSchedule]:
         """Return how each parameter that learns does, by its name here.
 
         A block's rate is `layer_decay` times that of the next one above it. Under `gradual`, the j-th block from the end
@@ -139,14 +139,14 @@ class ImageTrunk(nn.Module):
         """
         learning = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         if self._config.train != "gradual" and self._config.layer_decay == 1:
-            return {f"model.{name}": Pace(1.0, 0.0) for name in learning}
+            return {f"model.{name}": ParameterSchedule(1.0, 0.0) for name in learning}
         blocks = sum(1 for names in self._blocks if learning & set(names))
-        paces: dict[str, Pace] = {}
+        parameter_schedules: dict[str, ParameterSchedule] = {}
         for below, names in enumerate(reversed(self._blocks)):
             start = (below + 1) / (blocks + 1) if self._config.train == "gradual" else 0.0
-            pace = Pace(self._config.layer_decay**below, start)
-            paces |= {f"model.{name}": pace for name in names if name in learning}
-        return paces
+            pace = ParameterSchedule(self._config.layer_decay**below, start)
+            parameter_schedules |= {f"model.{name}": pace for name in names if name in learning}
+        return parameter_schedules
 
     def _learning(self) -> set[str]:
         """Return the names of the parameters that learn."""

@@ -50,7 +50,7 @@ class Progress:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Journal:
+class CheckpointLog:
     """The files of one training."""
 
     log: Path

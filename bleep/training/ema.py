@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @final
-class Average:
+class WeightAverage:
     """The average of what a model's parameters have been, later steps counting more; a decay of 0 keeps none.
 
     Early on the decay is less, (1 + step) / (10 + step), so that the first, random weights are soon forgotten.
@@ -27,7 +27,7 @@ class Average:
             torch._foreach_lerp_(list(self.values.values()), [p.detach() for p in self._parameters.values()], new)
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """Let the model hold the average, and give it back its own weights afterwards."""
         kept = {name: p.detach().clone() for name, p in self._parameters.items()}
         self.keep()

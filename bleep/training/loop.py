@@ -22,15 +22,15 @@ from bleep.errors import ConfigError, ReaderError, StoppedError, one_sentence
 from bleep.models.image import ImageTrunk
 from bleep.progress import Progress
 from bleep.records import Batch
-from bleep.training.checkpoint import Journal
-from bleep.training.ema import Average
+from bleep.training.checkpoint import CheckpointLog
+from bleep.training.ema import WeightAverage
 from bleep.training.gradcache import backward
-from bleep.training.optimizers import build_optimizer, drop_sleeping, set_rate
+from bleep.training.optimizers import build_optimizer, drop_not_started, set_rate
 from bleep.training.schedules import after_epoch, factor, least_rate
 
 
 @final
-class Watch:
+class TrainingGuard:
     """Looks after each step at what ends a training; every process sees the same, so all leave together.
 
     What a step says is read one step later, so that the device never waits for the reading.
@@ -163,7 +163,7 @@ def train(
     dataset: Dataset[Batch],
     batches: EpochBatches,
     config: OptimConfig,
-    journal: Journal,
+    journal: CheckpointLog,
     validate: Callable[[nn.Module], Scores] | None,
     accelerator: Accelerator,
     view: View | None = None,
@@ -194,7 +194,7 @@ def train(
     )
     optimizer = build_optimizer(task, config)
     task.to(accelerator.device)
-    average, watch = Average(task, config.ema), Watch(accelerator)
+    average, watch = WeightAverage(task, config.ema), TrainingGuard(accelerator)
     progress = journal.resume(task, optimizer, average.values)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -219,7 +219,7 @@ def train(
             step = _Step(wrapped, learning, stepped, config, accelerator, view, average, watch, progress.falls)
             line = _one_epoch(step, loader, epoch)
             asked = watch.finish(learning, epoch)
-            with average.shown():
+            with average.swapped_in():
                 scores = _validated(task, validate, accelerator)
                 score = scores.get("score", float(epoch))
                 better = score > progress.best_score
@@ -263,8 +263,8 @@ class _Step:
     config: OptimConfig
     accelerator: Accelerator
     view: View | None
-    average: Average
-    watch: Watch
+    average: WeightAverage
+    watch: TrainingGuard
     falls: int
     """How often the learning rate has fallen before this epoch."""
 
@@ -282,7 +282,7 @@ def _one_epoch(do: _Step, loader: DataLoader[Batch], epoch: int) -> Scores:
         moved = Batch(*(field.to(accelerator.device, non_blocking=True) for field in batch))
         seen_as = moved if do.view is None else do.view(moved, epoch)
         loss = backward(task, loss_of, seen_as, config.chunk, accelerator)
-        drop_sleeping(optimizer, done / last)
+        drop_not_started(optimizer, done / last)
         accelerator.clip_grad_norm_(do.learning, config.clip)
         optimizer.step()
         optimizer.zero_grad()

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from bleep.config import OptimConfig, OptimizerName
-from bleep.models.image import ImageTrunk, Pace
+from bleep.models.image import ImageTrunk, ParameterSchedule
 
 OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
     "adamw": lambda groups, momentum: AdamW(groups),
@@ -25,16 +25,16 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
 
     Within a trunk, each parameter's rate and the share of the training at which it starts to learn are the trunk's to say.
     """
-    paces = {
+    parameter_schedules = {
         f"{name}.{inner}": pace
         for name, module in model.named_modules()
         if isinstance(module, ImageTrunk)
-        for inner, pace in module.paces().items()
+        for inner, pace in module.parameter_schedules().items()
     }
     groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            pace = paces.get(name, Pace(1.0, 0.0))
+            pace = parameter_schedules.get(name, ParameterSchedule(1.0, 0.0))
             rate = (config.trunk_lr if ".trunk." in f".{name}" else config.lr) * pace.rate
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay, pace.start), []).append(parameter)
@@ -56,7 +56,7 @@ def set_rate(optimizer: Optimizer, factor: float, share: float, least: float = 0
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
-def drop_sleeping(optimizer: Optimizer, share: float) -> None:
+def drop_not_started(optimizer: Optimizer, share: float) -> None:
     """Drop the gradients of groups that have not started, so that neither they nor the clipping of others feels them."""
     for group in optimizer.param_groups:
         if share < group["start"]:

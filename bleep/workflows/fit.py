@@ -45,7 +45,7 @@ from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import storage
 from bleep.run_folder import MANIFEST
 from bleep.runs import Model, Run, regresses
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
 from bleep.training.tasks import OwnLoss, Task, task_of
@@ -217,7 +217,7 @@ def _fit(
     with accelerator.main_process_first():
         dataset = _dataset(run, reader, tiles, values)
     validate = validation(run, divided, values) if divided.val and accelerator.is_main_process else None
-    journal = Journal(config.out / runs.LOG, config.out / runs.STATE)
+    journal = CheckpointLog(config.out / runs.LOG, config.out / runs.STATE)
     told = validate or (_never if divided.val else None)
     if accelerator.is_main_process:
         # Only now, when all that was asked for has proved possible, is anything written or replaced.
@@ -297,7 +297,7 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
     dataset = _dataset(fresh, reader, tiles, values)
     validate = validation(fresh, divided, values) if divided.val else None
-    journal = Journal(place / runs.LOG, place / runs.STATE)
+    journal = CheckpointLog(place / runs.LOG, place / runs.STATE)
     epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
     fresh.model.eval()
     return fresh.finished(epoch)

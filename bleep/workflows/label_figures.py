@@ -20,7 +20,7 @@ from bleep.viz.figures import labels as figures
 from bleep.viz.figures.style import Drawing, save
 from bleep.viz.page import Cell, Column, Grid, Page, TissueView
 from bleep.workflows.explain import spread_rows
-from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelTable, Told, interval_words
+from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelPrediction, LabelTable, interval_words
 from bleep.workflows.report import HELD_OUT, view_of
 
 SHOWN = 4
@@ -130,10 +130,10 @@ def _grid(table: LabelTable) -> Grid:
     return Grid(columns, tuple(rows))
 
 
-def _shown(table: LabelTable) -> list[tuple[Run, Section, Told]]:
+def _shown(table: LabelTable) -> list[tuple[Run, Section, LabelPrediction]]:
     """Return the test sections drawn, each with the run of the first seed that held it out and what it says."""
     first = min(run.config.seed for run, _ in table.seen)
-    found: list[tuple[Run, Section, Told]] = []
+    found: list[tuple[Run, Section, LabelPrediction]] = []
     for run, divided in table.seen:
         if run.config.seed == first:
             told = next(
@@ -149,7 +149,7 @@ def _mixed(run: Run, divided: Split) -> Iterator[Section]:
     yield from several or divided.test
 
 
-def _of_section(told: Told, section: Section, run: Run) -> tuple[Prediction, np.ndarray]:
+def _of_section(told: LabelPrediction, section: Section, run: Run) -> tuple[Prediction, np.ndarray]:
     rows = np.flatnonzero(told.spots["section"].to_numpy(str) == section.name)
     prediction = Prediction(told.probability[rows], told.spots.iloc[rows], run.panel.genes, SCALE, told.predictor)
     return prediction, told.truth[rows]

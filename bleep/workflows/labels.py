@@ -35,7 +35,7 @@ COLUMNS = ("auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "p
 
 @final
 @dataclass(frozen=True, slots=True)
-class Told:
+class LabelPrediction:
     """What one predictor says of the test tiles of one run."""
 
     predictor: str
@@ -65,7 +65,7 @@ class LabelTable:
     """One row a predictor and patient: tiles, and the scores that such tiles have."""
     confusions: dict[str, Int[np.ndarray, "classes classes"]]
     """Of the first seed."""
-    told: tuple[Told, ...] = field(repr=False)
+    told: tuple[LabelPrediction, ...] = field(repr=False)
     leaks: tuple[LeakReport, ...] = ()
     seen: tuple[tuple[Run, Split], ...] = field(default=(), repr=False)
     """Each run scored, and how its tissue was divided."""
@@ -94,7 +94,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
     """
     seen: list[Run] = []
     splits: list[Split] = []
-    told: list[Told] = []
+    told: list[LabelPrediction] = []
     leaks: list[LeakReport] = []
     floors: set[tuple[str, ...]] = set()
     for folder in map(Path, folders):
@@ -128,7 +128,7 @@ def _reference(run: Run, divided: Split, folder: Path) -> Reference:
     return Reference.load(kept) if kept.is_dir() else references.build(run, divided.train)
 
 
-def _told(name: str, predictor: Predictor, run: Run, divided: Split) -> Told:
+def _told(name: str, predictor: Predictor, run: Run, divided: Split) -> LabelPrediction:
     threshold = None
     if divided.val and len(run.panel.genes) == 2:
         said = predictor.predict(run.tiles(divided.val)).expression
@@ -138,7 +138,7 @@ def _told(name: str, predictor: Predictor, run: Run, divided: Split) -> Told:
     truth = np.concatenate([run.panel.values(section) for section in divided.test])
     decided = scoring.decided(prediction.expression, threshold)
     data = run.config.data
-    return Told(name, run.config.seed, data.fold, prediction.expression, truth, decided, prediction.spots, threshold)
+    return LabelPrediction(name, run.config.seed, data.fold, prediction.expression, truth, decided, prediction.spots, threshold)
 
 
 def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
@@ -164,7 +164,7 @@ def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
         raise MismatchError(f"{folder}: is of the same fold and seed as another of the runs; name each once")
 
 
-def _joined(told: Sequence[Told], seen: Sequence[Run], leak: Leak, leaks: Sequence[LeakReport]) -> LabelTable:
+def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leak: Leak, leaks: Sequence[LeakReport]) -> LabelTable:
     classes = seen[0].panel.genes
     rows, patients, confusions = {}, [], {}
     for name in dict.fromkeys(one.predictor for one in told):
@@ -208,7 +208,7 @@ class Pooled:
     patients: np.ndarray
 
     @classmethod
-    def of(cls, parts: Sequence[Told]) -> "Pooled":
+    def of(cls, parts: Sequence[LabelPrediction]) -> "Pooled":
         """Join folds."""
         tables = [[one.probability for one in parts], [one.truth for one in parts], [one.told for one in parts]]
         probability, truth, told = (np.concatenate(table) for table in tables)

@@ -30,7 +30,7 @@ from bleep.runs import Run
 from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
-Moments = Float64[np.ndarray, "2 features"]
+MeanStd = Float64[np.ndarray, "2 features"]
 Axes = Float64[np.ndarray, "features components"]
 Weights = Float64[np.ndarray, "components genes"]
 COMPONENTS = 256
@@ -170,7 +170,7 @@ class ProbePredictor:
 
     name = "PCA and ridge on frozen features"
 
-    def __init__(self, run: Run, centre: Moments, turn: Axes, coefficients: Weights) -> None:
+    def __init__(self, run: Run, centre: MeanStd, turn: Axes, coefficients: Weights) -> None:
         self.run, self._centre, self._turn, self._coefficients = run, centre, turn, coefficients
 
     @classmethod

@@ -15,7 +15,7 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FeatureReader
 from bleep.features import cache as kept
 from bleep.features import extractor as reader
-from bleep.features.extractor import Moments
+from bleep.features.extractor import RunningStats
 from bleep.models.heads import Standardizer
 from bleep.models.image import ImageTrunk, build_trunk
 
@@ -89,7 +89,7 @@ def test_a_block_of_a_section_of_few_tiles_is_standardised_by_the_training_tiles
 
 def test_moments_of_blocks_are_those_of_all_rows() -> None:
     table = (np.random.default_rng(0).normal(size=(1000, 6)) * [1, 5, 0.1, 0, 3, 1] + 1000).astype(np.float32)
-    merged = Moments.of(table[at : at + 77] for at in range(0, 1000, 77))
+    merged = RunningStats.of(table[at : at + 77] for at in range(0, 1000, 77))
     np.testing.assert_allclose(merged.mean, table.astype(np.float64).mean(axis=0), rtol=1e-6)
     spread = table.astype(np.float64).std(axis=0)
     expected = np.maximum(spread, FLOOR * np.median(spread[spread > 1e-3]))

@@ -104,7 +104,7 @@ def test_only_what_learns_has_a_pace_and_every_member_has_one() -> None:
     made = build(train="last", **TWO)
     for member in made.members[0]:
         learning = {f"model.{name}" for name, p in member.model.named_parameters() if p.requires_grad}
-        assert set(member.paces()) == learning
+        assert set(member.parameter_schedules()) == learning
         assert learning
 
 

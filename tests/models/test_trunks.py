@@ -172,7 +172,7 @@ def test_a_torchvision_trunk_learns_from_its_end_at_growing_rates() -> None:
     made = build("shufflenet_v2_x0_5", train="last", unfreeze=2, layer_decay=0.5)
     learning = {name.split(".")[0] for name, p in made.model.named_parameters() if p.requires_grad}
     assert learning == {"stage4", "conv5"}
-    rates = {name.split(".")[1]: pace.rate for name, pace in made.paces().items()}
+    rates = {name.split(".")[1]: pace.rate for name, pace in made.parameter_schedules().items()}
     assert rates == {"conv5": 1.0, "stage4": 0.5}
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from bleep.config import OptimConfig
 from bleep.errors import DataError
-from bleep.training.checkpoint import Journal, Progress
+from bleep.training.checkpoint import CheckpointLog, Progress
 from bleep.training.optimizers import build_optimizer
 
 
@@ -25,7 +25,7 @@ def stepped(seed: int = 0) -> tuple[nn.Module, torch.optim.AdamW]:
 
 
 def test_weights_optimizer_and_progress_come_back(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log.jsonl", tmp_path / "state")
+    journal = CheckpointLog(tmp_path / "log.jsonl", tmp_path / "state")
     model, optimizer = stepped()
     journal.save(model, optimizer, Progress(4, 2, 0.123456789))
     other, fresh = stepped(1)
@@ -38,11 +38,11 @@ def test_weights_optimizer_and_progress_come_back(tmp_path: Path) -> None:
 
 
 def test_without_a_state_training_starts(tmp_path: Path) -> None:
-    assert Journal(tmp_path / "log", tmp_path / "state").resume(*stepped()) == Progress.start()
+    assert CheckpointLog(tmp_path / "log", tmp_path / "state").resume(*stepped()) == Progress.start()
 
 
 def test_a_state_of_another_model_or_damaged_is_refused(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log", tmp_path / "state")
+    journal = CheckpointLog(tmp_path / "log", tmp_path / "state")
     journal.save(*stepped(), Progress(0, 0, 0.0))
     other = nn.Linear(4, 3)
     with pytest.raises(DataError, match="cannot be resumed from"):
@@ -54,7 +54,7 @@ def test_a_state_of_another_model_or_damaged_is_refused(tmp_path: Path) -> None:
 
 
 def test_lines_after_the_state_and_a_last_line_cut_short_are_dropped(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log.jsonl", tmp_path / "state")
+    journal = CheckpointLog(tmp_path / "log.jsonl", tmp_path / "state")
     for epoch in range(4):
         journal.write({"epoch": epoch, "loss": 1.5})
     with journal.log.open("a") as file:

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from bleep.training.ema import Average
+from bleep.training.ema import WeightAverage
 
 
 def test_the_average_is_what_its_formula_says_and_leaves_still_weights_alone() -> None:
     model = nn.Linear(2, 1)
     model.bias.requires_grad_(False)
-    average, expected = Average(model, 0.5), model.weight.detach().clone()
+    average, expected = WeightAverage(model, 0.5), model.weight.detach().clone()
     assert set(average.values) == {"weight"}
     for step in range(8):
         with torch.no_grad():
@@ -23,11 +23,11 @@ def test_the_average_is_what_its_formula_says_and_leaves_still_weights_alone() -
 
 def test_the_model_holds_the_average_for_a_while_and_gets_its_own_weights_back() -> None:
     model = nn.Linear(2, 1)
-    average, own = Average(model, 0.9), model.weight.detach().clone()
+    average, own = WeightAverage(model, 0.9), model.weight.detach().clone()
     average.values["weight"].fill_(7.0)
 
     def failing() -> None:
-        with average.shown():
+        with average.swapped_in():
             assert (model.weight == 7).all()
             raise KeyError
 
@@ -42,8 +42,8 @@ def test_the_model_holds_the_average_for_a_while_and_gets_its_own_weights_back()
 
 def test_without_a_decay_nothing_is_kept() -> None:
     model = nn.Linear(2, 1)
-    average, own = Average(model, 0.0), model.weight.detach().clone()
+    average, own = WeightAverage(model, 0.0), model.weight.detach().clone()
     average.update(0)
-    with average.shown():
+    with average.swapped_in():
         assert torch.equal(model.weight, own)
     assert average.values == {}

@@ -17,7 +17,7 @@ from bleep.errors import ConfigError
 from bleep.features import trunk_digest
 from bleep.models.image import build_trunk
 from bleep.runs import Run
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.workflows.fit import fit
 
 LORA = {"image": {"train": "lora", "trunk": "test_vit", "lora_rank": 2}, "optim": {"trunk_lr": 1e-2, "epochs": 2}}
@@ -31,13 +31,13 @@ def test_blocks_begin_to_learn_one_after_another_from_the_end(
     recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    save = Journal.save
+    save = CheckpointLog.save
 
-    def saving(self: Journal, model: Any, *rest: Any) -> None:
+    def saving(self: CheckpointLog, model: Any, *rest: Any) -> None:
         seen.append({name: value.clone() for name, value in model.model.trunk.state_dict().items()})
         save(self, model, *rest)
 
-    monkeypatch.setattr(Journal, "save", saving)
+    monkeypatch.setattr(CheckpointLog, "save", saving)
     over = {"image": {"train": "gradual", "unfreeze": 2}, "optim": {"epochs": 6, "trunk_lr": 1e-3, "schedule": "constant"}}
     config = Config.load(recipe(tmp_path / "out", over))
     torch.manual_seed(config.seed)
@@ -87,13 +87,13 @@ def test_adapters_that_the_attention_would_go_past_are_refused() -> None:
 
 def test_the_average_is_scored_and_kept(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[dict[str, torch.Tensor]] = []
-    save = Journal.save
+    save = CheckpointLog.save
 
-    def saving(self: Journal, model: Any, optimizer: Any, progress: Any, average: dict[str, torch.Tensor]) -> None:
+    def saving(self: CheckpointLog, model: Any, optimizer: Any, progress: Any, average: dict[str, torch.Tensor]) -> None:
         held.append({name: value.clone() for name, value in average.items()})
         save(self, model, optimizer, progress, average)
 
-    monkeypatch.setattr(Journal, "save", saving)
+    monkeypatch.setattr(CheckpointLog, "save", saving)
     plain = fit(Config.load(recipe(tmp_path / "plain")))
     averaged = fit(Config.load(recipe(tmp_path / "averaged", {"optim": {"ema": 0.9}})))
     assert averaged.weights_digest() != plain.weights_digest()

@@ -8,7 +8,7 @@ import pytest
 from bleep.config import Config
 from bleep.errors import ConfigError
 from bleep.runs import Run
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.workflows.fit import fit
 
 VALIDATED = {"data": {"split": "section", "test": ["toy4"], "val": "group"}}
@@ -31,17 +31,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 ) -> None:
     whole = fit(Config.load(recipe(tmp_path / "whole", *KINDS[kind])))
     broken = Config.load(recipe(tmp_path / "broken", *KINDS[kind]))
-    write = Journal.write
+    write = CheckpointLog.write
 
-    def stop(self: Journal, line: dict[str, float | int]) -> None:
+    def stop(self: CheckpointLog, line: dict[str, float | int]) -> None:
         if line["epoch"] == 3:
             raise KeyboardInterrupt
         write(self, line)
 
-    monkeypatch.setattr(Journal, "write", stop)
+    monkeypatch.setattr(CheckpointLog, "write", stop)
     with pytest.raises(KeyboardInterrupt):
         fit(broken)
-    monkeypatch.setattr(Journal, "write", write)
+    monkeypatch.setattr(CheckpointLog, "write", write)
     assert fit(broken, resume=True).weights_digest() == whole.weights_digest()
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "broken")]
     rates = [[line.split('"lr": ')[1].split(",")[0] for line in log] for log in logs]

@@ -12,7 +12,7 @@ import torch
 from bleep.config import Config
 from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.training.loop import EpochBatches
 from bleep.workflows.fit import fit
 
@@ -82,15 +82,15 @@ def test_too_few_spots_for_a_step_are_refused(spots: int, batch: int, world: int
 
 
 def interrupted_at(epoch: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    write = Journal.write
+    write = CheckpointLog.write
 
-    def stop(self: Journal, line: dict[str, float | int]) -> None:
+    def stop(self: CheckpointLog, line: dict[str, float | int]) -> None:
         if line["epoch"] == epoch:
             raise KeyboardInterrupt
         write(self, line)
 
-    monkeypatch.setattr(Journal, "write", stop)
-    return lambda: monkeypatch.setattr(Journal, "write", write)
+    monkeypatch.setattr(CheckpointLog, "write", stop)
+    return lambda: monkeypatch.setattr(CheckpointLog, "write", write)
 
 
 def logged(out: Path) -> list[dict[str, float]]:

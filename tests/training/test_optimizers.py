@@ -10,8 +10,8 @@ from torch import nn
 
 from bleep.config import ImageConfig, OptimConfig, OptimizerName
 from bleep.models.image import build_trunk
-from bleep.training.checkpoint import Journal, Progress
-from bleep.training.optimizers import OPTIMIZERS, build_optimizer, drop_sleeping, set_rate
+from bleep.training.checkpoint import CheckpointLog, Progress
+from bleep.training.optimizers import OPTIMIZERS, build_optimizer, drop_not_started, set_rate
 
 
 def model() -> nn.Module:
@@ -42,7 +42,7 @@ def test_a_group_that_starts_later_has_no_rate_and_no_gradient_before() -> None:
     for parameter in made.parameters():
         parameter.grad = torch.ones_like(parameter)
     assert set_rate(optimizer, 0.1, 0.49) == pytest.approx(0.1)
-    drop_sleeping(optimizer, 0.49)
+    drop_not_started(optimizer, 0.49)
     assert late["lr"] == 0
     assert made.trunk.weight.grad is None
     assert made.head.weight.grad is not None
@@ -102,7 +102,7 @@ def test_an_optimizer_by_name_steps_as_torchs(name: str) -> None:
 
 @pytest.mark.parametrize("name", get_args(OptimizerName))
 def test_an_optimizer_by_name_goes_on_where_it_stood(name: str, tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log.jsonl", tmp_path / "state")
+    journal = CheckpointLog(tmp_path / "log.jsonl", tmp_path / "state")
     holder, optimizer = named(name)
     expected = walked(*_parts(named(name)), range(8))
     walked(holder.weight, optimizer, range(4))

@@ -24,7 +24,7 @@ from bleep.data.datasets import TileDataset
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.runs import Run
 from bleep.training import checkpoint as journal_module
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.workflows.fit import fit
 
 LEARNING = {"image": {"train": "last"}, "optim": {"epochs": 5, "batch": 32, "trunk_lr": 1e-3}}
@@ -183,15 +183,15 @@ def test_a_full_disk_is_said_in_a_sentence_and_the_last_state_stays(
         if place == "model":
             patch.setattr(runs, "save_file", full_disk)
         elif place == "log":
-            opened, write = Path.open, Journal.write
+            opened, write = Path.open, CheckpointLog.write
 
-            def filling(self: Journal, line: dict[str, float | int]) -> None:
+            def filling(self: CheckpointLog, line: dict[str, float | int]) -> None:
                 if line["epoch"] == 2:
                     patch.setattr(Path, "open", full_disk)
                 write(self, line)
                 patch.setattr(Path, "open", opened)
 
-            patch.setattr(Journal, "write", filling)
+            patch.setattr(CheckpointLog, "write", filling)
         else:
             save, seen = journal_module.save_file, [0]
 

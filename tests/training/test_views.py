@@ -13,7 +13,7 @@ from bleep.models.image import ImageTrunk
 from bleep.models.models import DualEncoder
 from bleep.retrieval.embed import tile_features
 from bleep.runs import Run
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
@@ -75,17 +75,17 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(
 ) -> None:
     over = (LEARNS, {"optim": {"epochs": 4, "stain": 0.1, "gene_dropout": 0.3, "chunk": 12}})
     whole = digest(recipe, tmp_path / "whole", *over)
-    broken, write = Config.load(recipe(tmp_path / "broken", *over)), Journal.write
+    broken, write = Config.load(recipe(tmp_path / "broken", *over)), CheckpointLog.write
 
-    def stop(self: Journal, line: dict[str, float | int]) -> None:
+    def stop(self: CheckpointLog, line: dict[str, float | int]) -> None:
         if line["epoch"] == 2:
             raise KeyboardInterrupt
         write(self, line)
 
-    monkeypatch.setattr(Journal, "write", stop)
+    monkeypatch.setattr(CheckpointLog, "write", stop)
     with pytest.raises(KeyboardInterrupt):
         fit(broken)
-    monkeypatch.setattr(Journal, "write", write)
+    monkeypatch.setattr(CheckpointLog, "write", write)
     torch.manual_seed(99)
     assert fit(broken, resume=True).weights_digest() == whole
 
