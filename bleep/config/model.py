@@ -8,7 +8,7 @@ from bleep.config.base import Settings
 
 TrainName = Literal["frozen", "last", "gradual", "full", "lora"]
 PrecisionName = Literal["auto", "float32", "bf16", "fp16"]
-StainName = Literal["none", "reinhard", "macenko"]
+StainName = Literal["none", "reinhard", "macenko", "stretch"]
 SharingName = Literal["none", "tokens", "auto"]
 BeforeName = Literal["none", "silu", "dropout"]
 LayersName = Literal["silu", "dense-norm"]
@@ -53,7 +53,8 @@ class ImageConfig(Settings):
     context: tuple[PositiveFloat, ...] = ()
     """Beside each tile's own features stand their means over its section, weighed by Gaussians this many microns wide."""
     stain: StainName = "none"
-    """Bring the stains of each section's tiles to those of the training tiles, as Reinhard or Macenko did; none: leave them."""
+    """Bring the stains of each section's tiles to those of the training tiles, as Reinhard or Macenko did, or `stretch` them
+    to fixed percentiles; none: leave them."""
     channels_last: bool = True
     """Keep pixels with their channels side by side in memory, which makes convolutions faster; only rounding changes."""
     precision: PrecisionName = "auto"

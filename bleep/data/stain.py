@@ -15,7 +15,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from bleep.config import StainName
@@ -107,6 +107,9 @@ LAB = np.diag(1 / np.sqrt([3, 6, 2])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1,
 ANGLES = (1.0, 99.0)
 """Percentiles of the angles between which all stain directions are taken to lie (Macenko et al. 2009)."""
 
+STRETCHED = (0.1, 0.0, 1.0, 0.4)
+"""Optical density of haematoxylin and eosin that a stretch brings the 1st percentile of a section's tissue to, and the 99th."""
+
 log = logging.getLogger(__name__)
 
 Numbers = Float32[np.ndarray, " numbers"]
@@ -139,14 +142,18 @@ def _macenko(light: Light) -> np.ndarray:
     return np.concatenate([vectors.ravel(), strengths])
 
 
-MEASURES: dict[StainName, Callable[[Light], np.ndarray]] = {"reinhard": _reinhard, "macenko": _macenko}
+def _stretch(light: Light) -> np.ndarray:
+    return np.percentile(-np.log10(light) @ np.linalg.pinv(HED[:2]), ANGLES, axis=0).ravel()
+
+
+MEASURES: dict[StainName, Callable[[Light], np.ndarray]] = {"reinhard": _reinhard, "macenko": _macenko, "stretch": _stretch}
 """How light through tissue is said in a few numbers; all 0: there was too little tissue, or it is of one colour."""
 
 
 def measured(kind: StainName, tiles: Tiles) -> Numbers:
     """Return how tiles are stained, from pixels of tissue spread over them; too little to tell is said, and gives zeros."""
     light = _light(tiles)
-    numbers = MEASURES[kind](light) if len(light) >= LEAST else np.zeros({"reinhard": 6, "macenko": 8}[kind])
+    numbers = MEASURES[kind](light) if len(light) >= LEAST else np.zeros({"reinhard": 6, "macenko": 8, "stretch": 4}[kind])
     if not numbers.any():
         names = ", ".join(section.name for section in tiles.sections)
         log.warning(
@@ -155,6 +162,11 @@ def measured(kind: StainName, tiles: Tiles) -> Numbers:
             kind,
         )
     return numbers.astype(np.float32)
+
+
+def target_of(kind: StainName, tiles: Tiles) -> Numbers:
+    """Return what sections are brought to: how the training tiles are stained, or under a stretch what all sections are."""
+    return np.array(STRETCHED, np.float32) if kind == "stretch" else measured(kind, tiles)
 
 
 def source_of(kind: StainName, tiles: Tiles) -> Numbers:
@@ -179,6 +191,11 @@ def map_of(kind: StainName, source: Numbers, target: Numbers) -> Float32[np.ndar
         gain = target[3:] / np.maximum(source[3:], 1e-6)
         weights = np.linalg.inv(LAB) @ np.diag(gain) @ LAB
         shift = np.linalg.inv(LAB) @ (target[:3] - gain * source[:3])
+    elif kind == "stretch":
+        gain = np.append((target[2:] - target[:2]) / np.maximum(source[2:] - source[:2], 1e-2), 1.0)
+        mixed = _with_rest(HED[:2].ravel())
+        weights = (np.linalg.inv(mixed) @ np.diag(gain) @ mixed).T
+        shift = (target[:2] - gain[:2] * source[:2]) @ HED[:2]
     else:
         strength = np.append(target[6:] / np.maximum(source[6:], 1e-6), 1.0)
         weights = (np.linalg.inv(_with_rest(source[:6])) @ np.diag(strength) @ _with_rest(target[:6])).T
@@ -195,8 +212,9 @@ def _with_rest(vectors: np.ndarray) -> Float[np.ndarray, "3 3"]:
 
 def brought(kind: StainName, images: Images, maps: Maps) -> Images:
     """Return tiles whose light went through their maps, all windows of a tile alike."""
-    if kind == "macenko":
-        return jittered(images, maps)
+    if kind != "reinhard":
+        moved = jittered(images, maps)
+        return torch.where(_glass(images), images, moved) if kind == "stretch" else moved
     out = torch.empty_like(images)
     for at in range(0, len(images), PIECE):
         out[at : at + PIECE] = _opponent(images[at : at + PIECE], maps[at : at + PIECE])
@@ -248,9 +266,12 @@ def _opponent(images: Images, maps: Maps) -> Images:
     old = cones.unbind(2)
     new = [sum((w * o for w, o in zip(weights[:, c].unbind(1), old, strict=True)), shift[:, c]) for c in range(3)]
     light = _mixed(10 ** torch.stack(new, 2), np.linalg.inv(LMS))
-    low, high = colours.amin(2, keepdim=True), colours.amax(2, keepdim=True)
-    glass = (low > 256 * 10**-CLEAR - 1) & (high - low < GREY)
-    return torch.where(glass, colours, (light * 256 - 1).round_().clamp_(0, 255)).to(torch.uint8)
+    return torch.where(_glass(images), colours, (light * 256 - 1).round_().clamp_(0, 255)).to(torch.uint8)
+
+
+def _glass(images: Images) -> Bool[Tensor, "batch windows 1 height width"]:
+    low, high = images.amin(2, keepdim=True), images.amax(2, keepdim=True)
+    return (low > 256 * 10**-CLEAR - 1) & (high - low < GREY)
 
 
 def _mixed(

@@ -22,7 +22,7 @@ from bleep.models.backbones.foundation import help_with_weights
 
 log = logging.getLogger(__name__)
 
-NUMBERS: dict[StainName, int] = {"none": 0, "reinhard": 6, "macenko": 8}
+NUMBERS: dict[StainName, int] = {"none": 0, "reinhard": 6, "macenko": 8, "stretch": 4}
 """How many numbers say how tiles are stained: see `bleep.data.stain`."""
 
 

@@ -27,7 +27,7 @@ from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split, split
-from bleep.data.stain import StainJitter, StainMatch, measured
+from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation.labels import roc_auc
@@ -346,7 +346,7 @@ def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) 
     if isinstance(run.model, DualEncoder):
         run.model.expression_encoder.hide.fit(torch.from_numpy(values))
     if config.image.stain != "none":
-        run.model.trunk.stain.fit(torch.from_numpy(measured(config.image.stain, tiles)))
+        run.model.trunk.stain.fit(torch.from_numpy(target_of(config.image.stain, tiles)))
     needed = not run.model.trunk.learns or config.image.standardize == "train"
     raw = reader.raw().read(tiles) if needed else np.empty((0, 0), np.float32)
     if config.image.standardize != "none":

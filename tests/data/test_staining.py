@@ -11,7 +11,7 @@ import torch
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
-from bleep.data.stain import MEASURES, StainMatch, brought, map_of, measured, source_of
+from bleep.data.stain import HED, MEASURES, StainMatch, brought, jittered, map_of, measured, source_of, target_of
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FeatureReader, trunk_digest
 from bleep.models.image import NUMBERS
@@ -53,7 +53,7 @@ def test_a_section_stained_otherwise_comes_near_to_its_target(kind: Any, pair: t
     maps = map_of(kind, measured(kind, other), measured(kind, plain))
     after = brought(kind, pictures(other), torch.from_numpy(maps).expand(len(other), 3, 4))
     # Reinhard's rule knows no stains, only means and spreads of colour, so it brings back less of what was mixed.
-    share = {"macenko": 0.6, "reinhard": 0.95}[kind]
+    share = {"macenko": 0.6, "reinhard": 0.95, "stretch": 0.8}[kind]
     assert apart(after, pictures(plain)) < share * apart(pictures(other), pictures(plain))
 
 
@@ -88,6 +88,20 @@ def test_macenko_finds_the_stains_that_a_picture_was_mixed_of() -> None:
     numbers = MEASURES["macenko"](10 ** -(amounts @ stains))
     np.testing.assert_allclose(numbers[:6].reshape(2, 3), stains, atol=0.03)
     np.testing.assert_allclose(numbers[6:], np.percentile(amounts, 99, axis=0), rtol=0.05)
+
+
+def test_a_stretch_brings_a_section_to_the_same_percentiles_whatever_it_was_trained_beside(pair: tuple[Tiles, Tiles]) -> None:
+    wanted = target_of("stretch", pair[0])
+    np.testing.assert_array_equal(wanted, target_of("stretch", pair[1]))
+    for tiles in pair:
+        before = measured("stretch", tiles)
+        maps = torch.from_numpy(map_of("stretch", before, wanted))
+        # What a pixel of the first and one of the last percentile become, each of both stains together.
+        amounts = np.stack([before[:2], before[2:]])
+        light = torch.from_numpy((256 * 10 ** -(amounts @ HED[:2])).T.reshape(1, 1, 3, 2, 1) - 1)
+        after = jittered(light.round().clamp(0, 255).to(torch.uint8), maps[None]).numpy().reshape(3, 2)
+        density = -np.log10((after.T.astype(float) + 1) / 256)
+        np.testing.assert_allclose(density @ np.linalg.pinv(HED[:2]), wanted.reshape(2, 2), atol=0.06)
 
 
 @pytest.mark.parametrize("kind", KINDS)
