@@ -101,6 +101,8 @@ class Prediction:
     """Lower end of the interval of each value, from a calibrated predictor."""
     upper: Float32[np.ndarray, "tiles genes"] | None = None
     """Upper end."""
+    confidence: pd.DataFrame | None = None
+    """One row a gene, from a calibrated predictor: the correlation to expect of it, its range, and its grade."""
 
     def __post_init__(self) -> None:
         if self.expression.shape != (len(self.spots), len(self.genes)):
@@ -129,7 +131,8 @@ class Prediction:
         """Return the prediction of some genes."""
         tables = {name: getattr(self, name) for name in _BY_GENE}
         chosen = {name: table[:, columns] for name, table in tables.items() if table is not None}
-        return replace(self, genes=tuple(self.genes[column] for column in columns.tolist()), **chosen)
+        trusted = None if self.confidence is None else self.confidence.iloc[columns]
+        return replace(self, genes=tuple(self.genes[column] for column in columns.tolist()), confidence=trusted, **chosen)
 
     @classmethod
     def joined(cls, parts: "Sequence[Prediction]") -> "Prediction":
@@ -156,7 +159,7 @@ class Prediction:
         data = AnnData(
             X=self.expression,
             obs=self.spots.drop(columns=["x", "y"]),
-            var=pd.DataFrame(index=pd.Index(self.genes)),
+            var=pd.DataFrame(index=pd.Index(self.genes)) if self.confidence is None else self.confidence.copy(),
             obsm={"spatial": self.spots[["x", "y"]].to_numpy(np.float64)},
             uns={"bleep": {"scale": self.scale, "predictor": self.predictor, **self.facts}},
         )

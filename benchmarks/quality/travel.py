@@ -24,6 +24,7 @@ from bleep.data.panel import GenePanel
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
 from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.confidence import measured_by_grade
 from bleep.runs import Run
 from bleep.workflows.calibrate import fit_calibration, rehearse
 from bleep.workflows.experiment import baselines_of
@@ -110,7 +111,11 @@ def measured(arguments: argparse.Namespace, here: dict[str, Any]) -> list[dict[s
         line |= {"rehearsed": calibration.report["scores"]["combined"], "trust": calibration.report["trust"]}
         for name, predictor in predictors.items():
             prediction = predictor.predict(tiles)
-            line[name] = float(np.nanmean(pearson(prediction.expression, truth)))
+            scores = pearson(prediction.expression, truth)
+            line[name] = float(np.nanmean(scores))
+            if prediction.confidence is not None:
+                means = measured_by_grade(prediction.confidence["confidence"], pd.Series(scores, index=panel.genes))
+                line |= {f"genes graded {grade}": float(mean) for grade, mean in means.items()}
             if prediction.lower is not None and prediction.upper is not None:
                 there = np.isfinite(truth)
                 line["coverage"] = float(((truth >= prediction.lower) & (truth <= prediction.upper))[there].mean())
@@ -120,13 +125,16 @@ def measured(arguments: argparse.Namespace, here: dict[str, Any]) -> list[dict[s
 
 def table(lines: pd.DataFrame) -> str:
     """Return one row a direction: the mean over a test subject's sections, then over seeds; and the means over directions."""
-    names = [name for name in lines if name not in (*KEYS, "section", "subject", "rehearsed", "trust", "coverage", "mean")]
-    numbers = [*names, "rehearsed", "coverage"]
+    graded = [name for name in lines if name.startswith("genes graded")]
+    beside = (*KEYS, *graded, "section", "subject", "rehearsed", "trust", "coverage", "mean")
+    names = [name for name in lines if name not in beside]
+    numbers = [*names, "rehearsed", "coverage", *graded]
     keys = ["protocol", "train", "subject"]
     by_seed = lines.groupby([*keys, "seed"], sort=False)[numbers].mean()
     rows = by_seed.groupby(keys, sort=False).mean()
     best = rows[list(FLOORS)].max(axis=1)
-    head = ["direction", "subjects in training", *names, "best floor", "combined - best floor", "rehearsed", "coverage of 90 %"]
+    head = ["direction", "subjects in training", *names, "best floor", "combined - best floor"]
+    head += ["rehearsed", "coverage of 90 %", *graded]
     out = [
         "# On subjects that were not trained on",
         "",
@@ -141,6 +149,7 @@ def table(lines: pd.DataFrame) -> str:
         floor = best[protocol, train, subject]
         cells = [f"{protocol}: {subject}", str(train or "all"), *(f"{row[name]:.3f}" for name in names), f"{floor:.3f}"]
         cells += [f"{row['combined'] - floor:+.3f}", f"{row['rehearsed']:.3f}", f"{row['coverage']:.2f}"]
+        cells += [f"{row[name]:.3f}" for name in graded]
         out.append("| " + " | ".join(cells) + " |")
     whole = rows[rows.index.get_level_values("train") == 0]
     if len(whole):

@@ -10,7 +10,7 @@ ENGINES = ("ray", "here")
 SLIDES_FAILED = 3
 """Exit code when some slides have no prediction."""
 FORMS = (".h5ad", ".zarr", ".csv", ".parquet")
-OTHERS = ("resume", "save_mask", "report", "explain", "explain_tiles", "sample")
+OTHERS = ("resume", "save_mask", "report", "explain", "explain_tiles", "sample", "min_confidence")
 """Flags of one prediction, which an archive has not."""
 
 

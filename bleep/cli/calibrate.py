@@ -37,6 +37,8 @@ def _say(folder: Path, report: dict[str, Any]) -> None:
     print(f"rehearsed on {report['rehearsed on']}")
     for name, value in report["scores"].items():
         print(f"  {name:26s} PCC {value:.3f} on left-out training tissue")
+    counts = ", ".join(f"{count} {grade}" for grade, count in report["confidence"].items())
+    print(f"genes by confidence: {counts} (`bleep query --min-confidence` writes those alone)")
     held = report["coverage"]
     print(
         f"intervals of {held['level']:.0%} held {held['mean']:.1%} of the values of parts that they were not fitted on "

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--where", default=None, metavar="CONDITION",
         help="reference spots that may answer, by the columns `bleep index info` names: \"patient != 'P3'\"",
     )  # fmt: skip
+    parser.add_argument(
+        "--min-confidence", choices=("high", "medium"), default=None,
+        help="write only genes that `bleep calibrate` graded so or better, by what they scored on left-out training tissue",
+    )  # fmt: skip
     archive_flags.add(parser)
     contest_flags.add_sample(parser)
     explain_flags.add(parser)
@@ -80,7 +85,7 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
-    from bleep.workflows.query import share_features, warn_of_trained
+    from bleep.workflows.query import confident_genes, share_features, warn_of_trained
     from bleep.workflows.slides import mask_places, save_masks
     from bleep.workflows.stream import Output, Query, check_query, write_query
 
@@ -99,6 +104,9 @@ def _query(arguments: argparse.Namespace) -> int:
     if predictor is None:
         share_features(run, tiles)
         return 0
+    if arguments.min_confidence is not None:
+        genes = confident_genes(experiment, predictor, arguments.min_confidence, genes)
+        output = replace(output, genes=genes)
     reference = experiment.reference
     explained = explain_flags.rows_to_explain(arguments, tiles, reference)
     if arguments.save_mask is not None:

@@ -13,7 +13,14 @@ GpusName = Literal["replicas", "shards"]
 WeightsName = Literal["uniform", "softmax", "distance", "adaptive"]
 
 MemberName = Literal[
-    "retrieval", "regression", "ridge", "robust ridge", "image-kNN by section", "ridge on colour by section", "ridge on stains"
+    "retrieval",
+    "regression",
+    "ridge",
+    "robust ridge",
+    "image-kNN by section",
+    "ridge on colour by section",
+    "ridge on stains",
+    "component retrieval",
 ]
 ABSTAIN = 0.01
 """Share of left-out training tiles below which a tile's familiarity marks it, unless said otherwise."""

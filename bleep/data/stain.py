@@ -100,6 +100,8 @@ TILES, PIXELS, LEAST = 64, 4096, 500
 """Tiles of a section that are looked at, pixels of each, and the pixels of tissue below which nothing can be said."""
 PARALLEL = 1e-4
 """Sine of the angle between two stains below which tissue has one colour, and no stains to tell."""
+NARROW = 0.01
+"""Density between two percentiles of a stain below which tissue has one colour, and nothing is stretched."""
 LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 """From red, green and blue to the responses of the three cones (Reinhard et al. 2001, equation 4)."""
 LAB = np.diag(1 / np.sqrt([3, 6, 2])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
@@ -143,7 +145,8 @@ def _macenko(light: Light) -> np.ndarray:
 
 
 def _stretch(light: Light) -> np.ndarray:
-    return np.percentile(-np.log10(light) @ np.linalg.pinv(HED[:2]), ANGLES, axis=0).ravel()
+    low, high = np.percentile(-np.log10(light) @ np.linalg.pinv(HED[:2]), ANGLES, axis=0)
+    return np.concatenate([low, high]) if (high - low > NARROW).all() else np.zeros(4)
 
 
 MEASURES: dict[StainName, Callable[[Light], np.ndarray]] = {"reinhard": _reinhard, "macenko": _macenko, "stretch": _stretch}
@@ -192,7 +195,7 @@ def map_of(kind: StainName, source: Numbers, target: Numbers) -> Float32[np.ndar
         weights = np.linalg.inv(LAB) @ np.diag(gain) @ LAB
         shift = np.linalg.inv(LAB) @ (target[:3] - gain * source[:3])
     elif kind == "stretch":
-        gain = np.append((target[2:] - target[:2]) / np.maximum(source[2:] - source[:2], 1e-2), 1.0)
+        gain = np.append((target[2:] - target[:2]) / (source[2:] - source[:2]), 1.0)
         mixed = _with_rest(HED[:2].ravel())
         weights = (np.linalg.inv(mixed) @ np.diag(gain) @ mixed).T
         shift = (target[:2] - gain[:2] * source[:2]) @ HED[:2]

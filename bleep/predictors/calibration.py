@@ -15,6 +15,7 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.features import Features
 from bleep.files import read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
+from bleep.predictors.confidence import Confidence
 from bleep.predictors.cross_fitting import Weighing
 from bleep.predictors.members import KINDS, Fitted
 from bleep.predictors.stacking import Corrector
@@ -29,6 +30,8 @@ Part = Float32[np.ndarray, "_ genes"]
 
 LEVELS = np.arange(50, 100) / 100
 """Shares that quantiles are kept for."""
+REACH = 0.9
+"""Share of left-out tiles that are within the reach of what was rehearsed; tiles farther than those get wider intervals."""
 FLOOR = 0.1
 """Part of a gene's standard deviation added to every spread, so that neighbours that agree do not promise certainty."""
 
@@ -36,31 +39,52 @@ FLOOR = 0.1
 @final
 @dataclass(frozen=True, slots=True)
 class Conformal:
-    """Quantiles of the scores of left-out spots."""
+    """Quantiles of the scores of left-out spots.
+
+    A score is an error in units of the neighbours' spread (normalised conformal prediction: Papadopoulos, Gammerman and Vovk
+    2008; Lei et al., JASA 113:1094, 2018), times a factor that grows with the square of the distance beyond `reach`.
+    """
 
     quantiles: Float64[np.ndarray, "levels genes"]
     """One row for each of `LEVELS`."""
     floor: Float64[np.ndarray, " genes"]
     """Added to the spread."""
+    reach: float = np.inf
+    """Distance of a tile from the training tiles beyond which its intervals are wider; infinite in older calibrations."""
 
     @classmethod
     def fit(
-        cls, errors: Sequence[Part], spreads: Sequence[Part | None], deviation: Float64[np.ndarray, " genes"]
+        cls,
+        errors: Sequence[Part],
+        spreads: Sequence[Part | None],
+        deviation: Float64[np.ndarray, " genes"],
+        distances: Sequence[Float64[np.ndarray, "_"]] = (),
     ) -> "Conformal":
-        """Take the quantiles over all left-out spots together; `deviation` is each gene's in the training spots."""
+        """Take the quantiles over all left-out spots together; `deviation` is each gene's in the training spots.
+
+        With their `distances` from what was trained on, intervals widen beyond the reach of `REACH` of them.
+        """
         floor = FLOOR * np.maximum(deviation, 1e-6)
+        reach = float(np.quantile(np.concatenate(distances), REACH)) if distances else np.inf
+        wider = [_wider(distance, reach) for distance in distances] or [np.ones((1, 1))] * len(errors)
         scores = np.concatenate(
             [
-                np.abs(error) / (floor if spread is None else spread + floor)
-                for error, spread in zip(errors, spreads, strict=True)
+                np.abs(error) / factor / (floor if spread is None else spread + floor)
+                for error, spread, factor in zip(errors, spreads, wider, strict=True)
             ]
         )
         # With n spots the rank is (n + 1) x level, rounded up: so an interval holds at least its share.
         ranks = np.minimum(np.ceil(LEVELS * (len(scores) + 1)).astype(np.int64), len(scores)) - 1
-        return cls(np.sort(scores, axis=0)[ranks].astype(np.float64), floor)
+        return cls(np.sort(scores, axis=0)[ranks].astype(np.float64), floor, reach)
 
-    def half_width(self, shape: tuple[int, int], spread: Values | None, level: float) -> Values:
-        """Return how far the interval reaches to either side of a prediction.
+    def half_width(
+        self,
+        shape: tuple[int, int],
+        spread: Values | None,
+        level: float,
+        distance: Float64[np.ndarray, " tiles"] | None = None,
+    ) -> Values:
+        """Return how far the interval reaches to either side of a prediction, for tiles at these distances.
 
         Raises:
             ConfigError: no quantile is kept for such a level.
@@ -70,7 +94,12 @@ class Conformal:
             raise ConfigError(f"an interval was asked to hold {level:g} of the values; expected {LEVELS[0]} to {LEVELS[-1]}")
         quantile = self.quantiles[int(np.searchsorted(LEVELS, level - 1e-9))]
         unit = np.zeros(shape) if spread is None else spread
-        return ((unit + self.floor) * quantile).astype(np.float32)
+        width = (unit + self.floor) * quantile
+        return (width if distance is None else width * _wider(distance, self.reach)).astype(np.float32)
+
+
+def _wider(distance: Float64[np.ndarray, " _"], reach: float) -> Float64[np.ndarray, "_ 1"]:
+    return np.maximum(1.0, (distance / reach) ** 2)[:, None]
 
 
 Distance = Float64[np.ndarray, " tiles"]
@@ -170,6 +199,8 @@ class Calibration:
     """Further members, by name, fitted on all training spots: see `bleep.predictors.members`."""
     bounds: Float64[np.ndarray, "2 genes"] | None = None
     """Least and largest value predicted of each gene; none in calibrations of older versions, whose predictions are free."""
+    confidence: Confidence | None = None
+    """Which genes to trust; none in calibrations of older versions."""
 
     def check(self, run: Run) -> None:
         """Refuse a run that this was not fitted for.
@@ -210,6 +241,7 @@ class Calibration:
             "members": list(self.corrector.members),
             "ridge_alpha": None if self.ridge is None else self.ridge.alpha,
             "rest": self.familiarity.cloud.rest,
+            "reach": self.conformal.reach if np.isfinite(self.conformal.reach) else None,
             "report": self.report,
             "others": [asdict(origin) for origin in self.origins],
         } | ({"simple": list(self.simple)} if self.simple else {})
@@ -242,7 +274,8 @@ class Calibration:
             )
             around = {name: a[f"cloud.{name}"] for name in ("mean", "spread", "axes", "variance")}
             cloud = Cloud(**around, rest=float(facts["rest"]))
-            conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"])
+            reach = facts.get("reach")
+            conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"], np.inf if reach is None else float(reach))
             familiarity = Familiarity(cloud, a["familiarity.left_out"])
             origins = tuple(Origin(**one) for one in facts.get("others", ()))
             starts = {origin.name: f"other.{origin.name}." for origin in origins}
@@ -252,10 +285,17 @@ class Calibration:
             }
             report = dict(facts["report"])
             fitted = (weighing, corrector, ridge, conformal, familiarity)
+            trusted = _below(a, "confidence.")
             simple = {name: KINDS[name].from_arrays(_below(a, f"simple.{name}.")) for name in facts.get("simple", [])}
-            bounds = a.get("bounds")
             return cls(
-                dict(facts["identity"]), *fitted, report=report, others=others, origins=origins, simple=simple, bounds=bounds
+                dict(facts["identity"]),
+                *fitted,
+                report=report,
+                others=others,
+                origins=origins,
+                simple=simple,
+                bounds=a.get("bounds"),
+                confidence=Confidence(**trusted) if trusted else None,
             )
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise DataError(f"{folder}: the calibration is damaged ({str(error).splitlines()[0]}); {AGAIN}") from None
@@ -277,6 +317,8 @@ class Calibration:
             arrays |= {f"simple.{name}.{key}": array for key, array in fitted.arrays().items()}
         if self.bounds is not None:
             arrays["bounds"] = self.bounds
+        if self.confidence is not None:
+            arrays |= {f"confidence.{name}": array for name, array in self.confidence.arrays().items()}
         return arrays
 
 

@@ -66,9 +66,9 @@ class CombinedPredictor:
         expression = self.calibration.corrector.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread
-        half = self.calibration.conformal.half_width(expression.shape, spread, self.run.config.query.interval)
         familiarity = self.calibration.familiarity
         distance = familiarity.cloud.distance(raw_features(self.run, tiles))
+        half = self.calibration.conformal.half_width(expression.shape, spread, self.run.config.query.interval, distance)
         share = familiarity.of(distance)
         marks: dict[str, np.ndarray] = {"distance": distance.astype(np.float32), "familiarity": share.astype(np.float32)}
         if self.calibration.bounds is not None:
@@ -88,4 +88,5 @@ class CombinedPredictor:
             weights=None if retrieval is None else retrieval.weights,
             lower=expression - half,
             upper=expression + half,
+            confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(self.run.panel.genes),
         )

@@ -1,7 +1,7 @@
 """What a rehearsal keeps: predictions of training spots by heads that had not seen them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -169,7 +169,7 @@ def trust_in(subjects: int) -> float:
     return (subjects - 1) / (subjects - 1 + HALFWAY)
 
 
-def nested_shrunk(seen: Sequence[Seen], trust: float) -> list[Part]:
+def nested_shrunk(seen: Sequence[Seen], trust: float, prior: Collection[str] = ()) -> list[Part]:
     """Return each part predicted by the shrunk corrector that was fitted on the others; see `shrunk_corrector`.
 
     Nothing is chosen: on so few subjects the weights are those of all parts together, without axes, under the strongest pull.
@@ -177,6 +177,6 @@ def nested_shrunk(seen: Sequence[Seen], trust: float) -> list[Part]:
     out = []
     for at, one in enumerate(seen):
         others = [other for place, other in enumerate(seen) if place != at]
-        corrector = shrunk_corrector(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust)
+        corrector = shrunk_corrector(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust, prior)
         out.append(corrector.apply(one.predictions))
     return out

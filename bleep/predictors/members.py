@@ -36,6 +36,8 @@ STORED = 20_000
 """Training tiles kept at most, evenly taken, to find neighbours among."""
 WIDTH = 64
 """Principal components of standardised features that neighbours are found by."""
+COMPONENTS = 20
+"""Principal components of the training values that a linear map foretells, to find neighbours by."""
 NEAREST = 50
 _UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float32)
 COLOURS = 6
@@ -54,6 +56,10 @@ class Linear:
     def values(self, described: Features) -> Values:
         """Return the predicted values."""
         return self.ridge.predict(described)
+
+    def centred(self, described: Features) -> Values:
+        """Return the predicted values less the training mean."""
+        return self.values(described) - self.ridge.offset.astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return its numbers by name, in single precision."""
@@ -98,13 +104,7 @@ class Nearest:
 
     def values(self, described: Features) -> Values:
         """Return the predicted values."""
-        count = min(NEAREST, max(5, len(self.keys) // 4))
-        out = np.empty((len(described), self.measured.shape[1]), np.float32)
-        for at in range(0, len(described), 512):
-            alike = _unit((described[at : at + 512] - self.mean) @ self.axes) @ self.keys.T
-            rows = np.argsort(-alike, axis=1, kind="stable")[:, :count]
-            out[at : at + 512] = self.measured[rows].mean(axis=1)
-        return out
+        return _mean_of_nearest(_unit((described - self.mean) @ self.axes), self.keys, self.measured)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return its numbers by name."""
@@ -116,7 +116,49 @@ class Nearest:
         return cls(*(arrays[name] for name in ("mean", "axes", "keys", "measured")))
 
 
-Fitted = Linear | Nearest
+@final
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """The plain mean of the training tiles whose components of expression are foretold most alike.
+
+    A ridge leads from a tile's description to the leading principal components of the training values. Neighbours are found
+    by the cosine of what it foretells, of training tiles too, as most similar neighbours are (Moeur and Stage, Forest Science
+    41:337, 1995): so the parts of a picture that say nothing of expression have no say.
+    """
+
+    linear: Linear
+    keys: Float32[np.ndarray, "stored components"]
+    """Foretold components less their mean, of unit length."""
+    measured: Float32[np.ndarray, "stored genes"]
+
+    @classmethod
+    def fit(cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> "Foretold":
+        """Fit the map with a robust penalty, and keep training tiles, at most `STORED` of them."""
+        unit = (measured - measured.mean(axis=0)) / floored(measured.std(axis=0))
+        _, vectors = np.linalg.eigh(unit.T @ unit)
+        components = (unit @ vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
+        linear = _robust(described, components, groups)
+        rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), STORED)).astype(int))
+        return cls(linear, _unit(linear.centred(described[rows])), measured[rows].astype(np.float32))
+
+    def values(self, described: Features) -> Values:
+        """Return the predicted values."""
+        return _mean_of_nearest(_unit(self.linear.centred(described)), self.keys, self.measured)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its numbers by name, in single precision."""
+        linear = {f"linear.{name}": array for name, array in self.linear.arrays().items()}
+        return linear | {"keys": self.keys, "measured": self.measured}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Foretold":
+        """Rebuild it."""
+        start = "linear."
+        linear = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        return cls(Linear.from_arrays(linear), arrays["keys"], arrays["measured"])
+
+
+Fitted = Linear | Nearest | Foretold
 
 
 def section_features(run: Run, tiles: Tiles) -> Features:
@@ -178,6 +220,20 @@ def _mean_spread(table: Features) -> tuple[np.ndarray, np.ndarray]:
     return table.mean(axis=0), np.concatenate([floored(spread[:COLOURS]), floored(spread[COLOURS:])])
 
 
+def _mean_of_nearest(
+    queries: Float32[np.ndarray, "tiles components"],
+    keys: Float32[np.ndarray, "stored components"],
+    measured: Float32[np.ndarray, "stored genes"],
+) -> Float32[np.ndarray, "tiles genes"]:
+    """Return the plain mean of the values of the keys most alike to each query; all are of unit length."""
+    count = min(NEAREST, max(5, len(keys) // 4))
+    out = np.empty((len(queries), measured.shape[1]), np.float32)
+    for at in range(0, len(queries), 512):
+        rows = np.argsort(-(queries[at : at + 512] @ keys.T), axis=1, kind="stable")[:, :count]
+        out[at : at + 512] = measured[rows].mean(axis=1)
+    return out
+
+
 def _unit(table: np.ndarray) -> np.ndarray:
     out: np.ndarray = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-8)
     return out
@@ -204,7 +260,7 @@ def worst_penalty(described: Features, measured: Values, groups: Int[np.ndarray,
     return ALPHAS[int(np.argmin(np.max(shares, axis=0)))]
 
 
-def _robust(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> Fitted:
+def _robust(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> Linear:
     alpha = STRONGER * worst_penalty(described, measured, groups)
     return Linear(solve_ridge(described, measured, (alpha,))[0])
 
@@ -222,10 +278,20 @@ FITS: Mapping[str, tuple[Describe, Callable[[Features, Values, Int[np.ndarray, "
     "image-kNN by section": (section_features, _nearest),
     "ridge on colour by section": (section_colours, _linear),
     "ridge on stains": (section_stains, _linear),
+    "component retrieval": (section_features, Foretold.fit),
 }
 """How each member describes a tile, and what is fitted on that."""
-KINDS: Mapping[str, type[Linear] | type[Nearest]] = {
-    name: Nearest if fit is _nearest else Linear for name, (_, fit) in FITS.items()
+TRAVEL = ("robust ridge", "ridge on stains", "component retrieval")
+"""Whose plain mean predicts another subject where nothing, or little, was learnt of which member to believe.
+
+Chosen on pairs of mice of the protocol `als-mouse`, trained on one alone: see docs/concepts/travel.
+"""
+KINDS: Mapping[str, type[Linear] | type[Nearest] | type[Foretold]] = {
+    "robust ridge": Linear,
+    "image-kNN by section": Nearest,
+    "ridge on colour by section": Linear,
+    "ridge on stains": Linear,
+    "component retrieval": Foretold,
 }
 """What each is once fitted."""
 

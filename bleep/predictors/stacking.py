@@ -5,7 +5,7 @@ axes of the training expression, and what is left beside them. Each part of each
 part that foretells nothing is shrunk to the mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -140,8 +140,10 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
     return out
 
 
-def plain_corrector(seen: Sequence[Seen], basis: Basis, axes: int) -> Corrector:
+def plain_corrector(seen: Sequence[Seen], basis: Basis, axes: int, prior: Collection[str] = ()) -> Corrector:
     """Return the plain mean of standardised members: each divided, gene by gene, by its own spread on left-out tissue.
+
+    With a `prior`, the others of the members have weight 0, unless it names none of them.
 
     Correlation does not depend on how long the mean is; squared error does, so each gene's length is that of least squares,
     pulled half way towards that of all genes, and never below a tenth of it.
@@ -149,23 +151,29 @@ def plain_corrector(seen: Sequence[Seen], basis: Basis, axes: int) -> Corrector:
     members = tuple(seen[0].predictions)
     units = [np.concatenate([_within(one.predictions[name], basis) for one in seen]) for name in members]
     spreads = np.stack([floored(unit.std(axis=0)) for unit in units])
-    mean = np.mean([unit / spread for unit, spread in zip(units, spreads, strict=True)], axis=0)
+    counted = [name in prior for name in members] if set(prior) & set(members) else [True] * len(members)
+    share = np.array(counted) / sum(counted)
+    mean = sum(part * unit / spread for part, unit, spread in zip(share, units, spreads, strict=True) if part)
     truth = np.concatenate([_within(one.truth, basis) for one in seen])
     gram, cross = (mean**2).sum(axis=0), (mean * truth).sum(axis=0)
     shared = max(float(cross.sum() / max(gram.sum(), 1e-12)), 1e-3)
     pull = gram.mean()
     length = np.maximum((cross + pull * shared) / np.maximum(gram + pull, 1e-12), 0.1 * shared)
-    weights = length / spreads / len(members)
+    weights = share[:, None] * length / spreads
     return Corrector(members, basis.mean, basis.spread, basis.axes[:axes], np.concatenate([weights, weights]))
 
 
-def shrunk_corrector(seen: Sequence[Seen], basis: Basis, axes: int, shrink: float, trust: float) -> Corrector:
+def shrunk_corrector(
+    seen: Sequence[Seen], basis: Basis, axes: int, shrink: float, trust: float, prior: Collection[str] = ()
+) -> Corrector:
     """Return fitted weights shrunk towards the plain mean of standardised members: `trust` 1 leaves them as fitted, 0 the mean.
+
+    The mean is over the members that `prior` names, if it names any.
 
     Left-out subjects are few, so that weights fitted on them say little of the next subject (James and Stein 1961 of means).
     """
     fitted = fit_corrector(seen, basis, axes, shrink)
     if trust == 1:
         return fitted
-    plain = plain_corrector(seen, basis, axes)
+    plain = plain_corrector(seen, basis, axes, prior)
     return replace(fitted, weights=trust * fitted.weights + (1 - trust) * plain.weights)

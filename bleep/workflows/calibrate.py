@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from bleep import registry
 from bleep.config import PanelConfig
@@ -24,6 +24,7 @@ from bleep.evaluation.metrics import pearson
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity, bounds_of
+from bleep.predictors.confidence import Confidence
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
@@ -36,7 +37,7 @@ from bleep.predictors.cross_fitting import (
     retrieved,
     trust_in,
 )
-from bleep.predictors.members import FITS, SimplePredictor
+from bleep.predictors.members import FITS, TRAVEL, SimplePredictor
 from bleep.predictors.stacking import SHRINK, Basis, Part, Seen, shrunk_corrector
 from bleep.progress import Progress
 from bleep.records import Leak, Neighbors
@@ -152,6 +153,16 @@ def simple_members(run: Run) -> list[str]:
     if run.config.query.members:
         return [name for name in FITS if name in run.config.query.members]
     return list(FITS) if run.config.data.split == "patient" else []
+
+
+def members_that_travel(run: Run) -> tuple[str, ...]:
+    """Return whose plain mean predicts where nothing was learnt of which member to believe; none: of all of them.
+
+    A run's own heads are among them where they, too, see features standardised over each section. Who names members wants each.
+    """
+    if run.config.query.members:
+        return ()
+    return (*TRAVEL, "retrieval", "regression") if run.config.image.standardize == "section" else TRAVEL
 
 
 def _wanted(run: Run, predictions: Mapping[str, Values]) -> dict[str, Values]:
@@ -291,32 +302,36 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
     subjects = len({section.patient for section in divided.train})
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
-    axes, shrink, nested = (0, max(SHRINK), nested_shrunk(seen, trust)) if travels else choose_corrector(seen, agreement)
+    prior = members_that_travel(run)
+    axes, shrink, nested = (0, max(SHRINK), nested_shrunk(seen, trust, prior)) if travels else choose_corrector(seen, agreement)
     starts = np.cumsum([len(section) for section in divided.train])[:-1]
     basis = Basis.of(np.split(truth, starts))
     errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]
-    deviation = expression.std(axis=0, dtype=np.float64)
+    deviation, distances = expression.std(axis=0, dtype=np.float64), [part.distance for part in left_out]
     tiles = run.tiles(divided.train)
+    confidence = Confidence.of(np.stack([pearson(values, one.truth) for values, one in zip(nested, seen, strict=True)]))
     report |= {
         "axes": axes,
         "pull": shrink,
         "trust": trust,
         "rehearsed on": rehearsed_on(run, divided.train),
         "scores": _scores(seen, nested),
-        "coverage": _coverage(errors, spreads, deviation, run.config.query.interval),
+        "confidence": confidence.summary(),
+        "coverage": _coverage(errors, spreads, deviation, distances, run.config.query.interval),
     }
     return Calibration(
         identity=identity(run),
         weighing=weighing,
-        corrector=shrunk_corrector(seen, basis, axes, shrink, trust),
+        corrector=shrunk_corrector(seen, basis, axes, shrink, trust, prior),
         ridge=RidgePredictor.fit(run, tiles).ridge if "ridge" in seen[0].predictions else None,
-        conformal=Conformal.fit(errors, spreads, deviation),
-        familiarity=Familiarity.fit(raw_features(run, tiles), [part.distance for part in left_out]),
+        conformal=Conformal.fit(errors, spreads, deviation, distances),
+        familiarity=Familiarity.fit(raw_features(run, tiles), distances),
         report=report,
         others={name: fit_other(name, run, tiles).arrays() for name in sorted(members)},
         origins=tuple(registry.origin("predictors", name) for name in sorted(members)),
         simple={name: SimplePredictor.fit(run, name, tiles).fitted for name in simple_members(run)},
         bounds=bounds_of(truth),
+        confidence=confidence,
     )
 
 
@@ -348,11 +363,22 @@ def _scores(seen: Sequence[Seen], nested: Sequence[Part]) -> dict[str, float]:
     }
 
 
-def _coverage(errors: Sequence[Part], spreads: Sequence[Part | None], deviation: np.ndarray, level: float) -> dict[str, float]:
+def _coverage(
+    errors: Sequence[Part],
+    spreads: Sequence[Part | None],
+    deviation: np.ndarray,
+    distances: Sequence[Float64[np.ndarray, "_"]],
+    level: float,
+) -> dict[str, float]:
     """Return the share of values inside intervals fitted on the other parts, for each part left out in turn: mean and ends."""
     shares = []
-    for at, (error, spread) in enumerate(zip(errors, spreads, strict=True)):
+    for at, (error, spread, distance) in enumerate(zip(errors, spreads, distances, strict=True)):
         others = [place for place in range(len(errors)) if place != at]
-        fitted = Conformal.fit([errors[place] for place in others], [spreads[place] for place in others], deviation)
-        shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level)).mean()))
+        fitted = Conformal.fit(
+            [errors[place] for place in others],
+            [spreads[place] for place in others],
+            deviation,
+            [distances[place] for place in others],
+        )
+        shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level, distance)).mean()))
     return {"level": level, "mean": float(np.mean(shares)), "least": min(shares), "most": max(shares)}

@@ -1,8 +1,11 @@
 """Predictors side by side on held-out tissue."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
+
+import pandas as pd
 
 from bleep import registry
 from bleep.config import Config
@@ -14,6 +17,8 @@ from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
 from bleep.predictors.base import Predictor, fit_other
+from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.confidence import measured_by_grade
 from bleep.predictors.remembered import Remembered
 from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
@@ -101,6 +106,9 @@ def _features(run: Run, names: tuple[str, ...]) -> Iterator[Fitted]:
         yield Fitted("standardising", names)
     elif image.standardize == "section":
         yield Fitted("standardising", (), "each section by its own tiles, test sections too: by pictures, never by counts")
+    if image.stain != "none":
+        target = () if image.stain == "stretch" else names
+        yield Fitted("stains", target, f"{image.stain}: each section by its own tiles, test sections too: never by counts")
 
 
 def _standardiser(run: Run, divided: Split) -> Iterator[LeakFinding]:
@@ -165,6 +173,8 @@ class _Evaluation:
         self.lines: list[Run] = []
         self.leaks: list[LeakReport] = []
         self.splits: list[Split] = []
+        self.grades: list[pd.Series] = []
+        """What genes of each grade of confidence scored, a series a test section: see `bleep.predictors.confidence`."""
         self._with_baselines: set[tuple[frozenset[str], frozenset[str]]] = set()
         self._by_ensembles: set[str] = set()
 
@@ -197,12 +207,22 @@ class _Evaluation:
             train = experiment.tiles(divided.train)
             predictors |= {name: Remembered(fit_other(name, run, train)) for name in self.others}
         scored = self.scorer.predictors(run, predictors, experiment.tiles(divided.train))
-        self.cards += self.scorer.score(scored, experiment.tiles(divided.test), run, divided.train)
+        cards = self.scorer.score(scored, experiment.tiles(divided.test), run, divided.train)
+        self.cards += cards
+        confidence = None if experiment.calibration is None else experiment.calibration.confidence
+        if confidence is not None:
+            graded = confidence.frame(run.panel.genes)["confidence"]
+            own = [card.genes["pearson"] for card in cards if card.predictor == CombinedPredictor.name]
+            self.grades += [measured_by_grade(graded, scores) for scores in own if len(scores) == len(graded)]
 
     def table(self) -> Table:
         """Return the comparison."""
         worst = max((run.facts.leak for run in self.runs), key=lambda leak: _ORDER.index(leak.status))
         table = report.compare(self.cards, _protocol(self.runs[0]), worst, _words(self.runs), self.leaks)
+        if self.grades:
+            means = pd.concat(self.grades, axis=1).mean(axis=1).dropna()
+            words = ", ".join(f"{grade} {mean:.3f}" for grade, mean in means.items())
+            table = replace(table, facts=table.facts | {"PCC of combined by grade of confidence": words})
         return self.scorer.annotate(table, self.runs, self.splits)
 
 
@@ -301,7 +321,8 @@ def _trunk_words(run: Run) -> str:
     layer = "last layer" if image.layer is None else f"layer {image.layer}"
     per = ", features standardised per section" if image.standardize == "section" else ""
     if image.stain != "none":
-        per += f", stains of each section brought to the training tiles' ({image.stain})"
+        what = "stretched between its own percentiles" if image.stain == "stretch" else "brought to the training tiles'"
+        per += f", stains of each section {what} ({image.stain})"
     views = run.config.query.views
     over = f", mean over {views} views of a tile" if views > 1 else ""
     return f"{run.facts.trunk} ({weights}), {layer}, {image.train}{per}{over}"

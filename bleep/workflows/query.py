@@ -10,15 +10,18 @@ from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.tiles import Tiles
-from bleep.errors import DataError, MismatchError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.models import Classifier
 from bleep.predictors.base import Predictor
+from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.confidence import GradeName, chosen
 from bleep.records import Prediction
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.build import queried
 from bleep.runs import Run
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import trained_tissue
 from bleep.workflows.slides import described
 
@@ -99,6 +102,26 @@ def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:
     """Predict tiles, and say aloud which sections the run was trained on."""
     warn_of_trained(run, tiles)
     return described(predictor.predict(tiles), tiles, run)
+
+
+def confident_genes(experiment: Experiment, predictor: Predictor, least: GradeName, genes: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some genes, or of the whole panel, that the run's calibration graded `least` or better.
+
+    Raises:
+        ConfigError: the predictor is not the combined one, its calibration has no grades, or no gene is left.
+
+    """
+    confidence = None if experiment.is_ensemble or experiment.calibration is None else experiment.calibration.confidence
+    if confidence is None or predictor.name != CombinedPredictor.name:
+        why = "run `bleep calibrate` first" if confidence is None else "leave --predictor, --k and --weights out"
+        raise ConfigError(f"--min-confidence: goes by the calibration of the combined predictor of {experiment.folder}; {why}")
+    found = chosen(confidence.frame(experiment.run.panel.genes), least)
+    # A gene that is not of the panel stays, and is refused as without this flag.
+    kept = tuple(gene for gene in genes if gene in found or gene not in experiment.run.panel.genes) if genes else found
+    if not kept:
+        counts = ", ".join(f"{count} {grade}" for grade, count in confidence.summary().items())
+        raise ConfigError(f"--min-confidence {least}: no gene asked for is graded so; the panel's genes are: {counts}")
+    return kept
 
 
 def warn_of_trained(run: Run, tiles: Tiles) -> None:

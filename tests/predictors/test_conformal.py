@@ -33,6 +33,19 @@ def test_intervals_are_wider_where_neighbours_differ_and_where_more_is_to_be_hel
     assert (conformal.half_width((4, 5), None, 0.95) > conformal.half_width((4, 5), None, 0.6)).all()
 
 
+def test_intervals_widen_beyond_the_reach_of_what_was_rehearsed_and_only_there() -> None:
+    error, spread = spots(500, 3)
+    near = np.linspace(1.0, 2.0, 500)
+    fitted = Conformal.fit([error], [spread], np.ones(5), [near])
+    assert fitted.reach == pytest.approx(1.9)
+    within, at_twice = (fitted.half_width((1, 5), None, 0.9, np.array([far])) for far in (1.0, 2 * fitted.reach))
+    np.testing.assert_allclose(at_twice, 4 * within, rtol=1e-5)
+    np.testing.assert_array_equal(within, fitted.half_width((1, 5), None, 0.9))
+    # A calibration without distances, as older ones are, never widens.
+    older = Conformal.fit([error], [spread], np.ones(5))
+    np.testing.assert_array_equal(older.half_width((1, 5), None, 0.9, np.array([1e6])), older.half_width((1, 5), None, 0.9))
+
+
 @pytest.mark.parametrize("level", [0.3, 1.0])
 def test_a_level_that_no_quantile_is_kept_for_is_refused(level: float) -> None:
     error, spread = spots(100, 4)

@@ -9,7 +9,18 @@ import pytest
 
 from bleep.data.section import Section
 from bleep.predictors.cross_fitting import trust_in
-from bleep.predictors.members import CLIP, FITS, KINDS, SimplePredictor, section_colours, section_stains, worst_penalty
+from bleep.predictors.members import (
+    CLIP,
+    FITS,
+    KINDS,
+    TRAVEL,
+    Foretold,
+    Nearest,
+    SimplePredictor,
+    section_colours,
+    section_stains,
+    worst_penalty,
+)
 from bleep.predictors.stacking import Basis, Seen, fit_corrector, plain_corrector, shrunk_corrector
 from bleep.runs import Run
 
@@ -17,6 +28,11 @@ from bleep.runs import Run
 @pytest.fixture(scope="module")
 def run(trained: dict[str, Path]) -> Run:
     return Run.load(trained["contrastive"])
+
+
+def test_each_member_has_its_kind_and_those_that_travel_are_members() -> None:
+    assert list(KINDS) == list(FITS)
+    assert set(TRAVEL) <= set(FITS)
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -66,6 +82,27 @@ def test_the_plain_mean_weighs_standardised_members_alike_whatever_their_scale()
     # A member's own level is no part of what is standardised.
     np.testing.assert_allclose(one - one.mean(axis=0), other - other.mean(axis=0), atol=1e-3)
     assert (plain.weights > 0).all()
+
+
+def test_members_outside_the_prior_have_no_say_unless_it_names_none_of_them() -> None:
+    seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
+    basis = Basis.of([part.truth for part in seen])
+    weights = plain_corrector(seen, basis, 0, ("one", "absent")).weights
+    assert (weights[[0, 2]] > 0).all()
+    assert (weights[[1, 3]] == 0).all()
+    np.testing.assert_array_equal(plain_corrector(seen, basis, 0, ("absent",)).weights, plain_corrector(seen, basis, 0).weights)
+
+
+def test_component_retrieval_finds_neighbours_by_what_foretells_expression() -> None:
+    rng = np.random.default_rng(1)
+    says, groups = rng.normal(size=(400, 2)), np.repeat(np.arange(4), 100)
+    values = (says @ rng.normal(size=(2, 12)) + 0.3 * rng.normal(size=(400, 12))).astype(np.float32)
+    # Many features that say nothing, and vary most: plain neighbours go by them.
+    described = np.concatenate([says, 2 * rng.normal(size=(400, 60))], axis=1).astype(np.float32)
+    train, test = np.arange(400) < 300, np.arange(400) >= 300
+    foretold = Foretold.fit(described[train], values[train], groups[train]).values(described[test])
+    plain = Nearest.fit(described[train], values[train]).values(described[test])
+    assert np.mean((foretold - values[test]) ** 2) < 0.8 * np.mean((plain - values[test]) ** 2)
 
 
 def test_trust_of_1_leaves_fitted_weights_and_of_0_gives_the_plain_mean() -> None:

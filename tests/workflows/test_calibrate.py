@@ -19,7 +19,7 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors.calibration import Calibration, calibration_of
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.cross_fitting import mean_over_parts
-from bleep.predictors.members import FITS
+from bleep.predictors.members import FITS, TRAVEL
 from bleep.runs import Run
 from bleep.workflows import calibrate as rehearsing
 from bleep.workflows.calibrate import agreement, calibrate, rehearsed_on
@@ -119,6 +119,8 @@ def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path
     data = prediction.to_anndata()
     assert set(data.layers) == {"spread", "lower", "upper"}
     assert data.obs["familiarity"].between(0, 1).all()
+    assert set(data.var["confidence"]) <= {"high", "medium", "low"}
+    assert (data.var["least_pcc"] <= data.var["most_pcc"]).all()
     np.testing.assert_array_equal(data.obs["abstain"], data.obs["familiarity"] < 0.5)
     blocks = [combined.predict(block) for block in tiles.blocks(20)]
     np.testing.assert_allclose(np.concatenate([b.expression for b in blocks]), prediction.expression, rtol=1e-4, atol=1e-5)
@@ -134,6 +136,8 @@ def test_a_run_that_holds_out_subjects_combines_simple_members_and_keeps_predict
     tiles = run.tiles(load_split(run.config).test)
     prediction = combined.predict(tiles)
     assert list(combined.members) == list(calibration.corrector.members)
+    by_member = calibration.corrector.weights.reshape(2, len(combined.members), -1).sum(axis=(0, 2))
+    assert {name for name, weight in zip(combined.members, by_member, strict=True) if weight > 0} == set(TRAVEL)
     assert calibration.bounds is not None
     assert (prediction.expression >= calibration.bounds[0] - 1e-6).all()
     assert (prediction.expression <= calibration.bounds[1] + 1e-6).all()
@@ -155,6 +159,9 @@ def test_members_that_are_named_are_combined_alone(calibrated: Path) -> None:
     run = Run.load(calibrated)
     named = Config.load(run.config.dump(), {"query": {"members": ["ridge", "ridge on stains"]}})
     assert rehearsing.simple_members(replace(run, config=named)) == ["ridge on stains"]
+    assert rehearsing.members_that_travel(replace(run, config=named)) == ()
+    alike = Config.load(run.config.dump(), {"image": {"standardize": "section"}})
+    assert set(rehearsing.members_that_travel(replace(run, config=alike))) == {*TRAVEL, "retrieval", "regression"}
     by_section = Config.load(run.config.dump(), {"data": {"split": "section", "test": ["toy3"]}})
     assert rehearsing.simple_members(replace(run, config=by_section)) == []
 
@@ -210,12 +217,23 @@ def test_the_commands_calibrate_and_mark_tiles(
     data = anndata.read_h5ad(out)
     assert {"lower", "upper", "spread"} <= set(data.layers)
     assert data.obs["abstain"].dtype == bool
+    graded = data.var["confidence"].isin(["high", "medium"])
+    assert app.main([*words, "--min-confidence", "medium"]) == 0
+    assert list(anndata.read_h5ad(out).var_names) == list(data.var_names[graded])
+    assert 0 < graded.sum() < len(graded)
+    capsys.readouterr()
+    low = data.var_names[~graded][0]
+    assert app.main([*words, "--min-confidence", "medium", "--genes", low]) == 2
+    assert "no gene asked for is graded so" in capsys.readouterr().err
+    assert app.main([*words, "--min-confidence", "high", "--predictor", "retrieval"]) == 2
+    assert "leave --predictor, --k and --weights out" in capsys.readouterr().err
     assert app.main([*words, "--abstain", "--k", "5"]) == 2
     assert "takes no k, weights or other predictor" in capsys.readouterr().err
     assert app.main([*words, "--abstain", "3"]) == 2
     shutil.rmtree(copied / "calibration")
-    assert app.main([*words, "--abstain"]) == 2
-    assert "bleep calibrate" in capsys.readouterr().err
+    for flags in (["--abstain"], ["--min-confidence", "high"]):
+        assert app.main([*words, *flags]) == 2
+        assert "bleep calibrate" in capsys.readouterr().err
 
 
 def test_tissue_that_has_changed_is_not_calibrated_on(copied: Path, files: Path, tmp_path: Path) -> None:
