@@ -148,6 +148,28 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return tree
 
 
+def odd_values(tree: Any, expected: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of what in JSON is missing or of another kind than expected.
+
+    Args:
+        tree: what was read.
+        expected: a type, a mapping of names to what is expected there, or a list of the one kind of its items.
+        name: what the names begin with.
+
+    """
+    if isinstance(expected, Mapping):
+        for key, inner in expected.items():
+            yield from odd_values(tree.get(key) if isinstance(tree, dict) else None, inner, f"{name}/{key}".lstrip("/"))
+    elif isinstance(expected, list):
+        if isinstance(tree, list):
+            for number, here in enumerate(tree):
+                yield from odd_values(here, expected[0], f"{name}/{number}")
+        else:
+            yield name
+    elif not isinstance(tree, expected) or (isinstance(tree, bool) and expected is not bool):
+        yield name
+
+
 def read_lines(path: Path, what: str) -> list[dict[str, Any]]:
     """Read a JSON mapping of each line; none where there is no such file.
 

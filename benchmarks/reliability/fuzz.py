@@ -30,7 +30,7 @@ COMMANDS = {
     "run/run.json": QUERY,
     "run/panel.json": QUERY,
     "run/model.safetensors": QUERY,
-    "run/log.jsonl": "ensemble run run --weights validation --out new",
+    "run/log.jsonl": "train --config recipe.yaml --out run --resume",
     "run/state/last.safetensors": "train --config recipe.yaml --out run --resume",
     "run/reference/manifest.json": QUERY,
     "run/reference/index.faiss": QUERY,
@@ -79,14 +79,15 @@ def main() -> None:
         base, work = Path(root) / "base", Path(root) / "work"
         base.mkdir()
         workshop.make(base)
-        # What a training goes on from is there only while it has not finished.
+        shutil.rmtree(base / "folder")
         shares = [asked.places // len(asked.only) + (at < asked.places % len(asked.only)) for at in range(len(asked.only))]
         for name, share in zip(asked.only, shares, strict=True):
             found = Counter[str]()
             for number in range(share):
                 shutil.rmtree(work, ignore_errors=True)
                 shutil.copytree(base, work)
-                if name.startswith("run/state"):
+                # What a training goes on from is read only while it has not finished.
+                if "--resume" in COMMANDS[name]:
                     (work / "run/model.safetensors").unlink()
                 how = damage(work / name, rng, sign=bool(number % 2))
                 ended = attempt(COMMANDS[name], work)
@@ -127,6 +128,8 @@ def damage(path: Path, rng: random.Random, *, sign: bool) -> str:
     how = f"{path.name}: {rng.choice(ways)(path, rng)}"
     if sign and path.parent.name == "reference":
         _sign(path.parent)
+    if sign and path.parent.name == "calibration":
+        _sign_numbers(path.parent)
     return how
 
 
@@ -196,6 +199,16 @@ def _sign(folder: Path) -> None:
             facts.update(bytes=len(held), sha256=hashlib.sha256(held).hexdigest())
         (folder / storage.MANIFEST).write_text(json.dumps(tree | {"digest": storage._digest(tree)}), encoding="utf-8")
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return
+
+
+def _sign_numbers(folder: Path) -> None:
+    """Make the hash in a calibration's facts that of its numbers, as far as they can be read."""
+    try:
+        tree = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        tree["tensors"] = hashlib.sha256((folder / "calibration.safetensors").read_bytes()).hexdigest()
+        (folder / "calibration.json").write_text(json.dumps(tree), encoding="utf-8")
+    except (ValueError, TypeError):
         return
 
 

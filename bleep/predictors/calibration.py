@@ -13,11 +13,12 @@ from safetensors.numpy import load_file
 
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.features import Features
-from bleep.files import read_json, write_json, write_tensors
+from bleep.files import odd_values, read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
 from bleep.predictors.confidence import Confidence
 from bleep.predictors.cross_fitting import Weighing
 from bleep.predictors.members import KINDS, Fitted
+from bleep.predictors.neighbor_mean import WEIGHTS
 from bleep.predictors.stacking import Corrector
 from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
@@ -262,6 +263,7 @@ class Calibration:
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != facts["tensors"]:
                 raise MismatchError(f"{path}: is not the file that {folder / FACTS} names; {AGAIN}")
+            _check_facts(facts)
             a = load_file(path)
             weighing = None if facts["weighing"] is None else Weighing(**facts["weighing"])
             ridge = None
@@ -320,6 +322,23 @@ class Calibration:
         if self.confidence is not None:
             arrays |= {f"confidence.{name}": array for name, array in self.confidence.arrays().items()}
         return arrays
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """Refuse facts of kinds that a calibration does not write.
+
+    Raises:
+        ValueError: naming the first.
+
+    """
+    expected: dict[str, Any] = {"identity": dict, "sections": [str], "members": [str], "rest": int | float, "report": dict}
+    if facts["weighing"] is not None:
+        expected["weighing"] = {"weights": str, "k": int, "temperature": int | float}
+    odd = next(odd_values(facts, expected), None)
+    if odd is not None:
+        raise ValueError(f"it says nothing that can be so of {odd}")
+    if facts["weighing"] is not None and (facts["weighing"]["weights"] not in WEIGHTS or facts["weighing"]["k"] < 1):
+        raise ValueError("it says nothing that can be so of weighing")
 
 
 MARGIN = 0.25

@@ -1,6 +1,6 @@
 """What a rehearsal keeps: predictions of training spots by heads that had not seen them."""
 
-import json
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class LeftOut:
         arrays |= {f"prediction.{name}": values for name, values in self.predictions.items()}
         if self.neighbors is not None:
             arrays |= {"similarity": self.neighbors.similarity, "neighbors": self.neighbors.rows}
-        write_tensors(path, arrays, {"name": self.name, "key": key})
+        write_tensors(path, arrays, {"name": self.name, "key": key, "digest": _digest(arrays)})
 
     @classmethod
     def load(cls, path: Path, key: str) -> "LeftOut | None":
@@ -61,7 +61,8 @@ class LeftOut:
             with safe_open(path, "np") as file:
                 facts = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if facts.get("key") != key:
+            # Those of older versions have no digest.
+            if facts.get("key") != key or facts.get("digest", _digest(arrays)) != _digest(arrays):
                 return None
             start = "prediction."
             predictions = {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
@@ -70,8 +71,16 @@ class LeftOut:
             ordered = {name: predictions[name] for name in order if name in predictions}
             near = Neighbors(arrays["similarity"], arrays["neighbors"]) if "neighbors" in arrays else None
             return cls(facts["name"], arrays["rows"], ordered, near, arrays["distance"], arrays["mean"])
-        except (SafetensorError, KeyError, OSError, json.JSONDecodeError):
+        except (SafetensorError, KeyError, OSError, ValueError, TypeError):
             return None
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    joined = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        joined.update(f"{name} {array.dtype} {array.shape} ".encode())
+        joined.update(np.ascontiguousarray(array).tobytes())
+    return joined.hexdigest()
 
 
 @final

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from scipy import sparse
 
 from bleep.config import WeightsName
+from bleep.errors import DataError
 from bleep.records import Neighbors
 from bleep.retrieval.reference.expression_store import DenseExpression, ExpressionStore, as_store
 
@@ -26,6 +27,7 @@ Piece = tuple[np.ndarray, Int64[np.ndarray, "queries some"], Float64[np.ndarray,
 def weighted_mean(expression: Expression, neighbors: Neighbors, weights: Weights) -> Mean:
     """Return the weighted mean of the neighbours' expression, in single precision."""
     store = as_store(expression)
+    check_rows(neighbors.rows, store.shape[0])
     out = np.zeros((len(weights), store.shape[1]), np.float32)
     for queries in _queries(store, neighbors.rows):
         for table, places, share in _pieces(store, neighbors.rows[queries], weights[queries].astype(np.float64)):
@@ -37,6 +39,20 @@ def weighted_mean(expression: Expression, neighbors: Neighbors, weights: Weights
     return out
 
 
+def check_rows(rows: Int64[np.ndarray, "queries k"], spots: int) -> None:
+    """Refuse neighbours that are no rows of a table, as a damaged index or rehearsal names them.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if rows.size and not 0 <= rows.min() <= rows.max() < spots:
+        raise DataError(
+            f"neighbours are rows {rows.min()} to {rows.max()} of a table of {spots} spots: what they were read from is "
+            "damaged; run `bleep index build`, or `bleep calibrate`, again"
+        )
+
+
 def averaged(expression: Expression, neighbors: Neighbors, weights: Weights) -> tuple[Mean, Mean]:
     """Return the weighted mean and standard deviation of the neighbours' expression.
 
@@ -44,6 +60,7 @@ def averaged(expression: Expression, neighbors: Neighbors, weights: Weights) -> 
     was taken first, so that nothing which single precision would show is lost to rounding.
     """
     store = as_store(expression)
+    check_rows(neighbors.rows, store.shape[0])
     mean, spread = (np.zeros((len(weights), store.shape[1]), np.float32) for _ in range(2))
     for queries in _queries(store, neighbors.rows):
         share = weights[queries].astype(np.float64)

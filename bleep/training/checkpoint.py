@@ -82,7 +82,8 @@ class CheckpointLog:
         for folder in (self.state, self.log.parent):
             sweep(folder)
         kept = []
-        for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []:
+        # What is no text is no line either.
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []:
             try:
                 if json.loads(line)["epoch"] <= epoch:
                     kept.append(line)

@@ -101,7 +101,9 @@ def load_index(path: Path, *, kind: str = "", gpu: GpuName = "auto", gpus: GpusN
         own: VectorIndex = registry.load("indexes", kind).load(path)
         return own
     index = read(path, (faiss.IndexFlat, *CLASSES))
-    return FlatIndex(index, gpu, gpus) if isinstance(index, faiss.IndexFlat) else ApproximateIndex(index, gpu, gpus)
+    if isinstance(index, faiss.IndexFlat):
+        return FlatIndex.of_file(index, path, gpu, gpus)
+    return ApproximateIndex(index, gpu, gpus)
 
 
 def _tuned(

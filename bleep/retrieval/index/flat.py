@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float32, Float64, Int64
 
 from bleep.config import GpuName, GpusName
+from bleep.errors import DataError
 from bleep.records import Neighbors
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import check_added, check_queries, check_vectors, faiss, kept_rows, read, size, write
@@ -180,7 +181,7 @@ class FlatIndex:
         self._where: tuple[GpuName, GpusName] = (gpu, gpus)
         self._fast = devices.on_gpus(index, gpu, gpus)
         squares = [np.einsum("sd,sd->s", part, part).max() for part in _parts(self.vectors)]
-        self._longest = float(np.sqrt(max(squares, default=0.0)))
+        self._longest = float(np.sqrt(np.max(squares, initial=0.0)))
 
     @classmethod
     def build(
@@ -206,7 +207,20 @@ class FlatIndex:
             DataError: the file is missing or damaged, or is of another kind.
 
         """
-        return cls(read(path, (faiss.IndexFlat,)))
+        return cls.of_file(read(path, (faiss.IndexFlat,)), path)
+
+    @classmethod
+    def of_file(cls, index: Any, path: Path, gpu: GpuName = "auto", gpus: GpusName = "replicas") -> "FlatIndex":
+        """Return the index that FAISS has read from a file.
+
+        Raises:
+            DataError: values are not finite.
+
+        """
+        made = cls(index, gpu, gpus)
+        if not np.isfinite(made._longest):
+            raise DataError(f"{path}: is damaged (values are not finite); make it again with `bleep index build`")
+        return made
 
     def save(self, path: Path) -> None:
         """Write the index, whole or not at all."""

@@ -4,6 +4,7 @@ import mmap
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import Literal, Protocol, final, runtime_checkable
 
@@ -66,7 +67,7 @@ def mapped(path: Path, kinds: tuple[str, ...], axes: int) -> np.ndarray:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False) if _holds(path) else np.load(path)
     except FileNotFoundError:
         raise DataError(f"{path}: is not there; make it again with `bleep index build`") from None
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, TokenError):
         raise DataError(f"{path}: is damaged; make it again with `bleep index build`") from None
     if array.dtype.name not in kinds or array.ndim != axes:
         raise DataError(

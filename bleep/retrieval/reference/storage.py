@@ -17,9 +17,10 @@ import anndata
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from pyarrow import ArrowException
 
 from bleep.errors import DataError
-from bleep.files import read_json, sweep, write_json
+from bleep.files import odd_values, read_json, sweep, write_json
 from bleep.guards import check_parquet
 from bleep.progress import Progress
 from bleep.retrieval.index import FlatIndex
@@ -37,6 +38,16 @@ OURS = re.compile(
     r"|\.(index|manifest).*\.part\..*)"
 )
 """Names a reference gives to its files."""
+
+FACTS: Mapping[str, Any] = {
+    **dict.fromkeys(("tiles", "panel", "weights"), str),
+    **dict.fromkeys(("dim", "spots", "generation"), int),
+    "genes": [str],
+    "sections": [{"name": str, "patient": str, "spots": int, "digest": str, "picture": str, "origin": str}],
+    "measured": {"recall": int | float, "k": int, "queries": int, "queries_are": str},
+    "expression": {"form": str, "why": str},
+}
+"""What a manifest must say, and the kind of each."""
 
 Writer = Callable[[Path, str], None]
 """Writes its files into a folder, with this behind the stem of their names."""
@@ -116,6 +127,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     digest = tree.pop("digest", None)
     if digest != _digest(tree):
         raise DataError(f"{path}: is damaged or was edited: its own hash is another; run `bleep index build` again")
+    files = {name: {"bytes": int, "sha256": str} for name in tree["files"]} if isinstance(tree.get("files"), dict) else dict
+    odd = next(odd_values(tree, {**FACTS, "files": files}), None)
+    odd = odd or next((name for name in tree["files"] if not OURS.fullmatch(name)), None)
+    if odd is not None:
+        raise DataError(f"{path}: says nothing that can be so of {odd}; run `bleep index build` again")
     return tree
 
 
@@ -250,7 +266,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         check_parquet(path)
         table = pd.read_parquet(path)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, ArrowException):
         raise _unreadable(path) from None
     if not {"section", "spot", "patient", "x", "y"} <= set(table.columns):
         raise DataError(f"{path}: lacks columns of a table of spots; make it again with `bleep index build`")
