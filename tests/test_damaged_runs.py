@@ -18,7 +18,7 @@ from bleep.predictors.neighbor_mean import averaged
 from bleep.records import Neighbors
 from bleep.retrieval.index.factory import load_index
 from bleep.retrieval.reference import storage
-from bleep.training.checkpoint import Journal
+from bleep.training.checkpoint import CheckpointLog
 
 
 def test_kinds_of_json_are_told_by_name() -> None:
@@ -83,5 +83,5 @@ def test_a_log_that_is_no_text_is_damaged_and_a_training_goes_on_without_it(tmp_
     (tmp_path / "log.jsonl").write_bytes(b'{"epoch": 0}\n\xff\xfe\n')
     with pytest.raises(DataError, match="is damaged"):
         read_lines(tmp_path / "log.jsonl", "lines")
-    Journal(tmp_path / "log.jsonl", tmp_path / "state").forget_after(3)
+    CheckpointLog(tmp_path / "log.jsonl", tmp_path / "state").forget_after(3)
     assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 0}\n'
