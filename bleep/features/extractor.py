@@ -117,6 +117,8 @@ class FeatureReader:
     """Share of the median feature's spread that every feature's over a section counts at least as."""
     usual: Standardizer | None = None
     """What a section of few tiles is standardised by instead; none: every section by itself."""
+    few: int = FEW
+    """Tiles below which a section has few."""
     views: int = 1
     """Over how many of the square's eight symmetries features are averaged; the first is the tile as it is."""
     ready: ReadyFolder | None = None
@@ -182,8 +184,8 @@ class FeatureReader:
         if not self.per_section:
             return table
         moments, (section,) = self._stats_of(table, alone), alone.whole or alone.sections
-        if len(section) < FEW and self.usual is not None:
-            few = f"section {section.name}: has {len(section)} tiles, fewer than the {FEW} "
+        if len(section) < self.few and self.usual is not None:
+            few = f"section {section.name}: has {len(section)} tiles, fewer than the {self.few} "
             few += "that mean and spread can be taken from"
             if self.usual.fitted:
                 mean, spread = (moment.cpu().numpy() for moment in (self.usual.mean, self.usual.spread))

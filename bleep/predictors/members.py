@@ -30,6 +30,9 @@ STRONGER = 10.0
 """Factor on the penalty that suits left-out training tissue: another subject differs by more than left-out sections do."""
 CLIP = 6.0
 """Standardised numbers are clipped to this many standard deviations: a feature that hardly varies cannot decide alone."""
+FEW = 20
+"""Tiles below which a section's features are standardised by the training tiles', not its own: fewer than heads ask for, as
+neighbours are misled more by a section on another footing than by an uncertain mean and spread."""
 LOOKED_AT = 2000
 """Tiles of a section, evenly taken, that its mean and spread of colours and stains are measured on."""
 STORED = 20_000
@@ -164,7 +167,7 @@ Fitted = Linear | Nearest | Foretold
 def section_features(run: Run, tiles: Tiles) -> Features:
     """Return the trunk's features, each section's brought to mean 0 and spread 1 over its own tiles, and clipped."""
     reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
-    reader = replace(reader, cache=run.config.cache / "features", per_section=True)
+    reader = replace(reader, cache=run.config.cache / "features", per_section=True, few=FEW)
     return np.clip(reader.read(tiles), -CLIP, CLIP)
 
 

@@ -18,6 +18,7 @@ from bleep.predictors.members import (
     Nearest,
     SimplePredictor,
     section_colours,
+    section_features,
     section_stains,
     worst_penalty,
 )
@@ -119,3 +120,10 @@ def test_trust_in_fitted_weights_grows_with_the_subjects_left_out() -> None:
     assert trust_in(1) == 0
     assert trust_in(5) == 0.5
     assert 0 < trust_in(2) < trust_in(3) < trust_in(50) < 1
+
+
+def test_a_section_of_thirty_tiles_is_standardised_by_its_own_as_larger_ones_are(run: Run, toys: tuple[Section, ...]) -> None:
+    few = section_features(run, run.tiles((toys[2].subset(np.arange(30)),)))
+    np.testing.assert_allclose(few.mean(axis=0), 0, atol=0.05)
+    fewer = section_features(run, run.tiles((toys[2].subset(np.arange(10)),)))
+    assert np.abs(fewer.mean(axis=0)).max() > 0.1
