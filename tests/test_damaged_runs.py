@@ -13,7 +13,7 @@ import pytest
 from bleep.errors import DataError
 from bleep.files import odd_values, read_lines
 from bleep.predictors.calibration import Calibration
-from bleep.predictors.cross_fitting import LeftOut
+from bleep.predictors.cross_fitting import OutOfFold
 from bleep.predictors.neighbor_mean import averaged
 from bleep.records import Neighbors
 from bleep.retrieval.index.factory import load_index
@@ -57,13 +57,13 @@ def test_neighbours_beyond_the_table_are_refused(row: int) -> None:
 
 def test_a_damaged_rehearsal_is_made_again(tmp_path: Path) -> None:
     near = Neighbors(np.ones((2, 1), np.float32), np.array([[0], [1]]))
-    part = LeftOut("one", np.array([0, 1]), {"ridge": np.ones((2, 3), np.float32)}, near, np.ones(2), np.ones(3))
+    part = OutOfFold("one", np.array([0, 1]), {"ridge": np.ones((2, 3), np.float32)}, near, np.ones(2), np.ones(3))
     part.save(tmp_path / "a.safetensors", "key")
-    assert LeftOut.load(tmp_path / "a.safetensors", "key") is not None
+    assert OutOfFold.load(tmp_path / "a.safetensors", "key") is not None
     held = bytearray((tmp_path / "a.safetensors").read_bytes())
     held[-3] ^= 64
     (tmp_path / "a.safetensors").write_bytes(held)
-    assert LeftOut.load(tmp_path / "a.safetensors", "key") is None
+    assert OutOfFold.load(tmp_path / "a.safetensors", "key") is None
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_a_predictor_and_a_metric_of_another_package_stand_beside_the_others(
     fit(Config.load(tree(stripes, run, loss={"task": "regression", "more": {"absolute": 0.5}})))
     calibrate(run, members=["nearest-colour"])
     found = Calibration.load(run / "calibration")
-    assert found.corrector.members == ("regression", "ridge", "nearest-colour")
+    assert found.stacker.members == ("regression", "ridge", "nearest-colour")
     assert found.origins[0].package == "bleep-example"
     table = evaluate([run], predictors=["nearest-colour"], metrics=["sign"])
     assert {"combined", "nearest-colour", "ridge"} <= set(table.rows.index)

@@ -28,7 +28,7 @@ from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.runs import Run
-from bleep.workflows.calibrate import fit_calibration, rehearse
+from bleep.workflows.calibrate import cross_fit, fit_calibration
 from bleep.workflows.fit import load_split, refit
 from bleep.workflows.query import build_reference
 
@@ -85,7 +85,7 @@ def measured(arguments: argparse.Namespace, here: dict[str, Any]) -> list[dict[s
     with tempfile.TemporaryDirectory() as temporary:
         run = refit(Run.new(config, panel, divided), divided, panel, Path(temporary) / "run")
         reference = build_reference(run)
-        calibration = fit_calibration(run, divided, rehearse(run, divided, Path(temporary) / "rehearsal"))
+        calibration = fit_calibration(run, divided, cross_fit(run, divided, Path(temporary) / "rehearsal"))
     train = run.tiles(divided.train)
     parts = (RetrievalPredictor(run, reference), RegressionPredictor(run))
     predictors = {

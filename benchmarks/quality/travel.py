@@ -26,7 +26,7 @@ from bleep.files import write_text
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.confidence import measured_by_grade
 from bleep.runs import Run
-from bleep.workflows.calibrate import fit_calibration, rehearse
+from bleep.workflows.calibrate import cross_fit, fit_calibration
 from bleep.workflows.experiment import baselines_of
 from bleep.workflows.fit import load_split, refit
 from bleep.workflows.query import build_reference
@@ -100,7 +100,7 @@ def measured(arguments: argparse.Namespace, here: dict[str, Any]) -> list[dict[s
     with tempfile.TemporaryDirectory() as temporary:
         run = refit(Run.new(config, panel, divided), divided, panel, Path(temporary) / "run")
         reference = build_reference(run)
-        calibration = fit_calibration(run, divided, rehearse(run, divided, Path(temporary) / "rehearsal"))
+        calibration = fit_calibration(run, divided, cross_fit(run, divided, Path(temporary) / "rehearsal"))
     combined = CombinedPredictor(run, reference, calibration)
     predictors = {"combined": combined, **baselines_of(run, run.tiles(divided.train)), **combined.members}
     lines = []

@@ -16,17 +16,17 @@ from bleep.features import Features
 from bleep.files import odd_values, read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
 from bleep.predictors.confidence import Confidence
-from bleep.predictors.cross_fitting import Weighing
+from bleep.predictors.cross_fitting import NeighborWeighting
 from bleep.predictors.members import KINDS, Fitted
 from bleep.predictors.neighbor_mean import WEIGHTS
-from bleep.predictors.stacking import Corrector
+from bleep.predictors.stacking import Stacker
 from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
 from bleep.runs import Run
 from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
-Part = Float32[np.ndarray, "_ genes"]
+FoldValues = Float32[np.ndarray, "_ genes"]
 """Values of one part of several, each of its own length."""
 
 LEVELS = np.arange(50, 100) / 100
@@ -56,8 +56,8 @@ class Conformal:
     @classmethod
     def fit(
         cls,
-        errors: Sequence[Part],
-        spreads: Sequence[Part | None],
+        errors: Sequence[FoldValues],
+        spreads: Sequence[FoldValues | None],
         deviation: Float64[np.ndarray, " genes"],
         distances: Sequence[Float64[np.ndarray, "_"]] = (),
     ) -> "Conformal":
@@ -183,9 +183,9 @@ class Calibration:
 
     identity: dict[str, Any]
     """What it and a run must share: weights, panel and tiles."""
-    weighing: Weighing | None
+    weighting: NeighborWeighting | None
     """How neighbours are averaged; none for a run without retrieval."""
-    corrector: Corrector
+    stacker: Stacker
     ridge: Ridge | None
     """Ridge on the run's features, fitted on all training spots, where it is a member."""
     conformal: Conformal
@@ -225,7 +225,7 @@ class Calibration:
         for name, array in sorted(self._arrays().items()):
             hashed.update(name.encode())
             hashed.update(np.ascontiguousarray(array).tobytes())
-        hashed.update(repr(self.weighing).encode())
+        hashed.update(repr(self.weighting).encode())
         return hashed.hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -238,8 +238,8 @@ class Calibration:
             "sections": self.report["sections"],
             "file": name,
             "tensors": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-            "weighing": None if self.weighing is None else asdict(self.weighing),
-            "members": list(self.corrector.members),
+            "weighing": None if self.weighting is None else asdict(self.weighting),
+            "members": list(self.stacker.members),
             "ridge_alpha": None if self.ridge is None else self.ridge.alpha,
             "rest": self.familiarity.cloud.rest,
             "reach": self.conformal.reach if np.isfinite(self.conformal.reach) else None,
@@ -265,13 +265,13 @@ class Calibration:
                 raise MismatchError(f"{path}: is not the file that {folder / FACTS} names; {AGAIN}")
             _check_facts(facts)
             a = load_file(path)
-            weighing = None if facts["weighing"] is None else Weighing(**facts["weighing"])
+            weighting = None if facts["weighing"] is None else NeighborWeighting(**facts["weighing"])
             ridge = None
             if facts["ridge_alpha"] is not None:
                 parts = [a[f"ridge.{name}"] for name in ("mean", "spread", "offset", "coefficients")]
                 mean, spread, offset, coefficients = (part.astype(np.float64) for part in parts)
                 ridge = Ridge(mean, spread, offset, coefficients, float(facts["ridge_alpha"]))
-            corrector = Corrector(
+            stacker = Stacker(
                 tuple(facts["members"]), *(a[f"corrector.{name}"] for name in ("mean", "spread", "axes", "weights"))
             )
             around = {name: a[f"cloud.{name}"] for name in ("mean", "spread", "axes", "variance")}
@@ -286,7 +286,7 @@ class Calibration:
                 for name, start in starts.items()
             }
             report = dict(facts["report"])
-            fitted = (weighing, corrector, ridge, conformal, familiarity)
+            fitted = (weighting, stacker, ridge, conformal, familiarity)
             trusted = _below(a, "confidence.")
             simple = {name: KINDS[name].from_arrays(_below(a, f"simple.{name}.")) for name in facts.get("simple", [])}
             return cls(
@@ -304,7 +304,7 @@ class Calibration:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {
-            f"corrector.{name}": getattr(self.corrector, name) for name in ("mean", "spread", "axes", "weights")
+            f"corrector.{name}": getattr(self.stacker, name) for name in ("mean", "spread", "axes", "weights")
         }
         cloud = self.familiarity.cloud
         arrays |= {f"cloud.{name}": getattr(cloud, name) for name in ("mean", "spread", "axes", "variance")}

@@ -40,12 +40,12 @@ class CombinedPredictor:
             raise ConfigError(f"abstain is {abstain:g}; expected a share between 0 and 1, such as {ABSTAIN}")
         self.run, self.calibration, self.abstain = run, calibration, abstain
         self.members: dict[str, Predictor] = {}
-        if "retrieval" in calibration.corrector.members and calibration.weighing is not None:
+        if "retrieval" in calibration.stacker.members and calibration.weighting is not None:
             if reference is None:
                 raise DataError("the combined predictor retrieves from an index: make it with `bleep index build`")
-            how = calibration.weighing
+            how = calibration.weighting
             self.members["retrieval"] = RetrievalPredictor(run, reference, how.k, how.weights, how.temperature)
-        if "regression" in calibration.corrector.members:
+        if "regression" in calibration.stacker.members:
             self.members["regression"] = RegressionPredictor(run)
         if calibration.ridge is not None:
             self.members["ridge"] = RidgePredictor(run, calibration.ridge, "ridge", tile_features)
@@ -63,7 +63,7 @@ class CombinedPredictor:
         predictions = {name: member.predict(tiles) for name, member in self.members.items()}
         values = {name: one.expression for name, one in predictions.items()}
         values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in self._others.items()}
-        expression = self.calibration.corrector.apply(values)
+        expression = self.calibration.stacker.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread
         familiarity = self.calibration.familiarity

@@ -15,7 +15,7 @@ from bleep.errors import DataError, MismatchError
 from bleep.files import write_tensors
 from bleep.predictors.members import FITS
 from bleep.predictors.neighbor_mean import WEIGHTS, averaged
-from bleep.predictors.stacking import AXES, SHRINK, Basis, Corrector, Part, Seen, fit_corrector, shrunk_corrector
+from bleep.predictors.stacking import AXES, SHRINK, Basis, FoldValues, Stacker, StackingInput, fit_stacker, shrunk_stacker
 from bleep.records import Neighbors
 
 Values = Float32[np.ndarray, "spots genes"]
@@ -30,7 +30,7 @@ MEMBERS = ("retrieval", "regression", "ridge", *FITS)
 
 @final
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class OutOfFold:
     """One part of the training tissue, left out and predicted by what was fitted on the rest."""
 
     name: str
@@ -55,7 +55,7 @@ class LeftOut:
         write_tensors(path, arrays, {"name": self.name, "key": key, "digest": _digest(arrays)})
 
     @classmethod
-    def load(cls, path: Path, key: str) -> "LeftOut | None":
+    def load(cls, path: Path, key: str) -> "OutOfFold | None":
         """Read it; none where it is not there, is damaged, or belongs to something else: it is then made again."""
         try:
             with safe_open(path, "np") as file:
@@ -85,7 +85,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Weighing:
+class NeighborWeighting:
     """How neighbours are averaged."""
 
     weights: WeightsName
@@ -98,16 +98,16 @@ class Weighing:
         return f"{self.weights} weights{warm}, k = {self.k}"
 
 
-WEIGHINGS = (
-    *(Weighing("uniform", k, 0.1) for k in (10, 25, 50, 100, 200)),
-    *(Weighing("distance", k, 0.1) for k in (50, 100, 200)),
-    *(Weighing("softmax", k, temperature) for k in (50, 100, 200) for temperature in (0.05, 0.1, 0.2, 0.4)),
-    *(Weighing("adaptive", 200, gap) for gap in (0.1, 0.2, 0.3)),
+WEIGHTINGS = (
+    *(NeighborWeighting("uniform", k, 0.1) for k in (10, 25, 50, 100, 200)),
+    *(NeighborWeighting("distance", k, 0.1) for k in (50, 100, 200)),
+    *(NeighborWeighting("softmax", k, temperature) for k in (50, 100, 200) for temperature in (0.05, 0.1, 0.2, 0.4)),
+    *(NeighborWeighting("adaptive", 200, gap) for gap in (0.1, 0.2, 0.3)),
 )
 """What is tried; uniform weights over all spots would be the mean predictor, which the corrector has anyway."""
 
 
-def retrieved(part: LeftOut, expression: Part, how: Weighing) -> tuple[Values, Values]:
+def retrieved(part: OutOfFold, expression: FoldValues, how: NeighborWeighting) -> tuple[Values, Values]:
     """Return the weighted mean and spread of a part's neighbours.
 
     Raises:
@@ -133,33 +133,35 @@ def mean_over_parts(scores: Sequence[float]) -> float:
     return float(np.mean(found))
 
 
-def choose_weighing(parts: Sequence[LeftOut], expression: Part, truth: Part, score: Score) -> tuple[Weighing, dict[str, float]]:
+def choose_weighting(
+    parts: Sequence[OutOfFold], expression: FoldValues, truth: FoldValues, score: Score
+) -> tuple[NeighborWeighting, dict[str, float]]:
     """Return the weighing of the best mean score over the parts, and every one's score by its words."""
     scores = {
         how: mean_over_parts([score(retrieved(part, expression, how)[0], truth[part.rows]) for part in parts])
-        for how in WEIGHINGS
+        for how in WEIGHTINGS
     }
     return max(scores, key=lambda how: scores[how]), {how.words(): value for how, value in scores.items()}
 
 
-def nested(seen: Sequence[Seen], axes: int, shrink: float, bases: Sequence[Basis]) -> list[Part]:
+def nested(seen: Sequence[StackingInput], axes: int, shrink: float, bases: Sequence[Basis]) -> list[FoldValues]:
     """Return each part predicted by the corrector that was fitted on the others."""
     out = []
     for at, one in enumerate(seen):
         others = [other for place, other in enumerate(seen) if place != at]
-        corrector: Corrector = fit_corrector(others, bases[at], axes, shrink)
-        out.append(corrector.apply(one.predictions))
+        stacker: Stacker = fit_stacker(others, bases[at], axes, shrink)
+        out.append(stacker.apply(one.predictions))
     return out
 
 
-def choose_corrector(seen: Sequence[Seen], score: Score) -> tuple[int, float, list[Part]]:
+def choose_stacker(seen: Sequence[StackingInput], score: Score) -> tuple[int, float, list[FoldValues]]:
     """Return the number of axes and the pull of best mean score, each part left out in turn; and those predictions.
 
     First the axes, under the strongest pull, then the pull.
     """
     bases = [Basis.of([other.truth for place, other in enumerate(seen) if place != at]) for at in range(len(seen))]
 
-    def mean_score(predicted: Sequence[Part]) -> float:
+    def mean_score(predicted: Sequence[FoldValues]) -> float:
         return mean_over_parts([score(values, one.truth) for values, one in zip(predicted, seen, strict=True)])
 
     tried = {axes: mean_score(nested(seen, axes, max(SHRINK), bases)) for axes in AXES}
@@ -178,14 +180,14 @@ def trust_in(subjects: int) -> float:
     return (subjects - 1) / (subjects - 1 + HALFWAY)
 
 
-def nested_shrunk(seen: Sequence[Seen], trust: float, prior: Collection[str] = ()) -> list[Part]:
-    """Return each part predicted by the shrunk corrector that was fitted on the others; see `shrunk_corrector`.
+def nested_shrunk(seen: Sequence[StackingInput], trust: float, prior: Collection[str] = ()) -> list[FoldValues]:
+    """Return each part predicted by the shrunk corrector that was fitted on the others; see `shrunk_stacker`.
 
     Nothing is chosen: on so few subjects the weights are those of all parts together, without axes, under the strongest pull.
     """
     out = []
     for at, one in enumerate(seen):
         others = [other for place, other in enumerate(seen) if place != at]
-        corrector = shrunk_corrector(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust, prior)
-        out.append(corrector.apply(one.predictions))
+        stacker = shrunk_stacker(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust, prior)
+        out.append(stacker.apply(one.predictions))
     return out

@@ -17,7 +17,7 @@ from bleep.errors import MismatchError
 from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
-Part = Float32[np.ndarray, "_ genes"]
+FoldValues = Float32[np.ndarray, "_ genes"]
 """Values of one part of several, each of its own length."""
 Members = Mapping[str, Shaped[np.ndarray, "tiles genes"]]
 
@@ -29,7 +29,7 @@ SHRINK = (1.0, 10.0, 100.0)
 
 @final
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StackingInput:
     """What members predicted of spots they had not seen, and what was measured there."""
 
     predictions: Mapping[str, Values]
@@ -41,7 +41,7 @@ class Seen:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Corrector:
+class Stacker:
     """Weights of members, gene by gene."""
 
     members: tuple[str, ...]
@@ -80,7 +80,7 @@ class Basis:
     axes: Float64[np.ndarray, "axes genes"]
 
     @classmethod
-    def of(cls, tables: Sequence[Part]) -> "Basis":
+    def of(cls, tables: Sequence[FoldValues]) -> "Basis":
         """Measure them over the values of some sections, each less its own mean, so that axes are not those of sections."""
         within = np.concatenate([table - table.mean(axis=0, dtype=np.float64) for table in tables])
         spread = within.std(axis=0)
@@ -96,7 +96,7 @@ class Basis:
         return cls(np.concatenate(tables).mean(axis=0, dtype=np.float64), spread, axes)
 
 
-def fit_corrector(seen: Sequence[Seen], basis: Basis, axes: int, shrink: float) -> Corrector:
+def fit_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, shrink: float) -> Stacker:
     """Fit weights of 0 or more that make squared error within sections least.
 
     First one weight for each part of each member over all genes; then each gene's own, pulled towards those by `shrink`
@@ -117,7 +117,7 @@ def fit_corrector(seen: Sequence[Seen], basis: Basis, axes: int, shrink: float) 
         _least_squares(one + strength * np.eye(len(shared)), towards + strength * shared)
         for one, towards, strength in zip(gram, cross, pull, strict=True)
     ]
-    return Corrector(members, basis.mean, basis.spread, kept, np.stack(own, axis=1))
+    return Stacker(members, basis.mean, basis.spread, kept, np.stack(own, axis=1))
 
 
 def _within(values: Values, basis: Basis) -> Float64[np.ndarray, "spots genes"]:
@@ -140,7 +140,7 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
     return out
 
 
-def plain_corrector(seen: Sequence[Seen], basis: Basis, axes: int, prior: Collection[str] = ()) -> Corrector:
+def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior: Collection[str] = ()) -> Stacker:
     """Return the plain mean of standardised members: each divided, gene by gene, by its own spread on left-out tissue.
 
     With a `prior`, the others of the members have weight 0, unless it names none of them.
@@ -160,20 +160,20 @@ def plain_corrector(seen: Sequence[Seen], basis: Basis, axes: int, prior: Collec
     pull = gram.mean()
     length = np.maximum((cross + pull * shared) / np.maximum(gram + pull, 1e-12), 0.1 * shared)
     weights = share[:, None] * length / spreads
-    return Corrector(members, basis.mean, basis.spread, basis.axes[:axes], np.concatenate([weights, weights]))
+    return Stacker(members, basis.mean, basis.spread, basis.axes[:axes], np.concatenate([weights, weights]))
 
 
-def shrunk_corrector(
-    seen: Sequence[Seen], basis: Basis, axes: int, shrink: float, trust: float, prior: Collection[str] = ()
-) -> Corrector:
+def shrunk_stacker(
+    seen: Sequence[StackingInput], basis: Basis, axes: int, shrink: float, trust: float, prior: Collection[str] = ()
+) -> Stacker:
     """Return fitted weights shrunk towards the plain mean of standardised members: `trust` 1 leaves them as fitted, 0 the mean.
 
     The mean is over the members that `prior` names, if it names any.
 
     Left-out subjects are few, so that weights fitted on them say little of the next subject (James and Stein 1961 of means).
     """
-    fitted = fit_corrector(seen, basis, axes, shrink)
+    fitted = fit_stacker(seen, basis, axes, shrink)
     if trust == 1:
         return fitted
-    plain = plain_corrector(seen, basis, axes, prior)
+    plain = plain_stacker(seen, basis, axes, prior)
     return replace(fitted, weights=trust * fitted.weights + (1 - trust) * plain.weights)

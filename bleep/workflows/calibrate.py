@@ -28,17 +28,17 @@ from bleep.predictors.confidence import Confidence
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
-    LeftOut,
+    OutOfFold,
     Values,
-    choose_corrector,
-    choose_weighing,
+    choose_stacker,
+    choose_weighting,
     mean_over_parts,
     nested_shrunk,
     retrieved,
     trust_in,
 )
 from bleep.predictors.members import FITS, TRAVEL, SimplePredictor
-from bleep.predictors.stacking import SHRINK, Basis, Part, Seen, shrunk_corrector
+from bleep.predictors.stacking import SHRINK, Basis, FoldValues, StackingInput, shrunk_stacker
 from bleep.progress import Progress
 from bleep.records import Leak, Neighbors
 from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
@@ -113,7 +113,7 @@ def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
     return parts
 
 
-def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None, members: Sequence[str] = ()) -> list[LeftOut]:
+def cross_fit(run: Run, divided: Split, place: Path, folds: int | None = None, members: Sequence[str] = ()) -> list[OutOfFold]:
     """Leave out each part in turn and predict it; finished parts are kept in `place` and used again.
 
     Raises:
@@ -129,7 +129,7 @@ def rehearse(run: Run, divided: Split, place: Path, folds: int | None = None, me
     for number, part in enumerate(Progress(parts, desc="rehearsing", unit="part")):
         path = place / f"{number:03d}.safetensors"
         key = _key(whole, run, part, members)
-        left_out = LeftOut.load(path, key)
+        left_out = OutOfFold.load(path, key)
         if left_out is None:
             left_out = _left_out(run, divided, part, place / f"{number:03d}-{key[:12]}", members)
             left_out.save(path, key)
@@ -172,7 +172,7 @@ def _wanted(run: Run, predictions: Mapping[str, Values]) -> dict[str, Values]:
     return {name: values for name, values in predictions.items() if not named or name in named or name not in MEMBERS}
 
 
-def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequence[str]) -> LeftOut:
+def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequence[str]) -> OutOfFold:
     rest, held = _taken(divided.train, part.rest), _taken(divided.train, part.held)
     panel = refitted(run, rest)
     split = Split(rest, _apart(divided.val, held), held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
@@ -192,7 +192,7 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
         found = index.search(embed_tiles(fresh, unseen).vectors, NEAREST)
         near = Neighbors(found.similarity, part.rest[found.rows])
     distance = Cloud.fit(raw_features(fresh, tiles)).distance(raw_features(fresh, unseen))
-    return LeftOut(part.name, part.held, predictions, near, distance, panel.mean)
+    return OutOfFold(part.name, part.held, predictions, near, distance, panel.mean)
 
 
 def _apart(val: Sequence[Section], held: Sequence[Section]) -> tuple[Section, ...]:
@@ -259,7 +259,7 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
 def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]) -> Calibration:
     run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
     _check_members(members)
-    left_out = rehearse(run, divided, folder / FOLDER / REHEARSAL, folds, members)
+    left_out = cross_fit(run, divided, folder / FOLDER / REHEARSAL, folds, members)
     calibration = fit_calibration(run, divided, left_out, members)
     calibration.save(folder / FOLDER)
     return Calibration.load(folder / FOLDER)
@@ -278,7 +278,7 @@ def _check_members(members: Sequence[str]) -> None:
         registry.load("predictors", name)
 
 
-def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], members: Sequence[str] = ()) -> Calibration:
+def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], members: Sequence[str] = ()) -> Calibration:
     """Fit everything on what was left out."""
     expression = np.concatenate([run.panel.training_values(section) for section in divided.train])
     truth = np.concatenate([run.panel.values(section) for section in divided.train])
@@ -287,23 +287,23 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
         "left out": [part.name for part in left_out],
         "spots": sum(len(part.rows) for part in left_out),
     }
-    weighing = None
-    spreads: list[Part | None] = [None] * len(left_out)
-    seen = [Seen(_wanted(run, part.predictions), truth[part.rows], part.mean) for part in left_out]
+    weighting = None
+    spreads: list[FoldValues | None] = [None] * len(left_out)
+    seen = [StackingInput(_wanted(run, part.predictions), truth[part.rows], part.mean) for part in left_out]
     if run.model.retrieves and "retrieval" in (run.config.query.members or ("retrieval",)):
-        weighing, report["weights tried"] = choose_weighing(left_out, expression, truth, agreement)
-        found = [retrieved(part, expression, weighing) for part in left_out]
+        weighting, report["weights tried"] = choose_weighting(left_out, expression, truth, agreement)
+        found = [retrieved(part, expression, weighting) for part in left_out]
         spreads = [spread for _, spread in found]
         seen = [
-            Seen({"retrieval": mean} | _wanted(run, part.predictions), truth[part.rows], part.mean)
+            StackingInput({"retrieval": mean} | _wanted(run, part.predictions), truth[part.rows], part.mean)
             for (mean, _), part in zip(found, left_out, strict=True)
         ]
-        report["weights"] = weighing.words()
+        report["weights"] = weighting.words()
     subjects = len({section.patient for section in divided.train})
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
     prior = members_that_travel(run)
-    axes, shrink, nested = (0, max(SHRINK), nested_shrunk(seen, trust, prior)) if travels else choose_corrector(seen, agreement)
+    axes, shrink, nested = (0, max(SHRINK), nested_shrunk(seen, trust, prior)) if travels else choose_stacker(seen, agreement)
     starts = np.cumsum([len(section) for section in divided.train])[:-1]
     basis = Basis.of(np.split(truth, starts))
     errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]
@@ -314,15 +314,15 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
         "axes": axes,
         "pull": shrink,
         "trust": trust,
-        "rehearsed on": rehearsed_on(run, divided.train),
+        "rehearsed on": cross_fitted_on(run, divided.train),
         "scores": _scores(seen, nested),
         "confidence": confidence.summary(),
         "coverage": _coverage(errors, spreads, deviation, distances, run.config.query.interval),
     }
     return Calibration(
         identity=identity(run),
-        weighing=weighing,
-        corrector=shrunk_corrector(seen, basis, axes, shrink, trust, prior),
+        weighting=weighting,
+        stacker=shrunk_stacker(seen, basis, axes, shrink, trust, prior),
         ridge=RidgePredictor.fit(run, tiles).ridge if "ridge" in seen[0].predictions else None,
         conformal=Conformal.fit(errors, spreads, deviation, distances),
         familiarity=Familiarity.fit(raw_features(run, tiles), distances),
@@ -335,7 +335,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[LeftOut], membe
     )
 
 
-def rehearsed_on(run: Run, sections: Sequence[Section]) -> str:
+def cross_fitted_on(run: Run, sections: Sequence[Section]) -> str:
     """Return what was left out, and what its scores promise, in a sentence."""
     subjects = len({section.patient for section in sections})
     if run.config.data.split == "patient" and subjects > 1:
@@ -352,7 +352,7 @@ def agreement(predicted: Values, measured: Values) -> float:
     return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
 
 
-def _scores(seen: Sequence[Seen], nested: Sequence[Part]) -> dict[str, float]:
+def _scores(seen: Sequence[StackingInput], nested: Sequence[FoldValues]) -> dict[str, float]:
     """Return the mean correlation of each member, of their plain mean and of the corrector, on tissue none had seen."""
     members = {name: [one.predictions[name] for one in seen] for name in seen[0].predictions}
     plain = [np.mean(list(one.predictions.values()), axis=0) for one in seen]
@@ -364,8 +364,8 @@ def _scores(seen: Sequence[Seen], nested: Sequence[Part]) -> dict[str, float]:
 
 
 def _coverage(
-    errors: Sequence[Part],
-    spreads: Sequence[Part | None],
+    errors: Sequence[FoldValues],
+    spreads: Sequence[FoldValues | None],
     deviation: np.ndarray,
     distances: Sequence[Float64[np.ndarray, "_"]],
     level: float,

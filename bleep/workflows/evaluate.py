@@ -58,9 +58,9 @@ def audit(run: Run, divided: Split, reference: Reference | None, folder: Path) -
         fitted.append(Fitted("index", tuple(dict.fromkeys(map(str, reference.spots["section"])))))
         found += leakage.of_spots("index", tuple(map(str, reference.spots.index)), divided)
         found += _patients(reference, divided)
-    corrector = calibrated_on(folder)
-    if corrector:
-        fitted.append(Fitted("corrector", corrector, "weights, k and intervals, on left-out training sections"))
+    stacker = calibrated_on(folder)
+    if stacker:
+        fitted.append(Fitted("corrector", stacker, "weights, k and intervals, on left-out training sections"))
     fitted.append(Fitted("floors", names, "ridge, image-kNN and the mean, fitted anew at each evaluation"))
     return leakage.report(str(folder), divided, fitted, found)
 

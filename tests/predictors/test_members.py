@@ -22,7 +22,7 @@ from bleep.predictors.members import (
     section_stains,
     worst_penalty,
 )
-from bleep.predictors.stacking import Basis, Seen, fit_corrector, plain_corrector, shrunk_corrector
+from bleep.predictors.stacking import Basis, StackingInput, fit_stacker, plain_stacker, shrunk_stacker
 from bleep.runs import Run
 
 
@@ -67,18 +67,18 @@ def test_the_penalty_is_that_of_the_worst_group() -> None:
     assert worst_penalty(x, y, groups) > 100 * agreeing
 
 
-def _seen(seed: int, noise: dict[str, float]) -> Seen:
+def _seen(seed: int, noise: dict[str, float]) -> StackingInput:
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(100, 2)) @ np.random.default_rng(9).normal(size=(2, 12))
     members = {name: (signal + sd * rng.normal(size=signal.shape)).astype(np.float32) for name, sd in noise.items()}
-    return Seen(members, (signal + rng.normal(size=signal.shape)).astype(np.float32), np.zeros(12))
+    return StackingInput(members, (signal + rng.normal(size=signal.shape)).astype(np.float32), np.zeros(12))
 
 
 def test_the_plain_mean_weighs_standardised_members_alike_whatever_their_scale() -> None:
     seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
     scaled = [replace(part, predictions={**part.predictions, "other": 7 * part.predictions["other"]}) for part in seen]
     basis = Basis.of([part.truth for part in seen])
-    plain, same = (plain_corrector(parts, basis, 0) for parts in (seen, scaled))
+    plain, same = (plain_stacker(parts, basis, 0) for parts in (seen, scaled))
     one, other = plain.apply(seen[0].predictions), same.apply(scaled[0].predictions)
     # A member's own level is no part of what is standardised.
     np.testing.assert_allclose(one - one.mean(axis=0), other - other.mean(axis=0), atol=1e-3)
@@ -88,10 +88,10 @@ def test_the_plain_mean_weighs_standardised_members_alike_whatever_their_scale()
 def test_members_outside_the_prior_have_no_say_unless_it_names_none_of_them() -> None:
     seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
     basis = Basis.of([part.truth for part in seen])
-    weights = plain_corrector(seen, basis, 0, ("one", "absent")).weights
+    weights = plain_stacker(seen, basis, 0, ("one", "absent")).weights
     assert (weights[[0, 2]] > 0).all()
     assert (weights[[1, 3]] == 0).all()
-    np.testing.assert_array_equal(plain_corrector(seen, basis, 0, ("absent",)).weights, plain_corrector(seen, basis, 0).weights)
+    np.testing.assert_array_equal(plain_stacker(seen, basis, 0, ("absent",)).weights, plain_stacker(seen, basis, 0).weights)
 
 
 def test_component_retrieval_finds_neighbours_by_what_foretells_expression() -> None:
@@ -109,10 +109,10 @@ def test_component_retrieval_finds_neighbours_by_what_foretells_expression() -> 
 def test_trust_of_1_leaves_fitted_weights_and_of_0_gives_the_plain_mean() -> None:
     seen = [_seen(seed, {"good": 0.5, "poor": 4.0}) for seed in range(3)]
     basis = Basis.of([part.truth for part in seen])
-    fitted, plain = fit_corrector(seen, basis, 0, 10.0), plain_corrector(seen, basis, 0)
-    np.testing.assert_array_equal(shrunk_corrector(seen, basis, 0, 10.0, 1.0).weights, fitted.weights)
-    np.testing.assert_array_equal(shrunk_corrector(seen, basis, 0, 10.0, 0.0).weights, plain.weights)
-    half = shrunk_corrector(seen, basis, 0, 10.0, 0.5).weights
+    fitted, plain = fit_stacker(seen, basis, 0, 10.0), plain_stacker(seen, basis, 0)
+    np.testing.assert_array_equal(shrunk_stacker(seen, basis, 0, 10.0, 1.0).weights, fitted.weights)
+    np.testing.assert_array_equal(shrunk_stacker(seen, basis, 0, 10.0, 0.0).weights, plain.weights)
+    half = shrunk_stacker(seen, basis, 0, 10.0, 0.5).weights
     np.testing.assert_allclose(half, (fitted.weights + plain.weights) / 2)
 
 

@@ -22,7 +22,7 @@ from bleep.predictors.cross_fitting import mean_over_parts
 from bleep.predictors.members import FITS, TRAVEL
 from bleep.runs import Run
 from bleep.workflows import calibrate as rehearsing
-from bleep.workflows.calibrate import agreement, calibrate, rehearsed_on
+from bleep.workflows.calibrate import agreement, calibrate, cross_fitted_on
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
@@ -69,12 +69,12 @@ def test_several_patients_are_left_out_one_by_one(calibrated: Path, toys: tuple[
 def test_what_was_measured_in_left_out_tissue_does_not_reach_its_prediction(calibrated: Path, tmp_path: Path) -> None:
     run = Run.load(calibrated)
     divided = load_split(run.config)
-    before = rehearsing.rehearse(run, divided, tmp_path / "a")[1]
+    before = rehearsing.cross_fit(run, divided, tmp_path / "a")[1]
     first, second = divided.train
     counts = second.counts.copy()
     counts.X = counts.X[::-1].copy()
     changed = replace(divided, train=(first, replace(second, counts=counts)))
-    after = rehearsing.rehearse(run, changed, tmp_path / "b")
+    after = rehearsing.cross_fit(run, changed, tmp_path / "b")
     assert after[1].name == second.name
     assert before.neighbors is not None
     assert after[1].neighbors is not None
@@ -86,7 +86,7 @@ def test_what_was_measured_in_left_out_tissue_does_not_reach_its_prediction(cali
 def test_neighbours_of_left_out_spots_are_of_the_rest_alone(calibrated: Path, tmp_path: Path) -> None:
     run = Run.load(calibrated)
     divided = load_split(run.config)
-    for part in rehearsing.rehearse(run, divided, tmp_path):
+    for part in rehearsing.cross_fit(run, divided, tmp_path):
         assert part.neighbors is not None
         assert not set(part.rows) & set(part.neighbors.rows.ravel())
 
@@ -108,7 +108,7 @@ def test_finished_rehearsals_are_used_again_and_damaged_ones_made_again(copied: 
 def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path) -> None:
     run, reference = Run.load(calibrated), bleep.Reference.load(calibrated / "reference")
     calibration = Calibration.load(calibrated / "calibration")
-    assert calibration.corrector.members == ("retrieval", "regression", "ridge", *FITS)
+    assert calibration.stacker.members == ("retrieval", "regression", "ridge", *FITS)
     combined = CombinedPredictor(run, reference, calibration, abstain=0.5)
     tiles = run.tiles(bleep.load_split(run.config).test)
     prediction = combined.predict(tiles)
@@ -135,8 +135,8 @@ def test_a_run_that_holds_out_subjects_combines_simple_members_and_keeps_predict
     combined = CombinedPredictor(run, reference, calibration)
     tiles = run.tiles(load_split(run.config).test)
     prediction = combined.predict(tiles)
-    assert list(combined.members) == list(calibration.corrector.members)
-    by_member = calibration.corrector.weights.reshape(2, len(combined.members), -1).sum(axis=(0, 2))
+    assert list(combined.members) == list(calibration.stacker.members)
+    by_member = calibration.stacker.weights.reshape(2, len(combined.members), -1).sum(axis=(0, 2))
     assert {name for name, weight in zip(combined.members, by_member, strict=True) if weight > 0} == set(TRAVEL)
     assert calibration.bounds is not None
     assert (prediction.expression >= calibration.bounds[0] - 1e-6).all()
@@ -150,9 +150,13 @@ def test_a_run_that_holds_out_subjects_combines_simple_members_and_keeps_predict
 
 def test_a_calibration_says_what_its_scores_are_of(calibrated: Path, toys: tuple[Section, ...]) -> None:
     run = Run.load(calibrated)
-    assert rehearsed_on(run, toys[:1]).startswith("blocks of one section of one subject: scores on another subject are lower")
+    assert cross_fitted_on(run, toys[:1]).startswith(
+        "blocks of one section of one subject: scores on another subject are lower"
+    )
     two = [replace(section, patient=name) for section, name in zip(toys[:2], "ab", strict=True)]
-    assert rehearsed_on(run, two).startswith("2 subjects, each left out in turn: these are scores on a subject not trained on")
+    assert cross_fitted_on(run, two).startswith(
+        "2 subjects, each left out in turn: these are scores on a subject not trained on"
+    )
 
 
 def test_members_that_are_named_are_combined_alone(calibrated: Path) -> None:
@@ -177,7 +181,7 @@ def test_a_regression_run_is_calibrated_without_neighbours(run_copy: Callable[..
     folder = run_copy("regression")
     run = Run.load(folder)
     calibration = calibrate(Experiment.of(run, folder), folds=2)
-    assert calibration.corrector.members == ("regression", "ridge", *FITS)
+    assert calibration.stacker.members == ("regression", "ridge", *FITS)
     experiment = Experiment.of(run, folder)
     predictor, reference = experiment.select(), experiment.reference
     assert reference is None
