@@ -7,7 +7,7 @@ from bleep.config import FLOOR
 
 
 def floored(spread: Float[np.ndarray, " features"], floor: float = FLOOR) -> Float[np.ndarray, " features"]:
-    """Return spreads of at least `floor` times the median of those that vary; where none varies, 1.
+    """Return spreads of at least `floor` times the median of those that vary; a feature that does not vary has the median, or 1.
 
     A feature that is nearly dead over the training tiles has a spread near 0, by which one tile that looks a little different
     would lie thousands of standard deviations away. Without a floor (0), only spreads below 1e-6 are replaced, by 1.
@@ -15,4 +15,6 @@ def floored(spread: Float[np.ndarray, " features"], floor: float = FLOOR) -> Flo
     varies = spread > 1e-6
     if not floor or not varies.any():
         return np.where(varies, spread, np.ones_like(spread))
-    return np.maximum(spread, (floor * np.median(spread[varies])).astype(spread.dtype))
+    usual = np.median(spread[varies]).astype(spread.dtype)
+    # What never varied in training says nothing: divided by a small number it would decide wherever it wakes up.
+    return np.where(varies, np.maximum(spread, floor * usual), np.maximum(usual, 1)).astype(spread.dtype)

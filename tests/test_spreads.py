@@ -71,6 +71,11 @@ def test_dead_features_do_not_lower_the_floor_of_the_others() -> None:
     assert floored(spread)[90] > 1e-3
 
 
+def test_a_feature_that_wakes_up_at_a_test_tile_does_not_decide_alone() -> None:
+    spread = np.concatenate([[0.0], np.full(99, 0.01)])
+    assert 0.2 / floored(spread)[0] <= 0.2
+
+
 def test_colours_and_stains_have_each_their_own_floor() -> None:
     table = np.random.default_rng(2).normal(size=(100, 13)).astype(np.float32)
     table[:, :COLOURS] *= 40
