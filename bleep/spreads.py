@@ -7,7 +7,7 @@ from bleep.config import FLOOR
 
 
 def floored(spread: Float[np.ndarray, " features"], floor: float = FLOOR) -> Float[np.ndarray, " features"]:
-    """Return spreads of at least `floor` times the median of those that vary; a feature that does not vary has the median, or 1.
+    """Return spreads of at least `floor` times the median of those that vary; where a feature does not vary, the median or 1.
 
     A feature that is nearly dead over the training tiles has a spread near 0, by which one tile that looks a little different
     would lie thousands of standard deviations away. Without a floor (0), only spreads below 1e-6 are replaced, by 1.
