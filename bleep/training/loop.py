@@ -139,7 +139,11 @@ class EpochBatches(Sampler[Key]):
         whole = min(batch, spots)
         whole -= whole % 8 if whole >= 8 else 0
         if whole < max(2, world):
-            raise ConfigError(f"{spots} training spots in steps of {batch} on {world} processes leave nothing to compare")
+            least = max(2, world)
+            way_out = f"raise optim.batch to {least} or more" if batch < least else f"train on {least} spots or more"
+            raise ConfigError(
+                f"{spots} training spots in steps of {batch} on {world} processes leave nothing to compare; {way_out}"
+            )
         if whole % world:
             raise ConfigError(
                 f"{world} processes cannot share steps of {whole} spots alike; set optim.batch to {8 * world} or so"
