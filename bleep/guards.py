@@ -124,7 +124,7 @@ def check_zarr(path: Path) -> None:
             try:
                 tree = json.loads(file.read_text(encoding="utf-8"))
                 _check_array(tree, file)
-                _check_stored(tree, file)
+                _check_stored(tree, file, file.relative_to(path).parts)
                 for inner in ((tree.get("consolidated_metadata") or tree).get("metadata") or {}).values():
                     _check_array(inner, file)
             except (ValueError, AttributeError, TypeError, RecursionError, KeyError):
@@ -141,11 +141,11 @@ def _check_array(tree: dict[str, Any], file: Path) -> None:
         raise DataError(f"{file}: blocks of {' x '.join(map(str, shape))} values; expected at most {LARGE:,} in a block")
 
 
-def _check_stored(tree: dict[str, Any], file: Path) -> None:
+def _check_stored(tree: dict[str, Any], file: Path, inside: tuple[str, ...]) -> None:
     """Refuse a table that is said to hold far more than is stored; pictures are read by region, so their size is no matter."""
     size = 8 * math.prod(int(side) for side in tree.get("shape") or ())
-    if size > LARGE and not {"images", "labels"} & set(file.parts) and len(tree["shape"]) <= 2:
-        stored = sum(inside.stat().st_size for inside in file.parent.rglob("*") if inside.is_file())
+    if size > LARGE and not {"images", "labels"} & set(inside) and len(tree["shape"]) <= 2:
+        stored = sum(each.stat().st_size for each in file.parent.rglob("*") if each.is_file())
         if size > RATIO * stored:
             raise DataError(f"{file}: is said to hold {size:,} bytes, which the store does not; is it whole?")
 

@@ -73,7 +73,16 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if getattr(arguments, "run_command", None) is None:
         parser.parse_args([arguments.command, "--help"])
-    return guarded(lambda: int(arguments.run_command(arguments)), GO_ON.get(arguments.command, ""))
+    return guarded(lambda: int(arguments.run_command(arguments)), _go_on(arguments))
+
+
+def _go_on(arguments: argparse.Namespace) -> str:
+    """Return how what is stopped by hand goes on."""
+    if getattr(arguments, "engine", None):
+        return "; finished slides are kept: the same command goes on"
+    if arguments.command in ("cv", "train") and arguments.overwrite:
+        return f"; what is finished is kept: {GO_ON_OVERWRITE[arguments.command]}"
+    return GO_ON.get(arguments.command, "")
 
 
 GO_ON = {
@@ -83,6 +92,10 @@ GO_ON = {
     "tune": "; finished trials are kept: the same command goes on",
 }
 """What is said of a command that was stopped by hand."""
+GO_ON_OVERWRITE = {
+    "cv": "the same command without --overwrite goes on",
+    "train": "the same command with --resume for --overwrite goes on",
+}
 
 
 def guarded(work: Callable[[], int], go_on: str = "") -> int:
@@ -108,7 +121,7 @@ def guarded(work: Callable[[], int], go_on: str = "") -> int:
         told = told_by_system(error)
         if told is None:
             raise
-        print(f"bleep: {told}", file=sys.stderr)
+        print(f"bleep: {visible(told)}", file=sys.stderr)
         return BleepError.code
 
 

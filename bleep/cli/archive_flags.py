@@ -43,6 +43,8 @@ def check(arguments: argparse.Namespace) -> None:
 
     """
     if arguments.out_dir is not None:
+        if arguments.out != Path("predictions.h5ad"):
+            raise ConfigError("--out and --out-dir both say where to write; give one of them")
         arguments.out, arguments.engine = arguments.out_dir, arguments.engine or "here"
     if arguments.engine is None:
         given = arguments.address or arguments.workers or arguments.worker_gpus or arguments.worker_cpus != 1.0

@@ -4,9 +4,6 @@ import argparse
 
 from bleep.cli.flags import add_settings, load_settings
 
-BAG = "bag"
-"""Folder of the ensemble of all folds, inside --out."""
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
@@ -24,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _cv(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
     from bleep.evaluation import report
-    from bleep.workflows.cross_validate import check_bag, cross_validate
+    from bleep.workflows.cross_validate import BAG, check_bag, cross_validate
 
     if arguments.bag:
         check_bag(config)

@@ -90,7 +90,7 @@ def _as_yaml(name: str, text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
         raise ConfigError(f"--{name}: found {text!r}; expected values apart by spaces, or a list as in YAML") from None
 
 

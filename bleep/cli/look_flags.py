@@ -85,7 +85,8 @@ def show_labels(arguments: argparse.Namespace, table: "LabelTable") -> None:
     if arguments.figures is not None:
         from bleep.workflows.label_figures import draw_label_figures
 
-        for name, finding in draw_label_figures(table, arguments.figures, arguments.heat_maps).items():
+        drawn = draw_label_figures(table, arguments.figures, arguments.heat_maps, paper=arguments.paper)
+        for name, finding in drawn.items():
             print(f"{arguments.figures / name}.png: {finding}")
 
 

@@ -105,6 +105,8 @@ def _query(arguments: argparse.Namespace) -> int:
         share_features(run, tiles)
         return 0
     if arguments.min_confidence is not None:
+        if submission is not None:
+            raise ConfigError("--min-confidence: a submission has the genes of its sample; leave it out, or give --genes")
         genes = confident_genes(experiment, predictor, arguments.min_confidence, genes)
         output = replace(output, genes=genes)
     reference = experiment.reference

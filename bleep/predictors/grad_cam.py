@@ -49,7 +49,7 @@ def grad_cam(run: Run, tiles: Tiles, row: int, column: int) -> ActivationMaps:
         MismatchError: tiles are cut otherwise than the run's.
 
     """
-    _check(run)
+    check_maps(run)
     check_tiles(run, tiles)
     alone, at = tiles.of_row(row)
     base = torch.from_numpy(tile_features(run, alone)[at : at + 1]).to(run.device)
@@ -66,15 +66,23 @@ def grad_cam(run: Run, tiles: Tiles, row: int, column: int) -> ActivationMaps:
     return ActivationMaps(alone.ids[at], run.panel.genes[column], maps)
 
 
-def _check(run: Run) -> None:
+def check_maps(run: Run) -> None:
+    """Refuse a run that has no class activation maps, before anything long begins.
+
+    Raises:
+        ConfigError: saying why, and what there is instead.
+
+    """
     image = run.config.image
-    way_out = "look at occlusion maps instead"
+    way_out = "bleep.predictors.occlusion shows what its tiles are looked at for"
     if not run.model.regresses:
         raise ConfigError(f"Grad-CAM needs a head that predicts, and this run answers by its reference alone; {way_out}")
-    if image.standardize == "section" or image.stain != "none" or image.sharing == "tokens" or run.config.query.views > 1:
+    if image.sharing == "tokens":
+        raise ConfigError("Grad-CAM needs windows of their own, and image.sharing tokens shares them: leave the maps out")
+    if image.standardize == "section" or image.stain != "none" or run.config.query.views > 1:
         raise ConfigError(
-            "Grad-CAM needs features that depend on the tile alone, and this run's image.standardize section, image.stain, "
-            f"image.sharing tokens or query.views make them depend on more; {way_out}"
+            "Grad-CAM needs features that depend on the tile alone, and this run's image.standardize section, image.stain or "
+            f"query.views make them depend on more; {way_out}"
         )
     if not members(run.model.trunk) or image.per_window == "separate":
         raise ConfigError(f"Grad-CAM needs a trunk that all windows share and that reads tiles; {way_out}")
@@ -155,7 +163,7 @@ def _last_map(trunk: ImageTrunk, images: Tensor) -> nn.Module:
         for hook in hooks:
             hook.remove()
     if not seen:
-        raise ConfigError("Grad-CAM needs a trunk with a map of positions; this one has none: look at occlusion maps instead")
+        raise ConfigError("Grad-CAM needs a trunk with a map of positions; this one has none: leave the maps out")
     return seen[-1]
 
 

@@ -103,7 +103,7 @@ def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
             words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-            safe = table.assign(**{str(column): table[column].map(outputs.plain_cell) for column in words})
+            safe = table.assign(**{str(column): table[column].map(outputs.plain_cell, na_action="ignore") for column in words})
             if number == 0:
                 safe_names = safe.iloc[:0].rename(columns=outputs.plain_cell)
                 file.write(outputs.marked_header(safe_names.to_csv(index=False)))

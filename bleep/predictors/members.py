@@ -138,8 +138,7 @@ class Foretold:
     def fit(cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> "Foretold":
         """Fit the map with a robust penalty, and keep training tiles, at most `STORED` of them."""
         unit = (measured - measured.mean(axis=0)) / floored(measured.std(axis=0))
-        _, vectors = np.linalg.eigh(unit.T @ unit)
-        components = (unit @ vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
+        components = _components(unit)
         linear = _robust(described, components, groups)
         rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), STORED)).astype(int))
         return cls(linear, _unit(linear.centred(described[rows])), measured[rows].astype(np.float32))
@@ -159,6 +158,16 @@ class Foretold:
         start = "linear."
         linear = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
         return cls(Linear.from_arrays(linear), arrays["keys"], arrays["measured"])
+
+
+def _components(unit: Values) -> Values:
+    """Return the leading principal components of standardised values, by the smaller of both matrices of products."""
+    if unit.shape[1] > unit.shape[0]:
+        squares, vectors = np.linalg.eigh(unit @ unit.T)
+        lengths = np.sqrt(np.maximum(squares[::-1][:COMPONENTS], 0))
+        return (vectors[:, ::-1][:, :COMPONENTS] * lengths).astype(np.float32)
+    _, vectors = np.linalg.eigh(unit.T @ unit)
+    return (unit @ vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
 
 
 Fitted = Linear | Nearest | Foretold

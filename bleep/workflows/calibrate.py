@@ -140,10 +140,8 @@ def cross_fit(run: Run, divided: Split, place: Path, folds: int | None = None, m
 
 def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     """Return a digest of all that decides what a rehearsal gives."""
-    parts = [2, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
-    # Without members of other packages the key is what it was before there could be any.
+    parts = [3, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
     parts += [asdict(registry.origin("predictors", name)) for name in members]
-    # Without simple members it is as it was before there were any, so that finished rehearsals are still found.
     parts += [simple_members(run)] if simple_members(run) else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

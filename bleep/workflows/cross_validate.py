@@ -11,6 +11,7 @@ from bleep.errors import ConfigError
 from bleep.models.models import DualEncoder
 from bleep.records import Table
 from bleep.workflows.calibrate import calibrate
+from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import best_device, fit
 from bleep.workflows.query import build_reference
@@ -23,13 +24,19 @@ def fold_folder(out: Path, fold: int) -> Path:
     return out / f"fold{fold}"
 
 
+BAG = "bag"
+"""Folder of the ensemble of all folds, inside that of the folds."""
+
+
 def check_bag(config: Config) -> None:
     """Refuse to bag folds whose panels are chosen on their own training tissue, before hours are spent on them.
 
     Raises:
         ConfigError: saying what to set.
+        DataError: the folder of the ensemble holds something else.
 
     """
+    check_place(config.out / BAG)
     if config.panel.choice not in ("all", "list"):
         raise ConfigError(
             f"--bag: panel.choice is {config.panel.choice}, so each fold chooses genes of its own, and their predictions have "

@@ -61,6 +61,17 @@ def is_ensemble(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
+def check_place(out: Path) -> None:
+    """Refuse a folder for an ensemble that holds something else.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if out.is_file() or (out.exists() and any(path.name != FILE for path in out.iterdir())):
+        raise DataError(f"{out}: already holds something else; choose another --out")
+
+
 def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, bagged: bool = False) -> list[float]:
     """Write an ensemble of these runs to `out`, and return the members' weights, which sum to 1.
 
@@ -78,8 +89,7 @@ def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, 
     twice = [folder for at, folder in enumerate(folders) if folder.resolve() in {other.resolve() for other in folders[:at]}]
     if twice:
         raise ConfigError(f"{twice[0]}: is named twice; name each run once, and weigh with --weights")
-    if out.is_file() or (out.exists() and any(path.name != FILE for path in out.iterdir())):
-        raise DataError(f"{out}: already holds something else; choose another --out")
+    check_place(out)
     loaded = [_run(folder) for folder in folders]
     for folder, run in zip(folders[1:], loaded[1:], strict=True):
         _check_same(folders[0], loaded[0], folder, run, bagged=bagged)

@@ -261,7 +261,8 @@ def check_trained(run: Run, divided: Split) -> Split:
         if trained.pop(section.digest(), None) is None:
             raise MismatchError(
                 f"section {section.name}: its files are not those the run was trained on "
-                f"({', '.join(facts.name for facts in run.facts.train)}); set data.root to the same files"
+                f"({', '.join(facts.name for facts in run.facts.train)}); set data.root "
+                "and any table of data.drop to the same files"
             )
     if trained:
         name = next(iter(trained.values()))

@@ -11,7 +11,7 @@ from bleep.data.splits import Split
 from bleep.errors import DataError
 from bleep.files import whole
 from bleep.predictors.classifier import SCALE, ClassifierPredictor
-from bleep.predictors.grad_cam import grad_cam
+from bleep.predictors.grad_cam import check_maps, grad_cam
 from bleep.predictors.occlusion import occlusion
 from bleep.progress import Progress
 from bleep.records import Prediction
@@ -28,7 +28,7 @@ SHOWN = 4
 OWN = (ClassifierPredictor.name, RETRIEVAL)
 
 
-def draw_label_figures(table: LabelTable, out: Path, tiles: int = 0) -> dict[str, str]:
+def draw_label_figures(table: LabelTable, out: Path, tiles: int = 0, *, paper: bool = False) -> dict[str, str]:
     """Draw the figures of an evaluation of labels into `out`, and return what each shows, by name.
 
     With `tiles`, so many tiles of the first section drawn are shown with their class activation and occlusion maps for the
@@ -41,11 +41,13 @@ def draw_label_figures(table: LabelTable, out: Path, tiles: int = 0) -> dict[str
     """
     if out.exists():
         raise DataError(f"{out}: is there already; choose another folder for the figures, or remove it")
+    if tiles:
+        check_maps(table.seen[0][0])
     findings: dict[str, str] = {}
     with whole(out) as temporary:
         temporary.mkdir(parents=True)
         for drawing in Progress(_drawings(table, tiles), desc="figures", unit="figure", leave=False):
-            save(drawing, temporary)
+            save(drawing, temporary, paper=paper)
             findings[drawing.name] = drawing.finding
         lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
         text = "\n".join([f"# Protocol {table.protocol}", "", f"Leak: {table.leak.status}.", "", *lines, ""])
@@ -133,13 +135,14 @@ def _grid(table: LabelTable) -> Grid:
 def _shown(table: LabelTable) -> list[tuple[Run, Section, LabelPrediction]]:
     """Return the test sections drawn, each with the run of the first seed that held it out and what it says."""
     first = min(run.config.seed for run, _ in table.seen)
+    own = [one for one in table.told if (one.predictor, one.seed) == (OWN[0], first)]
     found: list[tuple[Run, Section, LabelPrediction]] = []
     for run, divided in table.seen:
         if run.config.seed == first:
-            told = next(
-                one for one in table.told if (one.predictor, one.seed, one.fold) == (OWN[0], first, run.config.data.fold)
-            )
-            found += [(run, section, told) for section in _mixed(run, divided)]
+            for section in _mixed(run, divided):
+                # Runs may share a fold's number and hold out other sections by name.
+                told = next(one for one in own if (one.spots["section"].astype(str) == section.name).any())
+                found.append((run, section, told))
     return sorted(found, key=lambda one: (-len(one[1]), one[1].name))[:SHOWN]
 
 

@@ -114,6 +114,7 @@ def confident_genes(experiment: Experiment, predictor: Predictor, least: GradeNa
     confidence = None if experiment.is_ensemble or experiment.calibration is None else experiment.calibration.confidence
     if confidence is None or predictor.name != CombinedPredictor.name:
         why = "run `bleep calibrate` first" if confidence is None else "leave --predictor, --k and --weights out"
+        why = "an ensemble has none, so query one of its runs" if experiment.is_ensemble else why
         raise ConfigError(f"--min-confidence: goes by the calibration of the combined predictor of {experiment.folder}; {why}")
     found = chosen(confidence.frame(experiment.run.panel.genes), least)
     # A gene that is not of the panel stays, and is refused as without this flag.

@@ -111,7 +111,9 @@ def test_glass_and_padding_stay_white(kind: Any, pair: tuple[Tiles, Tiles]) -> N
     assert torch.equal(brought(kind, white, maps), white)
 
 
-@pytest.mark.parametrize(("kind", "grey"), [("macenko", 250), ("reinhard", 250), ("macenko", 0), ("macenko", 128)])
+@pytest.mark.parametrize(
+    ("kind", "grey"), [("reinhard", 250), *((kind, grey) for kind in ("macenko", "stretch") for grey in (250, 0, 128))]
+)
 def test_a_section_of_one_colour_is_left_as_it_is_and_that_is_said(
     kind: Any, grey: int, pair: tuple[Tiles, Tiles], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -65,5 +65,5 @@ def test_features_that_depend_on_other_tiles_are_refused(image: dict[str, Any], 
     run = trained(patches, tmp_path / "run", trunk="test_resnet")
     tiles = run.tiles(read_sections(run.config.data))
     other = replace(run, config=Config.load(run.config.dump(), {"image": image}))
-    with pytest.raises(ConfigError, match="look at occlusion maps instead"):
+    with pytest.raises(ConfigError, match="depend on the tile alone"):
         grad_cam(other, tiles, 0, 0)

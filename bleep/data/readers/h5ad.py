@@ -105,8 +105,9 @@ def from_anndata(
     if data.n_obs == 0:
         raise DataError(f"{name}: holds no spots; expected a row for each")
     held = data.copy()
-    spatial = held.uns.get("spatial", {})
-    libraries = [str(key) for key, value in spatial.items() if isinstance(value, Mapping)]
+    spatial = held.uns.get("spatial")
+    pairs = spatial.items() if isinstance(spatial, Mapping) else ()
+    libraries = [str(key) for key, value in pairs if isinstance(value, Mapping)]
     if FLAT & set(libraries):
         libraries = [""]
     found = [(each, each) for each in libraries] if len(libraries) > 1 else [(name, libraries[0] if libraries else "")]
