@@ -46,6 +46,16 @@ def test_a_codec_that_numbers_do_not_need_is_refused_before_it_is_used(tmp_path:
         check_zarr(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("above", ["plain", "images"])
+def test_a_table_of_zarr_that_is_not_there_is_refused_wherever_the_store_lies(above: str, tmp_path: Path) -> None:
+    store = tmp_path / above / "a.zarr"
+    (store / "X").mkdir(parents=True)
+    tree = {"zarr_format": 2, "shape": [10**6, 10**6], "chunks": [1000, 1000], "dtype": "|i1", "filters": None}
+    (store / "X" / ".zarray").write_text(json.dumps(tree | {"compressor": None, "fill_value": 0, "order": "C"}))
+    with pytest.raises(DataError, match="is said to hold"):
+        check_zarr(store)
+
+
 def test_values_kept_in_another_file_and_sizes_that_are_not_there_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.h5ad"
     anndata.AnnData(np.ones((2, 2), np.float32)).write_h5ad(path)

@@ -29,6 +29,7 @@ from bleep.predictors.occlusion import occlusion
 from bleep.records import Batch
 from bleep.runs import Run
 from bleep.workflows.fit import fit, load_split
+from bleep.workflows.label_figures import label_page
 from bleep.workflows.labels import RETRIEVAL, evaluate_labels
 from bleep.workflows.query import open_tiles
 
@@ -276,6 +277,13 @@ def test_a_tile_that_is_hidden_in_part_keeps_its_surroundings(run_folder: Path, 
     found = occlusion(ClassifierPredictor(run), tiles, 17)
     np.testing.assert_allclose(found.whole, ClassifierPredictor(run).predict(tiles).expression[17], atol=1e-5)
     assert np.isfinite(found.change).all()
+
+
+def test_runs_that_hold_out_other_slides_by_name_are_drawn_together(patches: Path, tmp_path: Path) -> None:
+    for name in ("p2", "p3"):
+        fit(settings(patches, tmp_path / name, data={"test": [name]}, optim={"epochs": 1, "batch": 16, "lr": 0.01}))
+    table = evaluate_labels([tmp_path / "p2", tmp_path / "p3"])
+    assert [view.section for view in label_page(table).views] == ["slide-p2", "slide-p3"]
 
 
 def test_figures_and_a_page_of_labels_are_drawn(run_folder: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ class Foretold:
         return cls(Linear.from_arrays(linear), arrays["keys"], arrays["measured"])
 
 
-def _components(unit: Values) -> Values:
+def _components(unit: Values) -> Float32[np.ndarray, "spots components"]:
     """Return the leading principal components of standardised values, by the smaller of both matrices of products."""
     if unit.shape[1] > unit.shape[0]:
         squares, vectors = np.linalg.eigh(unit @ unit.T)

@@ -259,6 +259,11 @@ def test_bad_settings(
     fails(train(over), *words)
 
 
+@pytest.mark.parametrize("text", ["[2001-99-99]", "[toy1"])
+def test_a_list_that_yaml_cannot_read_is_named(text: str, fails: Fails) -> None:
+    fails(["train", "--data.sections", text], "--data.sections: found", "values apart by spaces")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -1,6 +1,7 @@
 """`bleep cv`: every fold once, one table."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,10 @@ def test_folds_of_the_same_genes_become_one_predictor_of_new_tissue(
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(out, BLOCKS, QUICK, regression)))
     fails(["cv", "--bag", "--config", "own.yaml"], "panel.choice is variance", "set it to all")
     assert not out.exists()
+    (out / "bag").mkdir(parents=True)
+    (out / "bag" / "mine.txt").write_text("of the user's")
+    fails(["cv", "--bag", "--config", "own.yaml", "--panel.choice", "all"], "bag: already holds something else")
+    shutil.rmtree(out)
     assert app.main(["cv", "--bag", "--config", "own.yaml", "--panel.choice", "all"]) == 0
     assert f"next: bleep query --images FOLDER --run {out}/bag" in capsys.readouterr().out
     words = ["--images", str(files / "folder" / "test.csv"), "--mpp", "1", "--out", "p.csv"]

@@ -11,12 +11,14 @@ from bleep.data.section import Section
 from bleep.predictors.cross_fitting import trust_in
 from bleep.predictors.members import (
     CLIP,
+    COMPONENTS,
     FITS,
     KINDS,
     TRAVEL,
     Foretold,
     Nearest,
     SimplePredictor,
+    _components,
     section_colours,
     section_features,
     section_stains,
@@ -92,6 +94,16 @@ def test_members_outside_the_prior_have_no_say_unless_it_names_none_of_them() ->
     assert (weights[[0, 2]] > 0).all()
     assert (weights[[1, 3]] == 0).all()
     np.testing.assert_array_equal(plain_stacker(seen, basis, 0, ("absent",)).weights, plain_stacker(seen, basis, 0).weights)
+
+
+@pytest.mark.parametrize("genes", [7, 60])
+def test_components_are_those_of_the_singular_value_decomposition(genes: int) -> None:
+    unit = np.random.default_rng(5).normal(size=(30, genes)).astype(np.float32)
+    left, lengths, _ = np.linalg.svd(unit, full_matrices=False)
+    expected = (left * lengths)[:, :COMPONENTS]
+    found = _components(unit)
+    signs = np.sign((found * expected).sum(axis=0))
+    np.testing.assert_allclose(found * signs, expected, atol=1e-3)
 
 
 def test_component_retrieval_finds_neighbours_by_what_foretells_expression() -> None:

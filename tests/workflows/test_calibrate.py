@@ -235,6 +235,8 @@ def test_the_commands_calibrate_and_mark_tiles(
     assert "takes no k, weights or other predictor" in capsys.readouterr().err
     assert app.main([*words, "--abstain", "3"]) == 2
     shutil.rmtree(copied / "calibration")
+    assert app.main([*words, "--out-dir", str(tmp_path / "many")]) == 2
+    assert "give one of them" in capsys.readouterr().err
     for flags in (["--abstain"], ["--min-confidence", "high"]):
         assert app.main([*words, *flags]) == 2
         assert "bleep calibrate" in capsys.readouterr().err
