@@ -251,10 +251,12 @@ def _absent(table: Table) -> list[str]:
 
 def _by_section(table: Table) -> list[str]:
     flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, "pcc": c.summary["pcc"]} for c in table.cards])
-    wide = flat.pivot_table(index="predictor", columns="section", values="pcc", sort=False).loc[table.rows.index]
+    means = flat.groupby(["predictor", "section"], sort=False)["pcc"].mean().unstack("section")
+    wide = means.reindex(index=table.rows.index, columns=list(dict.fromkeys(flat["section"])))
     head = ["PCC by section", *map(str, wide.columns)]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(wide.columns)]
-    return lines + ["| " + " | ".join([str(name), *(f"{value:.3f}" for value in row)]) + " |" for name, row in wide.iterrows()]
+    cells = wide.map(lambda value: "no value" if math.isnan(value) else f"{value:.3f}")
+    return lines + ["| " + " | ".join([str(name), *row]) + " |" for name, row in cells.iterrows()]
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
