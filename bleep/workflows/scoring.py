@@ -27,7 +27,6 @@ from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Prediction, Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features
 from bleep.runs import Run
-from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 MeanStd = Float64[np.ndarray, "2 features"]
@@ -179,7 +178,8 @@ class ProbePredictor:
         features = tile_features(run, tiles).astype(np.float64)
         labels = np.concatenate([log_counts(run, section) for section in tiles.sections])
         mean, spread = features.mean(axis=0), features.std(axis=0)
-        spread = floored(spread)
+        # As scikit-learn's scaler has it, since the protocol is HEST's: no floor.
+        spread = np.where(spread > 1e-12, spread, 1.0)
         standard = (features - mean) / spread
         # The directions of largest variance stand last.
         turn = np.linalg.eigh(standard.T @ standard)[1][:, ::-1][:, : min(COMPONENTS, len(standard) - 1)]
