@@ -22,6 +22,8 @@ MOVED = {
     "bleep.tissue": "bleep.data",
     "bleep.tissue.panel": "bleep.data.panel",
     "bleep.tissue.section": "bleep.data.section",
+    "bleep.tissue.slides": "bleep.data.slides",
+    "bleep.tissue.sources": "bleep.data.readers",
     "bleep.tissue.splits": "bleep.data.splits",
     "bleep.tissue.tiles": "bleep.data.tiles",
 }

@@ -76,24 +76,24 @@ def test_values_kept_in_another_file_and_sizes_that_are_not_there_are_refused(tm
         read_h5ad(path)
 
 
-def test_a_picture_is_opened_by_what_it_is_and_a_pipe_is_none(tmp_path: Path) -> None:
+def test_a_picture_is_opened_by_what_it_is_whatever_it_is_called(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "named.eps", format="PNG")
     with opened(tmp_path / "named.eps") as image:
         assert image.format == "PNG"
     Image.new("RGB", (4, 4)).save(tmp_path / "named.png", format="PPM")
     with pytest.raises(DataError, match="cannot be read as an image"), opened(tmp_path / "named.png"):
         pass
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match="no plain file"), opened(tmp_path / "pipe.png"):
+
+
+INPUTS = ("a.csv", "a.tsv.gz", "a.json", "a.yaml", "a.parquet", "a.h5", "a.h5ad", "a.png")
+
+
+def _picture(path: Path) -> None:
+    with opened(path):
         pass
-    os.mkfifo(tmp_path / "pipe.h5ad")
-    with pytest.raises(DataError, match="no plain file"):
-        read_h5ad(tmp_path / "pipe.h5ad")
 
 
-def _pipes(folder: Path) -> list[Callable[[], object]]:
-    for name in ("a.csv", "a.tsv.gz", "a.json", "a.yaml", "a.parquet", "a.h5", "a.h5ad"):
-        os.mkfifo(folder / name)
+def _readers(folder: Path) -> list[Callable[[], object]]:
     return [
         lambda: read_table(folder / "a.csv", ","),
         lambda: read_table(folder / "a.tsv.gz", "\t"),
@@ -102,13 +102,22 @@ def _pipes(folder: Path) -> list[Callable[[], object]]:
         lambda: check_parquet(folder / "a.parquet"),
         lambda: open_ready(folder, "a"),
         lambda: read_sections(DataConfig(source="h5ad", root=folder)),
+        lambda: _picture(folder / "a.png"),
     ]
 
 
-@pytest.mark.parametrize("number", range(7))
-def test_a_pipe_is_no_input_of_any_form(number: int, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no plain file but a pipe"):
-        _pipes(tmp_path)[number]()
+def _link_to_device(path: Path) -> None:
+    path.symlink_to(os.devnull)
+
+
+@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("put", [os.mkfifo, _link_to_device], ids=["pipe", "link to a device"])
+def test_neither_a_pipe_nor_a_link_to_a_device_is_an_input_of_any_form(
+    put: Callable[[Path], None], number: int, tmp_path: Path
+) -> None:
+    put(tmp_path / INPUTS[number])
+    with pytest.raises(DataError, match="is no plain file but a pipe, a device"):
+        _readers(tmp_path)[number]()
 
 
 def test_a_table_that_declares_more_than_it_holds_is_refused_before_it_is_read(

@@ -1,5 +1,6 @@
 """What imports bring with them, and what module names may not hide."""
 
+import importlib
 import importlib.metadata
 import os
 import subprocess
@@ -113,3 +114,13 @@ def test_old_paths_of_public_names_give_the_same_names_with_a_warning(old: str, 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_old_paths_of_readers_and_slides_are_found() -> None:
+    from bleep.data.readers import read_sections
+    from bleep.data.slides import open_slide
+
+    for old, name, new in (("sources", "read_sections", read_sections), ("slides", "open_slide", open_slide)):
+        sys.modules.pop(f"bleep.tissue.{old}", None)
+        with pytest.warns(DeprecationWarning, match=r"bleep\.tissue"):
+            assert getattr(importlib.import_module(f"bleep.tissue.{old}"), name) is new
