@@ -1,9 +1,19 @@
 """Spreads that standardised features are divided by, none so small that a feature which hardly varies could decide alone."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
 from bleep.config import FLOOR
+
+LIMIT = 10.0
+"""Standardised features are clipped to this many spreads: in one odd tile no single feature can decide."""
+
+
+def limit_of(floor: float, *, learns: bool) -> float:
+    """Return the limit of a run: none for a trunk that learns, as its features grow, nor for an old run without a floor."""
+    return LIMIT if floor and not learns else math.inf
 
 
 def floored(spread: Float[np.ndarray, " features"], floor: float = FLOOR) -> Float[np.ndarray, " features"]:

@@ -11,7 +11,7 @@ from bleep.models.heads import PrincipalAxes, Standardizer
 from bleep.predictors.baselines import fit_ridge
 from bleep.predictors.calibration import Cloud
 from bleep.predictors.members import COLOURS, _mean_spread
-from bleep.spreads import floored
+from bleep.spreads import LIMIT, floored, limit_of
 
 Standard = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -89,3 +89,14 @@ def test_principal_axes_along_which_nothing_varies_are_not_blown_up() -> None:
     axes = PrincipalAxes(6, 1, 6)
     axes.fit(train)
     assert axes(torch.full((1, 6), 0.1)).abs().max() < 20
+
+
+def test_standardised_features_are_clipped_in_runs_of_frozen_trunks_alone() -> None:
+    assert limit_of(0.02, learns=False) == LIMIT
+    assert limit_of(0.02, learns=True) == limit_of(0.0, learns=False) == np.inf
+    layer = Standardizer(3, limit=LIMIT)
+    layer.fit(torch.randn(50, 3))
+    np.testing.assert_array_equal(layer(torch.tensor([[1e6, -1e6, np.nan]])).numpy(), [[LIMIT, -LIMIT, np.nan]])
+    free = Standardizer(3)
+    free.fit(torch.randn(50, 3))
+    assert free(torch.full((1, 3), 1e6)).min() > 1e4

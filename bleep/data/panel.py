@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from bleep.config import AbsentName, PanelConfig
 from bleep.data.batch_correction import Correction, correction
@@ -20,6 +20,9 @@ from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 
 log = logging.getLogger(__name__)
+
+MARGIN = 0.25
+"""Share of a gene's training range by which a prediction may leave that range at either end."""
 
 
 @final
@@ -60,6 +63,8 @@ class GenePanel:
     """Names of the training sections it was fitted on."""
     batch: Correction | None
     """What makes the training sections alike; None: nothing does."""
+    range: Float64[np.ndarray, "2 genes"] | None = None
+    """Least and most of the normalised, batch-corrected values over the training spots; None in panels of older versions."""
 
     @classmethod
     def fit(cls, sections: Sequence[Section], config: PanelConfig) -> "GenePanel":
@@ -105,6 +110,7 @@ class GenePanel:
             variance=values.var(axis=0),
             sections=tuple(section.name for section in sections),
             batch=batch,
+            range=np.stack([values.min(axis=0), values.max(axis=0)]),
         )
 
     def __repr__(self) -> str:
@@ -148,6 +154,15 @@ class GenePanel:
     def unscaled(self, scaled: Float[np.ndarray, "spots genes"]) -> Float32[np.ndarray, "spots genes"]:
         """Turn what the model sees back into normalised values (exact but for what was clipped)."""
         return (scaled * self.factor + self.shift).astype(np.float32)
+
+    def bounded(
+        self, values: Float32[np.ndarray, "tiles genes"]
+    ) -> tuple[Float32[np.ndarray, "tiles genes"], Bool[np.ndarray, " tiles"]]:
+        """Bring normalised values into each gene's training range widened by `MARGIN`; return also which tiles that changed."""
+        if self.range is None:
+            return values, np.zeros(len(values), dtype=bool)
+        held = np.clip(values, *widened(*self.range)).astype(np.float32)
+        return held, (held != values).any(axis=1)
 
     def apply(self, section: Section) -> Float32[np.ndarray, "spots genes"]:
         """Return what the model sees of a training section.
@@ -219,7 +234,7 @@ class GenePanel:
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            plain[name] = [_number(item) for item in value] if isinstance(value, np.ndarray) else value
+            plain[name] = [_number(item) for item in value] if isinstance(value, np.ndarray) and value.ndim == 1 else value
         # What is not there is not written, so that a panel of an older version keeps its digest.
         if not any(self.others):
             del plain["others"]
@@ -227,6 +242,10 @@ class GenePanel:
             del plain["batch"]
         else:
             plain["batch"] = {"kind": self.batch.kind, "digest": self.batch.digest()}
+        if self.range is None:
+            del plain["range"]
+        else:
+            plain["range"] = self.range.tolist()
         return plain
 
     @classmethod
@@ -244,21 +263,30 @@ class GenePanel:
                 n: np.array(plain[n], dtype=np.float64) for n in ("low", "high", "shift", "factor", "mean", "variance")
             }
             words = {name: plain[name] for name in ("species", "normalise", "target", "denominator", "scale")}
+            spanned = np.array(plain["range"], dtype=np.float64) if "range" in plain else None
             expected = plain["batch"]["digest"] if "batch" in plain else None
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the panel's file lacks or garbles {error}; it is damaged: train again") from None
         for name, array in (*arrays.items(), ("others", np.array(lists["others"]))):
             if array.shape != (len(lists["genes"]),):
                 raise DataError(f"the panel's file lacks or garbles {name!r}; it is damaged: train again")
+        if spanned is not None and (spanned.shape != (2, len(lists["genes"])) or not (spanned[0] <= spanned[1]).all()):
+            raise DataError("the panel's file lacks or garbles 'range'; it is damaged: train again")
         if expected != (batch and batch.digest()):
             raise DataError(
                 "the panel's batch correction is not the one it was fitted with: its files are damaged; train again"
             )
-        return cls(**lists, **arrays, **words, batch=batch)
+        return cls(**lists, **arrays, **words, batch=batch, range=spanned)
 
     def digest(self) -> str:
         """Return a sha256 of everything in the panel."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def widened(least: GeneVector, most: GeneVector) -> Float64[np.ndarray, "2 genes"]:
+    """Return the range of each gene, widened by `MARGIN` of it at either end: what a prediction may be."""
+    margin = MARGIN * (most - least)
+    return np.stack([least - margin, most + margin])
 
 
 def _namesake(names: pd.Index, others: Sequence[str], columns: Int64[np.ndarray, " genes"], section: Section) -> str:

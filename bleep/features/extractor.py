@@ -31,7 +31,7 @@ from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
 from bleep.models.image import ReadyTrunk, Trunk
 from bleep.progress import Progress
-from bleep.spreads import floored
+from bleep.spreads import floored, limit_of
 
 
 @final
@@ -190,9 +190,13 @@ class FeatureReader:
             if self.usual.fitted:
                 mean, spread = (moment.cpu().numpy() for moment in (self.usual.mean, self.usual.spread))
                 _say(f"{few}; its features are standardised by the training tiles'")
-                return (table - mean) / spread
+                return self._clipped((table - mean) / spread)
             _say(f"{few}; its own are used all the same, since the run holds no others: train again")
-        return moments.standard(table)
+        return self._clipped(moments.standard(table))
+
+    def _clipped(self, standard: Features) -> Features:
+        limit = limit_of(self.floor, learns=self.trunk.learns)
+        return standard.clip(-limit, limit) if limit < np.inf else standard
 
     def _stats_of(self, table: Features, alone: Tiles) -> RunningStats:
         """Return mean and spread over the section these tiles are, or are a block of, without ever holding it all."""

@@ -1,5 +1,6 @@
 """What stands on the encoders."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import final
 
@@ -31,7 +32,7 @@ class ProjectionHead(nn.Module):
 
 @final
 class Standardizer(nn.Module):
-    """Subtract the training tiles' mean and divide by their spread; until `fit`, nothing changes.
+    """Subtract the training tiles' mean, divide by their spread, and clip at `limit` spreads; until `fit`, only the latter.
 
     Where features come standardised by section, it is not applied, and only remembers the numbers for small sections.
     """
@@ -39,9 +40,9 @@ class Standardizer(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, width: int, *, applied: bool = True, floor: float = FLOOR) -> None:
+    def __init__(self, width: int, *, applied: bool = True, floor: float = FLOOR, limit: float = math.inf) -> None:
         super().__init__()
-        self.applied, self.floor = applied, floor
+        self.applied, self.floor, self.limit = applied, floor, limit
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
@@ -57,7 +58,7 @@ class Standardizer(nn.Module):
         return bool((self.mean != 0).any() or (self.spread != 1).any())
 
     def forward(self, features: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
-        return (features - self.mean) / self.spread if self.applied else features
+        return ((features - self.mean) / self.spread).clamp(-self.limit, self.limit) if self.applied else features
 
 
 BEFORE: Mapping[BeforeName, Callable[[float], list[nn.Module]]] = {

@@ -20,6 +20,7 @@ from bleep.models.heads import (
     regression_head,
 )
 from bleep.models.image import Trunk
+from bleep.spreads import limit_of
 
 COLDEST, WARMEST = 0.01, 1.0
 """Bounds of a temperature that learns, as CLIP's (Radford et al., ICML 2021) on the cold side."""
@@ -49,8 +50,10 @@ def feature_width(trunk: Trunk, config: Config) -> int:
     return trunk.width * len(config.tiles.microns) * (1 + len(config.image.context))
 
 
-def _standardizer(width: int, config: Config) -> Standardizer:
-    return Standardizer(width, applied=config.image.standardize != "section", floor=config.image.floor)
+def _standardizer(width: int, trunk: Trunk, config: Config) -> Standardizer:
+    kind, floor = config.image.standardize, config.image.floor
+    limit = limit_of(floor, learns=trunk.learns) if kind == "train" else math.inf
+    return Standardizer(width, applied=kind != "section", floor=floor, limit=limit)
 
 
 @final
@@ -65,7 +68,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = feature_width(trunk, config)
-        self.standardize = _standardizer(width, config)
+        self.standardize = _standardizer(width, trunk, config)
         self.image_head = ProjectionHead(width, config.head.dim, config.head.dropout)
         self.expression_encoder = ExpressionEncoder(genes, config.expression, config.optim.gene_dropout)
         self.expression_head = ProjectionHead(self.expression_encoder.width, config.head.dim, config.head.dropout)
@@ -132,7 +135,7 @@ class Regressor(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = feature_width(trunk, config)
-        self.standardize = _standardizer(width, config)
+        self.standardize = _standardizer(width, trunk, config)
         self.head = regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
         self.link = CountLink(genes) if config.loss.nb > 0 else None
 
@@ -171,7 +174,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.trunk = trunk
         width = feature_width(trunk, config)
-        self.standardize = _standardizer(width, config)
+        self.standardize = _standardizer(width, trunk, config)
         parts = 1 + len(config.image.context)
         components = config.head.components
         self.axes = PrincipalAxes(width // parts, parts, components, config.image.floor) if components else None

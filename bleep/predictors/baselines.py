@@ -176,7 +176,10 @@ def groups_of(tiles: Tiles) -> Int[np.ndarray, " spots"]:
 
 
 def _prediction(run: Run, tiles: Tiles, expression: Float32[np.ndarray, "tiles genes"], name: str) -> Prediction:
-    return Prediction(expression, tiles.frame(), run.panel.genes, run.panel.words(), name, facts=tiles.facts())
+    """Return what a model predicted, no value far beyond what was seen in training: those tiles are marked as `bounded`."""
+    held, changed = run.panel.bounded(expression)
+    spots = tiles.frame() if run.panel.range is None else tiles.frame().assign(bounded=changed)
+    return Prediction(held, spots, run.panel.genes, run.panel.words(), name, facts=tiles.facts())
 
 
 @final
@@ -192,12 +195,5 @@ class RegressionPredictor:
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict from the trunk's features through the head."""
         check_tiles(self.run, tiles)
-        scaled = through_head(self.run, tile_features(self.run, tiles))
-        return Prediction(
-            self.run.panel.unscaled(scaled),
-            tiles.frame(),
-            self.run.panel.genes,
-            self.run.panel.words(),
-            self.name,
-            facts=tiles.facts(),
-        )
+        expression = self.run.panel.unscaled(through_head(self.run, tile_features(self.run, tiles)))
+        return _prediction(self.run, tiles, expression, self.name)

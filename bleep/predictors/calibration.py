@@ -341,16 +341,6 @@ def _check_facts(facts: dict[str, Any]) -> None:
         raise ValueError("it says nothing that can be so of weighing")
 
 
-MARGIN = 0.25
-"""Share of a gene's training range by which a prediction may leave that range at either end."""
-
-
-def bounds_of(measured: Values) -> Float64[np.ndarray, "2 genes"]:
-    """Return the range of each gene over the training spots, widened by `MARGIN` of it at either end."""
-    low, high = measured.min(axis=0).astype(np.float64), measured.max(axis=0).astype(np.float64)
-    return np.stack([low - MARGIN * (high - low), high + MARGIN * (high - low)])
-
-
 def _below(arrays: Mapping[str, np.ndarray], start: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 

@@ -16,14 +16,14 @@ from bleep import registry
 from bleep.config import PanelConfig
 from bleep.data.batch_correction import correction
 from bleep.data.normalize import SCALES
-from bleep.data.panel import GenePanel
+from bleep.data.panel import GenePanel, widened
 from bleep.data.section import Section
 from bleep.data.splits import Split, blocks_of, near_spots
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
-from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity, bounds_of
+from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity
 from bleep.predictors.confidence import Confidence
 from bleep.predictors.cross_fitting import (
     MEMBERS,
@@ -328,7 +328,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
         others={name: fit_other(name, run, tiles).arrays() for name in sorted(members)},
         origins=tuple(registry.origin("predictors", name) for name in sorted(members)),
         simple={name: SimplePredictor.fit(run, name, tiles).fitted for name in simple_members(run)},
-        bounds=bounds_of(truth),
+        bounds=widened(truth.min(axis=0).astype(np.float64), truth.max(axis=0).astype(np.float64)),
         confidence=confidence,
     )
 

@@ -246,6 +246,27 @@ def test_a_panel_with_parts_of_unequal_length_is_refused(toys: tuple[Section, ..
         GenePanel.from_dict(plain)
 
 
+def test_a_panel_holds_the_range_over_training_spots_and_an_older_one_bounds_nothing(toys: tuple[Section, ...]) -> None:
+    panel = GenePanel.fit(toys[:2], config())
+    measured = np.concatenate([panel.training_values(section) for section in toys[:2]])
+    assert panel.range is not None
+    np.testing.assert_allclose(panel.range, [measured.min(axis=0), measured.max(axis=0)], rtol=1e-6)
+    far = measured[:3].copy()
+    far[1, 0], far[2, 1] = 1e3, -1e3
+    held, changed = panel.bounded(far)
+    np.testing.assert_array_equal(changed, [False, True, True])
+    least, most = panel.range
+    np.testing.assert_allclose([held[1, 0], held[2, 1]], [1.25 * most[0] - 0.25 * least[0], 1.25 * least[1] - 0.25 * most[1]])
+    plain = panel.to_dict()
+    plain["range"] = plain["range"][::-1]
+    with pytest.raises(DataError, match="'range'"):
+        GenePanel.from_dict(plain)
+    del plain["range"]
+    older = GenePanel.from_dict(plain)
+    assert "range" not in older.to_dict()
+    np.testing.assert_array_equal(older.bounded(far)[0], far)
+
+
 def test_included_genes_come_after_the_chosen_ones_and_change_none_of_them(toys: tuple[Section, ...]) -> None:
     plain = GenePanel.fit(toys[:2], PanelConfig(size=10))
     left = [str(gene) for gene in toys[0].genes if gene not in plain.genes][:2]

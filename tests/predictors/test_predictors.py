@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,26 @@ def test_permuting_spots_permutes_predictions(kind: str, made: dict[str, Predict
     np.testing.assert_allclose(permuted.expression, straight.expression[order], rtol=1e-4, atol=1e-5)
     if kind != "mean":
         assert np.ptp(straight.expression, axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["regression", "ridge", "ridge on colour"])
+def test_no_model_predicts_far_beyond_what_was_seen_in_training(
+    kind: str, made: dict[str, Predictor], test_tiles: Tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor: Any = made[kind]
+    run, panel = predictor.run, predictor.run.panel
+    monkeypatch.setattr(predictor, "run", replace(run, panel=replace(panel, range=None)))
+    usual = predictor.predict(test_tiles)
+    assert "bounded" not in usual.spots
+    # As if the first gene had been seen only at 1 to 2 in training: its predictions are brought to 0.75 to 2.25.
+    seen = np.stack([np.full(len(panel.genes), -1e3), np.full(len(panel.genes), 1e3)])
+    seen[:, 0] = 1, 2
+    monkeypatch.setattr(predictor, "run", replace(run, panel=replace(panel, range=seen)))
+    bounded = predictor.predict(test_tiles)
+    np.testing.assert_array_equal(bounded.expression[:, 0], usual.expression[:, 0].clip(0.75, 2.25))
+    np.testing.assert_array_equal(bounded.expression[:, 1:], usual.expression[:, 1:])
+    np.testing.assert_array_equal(bounded.spots["bounded"], bounded.expression[:, 0] != usual.expression[:, 0])
+    assert bounded.spots["bounded"].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
