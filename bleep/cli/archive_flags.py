@@ -51,7 +51,7 @@ def check(arguments: argparse.Namespace) -> None:
         if given or arguments.form != ".h5ad":
             raise ConfigError("--address, --workers, --worker-cpus, --worker-gpus and --form belong to --engine ray")
         return
-    if arguments.slides is None:
+    if not arguments.slides:
         raise ConfigError(f"--engine {arguments.engine}: is for whole slides; give them with --slides")
     for name in OTHERS:
         if getattr(arguments, name, None):

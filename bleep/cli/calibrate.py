@@ -4,16 +4,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from bleep.cli.flags import MANY
 from bleep.cli.runs import DEFAULT, named_run
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--run", type=Path, nargs="+", default=[], help=f"runs to calibrate, one after another ({DEFAULT})")
+    parser.add_argument("--run", type=Path, **MANY, help=f"runs to calibrate, one after another ({DEFAULT})")
     parser.add_argument(
         "--folds", type=int, default=None, help="parts the training tissue is left out in (default: each section in turn)"
     )
-    parser.add_argument("--members", nargs="+", default=[], metavar="NAME", help="join these predictors of other packages too")
+    parser.add_argument("--members", **MANY, metavar="NAME", help="join these predictors of other packages too")
     parser.set_defaults(run_command=_calibrate)
 
 

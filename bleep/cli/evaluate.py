@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bleep.cli import contest_flags, look_flags
+from bleep.cli.flags import MANY
 from bleep.cli.runs import DEFAULT, named_run
 from bleep.errors import ConfigError
 
@@ -17,16 +18,16 @@ PROTOCOLS = (
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--run", type=Path, nargs="+", default=[], help=f"runs to score: folds, seeds, tasks ({DEFAULT})")
+    parser.add_argument("--run", type=Path, **MANY, help=f"runs to score: folds, seeds, tasks ({DEFAULT})")
     parser.add_argument(
         "--out", type=Path, default=None, help="folder for evaluation.json and .md and genes.csv (default: the first run)"
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default=None, help="score by this protocol (default: the run's own)")
     parser.add_argument("--all-scores", action="store_true", help="compute, print and store every score there is")
     parser.add_argument("--genes-file", type=Path, default=None, help="score these genes by themselves too, one a line")
-    parser.add_argument("--predictors", nargs="+", default=[], metavar="NAME", help="fit and score these of other packages too")
-    parser.add_argument("--metrics", nargs="+", default=[], metavar="NAME", help="compute these of other packages too")
-    parser.add_argument("--table", type=Path, nargs="+", default=[], help="also write the table as .csv or .tex, with spread")
+    parser.add_argument("--predictors", **MANY, metavar="NAME", help="fit and score these of other packages too")
+    parser.add_argument("--metrics", **MANY, metavar="NAME", help="compute these of other packages too")
+    parser.add_argument("--table", type=Path, **MANY, help="also write the table as .csv or .tex, with spread")
     parser.add_argument("--overwrite", action="store_true", help="replace what bleep did not write; never an input")
     look_flags.add_report(parser)
     look_flags.add_figures(parser)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bleep.cli.flags import MANY
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--explain", type=int, default=None, metavar="N", help="draw the neighbours of N tiles, evenly spread")
-    which.add_argument(
-        "--explain-tiles", nargs="+", default=[], metavar="ID", help="draw the neighbours of these tiles, named section/spot"
-    )
+    which.add_argument("--explain-tiles", **MANY, metavar="ID", help="draw the neighbours of these tiles, named section/spot")
     parser.add_argument(
         "--explain-out", type=Path, default=None, help="folder of the drawings (default: --out with .explained in its name)"
     )

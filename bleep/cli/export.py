@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from bleep.cli.flags import MANY
 from bleep.errors import ConfigError
 
 
@@ -15,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spatialdata", type=Path, default=None, metavar="OUT.zarr", help="a SpatialData store, as napari-spatialdata opens it"
     )
-    parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="these genes alone (default: all; GeoJSON: 200)")
+    parser.add_argument("--genes", **MANY, metavar="GENE", help="these genes alone (default: all; GeoJSON: 200)")
     parser.add_argument("--all-genes", action="store_true", help="GeoJSON: all genes, not the 200 that vary most")
     parser.set_defaults(run_command=_export)
 

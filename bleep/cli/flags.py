@@ -1,6 +1,7 @@
 """Settings as flags: `--config A.yaml B.yaml --section.field value`, checked where YAML is checked."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,16 @@ MAPPINGS = {"data.patients": "SECTION=PATIENT", "data.options": "NAME=VALUE", "l
 """Settings of the kind `mapping`, and how each pair is written as a flag."""
 LISTS = ("list of names", "list of numbers")
 
+MANY: Mapping[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+"""Of a flag that takes several words, together or each with the flag once more."""
+
 
 def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> None:
     """Add `--config` and a flag for every setting; with `only`, flags for the settings of that section alone."""
     from bleep.config import describe_fields
 
     if only is None:
-        parser.add_argument(
-            "--config", nargs="+", default=[], type=Path, metavar="YAML", help="recipes, by path or by name; the later wins"
-        )
+        parser.add_argument("--config", **MANY, type=Path, metavar="YAML", help="recipes, by path or by name; the later wins")
     sections: dict[str, Any] = {}
     for name, kind, default, text in describe_fields():
         head = name.split(".")[0] if "." in name else "run"
@@ -30,7 +32,7 @@ def add_settings(parser: argparse.ArgumentParser, only: str | None = None) -> No
         if head not in sections:
             sections[head] = parser.add_argument_group(f"{head} settings")
         help_text = f"{text} [{kind}; {default}]".replace("%", "%%")
-        arity: dict[str, Any] = {"nargs": "*"} if kind in LISTS else {}
+        arity: dict[str, Any] = {"nargs": "*", "action": "extend"} if kind in LISTS else {}
         sections[head].add_argument(f"--{name}", dest=f"set:{name}", metavar="X", help=help_text, default=None, **arity)
 
 

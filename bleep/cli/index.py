@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bleep.cli.flags import MANY
 from bleep.cli.runs import add_run, named_run
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     info.set_defaults(run_command=_info)
     grow = actions.add_parser("add", help="add measured sections to an index", allow_abbrev=False)
     grow.add_argument("--images", type=Path, required=True, help="where the sections are, in the form the run was trained on")
-    grow.add_argument("--sections", nargs="+", default=[], help="which of them (default: all)")
+    grow.add_argument("--sections", **MANY, help="which of them (default: all)")
     grow.add_argument("--patient", default=None, help="whom they are from (default: what the files say)")
     grow.add_argument(
         "--allow-held-out", action="store_true", help="take sections the run holds out for testing; it is then not evaluated"

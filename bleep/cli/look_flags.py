@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bleep.cli.flags import MANY
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", type=Path, default=None, metavar="FOLDER", help="also draw figures, as PNG and SVG")
     parser.add_argument("--paper", action="store_true", help="figures: as PDF too, 300 dots an inch, and without titles")
     parser.add_argument("--heat-maps", type=int, default=0, metavar="N", help="figures: what parts of N tiles a gene leans on")
-    parser.add_argument("--genes", nargs="+", default=[], metavar="GENE", help="genes drawn on the tissue (default: four)")
+    parser.add_argument("--genes", **MANY, metavar="GENE", help="genes drawn on the tissue (default: four)")
 
 
 def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:

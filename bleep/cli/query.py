@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
+from bleep.cli.flags import MANY
 from bleep.cli.runs import add_run, named_run
 from bleep.errors import ConfigError
 
@@ -28,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--images", type=Path, help="a folder of tiles, a CSV of tiles, or a section")
-    what.add_argument("--slides", type=Path, nargs="+", help="whole slides (SVS, TIFF, JPEG, ...) or folders of them")
+    what.add_argument("--slides", type=Path, **MANY, help="whole slides (SVS, TIFF, JPEG, ...) or folders of them")
     parser.add_argument(
         "--out", type=Path, default=Path("predictions.h5ad"), help="where to write: .h5ad, .zarr, .csv or .parquet"
     )
@@ -77,7 +78,7 @@ def _query(arguments: argparse.Namespace) -> int:
     _check(arguments)
     explain_flags.check(arguments)
     folder = named_run(arguments.run)
-    read = [arguments.images, *(arguments.slides or ()), arguments.mask, arguments.sample, folder]
+    read = [arguments.images, *arguments.slides, arguments.mask, arguments.sample, folder]
     inputs = tuple(path for path in read if path is not None)
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
@@ -144,7 +145,7 @@ def _open(arguments: argparse.Namespace, run: "Run", broken: dict[str, str]) -> 
     from bleep.workflows.query import open_tiles
     from bleep.workflows.slides import open_slides
 
-    if arguments.slides is None:
+    if not arguments.slides:
         return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit)
     return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit, broken)
 
@@ -157,7 +158,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected a number above 0")
     for name in OF_SLIDES:
-        if arguments.slides is None and getattr(arguments, name) is not None:
+        if not arguments.slides and getattr(arguments, name) is not None:
             raise ConfigError(
                 f"--{name.replace('_', '-')}: belongs to --slides, and --images was given; ready-cut tiles have none"
             )

@@ -61,3 +61,13 @@ def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixt
     assert app.main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == bleep.__version__
     assert recipes_folder().is_dir()
+
+
+def test_a_flag_that_takes_several_words_may_stand_more_than_once(capsys: pytest.CaptureFixture[str]) -> None:
+    once = ["config", "show", "--config", "her2st-c", "presets/bleep-2023", "--data.sections", "C2", "C3"]
+    apart = ["config", "show", "--config", "her2st-c", "--config", "presets/bleep-2023", "--data.sections", "C2"]
+    assert app.main(once) == 0
+    shown = capsys.readouterr().out
+    assert app.main([*apart, "--data.sections", "C3"]) == 0
+    assert capsys.readouterr().out == shown
+    assert "resnet50" in shown
