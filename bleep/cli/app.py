@@ -23,6 +23,8 @@ COMMANDS = {
     "query": "predict expression for tiles",
     "pack": "write a run and its model card to one file",
     "unpack": "read a run from such a file",
+    "push": "send a run and its model card to the hub",
+    "pull": "get a run from the hub",
     "export": "hand a prediction over to QuPath or SpatialData",
     "evaluate": "compare predictors on held-out tissue",
     "cv": "train and score every fold of a recipe",

@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    folders = arguments.run or [named_run(None)]
+    folders = [named_run(each, changes=True) for each in arguments.run or [None]]
     from bleep.workflows.calibrate import calibrate
     from bleep.workflows.experiment import opened
 

@@ -63,7 +63,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.submission is not None:
         scores, out = contest.score_submission(arguments.submission, arguments.truth, arguments.train, top), arguments.out
     else:
-        folders = arguments.run or [named_run(None)]
+        folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
         scores, out = contest.score_runs(folders, top), arguments.out or folders[0]
     print(scores.as_text())
     if out is not None:

@@ -40,7 +40,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.protocol == "dacon":
         return contest_flags.evaluate(arguments)
     look_flags.check(arguments)
-    folders = arguments.run or [named_run(None)]
+    folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
     if arguments.out is not None:
         from bleep.outputs import check_output
 

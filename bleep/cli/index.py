@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    folder = named_run(arguments.run)
+    folder = named_run(arguments.run, changes=True)
     from dataclasses import replace
 
     from bleep.cli.flags import overrides
@@ -95,7 +95,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    folder, run = _run(arguments)
+    folder, run = _run(arguments, changes=True)
     from bleep.workflows import index as indexing
     from bleep.workflows.fit import best_device
 
@@ -107,14 +107,14 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    folder = named_run(arguments.run)
+    folder = named_run(arguments.run, changes=True)
     from bleep.workflows import index as indexing
 
     return _told(folder, indexing.remove_spots(folder, arguments.section, arguments.patient))
 
 
 def _merge(arguments: argparse.Namespace) -> int:
-    folder = named_run(arguments.run)
+    folder = named_run(arguments.run, changes=True)
     from bleep.workflows import index as indexing
 
     return _told(folder, indexing.merge_references(folder, arguments.other))
@@ -131,8 +131,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> "tuple[Path, Run]":
-    folder = named_run(arguments.run)
+def _run(arguments: argparse.Namespace, *, changes: bool = False) -> "tuple[Path, Run]":
+    folder = named_run(arguments.run, changes=changes)
     from bleep.runs import Run
 
     return folder, Run.load(folder)

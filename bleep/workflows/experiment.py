@@ -29,6 +29,7 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run, regresses
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
 from bleep.workflows.fit import best_device, divide
+from bleep.workflows.hub import is_link, pull
 
 MEAN = "mean of both"
 """How tables call the plain mean of retrieval and regression."""
@@ -288,13 +289,15 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Experiment:
     """Open a run or an ensemble; the GPU is used where there is one.
 
     Args:
-        folder: a run's folder, or an ensemble's.
+        folder: a run's folder, or an ensemble's; or a run on the hub, as `hf:user/name@revision`.
         device: `auto`, or any device torch names.
 
     Raises:
-        DataError: the folder is not there.
+        DataError: the folder is not there, or the hub has no such run or cannot be reached.
 
     """
+    if is_link(folder):
+        return Experiment(pull(str(folder)), device)
     if not Path(folder).is_dir():
         raise DataError(f"{folder}: no such folder; expected a run, which `bleep train` makes")
     return Experiment(folder, device)

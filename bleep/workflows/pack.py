@@ -99,20 +99,34 @@ def _declared(archive: Path, held: zipfile.ZipFile) -> dict[str, dict[str, Any]]
     entries = {info.filename: info for info in held.infolist()}
     if MANIFEST not in entries or len(entries) != len(held.infolist()) or entries[MANIFEST].file_size > SMALL:
         raise DataError(f"{archive}: is no file of `bleep pack`: it has no {MANIFEST}, or names stand twice")
-    try:
-        tree = json.loads(held.read(MANIFEST))
-        files = {str(name): {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for name, f in tree["files"].items()}
-        form = tree["format"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DataError(f"{archive}: its {MANIFEST} is damaged; ask for the file again") from None
-    if form != FORMAT:
-        raise DataError(f"{archive}: is of form {form}, this version of bleep reads form {FORMAT}; install the other version")
-    strange = sorted({*files, *entries} - {MANIFEST} - {name for name in files if ALLOWED.fullmatch(name)})
-    if strange or set(files) != set(entries) - {MANIFEST}:
+    files = read_manifest(held.read(MANIFEST), str(archive))
+    if set(files) != set(entries) - {MANIFEST}:
+        strange = sorted({*entries} - {MANIFEST} - set(files))
         raise DataError(f"{archive}: holds {strange[0] if strange else 'other files than it declares'!r}, which no run has")
     wrong = [name for name, facts in files.items() if facts["bytes"] != entries[name].file_size]
     if wrong:
         raise DataError(f"{archive}: {wrong[0]} is not of the size that is declared; ask for the file again")
+    return files
+
+
+def read_manifest(text: bytes, what: str) -> dict[str, dict[str, Any]]:
+    """Return the declared size and sha256 of every part of a run that was sent.
+
+    Raises:
+        DataError: it is damaged, of another form, or names what no run has.
+
+    """
+    try:
+        tree = json.loads(text)
+        files = {str(name): {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for name, f in tree["files"].items()}
+        form = tree["format"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DataError(f"{what}: its {MANIFEST} is damaged; ask for the file again") from None
+    if form != FORMAT:
+        raise DataError(f"{what}: is of form {form}, this version of bleep reads form {FORMAT}; install the other version")
+    strange = sorted(name for name in files if not ALLOWED.fullmatch(name))
+    if strange:
+        raise DataError(f"{what}: holds {strange[0]!r}, which no run has")
     return files
 
 
