@@ -2,6 +2,7 @@ __version__: str
 
 from .config import Config as Config
 from .data.panel import GenePanel as GenePanel
+from .data.prediction import Prediction as Prediction
 from .data.readers.h5ad import from_anndata as from_anndata
 from .data.section import Section as Section
 from .data.splits import Split as Split
@@ -22,7 +23,6 @@ from .predictors.combined import CombinedPredictor as CombinedPredictor
 from .predictors.ensemble import Ensemble as Ensemble
 from .predictors.ensemble import MeanOfPredictors as MeanOfPredictors
 from .predictors.retrieval import RetrievalPredictor as RetrievalPredictor
-from .records import Prediction as Prediction
 from .records import Scorecard as Scorecard
 from .records import Table as Table
 from .retrieval.reference import Reference as Reference

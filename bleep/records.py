@@ -1,18 +1,15 @@
 """What one stage hands to the next: small frozen records, checked when they are made."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int, Int64, Shaped, UInt8
+from jaxtyping import Float, Float32, Int, Int64, Shaped
 from torch import Tensor
 
 from bleep.errors import MismatchError
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 
 class Batch(NamedTuple):
@@ -50,140 +47,6 @@ class Neighbors:
     """Inner product of query and reference row."""
     rows: Int64[np.ndarray, "queries k"]
     """Row numbers in the reference."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Backdrop:
-    """A whole slide made small, to draw a prediction on."""
-
-    picture: UInt8[np.ndarray, "height width 3"]
-    """The slide."""
-    scale: float
-    """Pixels of the picture to a level-0 pixel."""
-    diameter: float
-    """Level-0 pixels that a tile stands for, side to side."""
-
-
-_BY_GENE = ("expression", "spread", "lower", "upper")
-"""Tables of a prediction with a column a gene."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Expression predicted for each tile, on the panel's normalised scale."""
-
-    expression: Float32[np.ndarray, "tiles genes"]
-    """Predicted values."""
-    spots: pd.DataFrame
-    """One row a tile, indexed by `section/spot`: section, spot, patient, x and y in level-0 pixels.
-
-    A calibrated predictor adds `distance` and `familiarity`, and `abstain` where it was asked for.
-    """
-    genes: tuple[str, ...]
-    """Gene of each column."""
-    scale: str
-    """What the values are, in words: normalisation, target and denominator."""
-    predictor: str
-    """Name of what made them."""
-    spread: Float32[np.ndarray, "tiles genes"] | None = None
-    """Weighted standard deviation over the neighbours used, where there are any: not yet a calibrated error."""
-    neighbors: Neighbors | None = None
-    """The reference rows used, where there are any."""
-    weights: Float32[np.ndarray, "tiles k"] | None = None
-    """The weight of each, rows summing to 1."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """How the tiles were cut: pixels and microns of a tile, sections and the microns per pixel of each."""
-    backdrops: Mapping[str, Backdrop] = field(default_factory=dict)
-    """A picture of each section that lies on a slide."""
-    lower: Float32[np.ndarray, "tiles genes"] | None = None
-    """Lower end of the interval of each value, from a calibrated predictor."""
-    upper: Float32[np.ndarray, "tiles genes"] | None = None
-    """Upper end."""
-    confidence: pd.DataFrame | None = None
-    """One row a gene, from a calibrated predictor: the correlation to expect of it, its range, and its grade."""
-
-    def __post_init__(self) -> None:
-        if self.expression.shape != (len(self.spots), len(self.genes)):
-            raise MismatchError(
-                f"a prediction of shape {self.expression.shape} came with {len(self.spots)} tiles and {len(self.genes)} genes"
-            )
-        if self.scale.startswith("log1p of counts"):
-            # A logarithm of 1 + counts is never below 0, so neither a value nor a bound of its interval is.
-            for name in ("expression", "lower", "upper"):
-                values = getattr(self, name)
-                if values is not None and values.size and values.min() < 0:
-                    object.__setattr__(self, name, np.maximum(values, 0))
-
-    def rows(self, rows: slice | Int64[np.ndarray, " rows"]) -> "Prediction":
-        """Return the prediction of some tiles."""
-        tables = {name: getattr(self, name) for name in (*_BY_GENE, "weights")}
-        found = self.neighbors
-        return replace(
-            self,
-            spots=self.spots.iloc[rows],
-            neighbors=None if found is None else Neighbors(found.similarity[rows], found.rows[rows]),
-            **{name: table[rows] for name, table in tables.items() if table is not None},
-        )
-
-    def columns(self, columns: Int64[np.ndarray, " genes"]) -> "Prediction":
-        """Return the prediction of some genes."""
-        tables = {name: getattr(self, name) for name in _BY_GENE}
-        chosen = {name: table[:, columns] for name, table in tables.items() if table is not None}
-        trusted = None if self.confidence is None else self.confidence.iloc[columns]
-        return replace(self, genes=tuple(self.genes[column] for column in columns.tolist()), confidence=trusted, **chosen)
-
-    @classmethod
-    def joined(cls, parts: "Sequence[Prediction]") -> "Prediction":
-        """Return predictions of the same genes by the same predictor as one, tiles one after another."""
-        first = parts[0]
-        changes: dict[str, Any] = {"spots": pd.concat([part.spots for part in parts])}
-        for name in (*_BY_GENE, "weights"):
-            if getattr(first, name) is not None:
-                changes[name] = np.concatenate([getattr(part, name) for part in parts])
-        found = [part.neighbors for part in parts if part.neighbors is not None]
-        if found:
-            similarity, rows = ([getattr(one, side) for one in found] for side in ("similarity", "rows"))
-            changes["neighbors"] = Neighbors(np.concatenate(similarity), np.concatenate(rows))
-        backdrops = {name: picture for part in parts for name, picture in part.backdrops.items()}
-        return replace(first, backdrops=backdrops, **changes)
-
-    def to_anndata(self) -> "AnnData":
-        """Return the prediction as AnnData: tiles in rows, pixel positions in `obsm["spatial"]`, words in `uns["bleep"]`.
-
-        Pictures of the slides stand in `uns["spatial"]`, by section, as scanpy and squidpy expect them.
-        """
-        from anndata import AnnData
-
-        data = AnnData(
-            X=self.expression,
-            obs=self.spots.drop(columns=["x", "y"]),
-            var=pd.DataFrame(index=pd.Index(self.genes)) if self.confidence is None else self.confidence.copy(),
-            obsm={"spatial": self.spots[["x", "y"]].to_numpy(np.float64)},
-            uns={"bleep": {"scale": self.scale, "predictor": self.predictor, **self.facts}},
-        )
-        if self.backdrops:
-            data.uns["spatial"] = {
-                section: {
-                    "images": {"hires": backdrop.picture},
-                    "scalefactors": {"tissue_hires_scalef": backdrop.scale, "spot_diameter_fullres": backdrop.diameter},
-                }
-                for section, backdrop in self.backdrops.items()
-            }
-        for name, layer in (("spread", self.spread), ("lower", self.lower), ("upper", self.upper)):
-            if layer is not None:
-                data.layers[name] = layer
-        return data
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row a tile: section, spot, x, y, then a column a gene.
-
-        A gene that is called like one of the other columns, such as `y`, becomes `y (gene)`.
-        """
-        beside = self.spots.drop(columns=["patient"])
-        genes = [f"{gene} (gene)" if gene in beside.columns else gene for gene in self.genes]
-        return pd.concat([beside, pd.DataFrame(self.expression, index=self.spots.index, columns=genes)], axis=1)
 
 
 @final

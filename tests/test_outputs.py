@@ -1,6 +1,5 @@
 """What is not ours is not replaced, and an input never is."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,16 +9,16 @@ import pytest
 import zarr
 
 from bleep.cli import app
+from bleep.data.prediction import Prediction
 from bleep.errors import DataError
 from bleep.outputs import check_output, is_ours, plain_cell
 from bleep.predictors.io import SUFFIXES, write_prediction
-from bleep.records import Prediction
 
 
 def prediction() -> Prediction:
     spots = pd.DataFrame({"section": ["a"] * 3, "spot": ["1", "2", "3"], "patient": ["p"] * 3, "x": [1.0] * 3, "y": [2.0] * 3})
     ids = pd.Index([f"a/{spot}" for spot in spots["spot"]], name="id")
-    return Prediction(np.ones((3, 2), np.float32), spots.set_index(ids), ("G1", "G2"), "log1p", "made up", facts={"mpp": [1.0]})
+    return Prediction(np.ones((3, 2), np.float32), spots.set_index(ids), ("G1", "G2"), "log1p", "made up")
 
 
 def foreign(path: Path) -> None:
@@ -92,7 +91,8 @@ def test_names_that_a_spreadsheet_would_compute_stay_words(name: str, cell: str)
 
 
 def test_a_table_of_predictions_has_no_name_that_a_spreadsheet_would_compute(tmp_path: Path) -> None:
-    named = replace(prediction(), genes=("=G1", "G2"), spots=prediction().spots.assign(spot=["@1", "2", "-3"]))
+    spots = prediction().spots.assign(spot=["@1", "2", "-3"])
+    named = Prediction(prediction().expression, spots, ("=G1", "G2"), "log1p", "made up")
     write_prediction(named, tmp_path / "p.csv")
     table = pd.read_csv(tmp_path / "p.csv", dtype={"spot": str})
     assert list(table)[-2:] == ["'=G1", "G2"]

@@ -12,12 +12,12 @@ from scipy import sparse
 
 from bleep.config import IndexConfig
 from bleep.data.batch_correction import correction
+from bleep.data.prediction import Prediction
 from bleep.data.qc.cohort_rules import twice
 from bleep.data.readers.tables import genes_among
 from bleep.data.slides import save_png
 from bleep.errors import DataError
 from bleep.predictors.io import write_prediction
-from bleep.records import Prediction
 from bleep.retrieval.index import build_index, keeps
 from bleep.runs import Run
 from bleep.workflows.slides import open_slides

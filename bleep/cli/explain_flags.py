@@ -10,8 +10,8 @@ from bleep.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
+    from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
-    from bleep.records import Prediction
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
 

@@ -9,8 +9,9 @@ from bleep.cli.flags import MANY
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
-    from bleep.records import Prediction, Table
+    from bleep.records import Table
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
     from bleep.workflows.experiment import Experiment

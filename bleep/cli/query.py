@@ -12,8 +12,8 @@ from bleep.cli.runs import add_run, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
-    from bleep.records import Prediction
     from bleep.runs import Run
 
 SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int, UInt8
 
 from bleep.config import PaddingName, TilesConfig
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide, resize
+from bleep.data.slides import MosaicSlide, PyramidSlide, resize
 from bleep.errors import DataError
 from bleep.files import whole, write_json
 
@@ -214,12 +214,16 @@ class Tiles:
         return len(self.spec.microns), 3, self.spec.pixels, self.spec.pixels
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a tile: see `Section.frame`."""
-        return pd.concat([section.frame() for section in self.sections])
+        """Return one row a tile: see `Section.frame`; of grids laid over whole slides also the tile's place on the grid."""
+        frame = pd.concat([section.frame() for section in self.sections])
+        if not all("step" in section.counts.uns for section in self.sections):
+            return frame
+        return frame.join(pd.concat([section.counts.obs.set_axis(section.ids) for section in self.sections]))
 
     def facts(self) -> dict[str, Any]:
         """Return how the tiles were cut, in plain values: what a reader of a prediction needs to draw them."""
         sections = self.whole or self.sections
+        offsets = [list(one.slide.offset) if isinstance(one.slide, PyramidSlide) else [0, 0] for one in sections]
         return {
             "tile_pixels": self.spec.pixels,
             "tile_microns": list(self.spec.microns),
@@ -227,6 +231,8 @@ class Tiles:
             "sections": [section.name for section in sections],
             "mpp": [section.mpp for section in sections],
             "ready_cut": [not section.has_positions for section in sections],
+            # Where what was scanned begins on each slide; nothing where all are scanned from their corner.
+            **({"offset": offsets} if np.any(offsets) else {}),
         }
 
     def alone(self) -> tuple["Tiles", ...]:

@@ -9,11 +9,12 @@ import pandas as pd
 from jaxtyping import Float32, Float64, Int
 from scipy import sparse
 
+from bleep.data.prediction import Prediction
 from bleep.errors import MismatchError
 from bleep.evaluation.gene_sets import LIST, OF_TEST
 from bleep.evaluation.metrics import DeviationState, interval_scores, pearson, ranked
 from bleep.evaluation.spatial import Windows, morans_i, neighbour_graph, structural_similarity
-from bleep.records import Prediction, Scorecard
+from bleep.records import Scorecard
 
 SCORES: Mapping[str, str] = {
     "pcc": "Pearson r of each gene over the section's spots, mean over all panel genes",

@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from bleep import registry
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.records import Prediction
 from bleep.runs import Run
 
 

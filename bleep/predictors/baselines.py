@@ -7,10 +7,10 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
 from bleep.predictors.neighbor_mean import weighted_mean
-from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run
@@ -178,8 +178,8 @@ def groups_of(tiles: Tiles) -> Int[np.ndarray, " spots"]:
 def _prediction(run: Run, tiles: Tiles, expression: Float32[np.ndarray, "tiles genes"], name: str) -> Prediction:
     """Return what a model predicted, no value far beyond what was seen in training: those tiles are marked as `bounded`."""
     held, changed = run.panel.bounded(expression)
-    spots = tiles.frame() if run.panel.range is None else tiles.frame().assign(bounded=changed)
-    return Prediction(held, spots, run.panel.genes, run.panel.words(), name, facts=tiles.facts())
+    marks = {} if run.panel.range is None else {"bounded": changed}
+    return Prediction(held, tiles, run.panel.genes, run.panel.words(), name, marks=marks)
 
 
 @final

@@ -1,7 +1,7 @@
 """Labels predicted: by a run's classifier, by floors fitted on training tiles, and by the vote of neighbours."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Float32, Int
 
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
 from bleep.models.models import Classifier
 from bleep.predictors.baselines import colours
-from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference
@@ -42,7 +42,7 @@ class ClassifierPredictor:
         """Predict the probability of each class."""
         check_tiles(self.run, tiles)
         said = through_head(self.run, tile_features(self.run, tiles))
-        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+        return Prediction(said, tiles, self.run.panel.genes, SCALE, self.name)
 
 
 @final
@@ -114,7 +114,7 @@ class LogisticPredictor:
         """Predict from the features."""
         check_tiles(self.run, tiles)
         said = self.logistic.predict(DESCRIBED[self.name](self.run, tiles))
-        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+        return Prediction(said, tiles, self.run.panel.genes, SCALE, self.name)
 
 
 def trunk_features(run: Run, tiles: Tiles) -> Features:
@@ -145,7 +145,7 @@ class FeatureKnnPredictor:
         check_tiles(self.run, tiles)
         found = self._index.search(self._unit(trunk_features(self.run, tiles)), NEIGHBORS)
         said = self.truth[found.rows].mean(axis=1).astype(np.float32)
-        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+        return Prediction(said, tiles, self.run.panel.genes, SCALE, self.name)
 
     def _unit(self, features: Features) -> Features:
         standard = (features - self._mean) / self._spread
@@ -165,7 +165,7 @@ class MajorityPredictor:
         """Predict the same shares for every tile."""
         check_tiles(self.run, tiles)
         said = np.tile(self.run.panel.mean.astype(np.float32), (len(tiles), 1))
-        return Prediction(said, tiles.frame(), self.run.panel.genes, SCALE, self.name)
+        return Prediction(said, tiles, self.run.panel.genes, SCALE, self.name)
 
 
 Floor = LogisticPredictor | FeatureKnnPredictor | MajorityPredictor
@@ -197,7 +197,7 @@ def with_labels(prediction: Prediction, run: Run, reference: Reference | None = 
     best = np.argmax(said, axis=1)
     share = said[np.arange(len(said)), best]
     label = np.where(share > 0, classes[best], "")
-    return replace(prediction, spots=prediction.spots.assign(label=label, label_share=share.astype(np.float64)))
+    return prediction.replaced(obs=prediction.adata.obs.assign(label=label, label_share=share.astype(np.float64)))
 
 
 def votes(prediction: Prediction, reference: Reference) -> tuple[Float32[np.ndarray, "tiles classes"], np.ndarray]:

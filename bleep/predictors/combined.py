@@ -5,6 +5,7 @@ from typing import final
 import numpy as np
 
 from bleep.config import ABSTAIN
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
 from bleep.predictors.base import Predictor, predicted_by, restore_other
@@ -12,7 +13,6 @@ from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration
 from bleep.predictors.members import SimplePredictor
 from bleep.predictors.retrieval import RetrievalPredictor
-from bleep.records import Prediction
 from bleep.retrieval.embed import raw_features, tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -78,15 +78,16 @@ class CombinedPredictor:
         if self.abstain is not None:
             marks["abstain"] = share < self.abstain
         return Prediction(
-            expression=expression,
-            spots=tiles.frame().assign(**marks),
-            genes=self.run.panel.genes,
-            scale=self.run.panel.words(),
-            predictor=f"{self.name} of {', '.join(values)}",
+            expression,
+            tiles,
+            self.run.panel.genes,
+            self.run.panel.words(),
+            f"{self.name} of {', '.join(values)}",
             spread=spread,
             neighbors=None if retrieval is None else retrieval.neighbors,
             weights=None if retrieval is None else retrieval.weights,
             lower=expression - half,
             upper=expression + half,
+            marks=marks,
             confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(self.run.panel.genes),
         )

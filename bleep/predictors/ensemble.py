@@ -6,10 +6,10 @@ from typing import final
 
 import numpy as np
 
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.predictors.base import Predictor
-from bleep.records import Prediction
 from bleep.runs import Run
 
 
@@ -39,12 +39,12 @@ class MeanOfPredictors:
 
         """
         predictions = [member.predict(tiles) for member in self.members]
-        mean = joined(predictions, [1 / len(predictions)] * len(predictions), self.name)
+        mean = joined(predictions, tiles, [1 / len(predictions)] * len(predictions), self.name)
         retrieved = [prediction for prediction in predictions if prediction.neighbors is not None]
         if len(retrieved) != 1:
             return mean
         (one,) = retrieved
-        return replace(mean, spread=one.spread, neighbors=one.neighbors, weights=one.weights)
+        return mean.replaced(layers={"spread": one.spread}, obsm=one.adata.obsm)
 
 
 @final
@@ -76,10 +76,10 @@ class Ensemble:
         """
         cut = (replace(tiles, spec=run.spec) for run in self.runs)
         predictions = [member.predict(mine) for member, mine in zip(self.members, cut, strict=True)]
-        return joined(predictions, self.weights, f"{self.name} of {len(self.runs)} runs")
+        return joined(predictions, tiles, self.weights, f"{self.name} of {len(self.runs)} runs")
 
 
-def joined(predictions: Sequence[Prediction], weights: Sequence[float], name: str) -> Prediction:
+def joined(predictions: Sequence[Prediction], tiles: Tiles, weights: Sequence[float], name: str) -> Prediction:
     """Return the weighted mean of predictions of the same tiles.
 
     Raises:
@@ -95,5 +95,4 @@ def joined(predictions: Sequence[Prediction], weights: Sequence[float], name: st
             )
     stacked = np.stack([prediction.expression.astype(np.float64) for prediction in predictions])
     mean = np.tensordot(np.asarray(weights), stacked, axes=1).astype(np.float32)
-    spots = first.spots[["section", "spot", "patient", "x", "y"]]
-    return Prediction(mean, spots, first.genes, first.scale, name, facts=first.facts)
+    return Prediction(mean, tiles, first.genes, first.scale, name)

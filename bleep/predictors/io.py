@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -14,13 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from anndata.io import write_elem
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from bleep import outputs
+from bleep.data.prediction import Prediction
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.files import read_json, whole, write_json, write_tensors
-from bleep.records import Backdrop, Neighbors, Prediction
+from bleep.files import read_json, whole, write_json
 
 DtypeName = Literal["float32", "float16"]
 """Precision of the values in h5ad and zarr; float16 keeps three digits."""
@@ -28,6 +26,8 @@ HALF = float(np.finfo(np.float16).max)
 """The largest value that float16 holds."""
 CHUNK = 1024
 """Tiles in a chunk of a zarr array."""
+
+log = logging.getLogger(__name__)
 
 
 def write_prediction(prediction: Prediction, path: Path) -> None:
@@ -37,7 +37,7 @@ def write_prediction(prediction: Prediction, path: Path) -> None:
         ConfigError: the suffix is none of these.
 
     """
-    write_blocks([prediction], len(prediction.spots), path)
+    write_blocks([prediction], len(prediction), path)
 
 
 def write_blocks(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName = "float32") -> None:
@@ -90,7 +90,7 @@ def check_values(block: Prediction, dtype: DtypeName) -> None:
     """
     if dtype == "float32":
         return
-    held = [values for values in (block.expression, block.spread, block.lower, block.upper) if values is not None]
+    held = [block.adata.X, *block.adata.layers.values()]
     largest = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) for values in held)
     if largest > HALF:
         raise DataError(
@@ -144,34 +144,32 @@ def _zarr(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName
 
 
 def _fill(root: Any, blocks: Iterable[Prediction], dtype: DtypeName, create: Callable[[Any, str, int], Any]) -> None:
-    """Write AnnData into an open file: values block by block, and what stands beside them at the end."""
+    """Write AnnData into an open file: values block by block, and what stands beside them at the end.
+
+    anndata's own `concat_on_disk` wants dask for dense arrays, knows no other precision, and does not join `uns`.
+    """
     arrays: dict[str, Any] = {}
-    obs, places, head, start = [], [], anndata.AnnData(), 0
+    beside, start = [], 0
     for block in blocks:
         check_values(block, dtype)
         data = block.to_anndata()
+        values = {"X": data.X, **data.layers}
         if not arrays:
-            head = data
-            arrays = {"X": create(root, "X", data.n_vars)}
             layers = root.create_group("layers")
-            arrays |= {name: create(layers, name, data.n_vars) for name in data.layers if name is not None}
-        head.uns |= {"spatial": {**head.uns.get("spatial", {}), **data.uns["spatial"]}} if "spatial" in data.uns else {}
-        stop = start + len(data)
-        for name, array in arrays.items():
-            array[start:stop] = data.X if name == "X" else data.layers[name]
-        obs.append(data.obs)
-        places.append({name: np.asarray(data.obsm[name]) for name in data.obsm})
-        start = stop
-    obsm = {name: np.concatenate([place[name] for place in places]) for name in places[0]}
-    beside = anndata.AnnData(obs=pd.concat(obs), var=head.var, obsm=obsm, uns=head.uns)
-    beside.strings_to_categoricals()
+            arrays = {name: create(root if name == "X" else layers, name, data.n_vars) for name in values}
+        for name, table in values.items():
+            arrays[name][start : start + len(data)] = table
+        beside.append(block.replaced(X=None, layers={}, obsm=dict(data.obsm)))
+        start += len(data)
+    rest = Prediction.joined(beside).adata
+    rest.strings_to_categoricals()
     for array in arrays.values():
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     root["layers"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
     for name in ("obs", "var"):
-        write_elem(root, name, getattr(beside, name))
+        write_elem(root, name, getattr(rest, name))
     for name in ("obsm", "varm", "obsp", "varp", "uns"):
-        write_elem(root, name, dict(getattr(beside, name)))
+        write_elem(root, name, dict(getattr(rest, name)))
     root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0", outputs.KEY: outputs.MARK})
 
 
@@ -180,10 +178,8 @@ ANNOTATED: Mapping[str, Callable[[Iterable[Prediction], int, Path, DtypeName], N
 SUFFIXES = (*ANNOTATED, *FRAMES)
 
 
-KEY, ARRAYS, PART_FRAMES, PLAIN = "query.json", "arrays.safetensors", ".parquet", "plain.json"
-"""Names inside the folder, and inside the folder of a block."""
-
-log = logging.getLogger(__name__)
+KEY = "query.json"
+"""What says in the folder of blocks which query they are of."""
 
 
 @final
@@ -223,7 +219,7 @@ class Parts:
 
     def __len__(self) -> int:
         number = 0
-        while self._place(number).is_dir():
+        while self._place(number).is_file():
             number += 1
         return number
 
@@ -236,62 +232,21 @@ class Parts:
         """
         if not (self.folder / KEY).exists():
             write_json(self.folder / KEY, self.key)
-        with whole(self._place(len(self))) as temporary:
-            _write(prediction, temporary)
+        with whole(self._place(len(self))) as temporary, h5py.File(temporary, "w") as file:
+            write_elem(file, "/", prediction.adata)
 
     def __iter__(self) -> Iterator[Prediction]:
         for number in range(len(self)):
-            yield _read(self._place(number))
+            path = self._place(number)
+            try:
+                yield Prediction.from_anndata(anndata.read_h5ad(path))
+            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise DataError(f"{path}: is damaged ({reason}); start the query anew without --resume") from None
 
     def remove(self) -> None:
         """Delete all of them."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _place(self, number: int) -> Path:
-        return self.folder / f"{number:06d}"
-
-
-def _write(prediction: Prediction, folder: Path) -> None:
-    """Write every field of a prediction: arrays, tables, and what JSON holds."""
-    arrays: dict[str, np.ndarray] = {}
-    plain: dict[str, Any] = {}
-    folder.mkdir(parents=True)
-    for field in fields(prediction):
-        value = getattr(prediction, field.name)
-        if isinstance(value, np.ndarray):
-            arrays[field.name] = value
-        elif isinstance(value, pd.DataFrame):
-            value.to_parquet(folder / f"{field.name}{PART_FRAMES}")
-        elif isinstance(value, Neighbors):
-            arrays |= {f"{field.name}/similarity": value.similarity, f"{field.name}/rows": value.rows}
-        elif isinstance(value, Mapping) and value and all(isinstance(each, np.ndarray) for each in value.values()):
-            arrays |= {f"{field.name}/{name}": each for name, each in value.items()}
-        elif isinstance(value, Mapping) and value and all(isinstance(each, Backdrop) for each in value.values()):
-            arrays |= {f"{field.name}/{name}": each.picture for name, each in value.items()}
-            plain[field.name] = {name: [each.scale, each.diameter] for name, each in value.items()}
-        elif value is not None:
-            plain[field.name] = value
-    write_tensors(folder / ARRAYS, arrays)
-    write_json(folder / PLAIN, plain)
-
-
-def _read(folder: Path) -> Prediction:
-    plain = read_json(folder / PLAIN, "a block of a stopped query")
-    try:
-        arrays = load_file(folder / ARRAYS)
-        frames: dict[str, Any] = {path.stem: pd.read_parquet(path) for path in folder.glob(f"*{PART_FRAMES}")}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{folder}: is damaged ({str(error).splitlines()[0]}); start the query anew without --resume") from None
-    grouped: dict[str, Any] = {}
-    for name, array in arrays.items():
-        field, _, inner = name.partition("/")
-        if inner:
-            grouped.setdefault(field, {})[inner] = array
-        else:
-            grouped[field] = array
-    if "neighbors" in grouped:
-        grouped["neighbors"] = Neighbors(**grouped["neighbors"])
-    if "backdrops" in grouped:
-        facts = plain.pop("backdrops")
-        grouped["backdrops"] = {name: Backdrop(picture, *facts[name]) for name, picture in grouped["backdrops"].items()}
-    return Prediction(**plain | {"genes": tuple(plain["genes"])}, **grouped, **frames)
+        return self.folder / f"{number:06d}.h5ad"

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from bleep.data.optical_density import VECTORS, glass, optical_density
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
 from bleep.predictors.baselines import ALPHAS, Ridge, fit_ridge, groups_of, solve_ridge, training_values
-from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
 from bleep.spreads import floored
@@ -325,4 +325,4 @@ class SimplePredictor:
         """Predict from what the member sees of the tiles."""
         check_tiles(self.run, tiles)
         expression = self.fitted.values(FITS[self.name][0](self.run, tiles))
-        return Prediction(expression, tiles.frame(), self.run.panel.genes, self.run.panel.words(), self.name)
+        return Prediction(expression, tiles, self.run.panel.genes, self.run.panel.words(), self.name)

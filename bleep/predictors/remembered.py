@@ -2,10 +2,10 @@
 
 from typing import final
 
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.predictors.base import Predictor
-from bleep.records import Prediction
 
 Key = tuple[tuple[int, ...], TileSpec]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from bleep.config import WeightsName
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.predictors.neighbor_mean import WEIGHTS, averaged
-from bleep.records import Prediction
 from bleep.retrieval.embed import embed_tiles
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -53,15 +53,14 @@ class RetrievalPredictor:
         weights = WEIGHTS[self.weights](neighbors.similarity, self.temperature)
         mean, spread = averaged(self.reference.expression, neighbors, weights)
         return Prediction(
-            expression=mean,
-            spots=tiles.frame(),
-            genes=self.run.panel.genes,
-            scale=self.run.panel.words(),
-            predictor=f"{self.name}, k = {neighbors.rows.shape[1]}, {self.weights} weights",
+            mean,
+            tiles,
+            self.run.panel.genes,
+            self.run.panel.words(),
+            f"{self.name}, k = {neighbors.rows.shape[1]}, {self.weights} weights",
             spread=spread,
             neighbors=neighbors,
             weights=weights,
-            facts=tiles.facts(),
         )
 
 

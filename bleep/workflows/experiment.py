@@ -10,6 +10,7 @@ import torch
 
 from bleep import runs
 from bleep.config import Config, WeightsName
+from bleep.data.prediction import Prediction
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.splits import Split
@@ -24,7 +25,7 @@ from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.ensemble import Ensemble, MeanOfPredictors
 from bleep.predictors.remembered import Remembered, plain
 from bleep.predictors.retrieval import RetrievalPredictor
-from bleep.records import Prediction, Table
+from bleep.records import Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run, regresses
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import whole
 from bleep.progress import Progress
-from bleep.records import Prediction
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.explain import figure as explanation

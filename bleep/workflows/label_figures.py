@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import DataError
@@ -14,7 +15,6 @@ from bleep.predictors.classifier import SCALE, ClassifierPredictor
 from bleep.predictors.grad_cam import check_maps, grad_cam
 from bleep.predictors.occlusion import occlusion
 from bleep.progress import Progress
-from bleep.records import Prediction
 from bleep.runs import Run
 from bleep.viz.figures import labels as figures
 from bleep.viz.figures.style import Drawing, save

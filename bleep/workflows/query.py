@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bleep.data.labels import LABEL, labels_of
+from bleep.data.prediction import Prediction
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
@@ -15,7 +16,6 @@ from bleep.models.models import Classifier
 from bleep.predictors.base import Predictor
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.confidence import GradeName, chosen
-from bleep.records import Prediction
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference

@@ -10,6 +10,7 @@ import yaml
 from jaxtyping import Float, Float32, UInt8
 from scipy.spatial import cKDTree
 
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide, resize
 from bleep.data.slides.patches import PatchSlide
@@ -17,7 +18,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS
 from bleep.evaluation.scorecard import SCORES
-from bleep.records import LeakReport, Prediction, Table
+from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
@@ -86,7 +87,7 @@ def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, 
     """Return a view of each section of a prediction; what was measured is there where the tissue has all of the panel."""
     views, start = [], 0
     for section in tiles.sections:
-        here = prediction.rows(slice(start, start + len(section)))
+        here = prediction[start : start + len(section)]
         start += len(section)
         known = set(run.panel.genes) <= set(section.genes)
         views.append(view_of(section, here, reference, run.panel.values(section) if known else None))

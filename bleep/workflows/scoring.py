@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, Int
 from scipy import sparse
 
 from bleep import registry
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
@@ -24,7 +25,7 @@ from bleep.evaluation.spatial import smoothing
 from bleep.predictors.base import Predictor
 from bleep.predictors.remembered import plain
 from bleep.predictors.retrieval import RetrievalPredictor
-from bleep.records import Prediction, Scorecard, Table
+from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features
 from bleep.runs import Run
 
@@ -156,8 +157,8 @@ class Scorer:
     def _pooled(self, predictor: Predictor, tiles: Tiles, run: Run) -> Scorecard:
         prediction = predictor.predict(tiles)
         measured = np.concatenate([self.labels(run, section) for section in tiles.sections])
-        spots = prediction.spots.assign(section="+".join(section.name for section in tiles.sections))
-        return score(replace(prediction, spots=spots), measured, {}, run.config.seed, predictor.name)
+        pooled = prediction.adata.obs.assign(section="+".join(section.name for section in tiles.sections))
+        return score(prediction.replaced(obs=pooled), measured, {}, run.config.seed, predictor.name)
 
 
 @final
@@ -193,7 +194,7 @@ class ProbePredictor:
         check_tiles(self.run, tiles)
         scores = (tile_features(self.run, tiles) - self._centre[0]) / self._centre[1] @ self._turn
         expression = (scores @ self._coefficients).astype(np.float32)
-        return Prediction(expression, tiles.frame(), self.run.panel.genes, "log1p of raw counts", self.name)
+        return Prediction(expression, tiles, self.run.panel.genes, "log1p of raw counts", self.name)
 
 
 def log_counts(run: Run, section: Section) -> Values:

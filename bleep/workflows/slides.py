@@ -1,16 +1,14 @@
 """Whole slides to predict: opened, checked against the run, and given back with what drawing them needs."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bleep.config import DataConfig
 from bleep.data import tissue_mask as masks
+from bleep.data.prediction import Prediction
 from bleep.data.readers import by_region, read_sections, wsi
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide
@@ -18,7 +16,6 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import check_writable
 from bleep.outputs import check_output
-from bleep.records import Backdrop, Prediction
 from bleep.runs import Run
 
 BACKDROP = 1000
@@ -135,57 +132,38 @@ def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
 
 
 def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
-    """Add to a prediction what made it, how its tiles were cut, of whole slides the grid, and pictures to draw on."""
-    prediction = replace(with_grid(prediction, tiles), facts=facts_of(tiles, run))
-    return replace(prediction, backdrops=backdrops_of(tiles.sections))
-
-
-def _offsets(tiles: Tiles) -> dict[str, Any]:
-    """Return where what was scanned begins on each slide; nothing where all are scanned from their corner."""
-    found = [list(slide.offset) if isinstance(slide, PyramidSlide) else [0, 0] for slide in (s.slide for s in tiles.sections)]
-    return {"offset": found} if any(x or y for x, y in found) else {}
+    """Add to a prediction what made it, how its tiles were cut, and pictures to draw on."""
+    return noted(prediction, facts_of(tiles, run), tiles.sections)
 
 
 def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
     """Return how tiles were cut, and by what they are predicted; of an ensemble, by its first run."""
-    return (
-        tiles.facts()
-        | _offsets(tiles)
-        | {
-            "run": {
-                "name": run.config.out.name,
-                "weights": run.weights_digest(),
-                "trunk": run.facts.trunk,
-                "trained_with": run.facts.version,
-            },
-            "panel": run.panel.digest(),
-            "versions": {name: version(project) for name, project in VERSIONS.items()},
-        }
-    )
+    made_by = {
+        "name": run.config.out.name,
+        "weights": run.weights_digest(),
+        "trunk": run.facts.trunk,
+        "trained_with": run.facts.version,
+    }
+    versions = {name: version(project) for name, project in VERSIONS.items()}
+    return tiles.facts() | {"run": made_by, "panel": run.panel.digest(), "versions": versions}
 
 
-def is_grid(tiles: Tiles) -> bool:
-    """Return whether all tiles are of grids that were laid over whole slides."""
-    return all("step" in section.counts.uns for section in tiles.sections)
+def noted(prediction: Prediction, facts: Mapping[str, Any], sections: Sequence[Section]) -> Prediction:
+    """Add facts to a prediction, and a picture of each section whose tiles lie somewhere on a slide."""
+    pictures = {section.name: _picture(section) for section in sections if isinstance(section.slide, PICTURES)}
+    uns = {"bleep": {**prediction.facts, **facts}} | ({"spatial": pictures} if pictures else {})
+    return prediction.replaced(uns=uns)
 
 
-def with_grid(prediction: Prediction, tiles: Tiles) -> Prediction:
-    """Return a prediction with the places of its tiles on the grid, where they have such."""
-    if not is_grid(tiles):
-        return prediction
-    grid = pd.concat([section.counts.obs for section in tiles.sections])
-    return replace(prediction, spots=prediction.spots.assign(**{name: grid[name].to_numpy() for name in grid}))
-
-
-def backdrops_of(sections: Sequence[Section]) -> dict[str, Backdrop]:
-    """Return a picture of each section whose tiles lie somewhere on a slide; ready-cut tiles and patches have none."""
-    return {section.name: _backdrop(section) for section in sections if isinstance(section.slide, PICTURES)}
-
-
-def _backdrop(section: Section) -> Backdrop:
+def _picture(section: Section) -> dict[str, Any]:
+    """Return a slide made small, as scanpy and squidpy expect it."""
     assert isinstance(section.slide, PICTURES)
     picture = section.slide.thumbnail(BACKDROP)
-    return Backdrop(picture, picture.shape[1] / section.slide.size[0], _diameter(section))
+    scale = picture.shape[1] / section.slide.size[0]
+    return {
+        "images": {"hires": picture},
+        "scalefactors": {"tissue_hires_scalef": scale, "spot_diameter_fullres": _diameter(section)},
+    }
 
 
 def _diameter(section: Section) -> float:

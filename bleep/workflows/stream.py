@@ -7,13 +7,14 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
 import numpy as np
 
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.files import check_writable
@@ -24,11 +25,10 @@ from bleep.predictors.classifier import with_labels
 from bleep.predictors.io import DtypeName, Parts, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
 from bleep.progress import Progress
-from bleep.records import Prediction
 from bleep.retrieval.embed import check_tiles
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.slides import backdrops_of, facts_of, with_grid
+from bleep.workflows.slides import facts_of, noted
 
 ROWS = 4096
 """Tiles predicted at a time."""
@@ -122,8 +122,7 @@ def stream(
         first, shown = whole.name != shown, whole.name
         if number >= skip:
             labelled = with_labels(predictor.predict(block), run, reference)
-            prediction = replace(with_grid(labelled, block), facts=facts)
-            yield replace(prediction, backdrops=backdrops_of([whole])) if first else prediction
+            yield noted(labelled, facts, [whole] if first else [])
 
 
 def write_query(query: Query, output: Output, use: Callable[[Prediction], None] | None = None) -> tuple[Path, ...]:
@@ -150,13 +149,13 @@ def _write_query(query: Query, output: Output, use: Callable[[Prediction], None]
     with _stoppable(output), Progress(total=len(query.tiles), desc="predicting", unit="tile", leave=False) as bar:
         bar.update(sum(len(block) for number, block in enumerate(query.tiles.blocks(output.rows)) if number < done))
         for prediction in stream(query.run, query.predictor, query.tiles, output.rows, skip=done, reference=query.reference):
-            parts.add(prediction if chosen is None or output.whole else prediction.columns(chosen))
-            check_values(prediction if chosen is None else prediction.columns(chosen), output.dtype)
-            bar.update(len(prediction.spots))
+            parts.add(prediction if chosen is None or output.whole else prediction[:, chosen])
+            check_values(prediction if chosen is None else prediction[:, chosen], output.dtype)
+            bar.update(len(prediction))
         # What is read back is what any later call would read: a resumed query gives the same file.
         blocks = _shown(parts, "writing")
         if chosen is not None and output.whole:
-            blocks = (part.columns(chosen) for part in blocks)
+            blocks = (part[:, chosen] for part in blocks)
         write_blocks(blocks, len(query.tiles), output.path, output.dtype)
         written = [output.path]
         if query.reference is not None and next(iter(parts)).neighbors is not None:

@@ -10,6 +10,7 @@ import pytest
 
 from bleep.config import PanelConfig
 from bleep.data.panel import GenePanel
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import report
@@ -17,7 +18,7 @@ from bleep.evaluation.gene_sets import MARKERS, gene_sets, listed, marker_sets, 
 from bleep.evaluation.scorecard import SCORES, Truth, meaning, score
 from bleep.evaluation.spatial import morans_i, neighbour_graph
 from bleep.outputs import is_ours
-from bleep.records import Leak, Prediction, Scorecard
+from bleep.records import Leak, Scorecard
 
 LEAK = Leak("none", "no patient of the test tissue was trained on")
 
@@ -86,8 +87,8 @@ def test_a_flat_prediction_scores_0_and_has_no_variance(measured: np.ndarray) ->
 def test_shapes_that_differ_and_several_sections_are_refused(measured: np.ndarray) -> None:
     with pytest.raises(MismatchError, match="meets measured values"):
         score(prediction(measured), measured[:-1], {}, 0, "x")
-    two = prediction(measured)
-    two.spots["section"] = ["a"] * 12 + ["b"] * 13
+    one = prediction(measured)
+    two = one.replaced(obs=one.adata.obs.assign(section=["a"] * 12 + ["b"] * 13))
     with pytest.raises(MismatchError, match="of a, b"):
         score(two, measured, {}, 0, "x")
 
@@ -161,7 +162,8 @@ PLACES = np.stack(np.meshgrid(np.arange(5), np.arange(5)), -1).reshape(-1, 2) * 
 
 def test_a_truth_gives_every_score_and_a_perfect_prediction_the_best_of_each(measured: np.ndarray) -> None:
     perfect = prediction(measured)
-    sure = replace(perfect, lower=perfect.expression - 1, upper=perfect.expression + 1)
+    bounds = {"lower": perfect.expression - 1, "upper": perfect.expression + 1}
+    sure = perfect.replaced(layers=bounds)
     summary = score(sure, Truth.of(measured, PLACES), {}, 0, "x").summary
     best = {"spearman": 1, "spearman_spot": 1, "mae": 0, "r2": 1, "moran_error": 0, "ssim": 1, "coverage": 1, "width": 2}
     assert {name: summary[name] for name in best} == pytest.approx(best, abs=1e-5)

@@ -1,17 +1,16 @@
 """The mean of predictors."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.predictors.baselines import MeanPredictor, RegressionPredictor
 from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.predictors.retrieval import RetrievalPredictor
-from bleep.records import Prediction
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.fit import load_split
@@ -52,7 +51,9 @@ def test_members_of_other_genes_or_scales_are_refused(members: tuple) -> None:
             self.change = change
 
         def predict(self, tiles: Tiles) -> Prediction:
-            return replace(MeanPredictor(retrieval.run).predict(tiles), predictor="other", **self.change)
+            mean = MeanPredictor(retrieval.run).predict(tiles)
+            how = {"genes": mean.genes, "scale": mean.scale, **self.change}
+            return Prediction(mean.expression, tiles, predictor="other", **how)
 
     for change in ({"scale": "counts"}, {"genes": tuple("ABCDEFGHIJKL")}):
         with pytest.raises(MismatchError, match="must share genes and scale"):

@@ -1,6 +1,5 @@
 """Predictions as files: blocks written one after another give the file of the whole."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -8,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bleep.data.prediction import Prediction
 from bleep.errors import ConfigError, DataError
 from bleep.predictors.io import SUFFIXES, write_blocks, write_prediction
-from bleep.records import Backdrop, Prediction
 
 rng = np.random.default_rng(0)
 
@@ -29,16 +28,18 @@ def prediction(tiles: int = 30, genes: int = 4) -> Prediction:
     ).set_index(pd.Index([f"{section}/s{row}" for row, section in enumerate(sections)], name="id"))
     values = rng.normal(size=(2, tiles, genes)).astype(np.float32)
     names = tuple(f"G{gene}" for gene in range(genes))
-    return Prediction(values[0], spots, names, "log1p", "made up", spread=values[1], facts={"mpp": [0.5, 1.0]})
+    made = Prediction(values[0], spots, names, "log1p", "made up", spread=values[1])
+    return made.replaced(uns={"bleep": {**made.facts, "mpp": [0.5, 1.0]}})
 
 
 def cut(whole: Prediction, *ends: int) -> list[Prediction]:
-    starts = (0, *ends)
-    return [
-        replace(whole, expression=whole.expression[a:b], spots=whole.spots[a:b], spread=whole.spread[a:b])
-        for a, b in zip(starts, (*ends, len(whole.spots)), strict=True)
-        if whole.spread is not None
-    ]
+    return [whole[a:b] for a, b in zip((0, *ends), (*ends, len(whole)), strict=True)]
+
+
+def pictured(part: Prediction, section: str, pixel: int, diameter: float) -> Prediction:
+    images = {"hires": np.full((5, 6, 3), pixel, np.uint8)}
+    library = {"images": images, "scalefactors": {"tissue_hires_scalef": 0.5, "spot_diameter_fullres": diameter}}
+    return part.replaced(uns=part.adata.uns | {"spatial": {section: library}})
 
 
 def read(path: Path) -> anndata.AnnData:
@@ -98,16 +99,12 @@ def test_blocks_give_the_table_of_the_whole(suffix: str, tmp_path: Path) -> None
 
 def test_pictures_of_all_slides_are_gathered(tmp_path: Path) -> None:
     first, second = cut(prediction(), 20)
-    picture = np.full((5, 6, 3), 9, np.uint8)
-    blocks = [
-        replace(first, backdrops={"one": Backdrop(picture, 0.5, 3.0)}),
-        replace(second, backdrops={"two": Backdrop(picture + 1, 0.25, 4.0)}),
-    ]
+    blocks = [pictured(first, "one", 9, 3.0), pictured(second, "two", 10, 4.0)]
     write_blocks(blocks, 30, tmp_path / "p.h5ad")
     found = read(tmp_path / "p.h5ad").uns["spatial"]
     assert set(found) == {"one", "two"}
-    np.testing.assert_array_equal(found["two"]["images"]["hires"], picture + 1)
-    assert found["one"]["scalefactors"]["spot_diameter_fullres"] == 3.0
+    np.testing.assert_array_equal(found["two"]["images"]["hires"], np.full((5, 6, 3), 10))
+    assert [found[name]["scalefactors"]["spot_diameter_fullres"] for name in ("one", "two")] == [3.0, 4.0]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -136,5 +133,5 @@ def test_float16_refuses_what_it_cannot_hold(suffix: str, tmp_path: Path) -> Non
     expression = whole.expression.copy()
     expression[2, 1] = 70_000
     with pytest.raises(DataError, match=r"70000 is larger than it can hold \(65504\)"):
-        write_blocks([replace(whole, expression=expression)], 4, tmp_path / f"p{suffix}", "float16")
+        write_blocks([whole.replaced(X=expression)], 4, tmp_path / f"p{suffix}", "float16")
     assert not list(tmp_path.iterdir())

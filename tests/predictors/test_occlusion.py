@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bleep.data.prediction import Prediction
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, resize
@@ -15,7 +16,6 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.occlusion import occlusion
-from bleep.records import Prediction
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 

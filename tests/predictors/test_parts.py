@@ -1,15 +1,15 @@
 """Finished blocks of a query: kept whole, read back as they were, and never taken for those of another query."""
 
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bleep.data.prediction import Prediction
 from bleep.errors import DataError, MismatchError
 from bleep.predictors.io import Parts
-from bleep.records import Backdrop, Neighbors, Prediction
+from bleep.records import Neighbors
 
 KEY = {"run": "a", "set of tiles": "b"}
 
@@ -21,36 +21,34 @@ def block(number: int) -> Prediction:
         index=pd.Index([f"s/{number}x", f"s/{number}y"], name="id"),
     )
     values = rng.normal(size=(3, 2, 3)).astype(np.float32)
-    return Prediction(
-        values[0], spots, ("A", "B", "C"), "log1p", "made up", values[1],
-        Neighbors(values[2], rng.integers(0, 9, (2, 3))), values[2] / 2, {"mpp": [0.1]},
-        {"s": Backdrop(rng.integers(0, 255, (4, 5, 3), dtype=np.uint8), 0.1, 7.5)},
-    )  # fmt: skip
+    found = Neighbors(values[2], rng.integers(0, 9, (2, 3)))
+    made = Prediction(
+        values[0], spots, ("A", "B", "C"), "log1p", "made up", spread=values[1], neighbors=found, weights=values[2] / 2
+    )
+    picture = {"images": {"hires": rng.integers(0, 255, (4, 5, 3), dtype=np.uint8)}, "scalefactors": {"scale": 0.1}}
+    return made.replaced(uns=made.adata.uns | {"spatial": {"s": picture}})
 
 
 def same(one: Prediction, other: Prediction) -> None:
-    for field in fields(one):
-        here, there = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(here, pd.DataFrame):
-            pd.testing.assert_frame_equal(here, there)
-        elif isinstance(here, np.ndarray):
-            assert here.dtype == there.dtype
-            np.testing.assert_array_equal(here, there)
-        elif isinstance(here, Neighbors):
-            np.testing.assert_array_equal(here.rows, there.rows)
-            np.testing.assert_array_equal(here.similarity, there.similarity)
-        elif field.name == "backdrops":
-            assert list(here) == list(there)
-            for name in here:
-                np.testing.assert_array_equal(here[name].picture, there[name].picture)
-                assert (here[name].scale, here[name].diameter) == (there[name].scale, there[name].diameter)
-        else:
-            assert here == there, field.name
+    here, there = one.adata, other.adata
+    pd.testing.assert_frame_equal(here.obs, there.obs)
+    pd.testing.assert_frame_equal(here.var, there.var)
+    assert (one.genes, one.scale, one.predictor) == (other.genes, other.scale, other.predictor)
+    tables = [{"X": data.X, **data.layers, **data.obsm} for data in (here, there)]
+    assert tables[0].keys() == tables[1].keys()
+    for name, values in tables[0].items():
+        assert values.dtype == tables[1][name].dtype
+        np.testing.assert_array_equal(values, tables[1][name])
+    assert here.uns.keys() == there.uns.keys()
+    for name, library in here.uns.get("spatial", {}).items():
+        assert library["scalefactors"] == there.uns["spatial"][name]["scalefactors"]
+        np.testing.assert_array_equal(library["images"]["hires"], there.uns["spatial"][name]["images"]["hires"])
 
 
 def test_a_block_is_read_back_as_it_was(tmp_path: Path) -> None:
     parts = Parts.open(tmp_path / "p", KEY, resume=False)
-    plain = replace(block(1), spread=None, neighbors=None, weights=None, facts={}, backdrops={})
+    one = block(1)
+    plain = Prediction(one.expression, one.spots, one.genes, "log1p", "plain")
     for each in (block(0), plain):
         parts.add(each)
     again = Parts.open(tmp_path / "p", KEY, resume=True)
@@ -86,18 +84,17 @@ def test_without_resume_a_stopped_query_is_started_anew(tmp_path: Path) -> None:
 def test_a_half_written_block_does_not_count(tmp_path: Path) -> None:
     parts = Parts.open(tmp_path / "p", KEY, resume=False)
     parts.add(block(0))
-    (tmp_path / "p" / ".000001.77.part").mkdir()
-    (tmp_path / "p" / ".000001.77.part" / "arrays.safetensors").write_bytes(b"half")
+    (tmp_path / "p" / ".000001.h5ad.77.part").write_bytes(b"half")
     assert len(parts) == 1
     parts.add(block(1))
     assert [list(found.spots.index) for found in parts] == [["s/0x", "s/0y"], ["s/1x", "s/1y"]]
 
 
-@pytest.mark.parametrize("name", ["arrays.safetensors", "spots.parquet", "plain.json"])
-def test_a_damaged_block_is_said_in_a_sentence(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [0, 20, 5000])
+def test_a_damaged_block_is_said_in_a_sentence(kept: int, tmp_path: Path) -> None:
     parts = Parts.open(tmp_path / "p", KEY, resume=False)
     parts.add(block(0))
-    path = tmp_path / "p" / "000000" / name
-    path.write_bytes(path.read_bytes()[:20])
+    path = tmp_path / "p" / "000000.h5ad"
+    path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(DataError, match="is damaged"):
         list(parts)

@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from scipy import sparse
 
 from bleep.cli import app
 from bleep.config import DataConfig
+from bleep.data.prediction import Prediction
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.io import write_prediction
-from bleep.records import Prediction
 from bleep.runs import Run
 from bleep.viz.export import geojson, opened, write_geojson
 from bleep.workflows.slides import described, open_slides
@@ -58,10 +57,8 @@ def alone(prediction: Prediction, section: str) -> Prediction:
     facts = {
         name: [value[at]] if name in ("sections", "mpp", "ready_cut") else value for name, value in prediction.facts.items()
     }
-    backdrops = {name: backdrop for name, backdrop in prediction.backdrops.items() if name == section}
-    return replace(
-        prediction, expression=prediction.expression[rows], spots=prediction.spots[rows], facts=facts, backdrops=backdrops
-    )
+    spatial = {name: library for name, library in prediction.adata.uns["spatial"].items() if name == section}
+    return prediction[rows].replaced(uns={"bleep": facts, "spatial": spatial})
 
 
 @pytest.fixture
@@ -119,7 +116,7 @@ def test_values_that_are_no_numbers_are_left_out_and_familiarity_is_told(section
     one = alone(sections, "toy3")
     values = one.expression.copy()
     values[0, 2] = np.nan
-    one = replace(one, expression=values, spots=one.spots.assign(familiarity=np.float32(0.25)))
+    one = one.replaced(X=values, obs=one.adata.obs.assign(familiarity=np.float32(0.25)))
     write_prediction(one, tmp_path / "p.h5ad")
     with opened(tmp_path / "p.h5ad") as predicted:
         write_geojson(predicted, tmp_path / "t.geojson")

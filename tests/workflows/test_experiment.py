@@ -1,5 +1,6 @@
 """A run is opened once: counted, and the same answer for "the run's predictor" everywhere."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -128,13 +129,16 @@ def test_loading_reads_nothing_before_it_is_asked(trained: dict[str, Path], coun
         bleep.load("nowhere")
 
 
-def test_what_a_predictor_returns_in_python_can_be_exported(trained: dict[str, Path], tmp_path: Path) -> None:
-    """The file that `to_anndata` of any predictor writes is one that `bleep export` takes."""
-    experiment = bleep.load(trained["contrastive"], device="cpu")
-    tiles = experiment.tiles(experiment.split.test[:1])
-    retrieval = bleep.RetrievalPredictor(experiment.run, experiment.reference, k=5)
-    retrieval.predict(tiles).to_anndata().write_h5ad(tmp_path / "test.h5ad")
-    gene = experiment.run.panel.genes[0]
-    argv = ["export", tmp_path / "test.h5ad", "--geojson", tmp_path / "test.geojson", "--genes", gene]
-    assert app.main([str(word) for word in argv]) == 0
-    assert (tmp_path / "test.geojson").stat().st_size > 1000
+def test_what_a_predictor_returns_in_python_can_be_exported(both: Path, tmp_path: Path) -> None:
+    """The file that `to_anndata` of any predictor writes is one that `bleep export` takes; so the README's example does."""
+    experiment = bleep.load(both, device="cpu")
+    tiles, gene = experiment.tiles(experiment.split.test[:1]), experiment.run.panel.genes[0]
+    found = {name: one.predict(tiles) for name, one in (experiment.predictors() | experiment.baselines()).items()}
+    found["ensemble"] = bleep.Ensemble([experiment.run], [experiment.predictor], [1.0]).predict(tiles)
+    found["readme"] = experiment.predict(tiles)
+    assert {"mean of both", "retrieval", "regression", "mean", "image-kNN"} < set(found)
+    for name, prediction in found.items():
+        prediction.to_anndata().write_h5ad(tmp_path / f"{name}.h5ad")
+        argv = ["export", tmp_path / f"{name}.h5ad", "--geojson", tmp_path / f"{name}.geojson", "--genes", gene]
+        assert app.main([str(word) for word in argv]) == 0
+        assert len(json.loads((tmp_path / f"{name}.geojson").read_text())["features"]) == len(tiles)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bleep.config import Config
+from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors.retrieval import RetrievalPredictor
-from bleep.records import Neighbors, Prediction
+from bleep.records import Neighbors
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows import explain as explaining

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError, StoppedError
 from bleep.predictors.base import Predictor
 from bleep.predictors.retrieval import neighbor_table
-from bleep.records import Prediction
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
@@ -150,7 +150,7 @@ def test_sigterm_ends_it_with_a_sentence_and_the_code_of_clusters(query: Query, 
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
     kept = tmp_path / ".p.csv.parts"
-    assert sorted(path.name for path in kept.iterdir()) == ["000000", "000001", "query.json"]
+    assert sorted(path.name for path in kept.iterdir()) == ["000000.h5ad", "000001.h5ad", "query.json"]
 
 
 def stopped(query: Query, output: Output) -> None:
