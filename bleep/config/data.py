@@ -7,7 +7,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from bleep.config.base import Settings, known
 
-SourceName = Literal["folder", "her2st", "st2k", "visium", "h5ad", "hest", "spatialdata", "liver", "wsi", "patches", "toy"]
+SourceName = Literal[
+    "folder", "her2st", "st2k", "visium", "segmented", "xenium", "h5ad", "hest", "spatialdata", "liver", "wsi", "patches", "toy"
+]  # fmt: skip
 SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
 
@@ -32,9 +34,11 @@ class DataConfig(Settings):
     species: str = "unknown"
     """Species the genes belong to, such as `human` or `mouse`; a run refuses tissue of another."""
     image: Path | None = None
-    """For `visium` and `h5ad`: the picture to cut tiles from, seen from a section's folder; none: hires, else lowres."""
+    """For `visium`, `segmented`, `xenium` and `h5ad`: the picture for tiles, seen from a section's folder; none: the best."""
     image_scale: Literal["full", "hires", "lowres"] = "full"
-    """For `visium` and `h5ad`: at which of Space Ranger's scales `image` is."""
+    """For `visium`, `segmented` and `h5ad`: at which of Space Ranger's scales `image` is."""
+    alignment: Path | None = None
+    """For `xenium`: CSV of the matrix from the picture's pixels to Xenium's; none: `..._he_imagealignment.csv` beside it."""
     layer: str = ""
     """For `h5ad`, `hest` and `spatialdata`: layer that holds the counts, or `X`; empty: `counts`, else raw or X."""
     raw: bool = False

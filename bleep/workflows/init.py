@@ -22,8 +22,8 @@ from bleep.find import inside
 
 SCANNED = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-DEEP = 4
-"""Folders below the given one that are looked into."""
+DEEP = 6
+"""Folders below the given one that are looked into: samples of Visium HD have their scale factors in the fifth."""
 ALL_GENES = 300
 """Up to so many genes all are predicted."""
 SPECIES = {"human": re.compile(r"ENSG\d{11}"), "mouse": re.compile(r"ENSMUSG\d{11}")}
@@ -105,13 +105,20 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
     def first(*ends: str) -> Path | None:
         return next((path for path, name in names.items() if name.endswith(ends)), None)
 
+    outlines = first("cell_segmentations.geojson", "cell_segmentations.geojson.gz")
+    # Cells of Visium HD have scale factors too, and no table of positions beside them.
+    placed = {path.parent for path, name in names.items() if "tissue_positions" in name}
+    scales = [path for path, name in names.items() if name.endswith(("scalefactors_json.json", "scalefactors_json.json.gz"))]
+    visium = next((path for path in scales if path.parent in placed or outlines is None), None)
     stores = [path for path in ([folder] if folder.is_dir() else []) + _folders(folder, 1) if _is_spatialdata(path)]
     hest = folder / "st" if folder.is_dir() and (folder / "wsis").is_dir() else folder / "-"
     checks: list[tuple[SourceName, Path | None]] = [
         ("spatialdata", stores[0] if stores else None),
         ("hest", hest if hest.is_dir() else None),
         ("liver", folder / "filtered_expression_matrices" if (folder / "filtered_expression_matrices").is_dir() else None),
-        ("visium", first("scalefactors_json.json", "scalefactors_json.json.gz")),
+        ("xenium", first("experiment.xenium")),
+        ("visium", visium),
+        ("segmented", outlines),
         ("h5ad", first(".h5ad")),
         ("her2st", first("_selection.tsv")),
         ("st2k", next((path for path, name in names.items() if name.startswith("alignment_table_")), None)),

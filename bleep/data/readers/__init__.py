@@ -9,8 +9,10 @@ from pathlib import Path
 
 from bleep import registry
 from bleep.config import DataConfig
+from bleep.data.readers.agreement import check_own_pictures
 from bleep.data.section import Section
-from bleep.data.slides import PictureSlide
+from bleep.data.slides import MosaicSlide, PictureSlide, PyramidSlide, Slide
+from bleep.data.slides.patches import PatchSlide
 from bleep.data.slides.tiled_copy import can_copy, tiled
 from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
@@ -28,6 +30,8 @@ SOURCES: Mapping[str, str] = {
     "her2st": "bleep.data.readers.her2st",
     "st2k": "bleep.data.readers.st2k",
     "visium": "bleep.data.readers.visium",
+    "segmented": "bleep.data.readers.segmented",
+    "xenium": "bleep.data.readers.xenium",
     "h5ad": "bleep.data.readers.h5ad",
     "hest": "bleep.data.readers.hest",
     "spatialdata": "bleep.data.readers.spatialdata",
@@ -42,6 +46,8 @@ MARKS: Mapping[str, str] = {
     "her2st": "*_selection.tsv",
     "st2k": "alignment_table_*.tsv",
     "visium": "*scalefactors_json.json*",
+    "segmented": "*cell_segmentations.geojson*",
+    "xenium": "*experiment.xenium",
     "h5ad": "*.h5ad",
     "hest": "st/*.h5ad",
     "spatialdata": "*.zarr",
@@ -50,7 +56,12 @@ MARKS: Mapping[str, str] = {
 }
 """Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 
-NEAR: Mapping[str, tuple[str, ...]] = {"visium": ("tissue_positions", "tissue_hires_image"), "st2k": ("spot_data",)}
+NEAR: Mapping[str, tuple[str, ...]] = {
+    "visium": ("tissue_positions", "tissue_hires_image"),
+    "st2k": ("spot_data",),
+    "segmented": ("filtered_feature_cell_matrix",),
+    "xenium": ("cells.", "cell_feature_matrix"),
+}
 """Beginnings of the names of files of a form that are of no use without its mark."""
 
 
@@ -85,8 +96,20 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     species = {section.species for section in sections}
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
+    _check_pictures(sections)
     kept = without_spots(tuple(sections), data)
     return by_region(kept, cache) if cache is not None else kept
+
+
+def _check_pictures(sections: tuple[Section, ...]) -> None:
+    """Refuse one picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's."""
+    check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
+
+
+def _files(slide: Slide) -> tuple[Path, ...]:
+    if isinstance(slide, MosaicSlide | PatchSlide):
+        return slide.paths
+    return (slide.path,) if isinstance(slide, PictureSlide | PyramidSlide) else ()
 
 
 def by_region(sections: tuple[Section, ...], cache: Path) -> tuple[Section, ...]:
@@ -130,7 +153,8 @@ def _nothing(data: DataConfig) -> str:
     paths = list(below(data.root))
     files = sorted({path.name for path in paths if path.suffix == ".zarr" or not path.is_dir()})
     shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "") if files else "no file"
-    near = [name for name in files if name.startswith(NEAR.get(data.source, ()))]
+    lacking = not has_form(data.root, data.source)
+    near = [name for name in files if lacking and name.startswith(NEAR.get(data.source, ()))]
     lacks = f"; beside {near[0]} the file {MARKS[data.source].strip('*')} is missing" if near else ""
     other = next((form for form in SOURCES if form != data.source and has_form(data.root, form)), None)
     like = f"; there are files as of the form {other}" if other is not None and not near else ""

@@ -1,7 +1,9 @@
 """Whether a picture is the one that positions belong to: by its size, and by what a smaller copy of it shows."""
 
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +43,26 @@ class Known(NamedTuple):
     scale: float
     """Its pixels per full-resolution pixel."""
     slide: Shown
+
+
+def check_own_pictures(pictures: Iterable[tuple[str, Path]], image: Path | None = None) -> None:
+    """Refuse one picture for two sections, under one name or as a link.
+
+    Args:
+        pictures: name of the section and path of each; a section of ready-cut tiles has many.
+        image: what `data.image` says, where it is by that setting that pictures are named.
+
+    Raises:
+        DataError: see above.
+
+    """
+    first: dict[str, str] = {}
+    for name, path in pictures:
+        other = first.setdefault(os.path.realpath(path), name)
+        if other != name:
+            told = f"data.image: {image}" if image is not None else f"{path}"
+            way = "write {name} where the section's name stands in the path" if image is not None else "give each its own"
+            raise DataError(f"{told} is the same picture for sections {other!r} and {name!r}; {way}")
 
 
 def check_picture(section: str, name: str, slide: Shown, scale: float, known: Known) -> None:

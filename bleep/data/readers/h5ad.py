@@ -4,7 +4,8 @@ A section is a file, called by its name without ending; or, where `uns["spatial"
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from anndata import AnnData
 
 from bleep.config import Config, DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.agreement import Known, check_picture
+from bleep.data.readers.agreement import Known, check_own_pictures, check_picture
 from bleep.data.readers.annotated import (
     check_one_sample,
     clearly,
@@ -63,13 +64,14 @@ def read(data: DataConfig) -> tuple[Section, ...]:
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{data.root}: section {twice!r} is found more than once; each name must stand for one section")
     chosen = {name: by_name[name] for name in chosen_names(list(by_name), data)}
-    _check_pictures({name: _named_picture(name, path, data) for name, (_, path) in chosen.items()}, data)
+    _check_pictures({name: path for name, (_, path) in chosen.items()}, data)
     sections = {}
     for path in dict.fromkeys(path for _, path in chosen.values()):
         held = read_h5ad(path)
         for name, (library, its_path) in chosen.items():
             if its_path == path:
                 sections[name] = _read_one(name, library, path, held, data)
+        _check_arrays(path, [sections[name] for name, (_, its_path) in chosen.items() if its_path == path])
     return tuple(sections[name] for name in chosen)
 
 
@@ -116,7 +118,10 @@ def from_anndata(
         plain["patients"] = {each: patient for each, _ in found}
     config = Config.load({"data": plain}).data
     place = Path(name)
-    return without_spots(tuple(_read_one(each, library, place, held, config) for each, library in found), config)
+    _check_pictures(dict.fromkeys([each for each, _ in found], place), config)
+    sections = tuple(_read_one(each, library, place, held, config) for each, library in found)
+    _check_arrays(place, sections)
+    return without_spots(sections, config)
 
 
 def _names(path: Path) -> list[tuple[str, str]]:
@@ -139,14 +144,16 @@ def _named_picture(name: str, path: Path, data: DataConfig) -> Path | None:
     return path.parent / str(data.image).replace("{name}", name) if data.image is not None else None
 
 
-def _check_pictures(pictures: dict[str, Path | None], data: DataConfig) -> None:
-    first: dict[Path, str] = {}
-    for name, path in pictures.items():
-        if path is not None and first.setdefault(path, name) != name:
-            raise DataError(
-                f"data.image: {data.image} is the same picture for sections {first[path]!r} and {name!r}; write {{name}} where "
-                "the section's name stands in the path"
-            )
+def _check_pictures(paths: Mapping[str, Path], data: DataConfig) -> None:
+    named = ((name, _named_picture(name, path, data)) for name, path in paths.items())
+    check_own_pictures([(name, picture) for name, picture in named if picture is not None], data.image)
+
+
+def _check_arrays(path: Path, sections: Sequence[Section]) -> None:
+    """Refuse libraries of one file that hold the same picture."""
+    for one, other in combinations([section for section in sections if isinstance(section.slide, ArraySlide)], 2):
+        if one.slide.digest() == other.slide.digest():
+            raise DataError(f"{path}: holds the same picture for sections {one.name!r} and {other.name!r}; give each its own")
 
 
 def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConfig) -> Section:

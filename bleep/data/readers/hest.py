@@ -14,7 +14,7 @@ import pandas as pd
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import measured, positions, read_h5ad
-from bleep.data.readers.tables import Measured, joined, only, read_table
+from bleep.data.readers.tables import joined, only, read_table, without_controls
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
 from bleep.errors import DataError
@@ -23,8 +23,6 @@ from bleep.find import visible
 
 SIZE = "pixel_size_um_estimated"
 SPECIES = {"homo sapiens": "human", "mus musculus": "mouse"}
-CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
-"""Beginnings of the names of Xenium's features that are no genes."""
 APART = 0.05
 """Difference between two statements of the scale that is worth a warning."""
 
@@ -44,7 +42,7 @@ def _read_one(name: str, data: DataConfig) -> Section:
     slide = open_slide(only(data.root / "wsis", (f"{name}.tif", f"{name}.tiff"), f"slide of section {name}"), data.pixel_limit)
     # obs["in_tissue"] is not looked at: whoever made the collection says that it means nothing there.
     table = pd.DataFrame(positions(held, path), columns=["x", "y"], index=held.obs_names.astype(str))
-    counts, xy = joined(name, _genes_alone(name, measured(held, name, path, data)), table, slide.size)
+    counts, xy = joined(name, without_controls(name, measured(held, name, path, data)), table, slide.size)
     if organ := _text(facts, "organ"):
         counts.obs["organ"] = organ
     return Section(
@@ -116,11 +114,3 @@ def _species(name: str, facts: dict[str, Any], data: DataConfig) -> str:
 def _text(facts: dict[str, Any], key: str) -> str:
     value = facts.get(key)
     return value.strip() if isinstance(value, str) else ""
-
-
-def _genes_alone(name: str, counts: Measured) -> Measured:
-    kept = np.flatnonzero(~counts.genes.index.str.startswith(CONTROLS))
-    if len(kept) == len(counts.genes):
-        return counts
-    log.info("section %s: left out %d features that are controls, not genes", name, len(counts.genes) - len(kept))
-    return Measured(counts.spots, counts.genes.iloc[kept], counts.matrix[:, kept])

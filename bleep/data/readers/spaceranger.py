@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import gzip
+import logging
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ DAMAGES = (
 )
 """What h5py, gzip and pandas raise at a damaged file of counts."""
 GENES = "Gene Expression"
-"""Kind of the features that are genes; others are antibodies, CRISPR guides and the like."""
+"""Kind of the features that are genes; others are antibodies, CRISPR guides, negative controls and the like."""
+
+log = logging.getLogger(__name__)
 
 
 def read_positions(path: Path) -> pd.DataFrame:
@@ -229,6 +232,10 @@ def _measured(path: Path, spots: pd.Index, features: pd.DataFrame, table: sparse
     keep = (features["kind"] == GENES).to_numpy()
     if not keep.any():
         raise DataError(f"{path}: has no feature of the kind {GENES!r}; found {features['kind'].iloc[0]!r}")
+    if not keep.all():
+        others = features["kind"][~keep].value_counts()
+        told = ", ".join(f"{count} {kind}" for kind, count in others.items())
+        log.info("%s: left out %d features that are no genes (%s)", path.name, len(keep) - int(keep.sum()), told)
     features = features[keep]
     # A gene without a symbol goes by its id.
     symbols = features["name"].where(features["name"] != "", features["id"]).astype(str)

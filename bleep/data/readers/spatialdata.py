@@ -5,9 +5,11 @@ the store's and the region's, `STORE-REGION`. Spots and image meet in one coordi
 """
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from jaxtyping import Float64
+from scipy.spatial import cKDTree
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
@@ -37,6 +40,8 @@ COARSE = 2048
 SQUEEZED = 1.01
 """A pixel may be longer than it is wide by this factor, and still counts as square."""
 
+AMONG = 0.2
+"""Share of a region's spots that lie within a step of another's, above which both cannot be tissue on one image."""
 PICTURES = ("full", "hires", "lowres")
 """What spatialdata-io calls a sample's pictures, SAMPLE_full_image and so on, best first."""
 BINS = re.compile(r"_square_\d+um$")
@@ -59,7 +64,23 @@ class _Region(NamedTuple):
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; the pictures stay on disk. Which counts and which scale are used is said aloud."""
     regions = {name: region for path in _stores(data.root) for name, region in _regions(path, data).items()}
-    return tuple(_read_one(name, regions[name], data) for name in chosen_names(list(regions), data))
+    sections = tuple(_read_one(name, regions[name], data) for name in chosen_names(list(regions), data))
+    _check_apart(sections)
+    return sections
+
+
+def _check_apart(sections: tuple[Section, ...]) -> None:
+    """Refuse regions that lie among each other in one image: pieces of tissue lie apart, so one of them has another image."""
+    for one, other in combinations(sections, 2):
+        if not isinstance(one.slide, ZarrSlide) or not isinstance(other.slide, ZarrSlide) or min(len(one), len(other)) < 2:
+            continue
+        if os.path.realpath(one.slide.path) == os.path.realpath(other.slide.path):
+            near = cKDTree(other.xy).query(one.xy)[0] < max(one.pitch(), other.pitch())
+            if near.mean() > AMONG:
+                raise DataError(
+                    f"{one.slide.path}: is the same picture for sections {one.name!r} and {other.name!r}, whose spots lie "
+                    "among each other; name the image of each by data.element, with {region} for the region"
+                )
 
 
 def _stores(root: Path) -> list[Path]:

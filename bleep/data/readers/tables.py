@@ -34,8 +34,10 @@ NO_GENES = {
     *("unnamed: 0", "sample_id", "library_id"),
 }
 """Names of columns, in small letters, that tools keep beside the genes of a spot."""
-BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+)(.*)$"
-"""Barcode and ending of a spot's id."""
+BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
+"""Barcode and ending of a spot's id, or of a cell's."""
+CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
+"""Beginnings of the names of Xenium's features that are no genes."""
 BEYOND = 0.05
 """Share of spots that may lie beyond a picture and are left out: some pictures were cropped, some arrays reach over them."""
 
@@ -108,6 +110,15 @@ class Measured(NamedTuple):
     """Spots x genes."""
     why: str = ""
     """Why there are no genes, where there are none."""
+
+
+def without_controls(name: str, counts: Measured) -> Measured:
+    """Leave out, aloud, the features that by their names are Xenium's controls."""
+    kept = np.flatnonzero(~counts.genes.index.str.startswith(CONTROLS))
+    if len(kept) == len(counts.genes):
+        return counts
+    log.info("section %s: left out %d features that are controls, not genes", name, len(counts.genes) - len(kept))
+    return counts._replace(genes=counts.genes.iloc[kept], matrix=counts.matrix[:, kept])
 
 
 def nothing(spots: pd.Index, why: str) -> Measured:

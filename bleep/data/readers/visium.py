@@ -7,33 +7,35 @@ the same files lie side by side, a prefix such as `GSM1_name_` before each name.
 """
 
 import glob
-import gzip
-import json
 import logging
-import math
 import re
-import zlib
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.agreement import Known, check_picture
+from bleep.data.readers.agreement import check_own_pictures
 from bleep.data.readers.lattice import PITCH
-from bleep.data.readers.spaceranger import array_of, full_mpp, mpp_of, read_h5, read_mtx, read_positions, under_tissue
+from bleep.data.readers.place import (
+    FACTORS,
+    Place,
+    check_known_pictures,
+    factor_of,
+    picture_of,
+    read_factors,
+    read_folder_of_mtx,
+    scale_of,
+)
+from bleep.data.readers.spaceranger import array_of, full_mpp, mpp_of, read_h5, read_positions, under_tissue
 from bleep.data.readers.tables import Measured, joined, nothing
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
-from bleep.files import read_json
 from bleep.find import find, visible
-from bleep.guards import check_gzip
 
-FACTORS = "scalefactors_json.json"
 FIDUCIALS = "fiducial_diameter_fullres"
 POSITIONS = (
     "tissue_positions.parquet",
@@ -41,13 +43,6 @@ POSITIONS = (
     "tissue_positions_list.csv",
     "tissue_positions_list.txt",
 )
-PICTURES = (
-    ("hires", "tissue_hires_image.png"),
-    ("hires", "tissue_hires_image.jpg"),
-    ("lowres", "tissue_lowres_image.png"),
-    ("lowres", "tissue_lowres_image.jpg"),
-)
-"""Pictures taken when none is named, best first, with the scale each is at."""
 FOLDERS = ("filtered_feature_bc_matrix", "filtered_gene_bc_matrices")
 """Ends of the names of folders with matrix.mtx; the older holds one folder for the genome."""
 SQUARE = re.compile(r"square_(\d+)um")
@@ -58,49 +53,12 @@ ENDED = re.compile(r"(.+)[_.-]spatial")
 log = logging.getLogger(__name__)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the files of one section lie."""
-
-    counts: Path
-    """Folder of the counts."""
-    spatial: tuple[Path, ...]
-    """Folders of positions, scale factors and pictures, the nearest first."""
-    seen_from: tuple[Path, ...]
-    """Folders that `data.image` is seen from, the nearest first."""
-    prefix: str = ""
-    """What stands before the names of positions, scale factors and pictures, in a flat folder."""
-    start: str = ""
-    """What stands before the names of the counts."""
-    longer: tuple[str, ...] = ()
-    """Prefixes of other sections in the same folder that begin with this one."""
-    bin: int = 0
-    """Side of HD's square bins in microns; 0: spots."""
-
-    def find(self, names: tuple[str, ...], ends: tuple[str, ...] = ("", ".gz")) -> Path | None:
-        """Return the first file of one of these names, plain or packed."""
-        named = (folder / f"{self.prefix}{name}{end}" for name in names for folder in self.spatial for end in ends)
-        return next((path for path in named if path.is_file()), None)
-
-    def counted(self, *names: str) -> list[Path]:
-        """Return what of the counts is called like this, other sections' left out."""
-        found = [path for name in names for path in visible(self.counts, f"{glob.escape(self.start)}*{name}")]
-        return sorted(path for path in found if not path.name.startswith(self.longer))
-
-
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; which bins and which picture are used, and the microns per pixel, are said aloud."""
     places = _places(data.root.resolve())
     chosen = {name: _chosen(name, places[name], data) for name in chosen_names(list(places), data)}
-    pictures = {name: _picture(name, place, data) for name, place in chosen.items()}
-    shown: dict[Path, str] = {}
-    for name, (_, path) in pictures.items():
-        if shown.setdefault(path, name) != name:
-            raise DataError(
-                f"data.image: {data.image} is the same picture for sections {shown[path]!r} and {name!r}; write {{name}} "
-                "where the name of the section stands"
-            )
+    pictures = {name: picture_of(name, place, data) for name, place in chosen.items()}
+    check_own_pictures([(name, path) for name, (_, path) in pictures.items()], data.image)
     return tuple(_read_one(name, place, *pictures[name], data) for name, place in chosen.items())
 
 
@@ -171,18 +129,13 @@ def _read_one(name: str, place: Place, scale_name: str, picture: Path, data: Dat
     if path is None or where is None:
         names = " or ".join(f"{place.prefix}{name}" for name in POSITIONS)
         raise DataError(f"{place.spatial[0]}: has no positions; expected {names}")
-    factors = _read_factors(path)
+    factors = read_factors(path)
     said = factors.get("bin_size_um", place.bin)
     if place.bin and said != place.bin:
         raise DataError(f"{path}: says its bins are {said!r} um wide, but its folder is called {place.counts.name}")
     table, slide = read_positions(where), open_slide(picture, data.pixel_limit)
-    scale = _scale(scale_name, factors, path)
-    for other, file in PICTURES:
-        known = place.find((file,), ("",))
-        if known is not None and known != picture and f"tissue_{other}_scalef" in factors:
-            stated = Known(known.name, _scale(other, factors, path), open_slide(known, data.pixel_limit))
-            check_picture(name, picture.name, slide, scale, stated)
-            break
+    scale = scale_of(scale_name, factors, path)
+    check_known_pictures(name, place, picture, scale, slide, factors, path, data.pixel_limit)
     mpp, source = _mpp(name, place, table, factors, path, data)
     log.info(
         "section %s: %s, tiles from %s (%s), %.4g microns per pixel (from %s)",
@@ -215,56 +168,12 @@ def _mpp(
     if data.mpp is not None:
         return data.mpp, "data.mpp"
     if "microns_per_pixel" in factors:
-        return _factor(factors, "microns_per_pixel", path), path.name
+        return factor_of(factors, "microns_per_pixel", path), path.name
     if place.bin:
         return mpp_of(name, table, float(place.bin)), f"the pitch of {place.bin} um"
-    fiducial = _factor(factors, FIDUCIALS, path) if FIDUCIALS in factors else None
+    fiducial = factor_of(factors, FIDUCIALS, path) if FIDUCIALS in factors else None
     told = "the fiducials" if fiducial is not None and array_of(table) is None else f"the pitch of {PITCH:g} um"
     return full_mpp(name, table, fiducial), told
-
-
-def _scale(name: str, factors: dict[str, Any], path: Path) -> float:
-    return 1.0 if name == "full" else _factor(factors, f"tissue_{name}_scalef", path)
-
-
-def _read_factors(path: Path) -> dict[str, Any]:
-    what = "Space Ranger's scale factors"
-    if path.suffix != ".gz":
-        return _checked(read_json(path, what), path)
-    try:
-        check_gzip(path)
-        tree = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); expected {what}") from None
-    if not isinstance(tree, dict):
-        raise DataError(f"{path}: holds a {type(tree).__name__}; expected {what}")
-    return _checked(tree, path)
-
-
-def _checked(tree: dict[str, Any], path: Path) -> dict[str, Any]:
-    if tree and not any(key.endswith("scalef") for key in tree):
-        found = ", ".join(list(tree)[:5])
-        raise DataError(f"{path}: holds {found}; expected Space Ranger's scale factors, such as tissue_hires_scalef")
-    return tree
-
-
-def _factor(factors: dict[str, Any], key: str, path: Path) -> float:
-    value = factors.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise DataError(f"{path}: {key} is {value!r}; expected a number above 0")
-    return float(value)
-
-
-def _picture(name: str, place: Place, data: DataConfig) -> tuple[str, Path]:
-    if data.image is not None:
-        paths = [folder / str(data.image).replace("{name}", name) for folder in place.seen_from]
-        return data.image_scale, next((path for path in paths if path.exists()), paths[0])
-    for scale, file in PICTURES:
-        if path := place.find((file,), ("",)):
-            return scale, path
-    if packed := place.find(tuple(file for _, file in PICTURES), (".gz",)):
-        raise DataError(f"{packed}: is packed, and pictures are read unpacked: run gunzip on it")
-    raise DataError(f"{place.spatial[0]}: has no tissue_hires_image or tissue_lowres_image; name the picture with data.image")
 
 
 def _counts(place: Place) -> Measured | None:
@@ -281,9 +190,9 @@ def _counts(place: Place) -> Measured | None:
     if plain:
         # The older folder holds another one for the genome.
         holding = {path.parent for path in find(plain[0], "*matrix.mtx", "*matrix.mtx.gz")}
-        return _mtx(Place(holding.pop() if len(holding) == 1 else plain[0], (), ()))
+        return read_folder_of_mtx(Place(holding.pop() if len(holding) == 1 else plain[0], (), ()))
     if place.counted("matrix.mtx", "matrix.mtx.gz"):
-        return _mtx(place)
+        return read_folder_of_mtx(place)
     if other := place.counted("filtered_feature_bc_matrix.h5.gz"):
         raise DataError(f"{other[0]}: is packed, and h5 files are read unpacked: run gunzip on it")
     if other := place.counted("filtered_gene_bc_matrices*.h5"):
@@ -292,23 +201,3 @@ def _counts(place: Place) -> Measured | None:
         wanted = raw[0].name.replace("raw_", "filtered_")
         raise DataError(f"{raw[0]}: holds the whole array, tissue or not; expected {wanted}, which lies beside it in outs")
     return None
-
-
-def _mtx(place: Place) -> Measured:
-    """Read matrix, features and barcodes; where they are there twice, packed and plain, a set that is whole."""
-    kinds = (("matrix.mtx",), ("features.tsv", "genes.tsv"), ("barcodes.tsv",))
-    for end in (".gz", ""):
-        found = [place.counted(*(f"{name}{end}" for name in names)) for names in kinds]
-        if all(len(paths) == 1 for paths in found):
-            (matrix,), (features,), (barcodes,) = found
-            return read_mtx(matrix, features, barcodes)
-    files = []
-    for names in kinds:
-        paths = place.counted(*(f"{name}{end}" for name in names for end in ("", ".gz")))
-        if not paths:
-            raise DataError(f"{place.counts}: has no {names[0]}; expected a file named {' or '.join(names)}")
-        if len(paths) > 1:
-            one, two = paths[0].name, paths[1].name
-            raise DataError(f"{place.counts}: has several files that could be the {names[0]}: {one} and {two}; keep one")
-        files.append(paths[0])
-    return read_mtx(*files)

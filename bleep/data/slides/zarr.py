@@ -209,7 +209,8 @@ def _channels(path: Path, count: int, labels: list[str]) -> tuple[int, int, int]
 
 def _check_kind(path: Path, kind: np.dtype) -> None:
     if kind != np.uint8 and not np.issubdtype(kind, np.floating):
-        raise DataError(f"{path}: the image holds values of kind {kind}; expected uint8, or numbers from 0 to 1")
+        deep = ", more than 8 bits a value" if kind.itemsize > 1 else ""
+        raise DataError(f"{path}: the image holds values of kind {kind}{deep}; expected uint8, or numbers from 0 to 1")
 
 
 def _as_bytes(values: np.ndarray, path: Path) -> Pixels:

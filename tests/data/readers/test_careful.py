@@ -1,154 +1,23 @@
 """Every reader keeps every rule of care, or says why a rule does not apply: the table stands in docs/reference/files."""
 
-import json
+import runpy
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
-import tifffile
-from anndata import AnnData
 from PIL import Image
-from scipy import sparse
 
-from bleep.config import DataConfig
-from bleep.data.readers import read_sections
-from bleep.data.section import Section
+from bleep.data.readers import SOURCES
 from bleep.errors import DataError
 
-RGB = np.random.default_rng(0).integers(120, 200, (240, 260, 3)).astype(np.uint8)
-SYMBOLS = [f"GENE{number}" for number in range(8)]
-IDS = [f"ENSG{number:011d}" for number in range(8)]
-
-
-@dataclass(frozen=True)
-class Tissue:
-    """One section before it is written in a form; the array is Visium's, 20 pixels from spot to spot."""
-
-    spots: pd.DataFrame
-    counts: np.ndarray
-    picture: np.ndarray = field(default_factory=RGB.copy)
-
-
-def tissue() -> Tissue:
-    rows = [(r, 2 * c + r % 2, 30.0 + 20 * c + 10 * (r % 2), 30.0 + r * 20 * 0.75**0.5) for r in range(10) for c in range(10)]
-    spots = pd.DataFrame(rows, columns=["array_row", "array_col", "x", "y"]).assign(used=1)
-    spots.index = pd.Index(
-        [f"{'ACGT'[n % 4] * 9}{'ACGT'[n // 4 % 4] * 4}{'ACGT'[n // 16 % 4]}{'ACGT'[n // 64]}A-1" for n in range(100)]
-    )
-    return Tissue(spots, np.random.default_rng(1).poisson(5, (100, 8)) + 1)
-
-
-def frame(of: Tissue) -> AnnData:
-    spots = of.spots
-    return AnnData(
-        X=sparse.csr_matrix(of.counts.astype(np.float32)),
-        obs=spots[["array_row", "array_col"]].assign(in_tissue=spots["used"]),
-        var=pd.DataFrame({"gene_ids": IDS}, index=SYMBOLS),
-        obsm={"spatial": spots[["x", "y"]].to_numpy(np.float64)},
-    )
-
-
-def positions(of: Tissue) -> pd.DataFrame:
-    spots = of.spots
-    columns = {"barcode": spots.index, "in_tissue": spots["used"], "array_row": spots["array_row"]}
-    return pd.DataFrame(
-        {**columns, "array_col": spots["array_col"], "pxl_row_in_fullres": spots["y"], "pxl_col_in_fullres": spots["x"]}
-    )
-
-
-def visium(of: Tissue, root: Path) -> Path:
-    spatial = root / "s1" / "spatial"
-    spatial.mkdir(parents=True)
-    positions(of).to_csv(spatial / "tissue_positions.csv", index=False)
-    Image.fromarray(of.picture).save(spatial / "tissue_hires_image.png")
-    (spatial / "scalefactors_json.json").write_text(json.dumps({"tissue_hires_scalef": 1.0}))
-    table = sparse.csr_matrix(of.counts)
-    with h5py.File(root / "s1" / "filtered_feature_bc_matrix.h5", "w") as file:
-        part = file.create_group("matrix")
-        part["data"], part["indices"], part["indptr"] = table.data, table.indices, table.indptr
-        part["shape"], part["barcodes"] = np.array(table.shape[::-1]), np.array(list(of.spots.index), dtype="S")
-        kinds = ["Gene Expression"] * 8
-        for key, values in {"id": IDS, "name": SYMBOLS, "feature_type": kinds, "genome": kinds}.items():
-            part[f"features/{key}"] = np.array(values, dtype="S")
-    return root
-
-
-def h5ad(of: Tissue, root: Path) -> Path:
-    data = frame(of)
-    data.uns["spatial"] = {"V1": {"images": {"hires": of.picture}, "scalefactors": {"tissue_hires_scalef": 1.0}}}
-    (root / "in").mkdir(parents=True)
-    data.write_h5ad(root / "in" / "s1.h5ad")
-    return root
-
-
-def legacy(of: Tissue, folder: Path, table: str) -> None:
-    spots = of.spots
-    folder.mkdir(parents=True)
-    names = [f"{x}x{y}" for x, y in zip(spots["array_col"], spots["array_row"], strict=True)]
-    pd.DataFrame(of.counts, names, SYMBOLS).to_csv(folder / "s1.tsv.gz", sep="\t")
-    columns = {"x": spots["array_col"], "y": spots["array_row"], "pixel_x": spots["x"], "pixel_y": spots["y"]}
-    pd.DataFrame({**columns, "selected": spots["used"]}).to_csv(folder / table, sep="\t", index=False)
-    Image.fromarray(of.picture).save(folder / "s1.jpg", quality=95)
-
-
-def her2st(of: Tissue, root: Path) -> Path:
-    legacy(of, root / "s1", "s1_selection.tsv")
-    return root
-
-
-def st2k(of: Tissue, root: Path) -> Path:
-    legacy(of, root / "s1", "alignment_table_s1.tsv")
-    return root
-
-
-def hest(of: Tissue, root: Path) -> Path:
-    for folder in ("st", "wsis", "metadata"):
-        (root / folder).mkdir(parents=True)
-    frame(of).write_h5ad(root / "st" / "s1.h5ad")
-    options: Any = {"extrasamples": ["unassalpha"]} if of.picture.shape[2] == 4 else {}
-    tifffile.imwrite(root / "wsis" / "s1.tif", of.picture, tile=(128, 128), photometric="rgb", **options)
-    (root / "metadata" / "s1.json").write_text(json.dumps({"pixel_size_um_estimated": 5.0, "species": "Homo sapiens"}))
-    return root
-
-
-def liver(of: Tissue, root: Path) -> Path:
-    root.mkdir(parents=True)
-    positions(of).to_csv(root / "tissue_positions_list_1.csv", header=False, index=False)
-    folder = root / "filtered_expression_matrices" / "1"
-    folder.mkdir(parents=True)
-    rows = [f"{g + 1} {s + 1} {v}" for (s, g), v in np.ndenumerate(of.counts)]
-    (folder / "matrix.mtx").write_text(
-        f"%%MatrixMarket matrix coordinate integer general\n8 {len(of.counts)} {len(rows)}\n" + "\n".join(rows) + "\n"
-    )
-    pd.DataFrame({0: IDS, 1: SYMBOLS, 2: "Gene Expression"}).to_csv(
-        folder / "features.tsv", sep="\t", header=False, index=False
-    )
-    pd.Series(of.spots.index).to_csv(folder / "barcodes.tsv", header=False, index=False)
-    options: Any = {"extrasamples": ["unassalpha"]} if of.picture.shape[2] == 4 else {}
-    tifffile.imwrite(root / "GEX_C73_A1_Merged.tif", of.picture, photometric="rgb", **options)
-    return root
-
-
-FORMS: dict[str, Callable[[Tissue, Path], Path]] = {
-    "visium": visium, "h5ad": h5ad, "her2st": her2st, "st2k": st2k, "hest": hest, "liver": liver,
-}  # fmt: skip
-
-
-def read(form: str, root: Path) -> Section:
-    (section,) = read_sections(DataConfig.model_validate({"source": form, "root": root, "mpp": 5.0}))
-    return section
-
-
-def same(section: Section, of: Tissue) -> bool:
-    """Return whether a section holds these spots, at their places, with their counts."""
-    found = sparse.csr_matrix(section.counts.X).toarray()
-    return np.array_equal(section.xy, of.spots[["x", "y"]].to_numpy()) and np.array_equal(found, of.counts)
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("form_files.py"))))
+FORMS, RGB, Tissue, tissue = FILES.FORMS, FILES.RGB, FILES.Tissue, FILES.tissue
+read, read_all, same = FILES.read, FILES.read_all, FILES.same
 
 
 def hidden_files(form: str, root: Path) -> None:
@@ -202,19 +71,24 @@ def unused_spots(form: str, root: Path) -> None:
 def transparent(form: str, root: Path) -> None:
     """what is transparent is white, whatever colour stands there"""
     rgba = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
-    rgba[:, :20] = 0
-    section = read(form, FORMS[form](replace(tissue(), picture=rgba), root / "in"))
-    assert (section.slide.region(0, 40, 20, "white") == 255).all()
-    np.testing.assert_array_equal(section.slide.region(30, 40, 20, "white"), RGB[40:60, 30:50])
+    rgba[22:38, 22:38] = 0
+    slide = read(form, FORMS[form](replace(tissue(), picture=rgba), root / "in")).slide
+    # The first spot lies at (30, 30), the third at (70, 30); ready-cut tiles stand in a row, patches by their class.
+    if form in ("folder", "patches"):
+        one, two = (0, 0), ((32, 0) if form == "folder" else slide.corners[1])
+    else:
+        one, two = (22, 22), (62, 22)
+    assert (slide.region(*one, 16, "white") == 255).all()
+    np.testing.assert_array_equal(slide.region(*two, 16, "white"), RGB[22:38, 62:78])
 
 
 def deep(form: str, root: Path) -> None:
     """values of more than 8 bits are refused"""
     sixteen = RGB.astype(np.uint16) * 16
     writer = FORMS[form]
-    if form == "visium":
+    if form in ("visium", "segmented"):
         place = writer(tissue(), root / "in")
-        png = place / "s1" / "spatial" / "tissue_hires_image.png"
+        png = next(place.rglob("tissue_hires_image.png"))
         Image.fromarray(sixteen[..., 0]).save(png)
     else:
         place = writer(replace(tissue(), picture=sixteen), root / "in")
@@ -230,13 +104,48 @@ def one_sample(form: str, root: Path) -> None:
         read(form, FORMS[form](replace(of, spots=of.spots.set_axis(names)), root / "in"))
 
 
-RULES = (hidden_files, linked_folders, spots_beyond, unused_spots, transparent, deep, one_sample)
+PICTURES = {
+    "visium": "{}/spatial/tissue_hires_image.png", "segmented": "{}/outs/segmented_outputs/spatial/tissue_hires_image.png",
+    "xenium": "{}_he_image.ome.tif", "hest": "wsis/{}.tif", "her2st": "{0}/{0}.jpg", "st2k": "{0}/{0}.jpg",
+    "liver": "GEX_C73_{}_Merged.tif", "folder": "tiles/{}_000.png", "patches": "{}/normal/000.png", "wsi": "{}.ome.tif",
+}  # fmt: skip
+"""Where the picture of a section, or a tile of it, lies below the root."""
+
+
+def own_picture(form: str, root: Path) -> None:
+    """one picture for two sections, also as a link, is refused"""
+    if form == "spatialdata":
+        FILES.write_store(tissue(), root, "s1", ("left", "right"))
+    else:
+        for name in ("s1", "s2"):
+            FORMS[form](replace(tissue(), picture=np.roll(RGB, int(name[1]), axis=0)), root, name)
+        assert len(read_all(form, root)) == 2
+    more: dict[str, Any] = {}
+    if form == "h5ad":
+        Image.fromarray(RGB).save(root / "in" / "he.png")
+        more = {"image": "he.png"}
+    elif form in PICTURES:
+        one, two = (root / PICTURES[form].format(name) for name in (("A1", "B1") if form == "liver" else ("s1", "s2")))
+        two.unlink()
+        two.symlink_to(one)
+    with pytest.raises(DataError, match=r"is the same picture for sections '.+' and '.+'"):
+        read_all(form, root, **more)
+
+
+RULES = (hidden_files, linked_folders, spots_beyond, unused_spots, transparent, deep, one_sample, own_picture)
 NOT: dict[tuple[str, str], str] = {
+    ("segmented", "unused_spots"): "every cell is used",
+    ("xenium", "unused_spots"): "every cell is used",
+    ("spatialdata", "unused_spots"): "every shape has a place",
     ("hest", "unused_spots"): "`in_tissue` has no meaning there",
     ("her2st", "transparent"): "JPEG has no transparency",
     ("st2k", "transparent"): "JPEG has no transparency",
     ("her2st", "deep"): "JPEG has 8 bits",
     ("st2k", "deep"): "JPEG has 8 bits",
+    **{(form, "spots_beyond"): "a tile is its own picture" for form in ("folder", "patches")},
+    ("wsi", "spots_beyond"): "the grid is laid on the picture",
+    **{(form, "unused_spots"): "every tile is used" for form in ("folder", "patches", "wsi")},
+    **{(form, "one_sample"): "tiles have no barcodes" for form in ("folder", "patches", "wsi")},
     ("her2st", "one_sample"): "spots are named by their place",
     ("st2k", "one_sample"): "spots are named by their place",
 }
@@ -249,10 +158,17 @@ def test_a_reader_keeps_a_rule(form: str, rule: Callable[[str, Path], None], tmp
         rule(form, tmp_path)
 
 
-def test_the_table_stands_in_the_documentation() -> None:
-    lines = ["| rule | " + " | ".join(FORMS) + " |", "| --- |" + " --- |" * len(FORMS)]
+def table() -> str:
+    """Return the table as it stands in docs/reference/files, between its marks; docs/readers_table.py writes it there."""
+    lines = ["| rule | " + " | ".join(f"`{form}`" for form in FORMS) + " |", "| --- |" + " --- |" * len(FORMS)]
     for rule in RULES:
         cells = [NOT.get((form, rule.__name__), "yes") for form in FORMS]
         lines.append(f"| {rule.__doc__} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def test_every_form_stands_in_the_table_and_the_table_in_the_documentation() -> None:
+    # Toy tissue is drawn in memory: it has no files that could be careless.
+    assert set(FORMS) == set(SOURCES) - {"toy"}
     text = (Path(__file__).parents[3] / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-    assert "\n".join(lines) in text, "\n".join(lines)
+    assert f"\n{table()}\n" in text, "docs/reference/files is older than its test: run docs/readers_table.py"

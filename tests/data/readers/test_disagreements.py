@@ -21,7 +21,7 @@ from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, as_rgb, open_slide
 from bleep.errors import DataError, MismatchError
 
-CAREFUL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_careful.py"))))
+CAREFUL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("form_files.py"))))
 RGB = CAREFUL.RGB
 
 

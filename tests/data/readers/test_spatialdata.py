@@ -147,17 +147,23 @@ def test_polygons_and_squares_count_by_their_centre(tmp_path: Path) -> None:
     )
 
 
-def test_several_regions_are_several_sections(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "two.zarr",
-        shapes={"left": circles(), "right": circles(xy=TOY.xy * GLOBAL + 3)},
-        tables={"table": table("left", "right")},
-    )
+def test_several_regions_are_several_sections_where_they_lie_apart_in_the_image(tmp_path: Path) -> None:
+    half, aside = np.array([0.4, 1.0]), np.array([256.0, 0.0])
+    shapes = {"left": circles(xy=TOY.xy * half * GLOBAL), "right": circles(xy=(TOY.xy * half + aside) * GLOBAL)}
+    path = write(tmp_path / "two.zarr", shapes=shapes, tables={"table": table("left", "right")})
     left, right = read_sections(DataConfig(source="spatialdata", root=path, mpp=1.0))
     assert (left.name, right.name) == ("two-left", "two-right")
-    check(left)
-    np.testing.assert_allclose(right.xy, TOY.xy + 1.5)
+    np.testing.assert_allclose(left.xy, TOY.xy * half)
+    np.testing.assert_allclose(right.xy, TOY.xy * half + aside)
     assert read(path, sections=["two-right"]).name == "two-right"
+
+
+def test_regions_that_lie_among_each_other_in_one_image_are_refused(tmp_path: Path) -> None:
+    shapes = {"left": circles(), "right": circles(xy=TOY.xy * GLOBAL + 3)}
+    path = write(tmp_path / "two.zarr", shapes=shapes, tables={"table": table("left", "right")})
+    with pytest.raises(DataError, match="is the same picture for sections 'two-left' and 'two-right', whose spots lie among"):
+        read_sections(DataConfig(source="spatialdata", root=path, mpp=1.0))
+    check(read(path, sections=["two-left"]))
 
 
 def test_several_stores_are_several_sections(tmp_path: Path) -> None:
