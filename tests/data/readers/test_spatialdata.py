@@ -265,7 +265,7 @@ def test_pictures_of_shares_of_brightness_and_of_named_channels_show_the_same(tm
     [
         (PICTURE[..., :1], {}, r"has 1 channels .*expected a stained picture in red, green and blue"),
         (np.dstack([PICTURE, PICTURE]), {"c_coords": [*"DNACKP"]}, r"has 6 channels \(D, N, A, C, K, P\)"),
-        (PICTURE.astype(np.int32), {}, "values of kind int32; expected uint8"),
+        (PICTURE.astype(np.int32), {}, "values of kind int32, more than 8 bits a value; expected uint8"),
     ],
 )
 def test_pictures_that_are_no_stain_are_refused(pixels: Any, options: Any, words: str, tmp_path: Path) -> None:
