@@ -12,6 +12,7 @@ WAYS_OUT: Mapping[int, str] = {
     errno.ELOOP: "a link there leads back to itself; remove it",
     errno.ENOTDIR: "a part of its path is a file; name another place",
     errno.EISDIR: "a folder is there; name another place",
+    errno.EEXIST: "something is there already; name another place",
     errno.ENOENT: "it is not there; name another place",
     errno.ENOSPC: "free some space, or name another place",
     errno.EDQUOT: "free some space, or name another place",

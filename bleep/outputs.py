@@ -4,17 +4,22 @@ What bleep writes says so inside. What carries no such mark, as masks and submis
 """
 
 import json
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bleep.errors import DataError
-from bleep.files import short
+from bleep.files import check_writable, short
 
 KEY, MARK = "written_by", "bleep"
 """What HDF5, Zarr, parquet and JSON carry at their root."""
 COMMENT = "<!-- written by bleep -->"
 """What HTML and Markdown carry."""
+LATEX = "% written by bleep"
+"""What LaTeX begins with."""
+PACKED = "bleep-pack.json"
+"""Part of a run in one file that says what the others are."""
 PARTS = frozenset(
     ("X", "layers", "obs", "var", "obsm", "varm", "obsp", "varp", "uns", "zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 )
@@ -30,11 +35,15 @@ def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = F
         overwrite: whatever is there may go, but for inputs.
 
     Raises:
-        DataError: an input is there, or something that bleep did not write and `overwrite` is not given.
+        DataError: an input is there, or something that bleep did not write and `overwrite` is not given; or nothing can be
+            written there.
 
     """
     try:
-        if not path.exists() or _is_empty(path):
+        if not path.exists():
+            check_writable(path)
+            return
+        if _is_empty(path):
             return
         place = path.resolve()
         for given in map(Path.resolve, inputs):
@@ -53,7 +62,7 @@ def is_ours(path: Path) -> bool:
     """Return whether a file or store says inside that bleep wrote it, and nothing was added to a store since."""
     try:
         return MARKS[path.suffix](path) if path.suffix in MARKS else False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile):
         return False
 
 
@@ -118,6 +127,22 @@ def _comment(path: Path) -> bool:
     return any(COMMENT in line for line in _ends(path))
 
 
+def _latex(path: Path) -> bool:
+    return next(_ends(path)).startswith(LATEX)
+
+
+def _h5(path: Path) -> bool:
+    import h5py
+
+    with h5py.File(path) as file:
+        return "features" in file and _is_mark(file["features"].attrs.get(KEY))
+
+
+def _zip(path: Path) -> bool:
+    with zipfile.ZipFile(path) as file:
+        return PACKED in file.namelist()
+
+
 def _ends(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         yield file.read(2000).decode("utf-8", "replace")
@@ -131,5 +156,6 @@ def _is_mark(found: object) -> bool:
 
 MARKS = {
     ".h5ad": _h5ad, ".zarr": _zarr, ".parquet": _parquet, ".csv": _csv, ".json": _json, ".html": _comment, ".md": _comment,
+    ".tex": _latex, ".h5": _h5, ".zip": _zip,
 }  # fmt: skip
 """How the mark is found, by suffix."""

@@ -24,6 +24,7 @@ from bleep.evaluation import labels as scoring
 from bleep.models.heads import PrincipalAxes
 from bleep.models.image import build_trunk
 from bleep.models.losses.labels import class_weights, label_loss
+from bleep.outputs import is_ours
 from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.occlusion import occlusion
 from bleep.records import Batch
@@ -257,6 +258,7 @@ def test_the_commands_tell_labels_and_their_neighbours(run_folder: Path, patches
     assert saved["classes"] == ["0", "1"]
     told = pd.read_csv(tmp_path / "evaluation.csv")
     assert len(told) == 12 * 6
+    assert all(is_ours(tmp_path / f"evaluation.{end}") for end in ("json", "md", "csv"))
     out = tmp_path / "q.csv"
     assert main(["query", "--run", str(run_folder), "--images", str(patches), "--out", str(out)]) == 0
     plain = pd.read_csv(out, dtype={"label": str})

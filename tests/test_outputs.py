@@ -98,3 +98,34 @@ def test_a_table_of_predictions_has_no_name_that_a_spreadsheet_would_compute(tmp
     assert list(table)[-2:] == ["'=G1", "G2"]
     assert list(table["spot"]) == ["'@1", "2", "-3"]
     assert is_ours(tmp_path / "p.csv")
+
+
+OTHERS = {
+    "evaluate --run RUN --table scores.csv": ("scores.csv",),
+    "evaluate --run RUN --table scores.tex": ("scores.tex",),
+    "evaluate --run RUN --out scores": ("scores/evaluation.json", "scores/evaluation.md", "scores/genes.csv"),
+    "pack --run RUN --out run.zip": ("run.zip",),
+    "data features --config RECIPE --image.train frozen --tiles.microns 32 --to features": ("features/toy3.h5",),
+}
+"""Commands beside `query`, and files that they write."""
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_no_command_replaces_a_file_that_is_not_ours_and_each_replaces_its_own(
+    words: str, trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = trained["regression"] / "config.yaml"
+    command = words.replace("RUN", str(trained["regression"])).replace("RECIPE", str(recipe)).split()
+    assert app.main(command) == 0
+    for name in OTHERS[words]:
+        path = tmp_path / name
+        assert is_ours(path), name
+        written = path.read_bytes()
+        path.write_bytes(b"mine")
+        capsys.readouterr()
+        assert app.main(command) == 2
+        assert f"{name}: is there already, and bleep did not write it" in capsys.readouterr().err
+        assert path.read_bytes() == b"mine"
+        path.write_bytes(written)
+    assert app.main(command) == 0

@@ -57,9 +57,12 @@ def check(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a submission, or runs, by the contest's protocol."""
+    from bleep.outputs import check_output
     from bleep.workflows import contest
 
     top = TOP if arguments.top is None else arguments.top
+    if arguments.out is not None:
+        check_output(arguments.out / contest.FILE, overwrite=arguments.overwrite)
     if arguments.submission is not None:
         scores, out = contest.score_submission(arguments.submission, arguments.truth, arguments.train, top), arguments.out
     else:

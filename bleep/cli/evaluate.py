@@ -41,10 +41,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return contest_flags.evaluate(arguments)
     look_flags.check(arguments)
     folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
-    if arguments.out is not None:
-        from bleep.outputs import check_output
+    from bleep.outputs import check_output
 
-        for name in ("evaluation.json", "evaluation.md", "genes.csv"):
+    if arguments.out is not None:
+        for name in ("evaluation.json", "evaluation.md", "genes.csv", "evaluation.csv"):
             check_output(arguments.out / name, overwrite=arguments.overwrite or arguments.out in folders)
     from bleep.workflows.labels import learns_labels
 
@@ -61,6 +61,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         check_genes(experiments, arguments.genes)
     for path in arguments.table:
         check_table(path)
+        check_output(path, overwrite=arguments.overwrite)
     table = evaluate(
         experiments,
         protocol=arguments.protocol,

@@ -36,10 +36,11 @@ def _init(arguments: argparse.Namespace) -> int:
     from bleep.config import Config
     from bleep.config.config import merged
     from bleep.data.qc import as_text
-    from bleep.files import write_text
+    from bleep.files import check_writable, write_text
     from bleep.workflows.data import check
     from bleep.workflows.init import as_yaml, plan
 
+    check_writable(arguments.out)
     over = merged(Config.load(*arguments.config).model_dump(mode="json", exclude_unset=True), overrides(arguments))
     made = plan(arguments.folder, {**over, "out": f"runs/{arguments.out.stem}"})
     width = max(len(guess.what) for guess in made.guesses)
@@ -48,7 +49,6 @@ def _init(arguments: argparse.Namespace) -> int:
     made = _asked(made)
     text = as_yaml(made)
     found = check(made.config())
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out, text)
     print("\n" + as_text(found, min(max(shutil.get_terminal_size((110, 24)).columns, 60), 120)))
     print(f"written: {arguments.out}")

@@ -55,8 +55,11 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
     if getattr(arguments, "paper", False) and figures is None:
         raise ConfigError("--paper: says how figures are drawn; name their folder with --figures FOLDER")
     if figures is not None:
+        from bleep.files import check_writable
+
         if figures.exists():
             raise DataError(f"--figures {figures}: is there already; name another folder, or remove it")
+        check_writable(figures)
         for library in ("matplotlib", "sklearn", "umap"):
             _need(library, "--figures", "plots")
 

@@ -10,7 +10,7 @@ from bleep.errors import ConfigError
 from bleep.evaluation.report import FLOORS, HEADINGS
 from bleep.evaluation.scorecard import METRIC, SCORES
 from bleep.files import write_text
-from bleep.outputs import plain_cell
+from bleep.outputs import LATEX, marked_header, plain_cell
 from bleep.records import Table
 
 ENDS = ("_sd", "_low", "_high")
@@ -54,7 +54,8 @@ def as_csv(table: Table) -> str:
         numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in row]
         floor = "yes" if name in FLOORS else "no"
         writer.writerow([plain_cell(table.protocol), plain_cell(name), floor, sections[name], *numbers])
-    return out.getvalue()
+    head, _, rest = out.getvalue().partition("\n")
+    return f"{marked_header(head)}\n{rest}"
 
 
 def as_latex(table: Table) -> str:
@@ -65,7 +66,7 @@ def as_latex(table: Table) -> str:
     names = list(map(str, table.rows.index))
     own, floors = [name for name in names if name not in FLOORS], [name for name in names if name in FLOORS]
     sections = len({card.section for card in table.cards})
-    lines = [rf"% protocol {_plain(table.protocol)}; {sections} test sections; leak: {table.leak.status}"]
+    lines = [LATEX, rf"% protocol {_plain(table.protocol)}; {sections} test sections; leak: {table.leak.status}"]
     lines += [rf"\begin{{tabular}}{{l{'r' * len(scores)}}}", r"\toprule", _line([_escaped(word) for word in head]), r"\midrule"]
     for group in filter(None, (own, floors)):
         lines += [r"\midrule"] * (group is floors and bool(own))

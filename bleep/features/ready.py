@@ -19,6 +19,7 @@ from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
 from bleep.guards import check_h5
+from bleep.outputs import KEY, MARK
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ def write_ready(
     side = max(round(microns / section.mpp), 1)
     with whole(path) as temporary, h5py.File(temporary, "w") as file:
         table = file.create_dataset("features", data=features)
-        table.attrs["encoder"] = encoder
+        table.attrs.update({"encoder": encoder, KEY: MARK})
         corners = file.create_dataset("coords", data=np.round(section.xy - side / 2).astype(np.int64))
         width, height = section.slide.size
         corners.attrs.update({"patch_size": side, "patch_size_level0": side, "patch_level": 0, "level0_mpp": section.mpp})

@@ -14,18 +14,20 @@ from bleep.features import FeatureReader
 from bleep.features.ready import write_ready
 from bleep.models.heads import Standardizer
 from bleep.models.image import build_trunks
+from bleep.outputs import check_output
 from bleep.runs import STORES
 from bleep.workflows.fit import best_device
 
 
-def features(config: Config, folder: Path) -> Iterator[tuple[Path, int, int]]:
+def features(config: Config, folder: Path, *, overwrite: bool = False) -> Iterator[tuple[Path, int, int]]:
     """Write the features of every section of a configuration under its trunk, and yield each file, its spots and their width.
 
     The trunk is as its weights come, so it must be frozen; the files are in TRIDENT's form (see `bleep.features.ready`).
 
     Raises:
         ConfigError: the trunk is to learn, or shows several windows.
-        DataError: a section cannot be read, or a file not be written.
+        DataError: a section cannot be read, or a file not be written; or one is there that bleep did not write, and
+            `overwrite` is not given.
 
     """
     if config.image.train != "frozen" or len(config.tiles.microns) != 1:
@@ -36,7 +38,10 @@ def features(config: Config, folder: Path) -> Iterator[tuple[Path, int, int]]:
     trunk, name = build_trunks(config.image, config.tiles.pixels, 1)
     trunk.to(best_device())
     reader = replace(FeatureReader.to_predict(trunk, Standardizer(trunk.width), config), per_section=False)
-    for section in read_sections(config.data, config.cache):
+    sections = read_sections(config.data, config.cache)
+    for section in sections:
+        check_output(folder / f"{section.name}.h5", overwrite=overwrite)
+    for section in sections:
         found = reader.read(Tiles((section,), TileSpec.of(config.tiles), config.cache / STORES))
         path = folder / f"{section.name}.h5"
         write_ready(path, section, found, config.tiles.microns[0], name)

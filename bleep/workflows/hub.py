@@ -8,7 +8,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +133,13 @@ def _part(repo: str, name: str, revision: str | None, most: int) -> Path:
     }  # fmt: skip
     held = try_to_load_from_cache(repo, name, cache_dir=cache, revision=revision) if revision else None
     if not isinstance(held, str) and not constants.is_offline_mode():
-        # Without a network there is nothing to look at beforehand, and what the cache holds is taken.
-        with suppress(errors.LocalEntryNotFoundError):
+        try:
             size = hf_hub_download(repo, name, dry_run=True, **where).file_size
-            if size > most:
-                raise DataError(f"{repo}: {name} has {size:,} bytes there, more than the {most:,} it may have")
+        except errors.LocalEntryNotFoundError:
+            # Without a network, what the cache holds is taken.
+            return Path(hf_hub_download(repo, name, local_files_only=True, **where))
+        if size > most:
+            raise DataError(f"{repo}: {name} has {size:,} bytes there, more than the {most:,} it may have")
     return Path(hf_hub_download(repo, name, **where))
 
 

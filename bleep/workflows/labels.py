@@ -16,6 +16,7 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import labels as scoring
 from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
+from bleep.outputs import COMMENT, KEY, MARK, marked_header
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import ClassifierPredictor, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -260,6 +261,7 @@ def interval_words(row: pd.Series, key: str) -> str:
 def save_labels(table: LabelTable, folder: Path) -> tuple[Path, ...]:
     """Write `evaluation.json`, `evaluation.md` and every tile's probabilities as `evaluation.csv`; return their paths."""
     plain = {
+        KEY: MARK,
         "protocol": table.protocol,
         "leak": {"status": table.leak.status, "detail": table.leak.detail},
         "facts": table.facts,
@@ -272,8 +274,9 @@ def save_labels(table: LabelTable, folder: Path) -> tuple[Path, ...]:
     }
     paths = tuple(folder / f"evaluation.{ending}" for ending in ("json", "md", "csv"))
     write_json(paths[0], plain)
-    write_text(paths[1], label_markdown(table))
-    write_text(paths[2], _tiles(table).to_csv())
+    write_text(paths[1], f"{label_markdown(table)}\n{COMMENT}\n")
+    head, _, rest = _tiles(table).to_csv(index_label="tile").partition("\n")
+    write_text(paths[2], f"{marked_header(head)}\n{rest}")
     return paths
 
 

@@ -15,10 +15,11 @@ import yaml
 from bleep import runs
 from bleep.errors import DataError
 from bleep.files import read_json, whole
+from bleep.outputs import PACKED
 from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, numbers_of
 from bleep.viz.card import model_card
 
-MANIFEST, CARD, FORMAT = "bleep-pack.json", "README.md", 1
+MANIFEST, CARD, FORMAT = PACKED, "README.md", 1
 """Names inside an archive, and the number of its form."""
 PLAIN = (runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS, runs.LOG, "evaluation.json", "evaluation.md", "genes.csv", runs.MODEL)
 """Files of a run that are sent where they are there; the weights come last."""

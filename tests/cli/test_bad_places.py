@@ -64,20 +64,29 @@ def test_a_link_that_leads_nowhere_is_told(tmp_path: Path, caplog: pytest.LogCap
     assert "A1: is a link to what is not there" in caplog.text
 
 
-def _outputs(run: Path, files: Path) -> Iterator[list[Any]]:
+def _outputs(runs: dict[str, Path], files: Path) -> Iterator[list[Any]]:
+    run = runs["contrastive"]
     query = ["query", "--run", run, "--images", files / "folder" / "test.csv", "--mpp", "1", "--out"]
     yield from ([*query, f"{LONG}{end}"] for end in (".h5ad", ".zarr", ".csv", ".parquet"))
     yield [*query, "p.csv", "--report", f"{LONG}.html"]
     yield ["evaluate", "--run", run, "--out", LONG]
     yield ["data", "toy", LONG]
     yield ["init", files / "st2k", "--out", f"{LONG}.yaml"]
-    yield ["ensemble", run, run, "--out", LONG]
+    yield ["ensemble", run, runs["regression"], "--out", LONG]
 
 
 @pytest.mark.parametrize("number", range(9))
 def test_an_output_of_a_name_that_no_disk_takes(number: int, fails: Fails, trained: dict[str, Path], files: Path) -> None:
-    words = list(_outputs(trained["contrastive"], files))[number]
+    words = list(_outputs(trained, files))[number]
     fails(words, "name")
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_an_output_below_a_file(number: int, fails: Fails, trained: dict[str, Path], files: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    words = [str(word).replace(LONG, "taken/new") for word in list(_outputs(trained, files))[number]]
+    assert "taken" in fails(words)
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_what_the_system_says_of_a_file_is_a_sentence_with_a_way_out(capsys: pytest.CaptureFixture[str]) -> None:

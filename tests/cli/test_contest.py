@@ -17,6 +17,7 @@ from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.data.splits import split
 from bleep.data.tiles import TileSpec
+from bleep.outputs import is_ours
 from bleep.workflows.fit import fit, load_split
 
 SMALL = ("--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--optim.batch", "32")
@@ -95,6 +96,7 @@ def test_the_round_trip_works_by_three_commands(
     assert "in the order of" in capsys.readouterr().out
     assert app.main(evaluate(contest, Path("submission.csv"), "--out", "scores")) == 0
     said, found = capsys.readouterr().out, json.loads(Path("scores/contest.json").read_text())
+    assert is_ours(Path("scores/contest.json"))
     (score,) = found["scores"].values()
     parts = [score[name] for name in ("samples", "best_gene", "heg", "hvg")]
     assert score["score"] == pytest.approx(max(np.mean(parts), 0))
