@@ -34,13 +34,16 @@ def coarser(pixels: np.ndarray, factor: float) -> np.ndarray:
     return halved(pixels, factor) if isinstance(factor, int) else squeezed(pixels, factor)
 
 
-def svs(path: Path, pixels: np.ndarray, mpp: float | None = 0.499, factors: Sequence[float] = (4, 16), **options: Any) -> Path:
+def svs(
+    path: Path, pixels: np.ndarray, mpp: float | None = 0.499, factors: Sequence[float] = (4, 16), power: int | None = 20,
+    **options: Any,
+) -> Path:  # fmt: skip
     """What an Aperio scanner writes: a tiled level, a thumbnail in strips, then coarser tiled levels."""
     import tifffile
 
     height, width = pixels.shape[:2]
-    told = f"|MPP = {mpp:.4f}" if mpp is not None else ""
-    words = f"Aperio Image Library v11.2.1\r\n{width}x{height} [0,0 {width}x{height}] (256x256) JPEG/RGB Q=95|AppMag = 20{told}"
+    told = (f"|AppMag = {power}" if power is not None else "") + (f"|MPP = {mpp:.4f}" if mpp is not None else "")
+    words = f"Aperio Image Library v11.2.1\r\n{width}x{height} [0,0 {width}x{height}] (256x256) JPEG/RGB Q=95{told}"
     common = {"photometric": "rgb", "metadata": None, "software": False, "compression": "deflate", **options}
     with tifffile.TiffWriter(path) as file:
         file.write(pixels, tile=(256, 256), description=words, subfiletype=0, **common)

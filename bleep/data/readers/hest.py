@@ -17,6 +17,7 @@ from bleep.data.readers.annotated import measured, positions, read_h5ad
 from bleep.data.readers.tables import joined, only, read_table, without_controls
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
+from bleep.data.slides.scale import question
 from bleep.errors import DataError
 from bleep.files import read_json
 from bleep.find import visible
@@ -84,7 +85,7 @@ def _mpp(name: str, facts: dict[str, Any], slide: Slide, data: DataConfig) -> fl
     if own is None:
         raise DataError(
             f"section {name}: {SIZE} in its metadata is {stated!r}, and the slide does not say its scale either; set data.mpp, "
-            "the microns per pixel"
+            f"the microns per pixel{question(slide.proposed if isinstance(slide, PyramidSlide) else None)}"
         )
     log.warning("section %s: the metadata do not say the scale; the slide's file does, %.4f microns per pixel", name, own)
     return own

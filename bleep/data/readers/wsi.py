@@ -18,6 +18,7 @@ from bleep.data.readers import chosen_names
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, PyramidSlide, open_slide
 from bleep.data.slides.pyramid import SCANNERS, TIFF, scanner_of, series_of
+from bleep.data.slides.scale import question
 from bleep.errors import DataError
 from bleep.find import inside
 from bleep.progress import Progress
@@ -133,7 +134,8 @@ def _mpp(slide: PictureSlide | PyramidSlide, data: DataConfig) -> float:
             )
         return data.mpp
     if told is None:
-        raise DataError(f"{slide.path}: does not say how many microns a pixel is; give it with --mpp or data.mpp")
+        asked = question(slide.proposed if isinstance(slide, PyramidSlide) else None)
+        raise DataError(f"{slide.path}: does not say how many microns a pixel is; give it with --mpp or data.mpp{asked}")
     return told
 
 

@@ -22,36 +22,15 @@ import numpy as np
 
 from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, reduced, small_size, stamp
+from bleep.data.slides.scale import proposed_mpp, told_mpp
 from bleep.errors import DataError
 
-FINEST, COARSEST = 0.05, 20.0
-"""Microns per pixel that are believed: photo software writes 72 or 96 dots per inch (353 and 265 microns) into anything."""
-MICRONS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
-"""Units that OME-TIFF gives its pixel size in."""
 PLAIN, TURNED = ("RGB", "YCBCR", "MINISBLACK"), ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB")
 """What a TIFF may say its values are: colours as they stand, and what becomes colours where it is decoded whole."""
 UNNAMED = re.compile(r"(channel|ch|c)?[\s:_.#-]*[\d:]*")
 """What software calls a channel that nobody named."""
 COLOURS: Mapping[str, tuple[int, ...]] = {"YXS": (3, 4), "CYX": (3,), "YX": (1,)}
 """Numbers of values a pixel may have, by the order of a TIFF's axes."""
-
-log = logging.getLogger(__name__)
-
-
-def told_mpp(path: Path, properties: Mapping[str, Any], library: str) -> float | None:
-    """Return the microns per pixel a file says; none where it does not, or what it says cannot be a slide's."""
-    x, y = (properties.get(f"{library}.mpp-{axis}") for axis in "xy")
-    if x is None and library == "tiffslide":
-        x, y = _ome_mpp(path)
-    if x is None or y is None:
-        return None
-    wide, high = float(x), float(y)
-    if not (FINEST <= wide <= COARSEST and FINEST <= high <= COARSEST):
-        return None
-    if abs(wide - high) > 0.02 * wide:
-        log.warning("%s: says that its pixels are %g x %g microns, not square: it is not believed", path, wide, high)
-        return None
-    return wide
 
 
 def check_whole(path: Path, complaints: Sequence[str]) -> None:
@@ -133,23 +112,6 @@ def has_alpha(path: Path) -> bool:
         return any(int(extra) in (1, 2) for extra in file.series[0].keyframe.extrasamples)
 
 
-def _ome_mpp(path: Path) -> tuple[float | None, float | None]:
-    """Return the size of a pixel from the OME description."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        text = file.ome_metadata
-    if not text:
-        return None, None
-    image = tifffile.xml2dict(text)["OME"]["Image"]
-    pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-    sides: list[float | None] = []
-    for axis in "XY":
-        size, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
-        sides.append(float(size) * MICRONS[unit] if size is not None and unit in MICRONS else None)
-    return sides[0], sides[1]
-
-
 Library = Literal["openslide", "tiffslide"]
 TIFF = (".tif", ".tiff", ".btf", ".tf8")
 SCANNERS = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".qptiff")
@@ -174,6 +136,8 @@ class PyramidSlide:
     """Whether a TIFF says how opaque its pixels are."""
     offset: tuple[int, int] = (0, 0)
     """Upper left corner of what was scanned, in level-0 pixels: programs such as QuPath show the slide from there on."""
+    proposed: tuple[float, str] | None = None
+    """Where the file does not say its scale: microns per pixel that something else in it makes likely, and what that is."""
 
     @classmethod
     def open(cls, path: Path, source: Path | None = None) -> "PyramidSlide":
@@ -199,8 +163,9 @@ class PyramidSlide:
                 for down, dimensions in zip(handle.level_downsamples, handle.level_dimensions, strict=True)
             )
             mpp = told_mpp(path, handle.properties, library)
+            proposed = proposed_mpp(handle.properties) if mpp is None else None
             corner = [int(float(handle.properties.get(f"openslide.bounds-{axis}") or 0)) for axis in "xy"]
-        return cls(path, library, (levels[0][1], levels[0][2]), levels, mpp, source, alpha, (corner[0], corner[1]))
+        return cls(path, library, (levels[0][1], levels[0][2]), levels, mpp, source, alpha, (corner[0], corner[1]), proposed)
 
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
         number = self._level(side, pixels)

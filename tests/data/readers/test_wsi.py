@@ -105,6 +105,27 @@ def test_a_slide_that_does_not_say_its_scale_asks_for_it(name: str, pixels: np.n
     assert len(read(path, mpp=1.0)[0]) == len(expected(100))
 
 
+CM, INCH = {"resolutionunit": "CENTIMETER"}, {"resolutionunit": "INCH"}
+TAGS, ZOOM = "its resolution tags would make it", "on most scanners, would make it"
+PROPOSED: dict[str, tuple[dict[str, Any], int | None, str]] = {
+    "tags": ({"resolution": (20040.0, 20040.0), **CM}, 20, f"{TAGS} 0.499"),
+    "tags in inches": ({"resolution": (50800.0, 50800.0), **INCH}, 20, f"{TAGS} 0.5"),
+    "screen": ({"resolution": (96.0, 96.0), **INCH}, 40, f"its objective of 40, {ZOOM} 0.25"),
+    "not square": ({"resolution": (20000.0, 10000.0), **CM}, 20, f"its objective of 20, {ZOOM} 0.5"),
+    "neither": ({"resolution": (96.0, 96.0), **INCH}, None, ""),
+}
+
+
+@pytest.mark.parametrize("what", PROPOSED)
+def test_an_aperio_slide_without_mpp_asks_with_what_its_tags_make_likely(what: str, pixels: np.ndarray, tmp_path: Path) -> None:
+    options, power, words = PROPOSED[what]
+    path = FILES.svs(tmp_path / "a.svs", pixels, mpp=None, power=power, **options)
+    asked = f"; {words}: give that if it is right" if words else ""
+    with pytest.raises(DataError, match=f"microns a pixel is; give it with --mpp or data.mpp{asked}$"):
+        read(path)
+    assert len(read(path, mpp=1.0)[0]) == len(expected(100))
+
+
 def test_a_folder_of_slides_is_read_in_order_of_its_names(pixels: np.ndarray, tmp_path: Path) -> None:
     FILES.svs(tmp_path / "two.svs", pixels, mpp=1.0)
     FILES.ome(tmp_path / "one.ome.tif", pixels, 1.0, 1.0)
