@@ -3,7 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint types unit docs clean
+# The newest numpy, pandas and anndata need a newer Python than the lowest that bleep runs on.
+LOWEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.12
+
+.PHONY: setup demo test test-lowest test-newest lint types unit docs clean
 
 setup: $(VENV)/.ready
 
@@ -36,5 +40,25 @@ docs: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The suite on the lowest and on the newest versions that pyproject admits, each in a folder of its own, made once (9 GB each);
+# versions.txt in it says which they are.
+test-lowest: .venv-lowest/.ready
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+
+test-newest: .venv-newest/.ready
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n 2 --dist loadfile
+
+.venv-lowest/.ready: PYTHON_OF_IT = $(LOWEST_PYTHON)
+.venv-lowest/.ready: RESOLUTION = lowest-direct
+.venv-newest/.ready: PYTHON_OF_IT = $(NEWEST_PYTHON)
+.venv-newest/.ready: RESOLUTION = highest
+.venv-lowest/.ready .venv-newest/.ready: pyproject.toml
+	$(PYTHON_OF_IT) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet uv
+	$(@D)/bin/uv pip compile --quiet --python $(@D)/bin/python --resolution $(RESOLUTION) --extra dev pyproject.toml -o $(@D)/versions.txt
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -r $(@D)/versions.txt
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --no-deps --editable . 'milvus-lite>=3.2'
+	touch $@
+
 clean:
-	rm -rf $(VENV) docs/_build docs/reference/generated runs cache
+	rm -rf $(VENV) .venv-lowest .venv-newest docs/_build docs/reference/generated runs cache
