@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bleep import registry, run_folder
-from bleep.config import Config, FormName, KindName, SourceName, TaskName
+from bleep.config import Config, FormName, KindName, SourceName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
@@ -27,12 +27,11 @@ from bleep.features.ready import peek
 from bleep.files import read_json, whole, write_json, write_text
 from bleep.locks import alone
 from bleep.models.backbones.base import GIVEN
-from bleep.models.image import READY, Trunk, build_trunks, without_weights
-from bleep.models.models import Classifier, DualEncoder, Regressor
+from bleep.models.factory import build_model, build_trunks, without_weights
+from bleep.models.image import READY
+from bleep.models.models import Model
 from bleep.records import Leak
 from bleep.registry import Origin
-
-Model = DualEncoder | Regressor | Classifier
 
 CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = run_folder.NAMES
 ENSEMBLE, EPOCHS, STORES, OF_TUNING = run_folder.ENSEMBLE, run_folder.EPOCHS, run_folder.STORES, run_folder.OF_TUNING
@@ -149,7 +148,7 @@ class Run:
         torch.manual_seed(config.seed)
         trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
-        return cls(config, _model(trunk, len(panel.genes), config), panel, Facts.of(split, name, parts_of(config)))
+        return cls(config, build_model(trunk, len(panel.genes), config), panel, Facts.of(split, name, parts_of(config)))
 
     def untrained(self, panel: GenePanel, split: Split) -> "Run":
         """Return a run of the same recipe before training, on other tissue; a frozen trunk is shared, another built anew.
@@ -164,7 +163,7 @@ class Run:
         if self.model.trunk.learns:
             return Run.new(self.config, panel, split)
         torch.manual_seed(self.config.seed)
-        model = _model(self.model.trunk, len(panel.genes), self.config)
+        model = build_model(self.model.trunk, len(panel.genes), self.config)
         return Run(self.config, model, panel, Facts.of(split, self.facts.trunk, self.facts.parts))
 
     def __repr__(self) -> str:
@@ -246,7 +245,7 @@ class Run:
             raise DataError(f"{folder}: {_other_trunk(facts.trunk)}")
         image = config.image if trunk is not None else without_weights(config.image, facts.trunk)
         built, _ = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), trunk)
-        model = _model(built, len(panel.genes), config)
+        model = build_model(built, len(panel.genes), config)
         try:
             model.load_state_dict(load_file(folder / MODEL))
         except (SafetensorError, OSError) as error:
@@ -296,24 +295,6 @@ def _other_trunk(name: str) -> str:
             "the same shape, or list it among the bleep.trunks of a package and train by that name"
         )
     return f"its trunk is {name}, which is built by its name: leave out trunk"
-
-
-def _model(trunk: Trunk, genes: int, config: Config) -> Model:
-    return MODELS[config.loss.task](trunk, genes, config)
-
-
-MODELS: Mapping[TaskName, Callable[[Trunk, int, Config], Model]] = {
-    "contrastive": DualEncoder,
-    "both": DualEncoder,
-    "regression": Regressor,
-    "classify": Classifier,
-}
-"""What each task trains, made from trunk, number of columns of the panel, and settings."""
-
-
-def regresses(model: Model) -> bool:
-    """Return whether a model predicts values by a head of its own: one trained by regression, or for both tasks."""
-    return model.regresses
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -13,8 +13,8 @@ import yaml
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.data.slides import save_png
+from bleep.models.factory import JOIN
 from bleep.models.heads import BEFORE, regression_head
-from bleep.models.image import JOIN
 from bleep.records import Batch
 from bleep.runs import Run
 from bleep.training.optimizers import build_optimizer

@@ -24,7 +24,7 @@ from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FeatureReader
-from bleep.models.image import build_trunk
+from bleep.models.factory import build_trunk
 
 RESULTS = Path(__file__).parents[1] / "results"
 MPP, PITCH = 0.5, 16.0

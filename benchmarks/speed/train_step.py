@@ -29,8 +29,7 @@ from tqdm import tqdm
 
 from bleep.config import Config
 from bleep.files import write_json, write_text
-from bleep.models.image import build_trunk
-from bleep.models.models import DualEncoder
+from bleep.models.factory import build_model, build_trunk
 from bleep.records import Batch
 from bleep.training.checkpoint import CheckpointLog
 from bleep.training.gradcache import backward
@@ -107,7 +106,7 @@ def task_with(trunk: str | None) -> ContrastiveTask:
     built, _ = build_trunk(config.image, PIXELS)
     if trunk is None:
         built.width = 384
-    task = task_of(DualEncoder(built, GENES, config), config.loss)
+    task = task_of(build_model(built, GENES, config), config.loss)
     assert isinstance(task, ContrastiveTask)
     return task
 

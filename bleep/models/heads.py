@@ -1,7 +1,7 @@
 """What stands on the encoders."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import torch
@@ -10,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from bleep.config import FLOOR, BeforeName, ExpressionConfig, HeadConfig, LayersName
+from bleep.config import FLOOR, BeforeName, LayersName
 from bleep.errors import ConfigError
 from bleep.spreads import floored
 
@@ -42,7 +42,7 @@ class Standardizer(nn.Module):
 
     def __init__(self, width: int, *, applied: bool = True, floor: float = FLOOR, limit: float = math.inf) -> None:
         super().__init__()
-        self.applied, self.floor, self.limit = applied, floor, limit
+        self.width, self.applied, self.floor, self.limit = width, applied, floor, limit
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
@@ -78,12 +78,14 @@ def regression_head(width: int, genes: int, hidden: int, dropout: float, before:
     return nn.Sequential(*parts, last) if parts else last
 
 
-def classifier_head(width: int, classes: int, config: HeadConfig) -> nn.Module:
+def classifier_head(
+    width: int, classes: int, hidden: int, dropout: float, before: BeforeName = "none", layers: LayersName = "silu"
+) -> nn.Module:
     """Return a head that gives a logit a class: one linear layer, or with `hidden` the layer that `layers` names before it."""
-    parts = BEFORE[config.before](config.dropout)
-    if config.hidden:
-        parts += [nn.Linear(width, config.hidden), *HIDDEN[config.layers](config.hidden), nn.Dropout(config.dropout)]
-    return nn.Sequential(*parts, nn.Linear(config.hidden or width, classes))
+    parts = BEFORE[before](dropout)
+    if hidden:
+        parts += [nn.Linear(width, hidden), *HIDDEN[layers](hidden), nn.Dropout(dropout)]
+    return nn.Sequential(*parts, nn.Linear(hidden or width, classes))
 
 
 HIDDEN: Mapping[LayersName, Callable[[int], list[nn.Module]]] = {
@@ -171,15 +173,15 @@ class GeneDropout(nn.Module):
 class ExpressionEncoder(nn.Module):
     """A perceptron over the panel's scaled values; with no hidden layer it hands them on as they are."""
 
-    def __init__(self, genes: int, config: ExpressionConfig, hidden_share: float = 0.0) -> None:
-        """Build it; `hidden_share` of a spot's values are hidden at each step of training."""
+    def __init__(self, genes: int, hidden: Sequence[int] = (), dropout: float = 0.0, hidden_share: float = 0.0) -> None:
+        """Take the widths of its hidden layers; `hidden_share` of a spot's values are hidden at each step of training."""
         super().__init__()
         self.hide = GeneDropout(genes, hidden_share)
         layers: list[nn.Module] = []
         width = genes
-        for hidden in config.hidden:
-            layers += [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(config.dropout)]
-            width = hidden
+        for wide in hidden:
+            layers += [nn.Linear(width, wide), nn.GELU(), nn.Dropout(dropout)]
+            width = wide
         self.layers = nn.Sequential(*layers)
         self.width = width
 

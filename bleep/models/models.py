@@ -1,6 +1,7 @@
 """Two encoders that meet in one space: tiles on one side, expression on the other."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bleep.config import Config
+from bleep.config import BeforeName, LayersName
 from bleep.errors import MismatchError
 from bleep.models.heads import (
     CountLink,
@@ -20,7 +21,6 @@ from bleep.models.heads import (
     regression_head,
 )
 from bleep.models.image import Trunk
-from bleep.spreads import limit_of
 
 COLDEST, WARMEST = 0.01, 1.0
 """Bounds of a temperature that learns, as CLIP's (Radford et al., ICML 2021) on the cold side."""
@@ -45,54 +45,72 @@ class Pair(NamedTuple):
     """Scaled values that the regression head says, under `loss.task: both`; no columns otherwise."""
 
 
-def feature_width(trunk: Trunk, config: Config) -> int:
-    """Return how many features a tile has: the trunk's of every window, and as many again for each scale of context."""
-    return trunk.width * len(config.tiles.microns) * (1 + len(config.image.context))
-
-
-def _standardizer(width: int, trunk: Trunk, config: Config) -> Standardizer:
-    kind, floor = config.image.standardize, config.image.floor
-    limit = limit_of(floor, learns=trunk.learns) if kind == "train" else math.inf
-    return Standardizer(width, applied=kind != "section", floor=floor, limit=limit)
-
-
 @final
 class DualEncoder(nn.Module):
     """An image and an expression encoder with BLEEP's projection head each, and a temperature.
 
-    Under `loss.form: siglip` there is a bias too, and under `loss.task: both` a regression head on the same standardised
-    features as the image side's projection.
+    For both tasks it has a regression head too, on the same standardised features as the image side's projection.
     """
 
-    def __init__(self, trunk: Trunk, genes: int, config: Config) -> None:
-        super().__init__()
-        self.trunk = trunk
-        width = feature_width(trunk, config)
-        self.standardize = _standardizer(width, trunk, config)
-        self.image_head = ProjectionHead(width, config.head.dim, config.head.dropout)
-        self.expression_encoder = ExpressionEncoder(genes, config.expression, config.optim.gene_dropout)
-        self.expression_head = ProjectionHead(self.expression_encoder.width, config.head.dim, config.head.dropout)
-        self.log_scale = nn.Parameter(
-            torch.tensor(-math.log(config.loss.temperature)), requires_grad=config.loss.learn_temperature
-        )
-        self.unit = config.head.norm == "l2"
-        # Made last, so that the other weights are the same with and without them.
-        self.bias = nn.Parameter(torch.tensor(BIAS)) if config.loss.form == "siglip" else None
-        self.regression_head = (
-            regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
-            if config.loss.task == "both"
-            else None
-        )
+    retrieves, classifies = True, False
 
-    @property
-    def retrieves(self) -> bool:
-        """Whether tiles and spots meet in one space."""
-        return True
+    def __init__(
+        self,
+        trunk: Trunk,
+        standardize: Standardizer,
+        genes: int,
+        *,
+        dim: int = 256,
+        dropout: float = 0.1,
+        layers: Sequence[int] = (),
+        layer_dropout: float = 0.0,
+        gene_dropout: float = 0.0,
+        temperature: float = 1.0,
+        learn_temperature: bool = True,
+        unit: bool = True,
+        siglip: bool = False,
+        regress: bool = False,
+        hidden: int = 0,
+        before: BeforeName = "none",
+    ) -> None:
+        """Join the trunk, what standardises its features, and the heads.
+
+        Args:
+            trunk: tiles in, features out.
+            standardize: brings features to one scale; its width is that of a tile's features.
+            genes: columns of the panel.
+            dim: width of the shared space.
+            dropout: inside the heads.
+            layers: widths of the expression encoder's hidden layers; none: the panel's values go to their head as they are.
+            layer_dropout: after each of those.
+            gene_dropout: share of a spot's values that are hidden at each step of training.
+            temperature: at the start.
+            learn_temperature: whether it learns.
+            unit: whether embeddings are brought to unit length.
+            siglip: whether logits have a bias that learns.
+            regress: whether there is a regression head, for both tasks.
+            hidden: width of its hidden layer; 0: it has none.
+            before: what features go through before it.
+
+        """
+        super().__init__()
+        self.trunk, self.standardize, self.unit = trunk, standardize, unit
+        self.image_head = ProjectionHead(standardize.width, dim, dropout)
+        self.expression_encoder = ExpressionEncoder(genes, layers, layer_dropout, gene_dropout)
+        self.expression_head = ProjectionHead(self.expression_encoder.width, dim, dropout)
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learn_temperature)
+        # Made last, so that the other weights are the same with and without them.
+        self.bias = nn.Parameter(torch.tensor(BIAS)) if siglip else None
+        self.regression_head = regression_head(standardize.width, genes, hidden, dropout, before) if regress else None
 
     @property
     def regresses(self) -> bool:
         """Whether it predicts values by a head of its own, as one trained for both tasks does."""
         return self.regression_head is not None
+
+    def prepare(self, values: Float[Tensor, "spots genes"], features: Float[Tensor, "some features"]) -> None:
+        """Measure the means of the scaled training values, which stand for those that are hidden."""
+        self.expression_encoder.hide.fit(values)
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"], expression: Float[Tensor, "batch genes"]) -> Pair:
         features = self.standardize(inputs if inputs.is_floating_point() else self.trunk(inputs))
@@ -129,25 +147,32 @@ class DualEncoder(nn.Module):
 
 @final
 class Regressor(nn.Module):
-    """Pooled trunk features to scaled panel values; under `loss.nb` the head says the logarithms of rates of counts."""
+    """Pooled trunk features to scaled panel values; it may say the logarithms of rates of counts."""
 
-    def __init__(self, trunk: Trunk, genes: int, config: Config) -> None:
+    retrieves, regresses, classifies = False, True, False
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        standardize: Standardizer,
+        genes: int,
+        *,
+        hidden: int = 0,
+        dropout: float = 0.1,
+        before: BeforeName = "none",
+        counts: bool = False,
+    ) -> None:
+        """Join the trunk, what standardises its features, and a regression head: see `regression_head`.
+
+        With `counts` the head says the logarithms of rates of counts.
+        """
         super().__init__()
-        self.trunk = trunk
-        width = feature_width(trunk, config)
-        self.standardize = _standardizer(width, trunk, config)
-        self.head = regression_head(width, genes, config.head.hidden, config.head.dropout, config.head.before)
-        self.link = CountLink(genes) if config.loss.nb > 0 else None
+        self.trunk, self.standardize = trunk, standardize
+        self.head = regression_head(standardize.width, genes, hidden, dropout, before)
+        self.link = CountLink(genes) if counts else None
 
-    @property
-    def retrieves(self) -> bool:
-        """Whether tiles and spots meet in one space."""
-        return False
-
-    @property
-    def regresses(self) -> bool:
-        """Whether it predicts values by a head of its own."""
-        return True
+    def prepare(self, values: Float[Tensor, "spots genes"], features: Float[Tensor, "some features"]) -> None:
+        """Learn nothing of the training spots before training."""
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"]) -> Float[Tensor, "batch genes"]:
         """Return what the head says of tiles, or of what the trunk gave of them."""
@@ -170,25 +195,47 @@ class Classifier(nn.Module):
     length, and alike (by Bhattacharyya's coefficient) where tiles look as much like each class.
     """
 
-    def __init__(self, trunk: Trunk, classes: int, config: Config) -> None:
+    retrieves, regresses, classifies = False, True, True
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        standardize: Standardizer,
+        classes: int,
+        *,
+        parts: int = 1,
+        components: int = 0,
+        floor: float = 0.0,
+        hidden: int = 0,
+        dropout: float = 0.1,
+        before: BeforeName = "none",
+        layers: LayersName = "silu",
+    ) -> None:
+        """Join the trunk, what standardises its features, principal axes of them where asked for, and a head.
+
+        Args:
+            trunk: tiles in, features out.
+            standardize: brings features to one scale; its width is that of a tile's features.
+            classes: columns of the panel.
+            parts: a tile's own features, and one more for each scale of context.
+            components: principal components of each part that the head sees; 0: it sees the features.
+            floor: least spread along an axis, as a share of the median one.
+            hidden: width of the head's hidden layer; 0: it has none.
+            dropout: inside the head.
+            before: what features go through before it.
+            layers: form of the hidden layer.
+
+        """
         super().__init__()
-        self.trunk = trunk
-        width = feature_width(trunk, config)
-        self.standardize = _standardizer(width, trunk, config)
-        parts = 1 + len(config.image.context)
-        components = config.head.components
-        self.axes = PrincipalAxes(width // parts, parts, components, config.image.floor) if components else None
-        self.head = classifier_head(width if self.axes is None else self.axes.width, classes, config.head)
+        self.trunk, self.standardize = trunk, standardize
+        width = standardize.width
+        self.axes = PrincipalAxes(width // parts, parts, components, floor) if components else None
+        self.head = classifier_head(width if self.axes is None else self.axes.width, classes, hidden, dropout, before, layers)
 
-    @property
-    def retrieves(self) -> bool:
-        """Whether it predicts from a reference alone: it has a head of its own."""
-        return False
-
-    @property
-    def regresses(self) -> bool:
-        """Whether it has a head that predicts."""
-        return True
+    def prepare(self, values: Float[Tensor, "spots classes"], features: Float[Tensor, "some features"]) -> None:
+        """Fit the principal axes on the trunk's features of the training tiles, where it has such."""
+        if self.axes is not None:
+            self.axes.fit(self.standardize(features))
 
     def forward(self, inputs: Shaped[Tensor, "batch *what"]) -> Float[Tensor, "batch classes"]:
         """Return a logit for each class, of tiles or of what the trunk gave of them."""
@@ -207,3 +254,7 @@ class Classifier(nn.Module):
         probability = self.predict_features(features)
         # The square roots of probabilities lie on the unit sphere; their inner product is the Bhattacharyya coefficient.
         return probability.clamp_min(1e-12).sqrt()
+
+
+Model = DualEncoder | Regressor | Classifier
+"""What a run trains: `retrieves`, `regresses` and `classifies` say what it can do."""

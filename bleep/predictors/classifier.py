@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Float32, Int
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
-from bleep.models.models import Classifier
 from bleep.predictors.baselines import colours
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
@@ -188,7 +187,7 @@ def with_labels(prediction: Prediction, run: Run, reference: Reference | None = 
     Where the reference's spots carry labels, the weight of the neighbours that have each is its share of the votes; spots
     without a label have none. Where there is neither, the prediction stays as it is.
     """
-    if isinstance(run.model, Classifier):
+    if run.model.classifies:
         said, classes = prediction.expression, np.array(prediction.genes)
     elif reference is not None and "label" in reference.spots and prediction.neighbors is not None:
         said, classes = votes(prediction, reference)

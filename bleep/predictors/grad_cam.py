@@ -19,7 +19,6 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError
 from bleep.features.regions import members
 from bleep.models.image import ImageTrunk
-from bleep.models.models import Classifier
 from bleep.retrieval.embed import check_tiles, tile_features
 from bleep.runs import Run
 
@@ -108,7 +107,7 @@ def _map(
         # Exactly what was predicted from, with the gradient of this window's own features.
         own = base[:, place] + found.features - found.features.detach()
         joined = torch.cat([base[:, : place.start], own, base[:, place.stop :]], dim=1)
-        said = run.model(joined) if isinstance(run.model, Classifier) else run.model.predict_features(joined)
+        said = run.model(joined) if run.model.classifies else run.model.predict_features(joined)
         (gradient,) = torch.autograd.grad(said[0, column], found.leaf)
     positions, gradient = found.as_grid(found.leaf.detach()), found.as_grid(gradient)
     # The sum over positions, so that maps of different sizes are on one scale.

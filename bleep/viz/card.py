@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bleep.runs import Run, regresses
+from bleep.runs import Run
 
 UNKNOWN = "unknown"
 SHOWN = ("pcc", "hvg50", "mse", "variance_ratio")
@@ -35,7 +35,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
         }
     )
     lines += ["", "## Model", ""]
-    reads = [*(["retrieval"] if reference else []), *(["regression"] if regresses(run.model) else [])]
+    reads = [*(["retrieval"] if reference else []), *(["regression"] if run.model.regresses else [])]
     measured = "the measured training spots go along" if reference else "the measured training spots are not included"
     lines += _list(
         {

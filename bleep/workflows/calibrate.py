@@ -44,7 +44,7 @@ from bleep.records import Leak, Neighbors
 from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import identity
-from bleep.runs import Run, changing, regresses
+from bleep.runs import Run, changing
 from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import check_trained, refit
 
@@ -177,7 +177,7 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
     fresh = refit(run, split, panel, place)
     tiles, unseen = run.tiles(rest), run.tiles(held)
     predictions = {}
-    if regresses(fresh.model):
+    if fresh.model.regresses:
         predictions["regression"] = RegressionPredictor(fresh).predict(unseen).expression
     predictions["ridge"] = RidgePredictor.fit(fresh, tiles).predict(unseen).expression
     for name in simple_members(run):

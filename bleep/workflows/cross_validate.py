@@ -8,7 +8,6 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.data.splits import split
 from bleep.errors import ConfigError
-from bleep.models.models import DualEncoder
 from bleep.records import Table
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
@@ -68,7 +67,7 @@ def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool 
         begun = not overwrite and (one.out / runs.CONFIG).exists()
         run = fit(one, resume=begun, overwrite=overwrite)
         run.model.to(best_device())
-        if isinstance(run.model, DualEncoder) and not (one.out / runs.REFERENCE).exists():
+        if run.model.retrieves and not (one.out / runs.REFERENCE).exists():
             build_reference(run).save(one.out / runs.REFERENCE)
         if calibrated:
             calibrate(one.out)

@@ -16,7 +16,6 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.models.models import Classifier
 from bleep.predictors.base import Predictor
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration, calibration_of
@@ -27,7 +26,7 @@ from bleep.predictors.remembered import Remembered, plain
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Table
 from bleep.retrieval.reference import Reference
-from bleep.runs import Run, regresses
+from bleep.runs import Run
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
 from bleep.workflows.fit import best_device, divide
 from bleep.workflows.hub import is_link, pull
@@ -227,7 +226,7 @@ class Experiment:
         """Return what a run of an ensemble retrieves from."""
         if member.folder not in self._references:
             # A classifier can do without one; where there is one, its labelled tiles may be asked.
-            indexed = isinstance(member.run.model, Classifier) and (member.folder / runs.REFERENCE).is_dir()
+            indexed = member.run.model.classifies and (member.folder / runs.REFERENCE).is_dir()
             retrieves = indexed or member.run.model.retrieves
             reference = Reference.load(member.folder / runs.REFERENCE) if retrieves else None
             if self.where is not None and reference is None:
@@ -321,7 +320,7 @@ def predictors_of(run: Run, reference: Reference | None, calibration: Calibratio
 
     """
     found: dict[str, Predictor] = {}
-    if isinstance(run.model, Classifier):
+    if run.model.classifies:
         found[ClassifierPredictor.name] = Remembered(ClassifierPredictor(run))
         if reference is not None:
             found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
@@ -330,7 +329,7 @@ def predictors_of(run: Run, reference: Reference | None, calibration: Calibratio
         if reference is None:
             raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
         found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
-    if regresses(run.model):
+    if run.model.regresses:
         found[RegressionPredictor.name] = Remembered(RegressionPredictor(run))
     if len(found) > 1:
         found[MEAN] = Remembered(MeanOfPredictors(tuple(found.values()), MEAN))

@@ -12,8 +12,8 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError
 from bleep.features import FeatureReader
 from bleep.features.ready import write_ready
+from bleep.models.factory import build_trunks
 from bleep.models.heads import Standardizer
-from bleep.models.image import build_trunks
 from bleep.outputs import check_output
 from bleep.runs import STORES
 from bleep.workflows.fit import best_device

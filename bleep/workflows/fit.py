@@ -35,7 +35,7 @@ from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.files import read_json, sweep
 from bleep.models.backbones.base import GIVEN, check_weights
-from bleep.models.models import Classifier, DualEncoder
+from bleep.models.models import DualEncoder, Model
 from bleep.models.precision import resolve_precision
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
@@ -44,7 +44,7 @@ from bleep.registry import Origin
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import storage
 from bleep.run_folder import MANIFEST
-from bleep.runs import Model, Run, regresses
+from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.schedules import check_schedule
@@ -71,7 +71,8 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
     frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
     lists = GeneLists.of(run.panel.mean, run.panel.variance, TOP, "over the training spots")
 
-    def retrieved(model: DualEncoder, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+    def retrieved(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+        assert isinstance(model, DualEncoder)
         embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
         index = FlatIndex.build(embedded)
         for features in found:
@@ -91,7 +92,7 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
         return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
 
     def contested(model: Model, found: list[np.ndarray], device: torch.device) -> float:
-        if isinstance(model, DualEncoder) and not regresses(model):
+        if model.retrieves and not model.regresses:
             predicted = list(retrieved(model, found, device))
         else:
             predicted = list(regressed(model, found, device))
@@ -104,12 +105,12 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
         assert isinstance(task, Task)
         model, device = task.model, next(task.parameters()).device
         found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
-        if isinstance(model, Classifier):
+        if model.classifies:
             return {"score": told_apart(regressed(model, found, device))}
         kinds = {}
-        if isinstance(model, DualEncoder):
+        if model.retrieves:
             kinds["retrieval"] = agreement(retrieved(model, found, device))
-        if regresses(model):
+        if model.regresses:
             kinds["regression"] = agreement(regressed(model, found, device))
         told = {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
         return told | ({"contest": contested(model, found, device)} if run.config.data.protocol == CONTEST else {})
@@ -344,8 +345,6 @@ def best_device() -> torch.device:
 def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:
     """Return cached features under a frozen trunk, tiles otherwise; and fit the standardising layer."""
     config = run.config
-    if isinstance(run.model, DualEncoder):
-        run.model.expression_encoder.hide.fit(torch.from_numpy(values))
     if config.image.stain != "none":
         run.model.trunk.stain.fit(torch.from_numpy(target_of(config.image.stain, tiles)))
     needed = not run.model.trunk.learns or config.image.standardize == "train"
@@ -353,8 +352,7 @@ def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) 
     if config.image.standardize != "none":
         # Under `section` it is not applied, and is there for sections of few tiles.
         run.model.standardize.fit(torch.from_numpy(raw).to(run.device))
-    if isinstance(run.model, Classifier) and run.model.axes is not None:
-        run.model.axes.fit(run.model.standardize(torch.from_numpy(raw).to(run.device)))
+    run.model.prepare(torch.from_numpy(values), torch.from_numpy(raw).to(run.device))
     if run.model.trunk.learns:
         return TileDataset(tiles, values, config.seed, augment=config.optim.augment)
     return FeatureDataset(torch.from_numpy(reader.read(tiles) if reader.per_section else raw), values)

@@ -44,7 +44,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
 
     """
     run = runs.Run.load(folder)
-    if not reference and not runs.regresses(run.model):
+    if not reference and not run.model.regresses:
         raise DataError(
             f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
         )

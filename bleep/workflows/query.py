@@ -12,7 +12,6 @@ from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.models.models import Classifier
 from bleep.predictors.base import Predictor
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.confidence import GradeName, chosen
@@ -72,7 +71,7 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
     sections = read_sections(data.model_copy(update=changes), run.config.cache)
-    if isinstance(run.model, Classifier):
+    if run.model.classifies:
         check_known(sections, run)
     if not own and mpp is None:
         for section in sections:

@@ -16,8 +16,9 @@ from bleep.features import FeatureReader
 from bleep.features import cache as kept
 from bleep.features import extractor as reader
 from bleep.features.extractor import RunningStats
+from bleep.models.factory import build_trunk
 from bleep.models.heads import Standardizer
-from bleep.models.image import ImageTrunk, build_trunk
+from bleep.models.image import ImageTrunk
 
 SPEC = TileSpec(32, (64.0,))
 

@@ -16,7 +16,8 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError
 from bleep.features import FeatureReader
 from bleep.features.regions import Layout, of_windows
-from bleep.models.image import ImageTrunk, build_trunk, build_trunks
+from bleep.models.factory import build_trunk, build_trunks
+from bleep.models.image import ImageTrunk
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bleep.config import Config, ExpressionConfig
+from bleep.config import Config
+from bleep.models.factory import build_model, build_trunk
 from bleep.models.heads import ExpressionEncoder, GeneDropout
-from bleep.models.image import build_trunk
 from bleep.models.models import DualEncoder
 
 VALUES = torch.randn(200, 30, generator=torch.Generator().manual_seed(0)) + 5
@@ -34,7 +34,7 @@ def test_until_the_means_are_measured_they_are_those_of_zscores() -> None:
 
 def test_nothing_is_hidden_outside_training() -> None:
     assert hidden(GeneDropout(30, 0.5).eval()) is VALUES
-    encoder = ExpressionEncoder(30, ExpressionConfig(), 0.5)
+    encoder = ExpressionEncoder(30, hidden_share=0.5)
     torch.testing.assert_close(encoder.eval()(VALUES), VALUES, rtol=0, atol=0)
     assert (encoder.train()(VALUES) != VALUES).any()
 
@@ -58,7 +58,7 @@ def test_the_weights_of_a_run_are_the_same_with_and_without_it_and_the_targets_a
         config = Config.load(tree)
         torch.manual_seed(0)
         trunk, _ = build_trunk(config.image, 32)
-        return DualEncoder(trunk, 30, config)
+        return build_model(trunk, 30, config)
 
     with_it, without = model(0.5), model(0.0)
     assert list(with_it.state_dict()) == list(without.state_dict())

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from bleep.config import Config, ImageConfig
 from bleep.errors import ConfigError, WeightsError
 from bleep.features import trunk_digest
-from bleep.models.image import FusedTrunk, ImageTrunk, Trunk, build_trunk, build_trunks, without_weights
+from bleep.models.factory import build_trunk, build_trunks, without_weights
+from bleep.models.image import FusedTrunk, ImageTrunk, Trunk
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 

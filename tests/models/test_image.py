@@ -10,7 +10,8 @@ from torch import nn
 
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError, WeightsError
-from bleep.models.image import ImageTrunk, build_trunk
+from bleep.models.factory import build_trunk
+from bleep.models.image import ImageTrunk
 
 VIT = "vit_small_patch14_dinov2"
 

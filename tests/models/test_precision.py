@@ -16,7 +16,7 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.models import precision
-from bleep.models.image import build_trunk
+from bleep.models.factory import build_trunk
 from bleep.models.precision import resolve_precision
 from bleep.runs import Run
 from bleep.workflows import fit as fitting

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError, WeightsError
 from bleep.models.backbones.foundation import FOUNDATION, OTHERS, page
-from bleep.models.image import ImageTrunk, build_trunk
+from bleep.models.factory import build_trunk
+from bleep.models.image import ImageTrunk
 
 SMALL = {
     "resnet18": 512, "resnet34": 512, "densenet121": 1024, "mobilenetv2_100": 1280, "mobilenetv3_small_100": 1024,

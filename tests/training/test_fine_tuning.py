@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from bleep.config import Config
 from bleep.errors import ConfigError
 from bleep.features import trunk_digest
-from bleep.models.image import build_trunk
+from bleep.models.factory import build_trunk
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
 from bleep.workflows.fit import fit

@@ -155,7 +155,7 @@ def test_the_best_epoch_is_kept_and_training_stops_early(recipe: Any, tmp_path: 
 def test_a_frozen_trunk_is_not_changed_by_training(recipe: Any, tmp_path: Path) -> None:
     config = Config.load(recipe(tmp_path / "out"))
     torch.manual_seed(config.seed)
-    from bleep.models.image import build_trunk
+    from bleep.models.factory import build_trunk
 
     before = build_trunk(config.image, 32)[0].state_dict()
     after = fit(config).model.trunk.state_dict()
@@ -170,7 +170,7 @@ def test_a_trunk_that_learns_is_changed_by_training_but_not_its_batch_statistics
     over = {"image": {"train": train}, "optim": {"trunk_lr": 1e-3, "epochs": 2}}
     config = Config.load(recipe(tmp_path / "out", over))
     torch.manual_seed(config.seed)
-    from bleep.models.image import build_trunk
+    from bleep.models.factory import build_trunk
 
     trunk = build_trunk(config.image, 32)[0]
     learning = {name for name, parameter in trunk.named_parameters() if parameter.requires_grad}

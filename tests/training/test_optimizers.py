@@ -9,7 +9,7 @@ from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from bleep.config import ImageConfig, OptimConfig, OptimizerName
-from bleep.models.image import build_trunk
+from bleep.models.factory import build_trunk
 from bleep.training.checkpoint import CheckpointLog, Progress
 from bleep.training.optimizers import OPTIMIZERS, build_optimizer, drop_not_started, set_rate
 

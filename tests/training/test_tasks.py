@@ -15,7 +15,7 @@ import torch
 from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import ConfigError, DataError
-from bleep.models.image import build_trunk
+from bleep.models.factory import build_model, build_trunk
 from bleep.models.models import DualEncoder
 from bleep.training.tasks import ContrastiveTask, places_of, task_of
 
@@ -66,7 +66,7 @@ def test_half_of_a_batch_alone_gives_another_contrastive_loss(script: ModuleType
 def dual(**loss: object) -> tuple[DualEncoder, Config]:
     config = Config.load({"loss": loss, "head": {"dim": 8}, "image": {"trunk": "test_resnet", "weights": "random"}})
     torch.manual_seed(0)
-    return DualEncoder(build_trunk(config.image, 32)[0], 6, config), config
+    return build_model(build_trunk(config.image, 32)[0], 6, config), config
 
 
 @pytest.mark.parametrize("kind", ["near", "alike"])

@@ -13,8 +13,8 @@ from bleep.config import Config, LossConfig, PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.models.factory import build_model, build_trunk
 from bleep.models.heads import CountLink
-from bleep.models.image import build_trunk
 from bleep.models.losses.regression import pearson_distance
 from bleep.models.models import Regressor
 from bleep.runs import Run
@@ -37,7 +37,9 @@ def regressor(**loss: Any) -> tuple[Regressor, Config]:
     tree = {"loss": {"task": "regression", **loss}, "image": {"trunk": "test_resnet", "weights": "random"}}
     whole = Config.load(tree)
     torch.manual_seed(0)
-    return Regressor(build_trunk(whole.image, 32)[0], 12, whole), whole
+    made = build_model(build_trunk(whole.image, 32)[0], 12, whole)
+    assert isinstance(made, Regressor)
+    return made, whole
 
 
 @pytest.mark.parametrize("hvg", ["variance", "cv"])

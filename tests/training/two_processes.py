@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bleep.config import Config
 from bleep.data.panel import GenePanel
-from bleep.models.image import build_trunk
+from bleep.models.factory import build_trunk
 from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Batch
 from bleep.training.gradcache import backward

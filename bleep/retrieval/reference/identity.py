@@ -12,7 +12,6 @@ from scipy import sparse
 from bleep.data.labels import labels_of
 from bleep.data.section import Section
 from bleep.errors import MismatchError
-from bleep.models.models import Classifier
 from bleep.progress import Progress
 from bleep.retrieval.embed import embed_spots, embed_tiles
 from bleep.retrieval.reference.expression_store import ExpressionStore, FormName
@@ -111,8 +110,9 @@ def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | Form
     blocks: list[Block] = []
     for section in Progress(sections, desc="embedding spots", unit="section", leave=False):
         # Labels have no encoder of their own: a labelled tile is found by what it looks like.
-        by_tile = isinstance(run.model, Classifier)
-        vectors.append((embed_tiles(run, run.tiles((section,))) if by_tile else embed_spots(run, (section,))).vectors)
+        vectors.append(
+            (embed_tiles(run, run.tiles((section,))) if run.model.classifies else embed_spots(run, (section,))).vectors
+        )
         values = run.panel.training_values(section)
         # Compressed at once where it pays, so that the values of many sections fit into memory.
         blocks.append(sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values)

@@ -1,0 +1,184 @@
+"""Models made from a configuration: the only place where theirs is read."""
+
+import math
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import nn
+
+from bleep import registry
+from bleep.config import Config, ImageConfig
+from bleep.errors import ConfigError, WeightsError
+from bleep.models.backbones import small as small_nets
+from bleep.models.backbones import timm as timm_trunks
+from bleep.models.backbones import torchvision as torchvision_trunks
+from bleep.models.backbones.base import Backbone, clear_errors, clear_weights, from_package, given
+from bleep.models.backbones.foundation import help_with_weights
+from bleep.models.heads import Standardizer
+from bleep.models.image import READY, FusedTrunk, ImageTrunk, ReadyTrunk, Trunk
+from bleep.models.models import Classifier, DualEncoder, Model, Regressor
+from bleep.spreads import limit_of
+
+READ = ("layer", "output", "train", "unfreeze", "freeze", "layer_decay", "stain", "precision", "channels_last")
+"""Settings of `image` that a trunk takes as they are."""
+
+
+def build_model(trunk: Trunk, genes: int, config: Config) -> Model:
+    """Return the untrained model of `loss.task` on a trunk, for a panel of so many columns.
+
+    Raises:
+        ConfigError: a tile has fewer features than `head.components`.
+
+    """
+    image, head, loss = config.image, config.head, config.loss
+    parts = 1 + len(image.context)
+    limit = limit_of(image.floor, learns=trunk.learns) if image.standardize == "train" else math.inf
+    standardize = Standardizer(
+        trunk.width * len(config.tiles.microns) * parts,
+        applied=image.standardize != "section",
+        floor=image.floor,
+        limit=limit,
+    )
+    if loss.task == "classify":
+        return Classifier(
+            trunk,
+            standardize,
+            genes,
+            parts=parts,
+            components=head.components,
+            floor=image.floor,
+            hidden=head.hidden,
+            dropout=head.dropout,
+            before=head.before,
+            layers=head.layers,
+        )
+    if loss.task == "regression":
+        counts = loss.nb > 0
+        return Regressor(trunk, standardize, genes, hidden=head.hidden, dropout=head.dropout, before=head.before, counts=counts)
+    return DualEncoder(
+        trunk,
+        standardize,
+        genes,
+        dim=head.dim,
+        dropout=head.dropout,
+        layers=config.expression.hidden,
+        layer_dropout=config.expression.dropout,
+        gene_dropout=config.optim.gene_dropout,
+        temperature=loss.temperature,
+        learn_temperature=loss.learn_temperature,
+        unit=head.norm == "l2",
+        siglip=loss.form == "siglip",
+        regress=loss.task == "both",
+        hidden=head.hidden,
+        before=head.before,
+    )
+
+
+def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) -> tuple[ImageTrunk, str]:
+    """Build `image.trunk` alone, or around a network of one's own; return it with the name it can be built again by.
+
+    Raises:
+        ConfigError: neither timm nor torchvision knows such a model, it cannot take tiles of that size, or it has no such
+            layer or no logits.
+        WeightsError: the weights cannot be fetched, or do not fit the trunk in every name and shape.
+
+    """
+    name = config.trunk
+    run = Path(config.weights) if own is None and Path(config.weights).is_dir() else None
+    config = config if run is None else config.model_copy(update={"weights": "random"})
+    if own is not None:
+        backbone = given(own, config)
+    elif name in registry.names("trunks"):
+        backbone = from_package(config, pixels)
+    elif small_nets.knows(name):
+        backbone = small_nets.build(config, pixels)
+    elif not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
+        backbone = timm_trunks.build(config, pixels)
+    elif torchvision_trunks.knows(name):
+        backbone = torchvision_trunks.build(config, pixels)
+    else:
+        small = small_nets.near() if name.startswith(small_nets.PREFIX) else []
+        near = [*small, *registry.names("trunks"), *timm_trunks.near(name), *torchvision_trunks.near(name)]
+        raise ConfigError(
+            f"image.trunk: timm knows no model {name!r}, nor does torchvision; near it: {', '.join(near) or 'nothing'}"
+        )
+    if run is not None:
+        take_weights(backbone, run)
+    plain = {key: getattr(config, key) for key in READ}
+    with clear_errors(config, pixels, help_with_weights(name)):
+        return ImageTrunk(backbone, pixels, **plain, shares=config.sharing == "tokens"), backbone.name
+
+
+def take_weights(backbone: Backbone, run: Path) -> None:
+    """Load the trunk of another run into a network, in place.
+
+    Raises:
+        WeightsError: the folder is no finished run, or its trunk is another.
+
+    """
+    path = run / "model.safetensors"
+    with clear_weights(path, backbone.name):
+        state = load_file(path)
+        start = "trunk.model."
+        trunk = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+        backbone.model.load_state_dict(trunk, strict=True)
+
+
+JOIN = " + "
+"""Stands between the names of fused trunks."""
+
+
+def build_trunks(config: ImageConfig, pixels: int, windows: int, own: nn.Module | None = None) -> tuple[Trunk, str]:
+    """Build `image.trunk` and those of `image.also`; return them as one, with their names as they are resolved.
+
+    A network of one's `own` stands alone, instead of `image.trunk`.
+
+    Raises:
+        ConfigError, WeightsError: see `build_trunk`.
+
+    """
+    if own is not None:
+        if config.also or config.per_window != "shared":
+            raise ConfigError("a trunk given in Python stands alone: empty image.also, and set image.per_window to shared")
+        return build_trunk(config, pixels, own)
+    if config.trunk.startswith(f"{READY}:"):
+        _, width, encoder = config.trunk.split(":", 2)
+        return ReadyTrunk(int(width), encoder), config.trunk
+    if not config.also and config.per_window == "shared":
+        return build_trunk(config, pixels)
+    numbers = range(1 + len(config.also))
+    built = [
+        [_build_one(config, number, pixels) for number in numbers]
+        for _ in range(windows if config.per_window == "separate" else 1)
+    ]
+    members = [[trunk for trunk, _ in row] for row in built]
+    fused = FusedTrunk(members, separate=config.per_window == "separate", stain=config.stain)
+    return fused, JOIN.join(name for _, name in built[0])
+
+
+def _build_one(config: ImageConfig, number: int, pixels: int) -> tuple["ImageTrunk", str]:
+    """Build one of several trunks; what is wrong with its weights is said by the setting that names them."""
+    try:
+        return build_trunk(_alone(config, number), pixels)
+    except WeightsError as error:
+        if number == 0:
+            raise
+        raise WeightsError(str(error).replace("image.weights", "image.also_weights")) from None
+
+
+def without_weights(config: ImageConfig, names: str) -> ImageConfig:
+    """Return settings that build the same trunks, by the names they were resolved to, without fetching weights."""
+    first, *also = names.split(JOIN)
+    weights = ("random",) * len(also)
+    return config.model_copy(update={"trunk": first, "weights": "random", "also": tuple(also), "also_weights": weights})
+
+
+def _alone(config: ImageConfig, number: int) -> ImageConfig:
+    """Return the settings of one trunk by itself: 0 is `image.trunk`."""
+    plain = {"also": (), "also_weights": (), "also_layers": (), "per_window": "shared", "stain": "none"}
+    if number == 0:
+        return config.model_copy(update=plain)
+    layers = config.also_layers or (None,) * len(config.also)
+    weights = config.also_weights or ("hub",) * len(config.also)
+    own = {"trunk": config.also[number - 1], "weights": weights[number - 1], "layer": layers[number - 1]}
+    return config.model_copy(update=plain | own)
