@@ -19,7 +19,6 @@ from bleep.config import Config, FormName, KindName, SourceName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
@@ -60,9 +59,8 @@ class SectionFacts:
     @classmethod
     def of(cls, section: Section) -> "SectionFacts":
         """Note a section down."""
-        side = section.slide.side if isinstance(section.slide, MosaicSlide) else 0
         picture = section.slide.digest()
-        return cls(section.name, section.patient, len(section), section.digest(), section.mpp, side, picture)
+        return cls(section.name, section.patient, len(section), section.digest(), section.mpp, section.tile_side, picture)
 
 
 @final

@@ -14,7 +14,6 @@ from scipy import linalg
 
 from bleep.config import BatchName
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError, MismatchError
 from bleep.files import write_tensors
 
@@ -118,7 +117,7 @@ def correction(kind: BatchName, values: Values, sections: Sequence[Section]) -> 
         )
     ids = tuple(name for section in sections for name in section.ids)
     # Clusters begin at random spots, and sums depend on their order: sections are taken by name, their spots by place.
-    xy = [np.zeros_like(s.xy) if isinstance(s.slide, MosaicSlide) else s.xy for s in sections]
+    xy = [s.xy if s.has_positions else np.zeros_like(s.xy) for s in sections]
     places = np.concatenate(xy)
     names = np.repeat([section.name for section in sections], [len(section) for section in sections])
     order = np.lexsort((np.array(ids), places[:, 0], places[:, 1], names))

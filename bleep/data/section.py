@@ -118,7 +118,12 @@ class Section:
     @property
     def has_positions(self) -> bool:
         """Whether its spots lie somewhere in the tissue; ready-cut tiles do not, they stand in a row."""
-        return not isinstance(self.slide, MosaicSlide)
+        return self.tile_side == 0
+
+    @property
+    def tile_side(self) -> int:
+        """Pixels of its ready-cut tiles, side to side; 0 where it has a slide."""
+        return self.slide.side if isinstance(self.slide, MosaicSlide) else 0
 
     def subset(self, rows: Int[np.ndarray, " rows"]) -> "Section":
         """Return the section with these spots alone, on the same slide."""

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int, UInt8
 
 from bleep.config import PaddingName, TilesConfig
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide, PyramidSlide, resize
+from bleep.data.slides import PyramidSlide, resize
 from bleep.errors import DataError
 from bleep.files import whole, write_json
 
@@ -190,11 +190,11 @@ class Tiles:
 
     def __post_init__(self) -> None:
         for section in self.sections:
-            if isinstance(section.slide, MosaicSlide):
-                shown, asked = section.slide.side * section.mpp, max(self.spec.microns)
+            if not section.has_positions:
+                shown, asked = section.tile_side * section.mpp, max(self.spec.microns)
                 if asked > shown * 1.001:
                     raise DataError(
-                        f"section {section.name}: its ready-cut tiles show {shown:g} microns ({section.slide.side} pixels of "
+                        f"section {section.name}: its ready-cut tiles show {shown:g} microns ({section.tile_side} pixels of "
                         f"{section.mpp:g}), but tiles.microns asks for {asked:g}; lower tiles.microns or give data.mpp"
                     )
         found = (self.kept and find(self.kept, section, self.spec) for section in self.sections)

@@ -21,7 +21,6 @@ from bleep.collectives import joined, of_main, processes, share
 from bleep.config import FLOOR, Config
 from bleep.data.datasets import turned
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import DataError, one_sentence
@@ -339,7 +338,7 @@ def _around(
     xy: Float64[np.ndarray, "spots 2"], whole: Section, every: Features, sigma: float
 ) -> Float32[np.ndarray, "spots features"]:
     """Return the mean of a section's features around each place, weighed by a Gaussian of distance in microns."""
-    if isinstance(whole.slide, MosaicSlide):
+    if not whole.has_positions:
         raise DataError(
             f"section {whole.name}: image.context needs places, which its ready-cut tiles lack; empty image.context"
         )

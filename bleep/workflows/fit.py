@@ -25,7 +25,6 @@ from bleep.data.labels import LABEL, check_classes, labelled
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.data.splits import Split, split
 from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
@@ -394,7 +393,7 @@ def config_for_sharing(config: Config, sections: tuple[Section, ...]) -> Config:
     """Return the configuration with `image.sharing auto` resolved by how much the windows of training tissue overlap."""
     if config.image.sharing != "auto":
         return config
-    able = config.image.can_share and config.query.views == 1 and not any(isinstance(s.slide, MosaicSlide) for s in sections)
+    able = config.image.can_share and config.query.views == 1 and all(s.has_positions for s in sections)
     smallest = min(config.tiles.microns)
     times = min((smallest / (section.pitch() * section.mpp)) ** 2 for section in sections) if able else 0.0
     chosen = "tokens" if times > OVERLAP else "none"

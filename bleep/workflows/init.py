@@ -16,7 +16,6 @@ from bleep.config import Config, SourceName, describe_fields
 from bleep.config.config import merged
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
 from bleep.find import inside
 
@@ -229,15 +228,13 @@ def _scale(sections: Sequence[Section], given: Mapping[str, Any], notes: Sequenc
     shown = ", ".join(sorted({f"{section.mpp:.4g}" for section in sections}))
     if "mpp" in given:
         why = "given"
-    elif isinstance(sections[0].slide, MosaicSlide):
+    elif not sections[0].has_positions:
         why = "ready-cut tiles do not say it: a pixel counts as one micron; set data.mpp where it is known"
     else:
         said = [line for line in notes if "micron" in line or " um" in line]
         why = said[0] if said else "as the files, or their form, have it"
     distance = (
-        ""
-        if isinstance(sections[0].slide, MosaicSlide)
-        else f"; spots stand {sections[0].pitch() * sections[0].mpp:.0f} microns apart"
+        "" if not sections[0].has_positions else f"; spots stand {sections[0].pitch() * sections[0].mpp:.0f} microns apart"
     )
     return {}, Guess("scale", f"{shown} microns per pixel{distance}", why)
 
@@ -280,7 +277,7 @@ def _patients(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[di
 
 
 def _split(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
-    patients, cut = {section.patient for section in sections}, isinstance(sections[0].slide, MosaicSlide)
+    patients, cut = {section.patient for section in sections}, not sections[0].has_positions
     said = any(section.patient != section.name for section in sections)
     by, count = ("patient", len(patients)) if said and len(patients) > 1 else ("section", len(sections))
     if count > 1:
@@ -297,9 +294,8 @@ def _split(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
 
 def _tiles(sections: Sequence[Section]) -> dict[str, Any]:
     """Return how tiles are cut and what learns from them: the shipped recipes' way, within what the pictures show."""
-    first = sections[0]
-    side = min(s.slide.side * s.mpp for s in sections if isinstance(s.slide, MosaicSlide)) if _cut(first) else None
-    microns = [round(float(side), 2)] if side is not None else [155.0, 310.0]
+    cut = not sections[0].has_positions
+    microns = [round(float(min(s.tile_side * s.mpp for s in sections if s.tile_side)), 2)] if cut else [155.0, 310.0]
     return {
         "tiles": {"pixels": 224, "microns": microns},
         "image": {"trunk": "vit_small_patch14_dinov2", "layer": 5},
@@ -307,7 +303,3 @@ def _tiles(sections: Sequence[Section]) -> dict[str, Any]:
         "loss": {"task": "both"},
         "optim": {"epochs": 60, "gene_dropout": 0.5},
     }
-
-
-def _cut(section: Section) -> bool:
-    return isinstance(section.slide, MosaicSlide)

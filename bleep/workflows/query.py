@@ -9,7 +9,6 @@ from bleep.data.prediction import Prediction
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors.base import Predictor
@@ -75,7 +74,7 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         check_known(sections, run)
     if not own and mpp is None:
         for section in sections:
-            _check_scale(path, section.slide, run)
+            _check_scale(path, section.tile_side, run)
     return run.tiles(sections)
 
 
@@ -151,13 +150,12 @@ def share_features(run: Run, tiles: Tiles) -> None:
     embed.share_features(run, tiles)
 
 
-def _check_scale(path: Path, slide: object, run: Run) -> None:
-    assert isinstance(slide, MosaicSlide)
+def _check_scale(path: Path, pixels: int, run: Run) -> None:
     sides = {facts.tile_side for facts in run.facts.train}
-    if sides != {slide.side}:
+    if sides != {pixels}:
         before = "slides" if sides == {0} else f"tiles of {sides.pop()} pixels"
-        side = run.spec.microns[0] / slide.side
+        side = run.spec.microns[0] / pixels
         raise MismatchError(
-            f"{path}: its {slide.side}-pixel tiles do not say their scale, and the run was trained on {before}; "
+            f"{path}: its {pixels}-pixel tiles do not say their scale, and the run was trained on {before}; "
             f"give --mpp, the microns per pixel ({side:.3g} if a tile shows {run.spec.microns[0]:g} microns)"
         )

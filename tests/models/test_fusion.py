@@ -42,7 +42,7 @@ def test_one_trunk_alone_is_the_plain_trunk() -> None:
 
 def test_a_fusion_of_one_gives_what_the_plain_trunk_gives() -> None:
     plain, _ = build_trunk(config(), 32)
-    made = FusedTrunk([[plain]], config())
+    made = FusedTrunk([[plain]])
     torch.testing.assert_close(made(shown()), plain(shown()), rtol=0, atol=0)
     assert made.width == plain.width
 

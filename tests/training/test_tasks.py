@@ -66,7 +66,9 @@ def test_half_of_a_batch_alone_gives_another_contrastive_loss(script: ModuleType
 def dual(**loss: object) -> tuple[DualEncoder, Config]:
     config = Config.load({"loss": loss, "head": {"dim": 8}, "image": {"trunk": "test_resnet", "weights": "random"}})
     torch.manual_seed(0)
-    return build_model(build_trunk(config.image, 32)[0], 6, config), config
+    made = build_model(build_trunk(config.image, 32)[0], 6, config)
+    assert isinstance(made, DualEncoder)
+    return made, config
 
 
 @pytest.mark.parametrize("kind", ["near", "alike"])

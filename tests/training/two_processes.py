@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bleep.config import Config
 from bleep.data.panel import GenePanel
-from bleep.models.factory import build_trunk
+from bleep.models.factory import build_model, build_trunk
 from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Batch
 from bleep.training.gradcache import backward
@@ -53,7 +53,7 @@ def make(kind: str) -> tuple[nn.Module, Batch]:
     )
     torch.manual_seed(0)
     trunk, _ = build_trunk(config.image, 32)
-    model = (Regressor if kind.startswith("regression") else DualEncoder)(trunk, GENES, config)
+    model = build_model(trunk, GENES, config)
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(SPOTS, trunk.width, generator=generator)
     values = torch.randn(SPOTS, GENES, generator=generator)
@@ -63,6 +63,7 @@ def make(kind: str) -> tuple[nn.Module, Batch]:
         counted = torch.poisson(torch.full((2 * SPOTS, GENES), 4.0), generator=generator)
         counts = Counts(counted, torch.randn(2 * SPOTS, generator=generator)) if config.loss.nb else None
         return RegressionTask(model, config.loss, panel(), counts), batch
+    assert isinstance(model, DualEncoder)
     return ContrastiveTask(model, config.loss, places(), panel()), batch
 
 

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from bleep.data.optical_density import glass, optical_density, stains
 from bleep.data.qc.names import GeneNames, names_of
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide, PyramidSlide
+from bleep.data.slides import PyramidSlide
 from bleep.data.tiles import TileSpec, cut
 
 SAMPLE = 200
@@ -108,14 +108,14 @@ def source_side(section: Section, microns: float) -> int:
 
 def longest(section: Section) -> int:
     """Return the longer side of the slide, or the side of its ready-cut tiles, in pixels."""
-    return section.slide.side if isinstance(section.slide, MosaicSlide) else max(section.slide.size)
+    return section.tile_side or max(section.slide.size)
 
 
 def padded(section: Section, microns: float) -> Float64[np.ndarray, " spots"]:
     """Return the share of each window that lies beyond the slide."""
     side = source_side(section, microns)
-    if isinstance(section.slide, MosaicSlide):
-        return np.full(len(section), 1 - min(section.slide.side / side, 1.0) ** 2)
+    if not section.has_positions:
+        return np.full(len(section), 1 - min(section.tile_side / side, 1.0) ** 2)
     inside = np.minimum(section.xy + side / 2, section.slide.size) - np.maximum(section.xy - side / 2, 0.0)
     return np.asarray(1 - (inside / side).clip(0, 1).prod(axis=1))
 
@@ -133,7 +133,7 @@ def _see(section: Section, row: int, spec: TileSpec) -> _Seen:
 
 def _elsewhere(section: Section, rows: Int[np.ndarray, " rows"], spec: TileSpec, blank: float) -> tuple[str, float]:
     """Return the mistake that best explains spots on glass, if undoing it takes away three quarters of the blank tiles."""
-    if blank < MISPLACED or isinstance(section.slide, MosaicSlide):
+    if blank < MISPLACED or not section.has_positions:
         return "", 0.0
     shares = {}
     for name, move in MOVES.items():
@@ -228,7 +228,7 @@ def measure(section: Section, spec: TileSpec, seed: int = 0) -> Measures:
 
     """
     facts = section.counts.uns.get("bleep", {})
-    placed = not isinstance(section.slide, MosaicSlide) and len(section) > 1
+    placed = section.has_positions and len(section) > 1
     dropped, array = facts.get("dropped"), facts.get("pitch")
     if array is None and placed and _is_complete(section):
         array = section.pitch()
