@@ -47,7 +47,11 @@ def skeleton(line: str) -> str:
     return " ".join(NUMBER.sub("#", line).split())
 
 
-def rerun(page: str, folder: Path, last: str | None = None) -> str:
+TOOLS = Path(sys.executable).parent
+"""Where `bleep`, `accelerate` and `python` are."""
+
+
+def rerun(page: str, folder: Path, last: str | None = None, tools: Path = TOOLS) -> str:
     """Return the page with the numbers of a run in `folder`; with `last`, only up to the heading of that text.
 
     Raises:
@@ -62,7 +66,7 @@ def rerun(page: str, folder: Path, last: str | None = None) -> str:
         if block.kind == "yaml" and named:
             (folder / named.group(1)).write_text(block.text, encoding="utf-8")
         elif block.kind == "bash" and not any(words in block.text for words in ELSEWHERE):
-            said = run(block.text, folder)
+            said = run(block.text, folder, tools)
         elif block.kind == "text" and said:
             wanted = {skeleton(line) for line in block.text.splitlines() if line.strip()}
             found = [line for line in said.splitlines() if skeleton(line) in wanted or not line.strip()]
@@ -73,10 +77,14 @@ def rerun(page: str, folder: Path, last: str | None = None) -> str:
     return "".join(parts) + page[at:]
 
 
-def run(script: str, folder: Path) -> str:
-    """Run lines of bash in a folder and return what they print on standard output."""
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": tools, "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(REPOSITORY)}
+def run(script: str, folder: Path, tools: Path) -> str:
+    """Run lines of bash in a folder, with the programs of `tools`, and return what they print on standard output."""
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "ACCELERATE_USE_CPU": "1",
+        "PYTHONPATH": str(REPOSITORY),
+    }
     done = subprocess.run(
         ["bash", "-euc", script], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800
     )

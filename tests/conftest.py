@@ -6,7 +6,11 @@ Tiny toy tissue, in memory and as files of every form, and one trained run of ea
 import logging
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,31 @@ def fresh_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@contextmanager
+def _warm(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(Path(__file__).with_name("warm_python.py")), folder]
+        environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            yield Path(folder)
+            server.communicate()
+
+
+@pytest.fixture(scope="session")
+def warmed() -> Callable[[Path], AbstractContextManager[Path]]:
+    """Start `warm_python.py` for the package that lies in a folder, and give the folder of its programs."""
+    return _warm
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Path]:
+    """The folder of `python`, `bleep` and `accelerate` that have this repository's package and its libraries imported."""
+    with _warm(REPOSITORY) as programs:
+        yield programs
 
 
 @pytest.fixture(scope="session")

@@ -96,11 +96,11 @@ def test_every_flag_named_beside_a_command_in_the_text_is_one_of_its_flags() -> 
 
 
 @pytest.mark.slow
-def test_the_tutorial_on_tiles_says_what_comes_when_it_is_followed(tmp_path: Path) -> None:
+def test_the_tutorial_on_tiles_says_what_comes_when_it_is_followed(warm: Path, tmp_path: Path) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     (tmp_path / "bleep").symlink_to(ROOT / "bleep")
     page = (ROOT / "docs/tutorial/own-data.md").read_text(encoding="utf-8")
-    again = rerun(page, tmp_path, last="### A last run on all tissue")
+    again = rerun(page, tmp_path, last="### A last run on all tissue", tools=warm)
     for old, new in zip(blocks(page), blocks(again), strict=True):
         if old.kind == "text":
             there = {skeleton(line): line for line in old.text.splitlines()}

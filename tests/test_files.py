@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,11 +152,11 @@ with files.whole(place) as temporary:
 
 
 @pytest.mark.parametrize("when", ["writing", "renaming"])
-def test_what_a_killed_writer_left_is_swept_and_what_it_moved_away_is_put_back(when: str, tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_swept_and_what_it_moved_away_is_put_back(when: str, warm: Path, tmp_path: Path) -> None:
     place = tmp_path / "thing.zarr"
     place.mkdir()
     (place / "old").write_text("old")
-    dead = subprocess.run([sys.executable, "-c", KILLED, str(place), when], check=False)
+    dead = subprocess.run([warm / "python", "-c", KILLED, str(place), when], check=False)
     assert dead.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == (2 if when == "writing" else 1)
     sweep(tmp_path)

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from bleep.workflows.query import build_reference
 
 
 @pytest.mark.slow
-def test_toy_tissue_is_predicted_up_to_its_ceiling(tmp_path: Path) -> None:
+def test_toy_tissue_is_predicted_up_to_its_ceiling(warm: Path, tmp_path: Path) -> None:
     # In a process of its own: as users run it, and without the shape checks that cost several minutes here.
-    done = subprocess.run([sys.executable, "-m", "bleep", "demo"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run([warm / "bleep", "demo"], cwd=tmp_path, capture_output=True, text=True, check=True)
     found = json.loads((tmp_path / "runs/demo/evaluation.json").read_text())["predictors"]
     pcc = {name: scores["pcc"] for name, scores in found.items()}
     ceiling = float(re.search(r"ceiling: (\S+)", done.stdout).group(1))  # type: ignore[union-attr]

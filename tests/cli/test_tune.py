@@ -107,8 +107,8 @@ def test_a_trial_that_cannot_be_trained_is_told_and_the_others_go_on(tune: Tune,
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_study(tune: Tune, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bleep", *tune(trials=4), "--out", "here"]
+def test_two_processes_share_a_study(tune: Tune, warm: Path, tmp_path: Path) -> None:
+    command = [warm / "bleep", *tune(trials=4), "--out", "here"]
     both = [subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert app.main([*tune(trials=4), "--out", "here"]) == 0

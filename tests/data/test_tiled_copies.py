@@ -4,7 +4,6 @@ import os
 import runpy
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,11 +134,11 @@ sys.exit(guarded(work))
 
 
 @pytest.mark.slow
-def test_an_interrupt_while_copying_leaves_nothing(picture: Image.Image, tmp_path: Path) -> None:
+def test_an_interrupt_while_copying_leaves_nothing(picture: Image.Image, warm: Path, tmp_path: Path) -> None:
     large = np.tile(np.asarray(picture), (14, 14, 1))
     noise = np.random.default_rng(0).integers(0, 30, large.shape, dtype=np.uint8)
     Image.fromarray(np.clip(large, 0, 225) + noise).save(tmp_path / "a.png", compress_level=1)
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "a.png"), str(tmp_path / "copies")]
+    command = [warm / "python", "-c", SCRIPT, str(tmp_path / "a.png"), str(tmp_path / "copies")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("copies/.*/*")) and time.monotonic() < deadline:

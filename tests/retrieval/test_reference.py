@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -290,11 +289,11 @@ def test_a_later_format_is_refused(kept: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_writers_leave_what_was_or_what_was_to_be(kept: Path, tmp_path: Path) -> None:
+def test_killed_writers_leave_what_was_or_what_was_to_be(kept: Path, warm: Path, tmp_path: Path) -> None:
     """Writers of a process that is killed before and after each of their steps, and at moments of chance."""
     script = Path(__file__).with_name("killed_writers.py")
     done = subprocess.run(
-        [sys.executable, script, kept, tmp_path / "work"],
+        [warm / "python", script, kept, tmp_path / "work"],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -250,10 +249,10 @@ milvus.MilvusIndex.build(sys.argv[1], "flat", np.eye(32, dtype=np.float32).repea
 
 
 def test_what_a_killed_builder_leaves_has_no_final_name_and_is_swept_away(
-    request: pytest.FixtureRequest, uri: str, tmp_path: Path
+    request: pytest.FixtureRequest, uri: str, warm: Path, tmp_path: Path
 ) -> None:
     place = uri if "://" in uri else str(tmp_path / "atlas.db")
-    done = subprocess.run([sys.executable, "-c", KILLED, place], capture_output=True, text=True, check=False)
+    done = subprocess.run([warm / "python", "-c", KILLED, place], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     server = client.open_server(place)
     names = set(server.collections(PREFIX))

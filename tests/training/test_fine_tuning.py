@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +102,15 @@ def test_the_average_is_scored_and_kept(recipe: Any, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
-def test_compiling_keeps_the_names_of_weights_and_nearly_the_loss(recipe: Any, repository: Path, tmp_path: Path) -> None:
+def test_compiling_keeps_the_names_of_weights_and_nearly_the_loss(
+    recipe: Any, repository: Path, warm: Path, tmp_path: Path
+) -> None:
     losses, names = [], []
     for compiled in (False, True):
         out = tmp_path / str(compiled)
         image = {"train": "full", "layer": 0}
         over = {"image": image, "head": {"dropout": 0.0}, "optim": {"epochs": 1, "compile": compiled}}
-        trained_by_path(repository, recipe(out, over), tmp_path)
+        trained_by_path(warm, repository, recipe(out, over), tmp_path)
         losses.append(json.loads((out / "log.jsonl").read_text().splitlines()[0])["loss"])
         names.append(set(load_file(out / "model.safetensors")))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
@@ -117,12 +118,12 @@ def test_compiling_keeps_the_names_of_weights_and_nearly_the_loss(recipe: Any, r
 
 
 @pytest.mark.slow
-def test_in_bfloat16_training_goes_and_weights_stay_float32(recipe: Any, repository: Path, tmp_path: Path) -> None:
+def test_in_bfloat16_training_goes_and_weights_stay_float32(recipe: Any, repository: Path, warm: Path, tmp_path: Path) -> None:
     losses = []
     for precision in ("no", "bf16"):
         out = tmp_path / precision
         over = {"image": {"train": "full"}, "head": {"dropout": 0.0}, "optim": {"epochs": 1}}
-        trained_by_path(repository, recipe(out, over), tmp_path, ACCELERATE_MIXED_PRECISION=precision)
+        trained_by_path(warm, repository, recipe(out, over), tmp_path, ACCELERATE_MIXED_PRECISION=precision)
         losses.append(json.loads((out / "log.jsonl").read_text().splitlines()[0])["loss"])
         assert {value.dtype for value in load_file(out / "model.safetensors").values() if value.is_floating_point()} == {
             torch.float32
@@ -152,15 +153,15 @@ for kind in ("inputs", "regression"):
 
 
 @pytest.mark.slow
-def test_in_bfloat16_the_loss_is_taken_in_float32(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", PRECISE, str(Path(__file__).parent)]
+def test_in_bfloat16_the_loss_is_taken_in_float32(warm: Path) -> None:
+    words = [str(warm / "python"), "-c", PRECISE, str(Path(__file__).parent)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def trained_by_path(repository: Path, tree: dict[str, Any], where: Path, **environment: str) -> None:
+def trained_by_path(warm: Path, repository: Path, tree: dict[str, Any], where: Path, **environment: str) -> None:
     (where / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    words = [sys.executable, str(repository / "bleep" / "train.py"), "--config", str(where / "recipe.yaml")]
+    words = [str(warm / "python"), str(repository / "bleep" / "train.py"), "--config", str(where / "recipe.yaml")]
     shared = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(words, env=shared, cwd=where, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,10 +100,10 @@ def test_sigterm_in_the_last_epochs_last_step_lets_the_run_end(
     assert fit(Config.load(recipe(tmp_path / "out", single))).facts.epoch == 2
 
 
-def started(repository: Path, recipe_path: Path, *more: str, processes: int = 1) -> subprocess.Popen[str]:
+def started(warm: Path, repository: Path, recipe_path: Path, *more: str, processes: int = 1) -> subprocess.Popen[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     return subprocess.Popen(
-        [sys.executable, *launch, str(repository / "bleep" / "train.py"), "--config", str(recipe_path), *more],
+        [warm / "python", *launch, str(repository / "bleep" / "train.py"), "--config", str(recipe_path), *more],
         env={**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
         cwd=recipe_path.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -121,19 +120,19 @@ def wait_for_epochs(process: subprocess.Popen[str], out: Path, count: int) -> No
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_leave_the_uninterrupted_run(recipe: Any, repository: Path, tmp_path: Path) -> None:
+def test_kills_at_random_moments_leave_the_uninterrupted_run(recipe: Any, repository: Path, warm: Path, tmp_path: Path) -> None:
     long = {"image": {"train": "last"}, "optim": {"epochs": 24, "batch": 32, "trunk_lr": 1e-3, "ema": 0.9}}
     out, path = tmp_path / "broken", tmp_path / "recipe.yaml"
     # By the same command, as another number of threads would add up in another order.
     path.write_text(yaml.safe_dump(recipe(tmp_path / "whole", long)))
-    whole = started(repository, path)
+    whole = started(warm, repository, path)
     _, err = whole.communicate()
     assert whole.returncode == 0, err[-2000:]
     path.write_text(yaml.safe_dump(recipe(out, long)))
     moments = random.Random(5)
     killed = 0
     for _ in range(4):
-        process = started(repository, path, "--resume")
+        process = started(warm, repository, path, "--resume")
         wait_for_epochs(process, out, epochs_of(out) + moments.randint(1, 4))
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
@@ -141,7 +140,7 @@ def test_kills_at_random_moments_leave_the_uninterrupted_run(recipe: Any, reposi
         killed += process.returncode == -signal.SIGKILL
         assert not (out / runs.MODEL).exists() or process.returncode != -signal.SIGKILL or epochs_of(out) == 24
     assert killed >= 2
-    last = started(repository, path, "--resume")
+    last = started(warm, repository, path, "--resume")
     _, err = last.communicate()
     assert last.returncode == 0, err[-2000:]
     same(out, tmp_path / "whole")
@@ -149,11 +148,11 @@ def test_kills_at_random_moments_leave_the_uninterrupted_run(recipe: Any, reposi
 
 
 @pytest.mark.slow
-def test_two_processes_leave_together_on_sigterm_and_go_on(recipe: Any, repository: Path, tmp_path: Path) -> None:
+def test_two_processes_leave_together_on_sigterm_and_go_on(recipe: Any, repository: Path, warm: Path, tmp_path: Path) -> None:
     tree = {"image": {"train": "last"}, "head": {"dropout": 0.0}, "optim": {"epochs": 150, "batch": 16}}
     out, path = tmp_path / "out", tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe(out, tree)))
-    process = started(repository, path, processes=2)
+    process = started(warm, repository, path, processes=2)
     wait_for_epochs(process, out, 2)
     process.terminate()
     _, err = process.communicate(timeout=60)
@@ -161,7 +160,7 @@ def test_two_processes_leave_together_on_sigterm_and_go_on(recipe: Any, reposito
     assert err.count("bleep: asked to stop") == 2, err[-3000:]
     done = epochs_of(out)
     assert 2 <= done < 150
-    again = started(repository, path, "--resume", processes=2)
+    again = started(warm, repository, path, "--resume", processes=2)
     wait_for_epochs(again, out, done + 2)
     again.terminate()
     again.communicate(timeout=60)
@@ -214,7 +213,9 @@ def test_a_full_disk_is_said_in_a_sentence_and_the_last_state_stays(
 
 
 @pytest.mark.slow
-def test_a_file_system_that_takes_no_more_is_said_in_a_sentence(recipe: Any, repository: Path, tmp_path: Path) -> None:
+def test_a_file_system_that_takes_no_more_is_said_in_a_sentence(
+    recipe: Any, repository: Path, warm: Path, tmp_path: Path
+) -> None:
     """A limit on file size stands in for a full disk, so that safetensors itself meets it."""
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe(tmp_path / "out")))
@@ -224,7 +225,7 @@ def test_a_file_system_that_takes_no_more_is_said_in_a_sentence(recipe: Any, rep
         f"sys.exit(command(['--config', {str(path)!r}, '--image.train', 'full']))"
     )
     quiet = {**os.environ, "ACCELERATE_USE_CPU": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, env=quiet, capture_output=True, text=True, check=False)
+    done = subprocess.run([warm / "python", "-c", code], cwd=repository, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert "last.safetensors: cannot be written (File too large" in done.stderr

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_train_the_run_of_one(case: str, recipe: Any, repository: Path, tmp_path: Path) -> None:
+def test_two_processes_train_the_run_of_one(case: str, recipe: Any, repository: Path, warm: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(REPORT)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     shared = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TELL": str(tmp_path)}
@@ -50,8 +49,8 @@ def test_two_processes_train_the_run_of_one(case: str, recipe: Any, repository: 
         out = tmp_path / f"run{count}"
         tree = recipe(out, {"head": {"dim": 16, "dropout": 0.0}, "optim": {"epochs": 4, "batch": 32}}, CASES[case])
         (tmp_path / f"{count}.yaml").write_text(yaml.safe_dump(tree))
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        command = [*(launch if count == 2 else [sys.executable]), str(repository / "bleep" / "train.py")]
+        launch = [warm / "python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = [*(launch if count == 2 else [warm / "python"]), str(repository / "bleep" / "train.py")]
         command += ["--config", str(tmp_path / f"{count}.yaml")]
         done = subprocess.run(command, env=shared, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
