@@ -33,7 +33,9 @@ COMMANDS = {
     "doctor": "say what is installed and what is not",
     "demo": "run everything on toy tissue",
 }
-"""Each is a module of this folder with `add(parser)`, which sets `run`."""
+"""Each is a module of this folder with `add(parser)`, which sets `run_command`."""
+TOGETHER = dict.fromkeys(("pack", "unpack", "push", "pull"), "pack")
+"""Commands that share a module, which has `add_NAME(parser)` for each."""
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -46,7 +48,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         child = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if only in (name, None):
-            importlib.import_module(f"bleep.cli.{name}").add(child)
+            module = importlib.import_module(f"bleep.cli.{TOGETHER.get(name, name)}")
+            getattr(module, f"add_{name}" if name in TOGETHER else "add")(child)
             _shorten_usage(child)
     parser.epilog = "Training with several processes: accelerate launch -m bleep.train --config NAME"
     return parser

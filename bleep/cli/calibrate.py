@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bleep.cli.flags import MANY
-from bleep.cli.runs import DEFAULT, named_run
+from bleep.cli.flags import DEFAULT, MANY, named_run
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bleep.cli.runs import named_run
+from bleep.cli.flags import named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:

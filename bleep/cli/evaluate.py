@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bleep.cli import contest_flags, look_flags
-from bleep.cli.flags import MANY
-from bleep.cli.runs import DEFAULT, named_run
+from bleep.cli.flags import DEFAULT, MANY, named_run
 from bleep.errors import ConfigError
 
 PROTOCOLS = (

@@ -1,6 +1,7 @@
-"""Settings as flags: `--config A.yaml B.yaml --section.field value`, checked where YAML is checked."""
+"""Settings as flags: `--config A.yaml B.yaml --section.field value`, checked where YAML is checked; and the flag `--run`."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,3 +101,43 @@ def _takes_none_as_a_word(name: str) -> bool:
     from bleep.config import describe_fields
 
     return any(field == name and "none" in kind for field, kind, _, _ in describe_fields())
+
+
+DEFAULT = "default: $BLEEP_RUN, else the newest in runs/"
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add `--run`."""
+    parser.add_argument("--run", type=Path, default=None, help=f"folder of the run, or hf:USER/NAME on the hub ({DEFAULT})")
+
+
+def named_run(given: Path | None, *, changes: bool = False) -> Path:
+    """Return the folder of the run meant; one on the hub is downloaded where the cache lacks it.
+
+    With `changes`, the command writes into the run's folder, which a download is not for.
+
+    Raises:
+        DataError: none is named and there is none, or the run is on the hub and would be changed or cannot be had.
+
+    """
+    if given is not None and str(given).startswith("hf:"):
+        from bleep.errors import DataError
+        from bleep.workflows.hub import full_link, pull
+
+        if changes:
+            raise DataError(
+                f"{given}: is a copy of what lies on the hub, which this command would change; make one of your own by "
+                f"`bleep pull {given} --out FOLDER`"
+            )
+        folder = pull(str(given))
+        print(f"run: {full_link(str(given), folder)}")
+        return folder
+    if given is not None:
+        return given
+    if os.environ.get("BLEEP_RUN"):
+        return Path(os.environ["BLEEP_RUN"])
+    from bleep.run_folder import newest_run
+
+    found = newest_run()
+    print(f"run: {found}")
+    return found

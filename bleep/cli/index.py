@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli.flags import MANY
-from bleep.cli.runs import add_run, named_run
+from bleep.cli.flags import MANY, add_run, named_run
 
 if TYPE_CHECKING:
     from bleep.retrieval.reference import Reference

@@ -1,13 +1,13 @@
-"""`bleep pack`: a run as one file."""
+"""`bleep pack`, `unpack`, `push` and `pull`: a run as one file, and to and from the Hugging Face Hub."""
 
 import argparse
 from pathlib import Path
 
-from bleep.cli.runs import add_run, named_run
+from bleep.cli.flags import add_run, named_run
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+def add_pack(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bleep pack`."""
     parser.description = (
         "Write a run, its index, calibration and a model card to one zip file. It holds numbers and text alone. "
         "The index holds measured values of the training spots: leave it out by --no-reference where these may not be shared."
@@ -29,4 +29,71 @@ def _pack(arguments: argparse.Namespace) -> int:
     names = pack(folder, out, reference=not arguments.no_reference)
     print(f"{out}: {len(names)} files, {out.stat().st_size / 1e6:.1f} MB; README.md in it is the model card")
     print(f"next: bleep unpack {out} --out FOLDER")
+    return 0
+
+
+def add_unpack(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bleep unpack`."""
+    parser.description = "Check a file of `bleep pack` part by part, and write the run in it to a new folder."
+    parser.add_argument("archive", type=Path, help="the file")
+    parser.add_argument("--out", type=Path, default=None, help="a new folder (default: runs/NAME, of the file's name)")
+    parser.set_defaults(run_command=_unpack)
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    from bleep.workflows.pack import unpack
+
+    archive: Path = arguments.archive
+    out: Path = arguments.out or Path("runs") / archive.name.removesuffix(".zip").removesuffix(".bleep")
+    files = unpack(archive, out)
+    print(f"{out}: {len(files)} files, each with its sha256 as declared; {out / 'README.md'} is the model card")
+    print(f"next: bleep query --images FOLDER --run {out}")
+    return 0
+
+
+def add_push(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bleep push`."""
+    parser.description = (
+        "Send what `bleep pack` writes to the Hugging Face Hub: a run, its index, calibration and model card. A repository "
+        "that is not there yet is made, private. Log in by `hf auth login` or HF_TOKEN. The index holds measured values of the "
+        "training spots: leave it out by --no-reference where these may not be shared."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("name", metavar="USER/NAME", help="the repository")
+    parser.add_argument("--no-reference", action="store_true", help="leave out the index and the calibration, which needs it")
+    parser.add_argument("--public", action="store_true", help="make a new repository one that all may read")
+    parser.set_defaults(run_command=_push)
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from bleep.workflows.hub import push
+
+    link = push(arguments.run, arguments.name, reference=not arguments.no_reference, public=arguments.public)
+    print(f"{link}: sent; README.md there is the model card")
+    print(f"next: bleep query --images FOLDER --run {link}")
+    return 0
+
+
+def add_pull(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `bleep pull`."""
+    parser.description = (
+        "Download a run from the Hugging Face Hub and check each part by its sha256. `--run hf:USER/NAME` does that too; with "
+        "--out the run gets a folder of its own, where it can be calibrated and its index grown."
+    )
+    parser.add_argument("link", metavar="hf:USER/NAME[@REVISION]", help="the run; without a revision, the newest")
+    parser.add_argument("--out", type=Path, default=None, help="a new folder (default: it stays in the hub's cache)")
+    parser.set_defaults(run_command=_pull)
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    from bleep.workflows.hub import copy, full_link, pull
+
+    if arguments.out is None:
+        link = full_link(arguments.link, pull(arguments.link))
+        print(f"{link}: in the cache, each part with its sha256 as declared")
+        print(f"next: bleep query --images FOLDER --run {link}")
+        return 0
+    link = copy(arguments.link, arguments.out)
+    print(f"{arguments.out}: {link}, each part with its sha256 as declared; {arguments.out / 'README.md'} is the model card")
+    print(f"next: bleep query --images FOLDER --run {arguments.out}")
     return 0

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
-from bleep.cli.flags import MANY
-from bleep.cli.runs import add_run, named_run
+from bleep.cli.flags import MANY, add_run, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:

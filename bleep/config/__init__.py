@@ -1,7 +1,19 @@
 """Every setting, in one frozen typed tree; the text under a field is its help, its docs line and its hint."""
 
 from bleep.config.config import Config, describe_fields
-from bleep.config.data import DataConfig, PaddingName, SourceName, SplitName, TilesConfig
+from bleep.config.data import (
+    AbsentName,
+    BatchName,
+    ChoiceName,
+    DataConfig,
+    NormaliseName,
+    PaddingName,
+    PanelConfig,
+    ScaleName,
+    SourceName,
+    SplitName,
+    TilesConfig,
+)
 from bleep.config.model import (
     FLOOR,
     BeforeName,
@@ -13,7 +25,6 @@ from bleep.config.model import (
     StainName,
     TrainName,
 )
-from bleep.config.panel import AbsentName, BatchName, ChoiceName, NormaliseName, PanelConfig, ScaleName
 from bleep.config.prediction import (
     ABSTAIN,
     GpuName,

@@ -7,11 +7,9 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from bleep.config.base import Settings
-from bleep.config.data import DataConfig, TilesConfig
-from bleep.config.describe import described, sentence
+from bleep.config.base import Settings, described, sentence
+from bleep.config.data import DataConfig, PanelConfig, TilesConfig
 from bleep.config.model import ExpressionConfig, HeadConfig, ImageConfig
-from bleep.config.panel import PanelConfig
 from bleep.config.prediction import IndexConfig, QueryConfig
 from bleep.config.recipes import find_recipe
 from bleep.config.training import LossConfig, OptimConfig

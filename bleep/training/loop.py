@@ -23,10 +23,16 @@ from bleep.models.image import ImageTrunk
 from bleep.progress import Progress
 from bleep.records import Batch
 from bleep.training.checkpoint import CheckpointLog
-from bleep.training.ema import WeightAverage
 from bleep.training.gradcache import backward
-from bleep.training.optimizers import build_optimizer, drop_not_started, set_rate
-from bleep.training.schedules import after_epoch, factor, least_rate
+from bleep.training.optimizers import (
+    WeightAverage,
+    after_epoch,
+    build_optimizer,
+    drop_not_started,
+    factor,
+    least_rate,
+    set_rate,
+)
 
 
 @final

@@ -1,13 +1,19 @@
-"""The optimizer, and the rates of its groups."""
+"""The optimizer, the rates of its groups, how these go with the step, and the running average of the weights."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from bleep.config import OptimConfig, OptimizerName
+from bleep.config import Config, OptimConfig, OptimizerName, ScheduleName
+from bleep.errors import ConfigError
 from bleep.models.image import ImageTrunk, ParameterSchedule
+from bleep.training.checkpoint import Progress
 
 OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
     "adamw": lambda groups, momentum: AdamW(groups),
@@ -62,3 +68,119 @@ def drop_not_started(optimizer: Optimizer, share: float) -> None:
         if share < group["start"]:
             for parameter in group["params"]:
                 parameter.grad = None
+
+
+def _cosine(share: float, falls: int, config: OptimConfig) -> float:
+    return (1 + math.cos(math.pi * share)) / 2
+
+
+def _plateau(share: float, falls: int, config: OptimConfig) -> float:
+    return config.plateau_factor**falls
+
+
+def _constant(share: float, falls: int, config: OptimConfig) -> float:
+    return 1.0
+
+
+SCHEDULES: dict[ScheduleName, Callable[[float, int, OptimConfig], float]] = {
+    "cosine": _cosine,
+    "plateau": _plateau,
+    "constant": _constant,
+}
+"""Factor of the peak rate, from the share of the steps after the warm-up that are done and the falls so far."""
+
+
+def factor(config: OptimConfig, step: int, steps: int, falls: int) -> float:
+    """Return what the peak rates are multiplied by at a step: a linear rise over the warm-up's share, then the schedule."""
+    rise = _rise(config, steps)
+    if step < rise:
+        return (step + 1) / rise
+    return SCHEDULES[config.schedule](max(step - rise, 0) / max(steps - rise, 1), falls, config)
+
+
+def least_rate(config: OptimConfig, step: int, steps: int) -> float:
+    """Return what no rate falls below at a step; there is no such bound but under `schedule: plateau`, after the warm-up."""
+    return config.plateau_min_lr if config.schedule == "plateau" and step >= _rise(config, steps) else 0.0
+
+
+def _rise(config: OptimConfig, steps: int) -> int:
+    return max(round(config.warmup * steps), 1)
+
+
+def after_epoch(progress: Progress, score: float, config: OptimConfig) -> Progress:
+    """Count epochs without a better score, and a fall of the rate once there were more than `plateau_patience`.
+
+    Only `schedule: plateau` looks at it. The rule is that of torch's ReduceLROnPlateau for a score that shall rise. The counts
+    are part of the state, so a resumed training falls at the same epochs.
+    """
+    if config.schedule != "plateau":
+        return progress
+    if _better(score, progress.mark, config):
+        stale, mark = 0, score
+    else:
+        stale, mark = progress.stale + 1, progress.mark
+    cooling = progress.cooling
+    if cooling:
+        stale, cooling = 0, cooling - 1
+    if stale > config.plateau_patience:
+        return replace(progress, falls=progress.falls + 1, stale=0, cooling=config.plateau_cooldown, mark=mark)
+    return replace(progress, stale=stale, cooling=cooling, mark=mark)
+
+
+def _better(score: float, mark: float, config: OptimConfig) -> bool:
+    if config.plateau_mode == "abs":
+        return score > mark + config.plateau_threshold
+    return score > mark * (1 + config.plateau_threshold)
+
+
+def check_schedule(config: Config) -> None:
+    """Refuse a schedule that has nothing to look at.
+
+    Raises:
+        ConfigError: the rate is to fall with the validation score, and nothing is held out for one.
+
+    """
+    if config.optim.schedule == "plateau" and config.data.val == "none":
+        raise ConfigError(
+            "optim.schedule is plateau, which follows the validation score, but data.val is none: "
+            "set data.val to group, block or random, or optim.schedule to cosine"
+        )
+
+
+@final
+class WeightAverage:
+    """The average (Polyak and Juditsky, SIAM J. Control Optim. 1992) of what a model's parameters have been, later steps counting more; a decay of 0 keeps none.
+
+    Early on the decay is less, (1 + step) / (10 + step), so that the first, random weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay > 0 else {}
+        self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    def update(self, step: int) -> None:
+        """Take in the weights after a step, counted from 0 over the whole training."""
+        if self.values:
+            new = 1 - min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(self.values.values()), [p.detach() for p in self._parameters.values()], new)
+
+    @contextlib.contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Let the model hold the average, and give it back its own weights afterwards."""
+        kept = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self.keep()
+        try:
+            yield
+        finally:
+            _copy(kept, self._parameters)
+
+    def keep(self) -> None:
+        """Let the model hold the average from now on."""
+        _copy(self.values, self._parameters)
+
+
+def _copy(values: dict[str, Tensor], parameters: dict[str, nn.Parameter]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(values[name])

@@ -12,10 +12,9 @@ from typing import Any, Literal, final
 from bleep import runs
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, read_lines, write_json
-from bleep.predictors.base import Predictor
+from bleep.predictors.base import Predictor, plain
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.ensemble import Ensemble
-from bleep.predictors.remembered import plain
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 

@@ -16,10 +16,9 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
-from bleep.predictors.base import Predictor, fit_other
+from bleep.predictors.base import Predictor, Remembered, fit_other
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.confidence import measured_by_grade
-from bleep.predictors.remembered import Remembered
 from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference

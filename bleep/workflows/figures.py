@@ -12,8 +12,8 @@ from jaxtyping import Float
 from bleep import runs
 from bleep.errors import ConfigError, DataError
 from bleep.files import read_lines, whole
+from bleep.predictors.base import plain
 from bleep.predictors.occlusion import GRID, occlusion
-from bleep.predictors.remembered import plain
 from bleep.progress import Progress
 from bleep.records import Table
 from bleep.retrieval.embed import embed_spots, embed_tiles

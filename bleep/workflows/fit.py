@@ -46,7 +46,7 @@ from bleep.run_folder import MANIFEST
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
 from bleep.training.loop import EpochBatches, View, train
-from bleep.training.schedules import check_schedule
+from bleep.training.optimizers import check_schedule
 from bleep.training.tasks import OwnLoss, Task, task_of
 from bleep.training.trackers import accelerator_of, begin
 

@@ -22,8 +22,7 @@ from bleep.evaluation.metrics import ranking_scores, true_ranks
 from bleep.evaluation.protocols import PROTOCOLS, Protocol
 from bleep.evaluation.scorecard import METRIC, Truth, score
 from bleep.evaluation.spatial import smoothing
-from bleep.predictors.base import Predictor
-from bleep.predictors.remembered import plain
+from bleep.predictors.base import Predictor, plain
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features

@@ -103,7 +103,7 @@ def test_features_written_by_a_trunk_train_the_run_that_the_trunk_trains(
 ) -> None:
     from bleep.predictors.baselines import RegressionPredictor
     from bleep.runs import Run
-    from bleep.workflows.features import features
+    from bleep.workflows.data import features
     from bleep.workflows.fit import fit, load_split
 
     tree = recipe(tmp_path / "trunk", {"loss": {"task": "regression"}})

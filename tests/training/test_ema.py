@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bleep.training.ema import WeightAverage
+from bleep.training.optimizers import WeightAverage
 
 
 def test_the_average_is_what_its_formula_says_and_leaves_still_weights_alone() -> None:

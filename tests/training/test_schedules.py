@@ -11,8 +11,7 @@ from torch import nn
 from bleep.config import Config, OptimConfig
 from bleep.errors import ConfigError
 from bleep.training.checkpoint import Progress
-from bleep.training.optimizers import set_rate
-from bleep.training.schedules import after_epoch, check_schedule, factor, least_rate
+from bleep.training.optimizers import after_epoch, check_schedule, factor, least_rate, set_rate
 
 
 def rates(falls: int = 0, **over: object) -> list[float]:

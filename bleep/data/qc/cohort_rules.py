@@ -12,9 +12,9 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from bleep.data.gene_names import aligned
-from bleep.data.qc.finding import Finding, error, warning
 from bleep.data.qc.measures import Measures
 from bleep.data.qc.names import ANIMALS, overlaps
+from bleep.data.qc.report import Finding, error, warning
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.data.slides.base import file_digest

@@ -1,12 +1,11 @@
-"""What was checked, as a table for a terminal and as JSON values."""
+"""What was checked and found, as a table for a terminal and as JSON values."""
 
 import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
-from bleep.data.qc.finding import Finding
 from bleep.data.qc.measures import Measures
 
 HEADINGS = ("section", "patient", "spots", "genes", "dropped", "um/px", "tile px", "counts", "zero", "blank", "blur", "padded",
@@ -102,3 +101,31 @@ def _sum(findings: Sequence[Finding]) -> str:
         return "nothing found that would spoil a result"
     said = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     return said if errors else f"{said}: nothing that would spoil a result"
+
+
+Severity = Literal["error", "warning"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with the data."""
+
+    severity: Severity
+    """`error`: it would spoil a result. `warning`: it is worth knowing."""
+    kind: str
+    """A short name of the fault, for programs."""
+    sections: tuple[str, ...]
+    """The sections it concerns."""
+    message: str
+    """One sentence: what was found, and the way out."""
+
+
+def error(kind: str, sections: Sequence[str], message: str) -> Finding:
+    """Return a finding that would spoil a result."""
+    return Finding("error", kind, tuple(sections), message)
+
+
+def warning(kind: str, sections: Sequence[str], message: str) -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding("warning", kind, tuple(sections), message)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from bleep.config import Config
-from bleep.data.qc.finding import Finding, error, warning
 from bleep.data.qc.measures import SHARP, Measures
 from bleep.data.qc.names import ANIMALS
+from bleep.data.qc.report import Finding, error, warning
 
 FEW_SPOTS = 30
 DROPPED = 0.1
