@@ -149,9 +149,10 @@ def check_schedule(config: Config) -> None:
 
 @final
 class WeightAverage:
-    """The average (Polyak and Juditsky, SIAM J. Control Optim. 1992) of what a model's parameters have been, later steps counting more; a decay of 0 keeps none.
+    """The average of what a model's parameters have been, later steps counting more; a decay of 0 keeps none.
 
-    Early on the decay is less, (1 + step) / (10 + step), so that the first, random weights are soon forgotten.
+    Early on the decay is less, (1 + step) / (10 + step), so that the first, random weights are soon forgotten
+    (Polyak and Juditsky, SIAM J. Control Optim. 1992).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

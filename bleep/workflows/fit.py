@@ -3,8 +3,7 @@
 import contextlib
 import logging
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -18,7 +17,6 @@ from torch.utils.data import Dataset
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
-from bleep.contest.score import GeneLists, contest_score
 from bleep.data.affine import AffineJitter
 from bleep.data.datasets import FeatureDataset, TileDataset
 from bleep.data.labels import LABEL, check_classes, labelled
@@ -28,93 +26,22 @@ from bleep.data.section import Section
 from bleep.data.splits import Split, split
 from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
-from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.evaluation.labels import roc_auc
-from bleep.evaluation.metrics import pearson
+from bleep.errors import ConfigError, MismatchError
 from bleep.features import FeatureReader
-from bleep.files import read_json, sweep
 from bleep.models.backbones.base import GIVEN, check_weights
-from bleep.models.models import DualEncoder, Model
 from bleep.models.precision import resolve_precision
-from bleep.predictors.calibration import FOLDER as CALIBRATION
-from bleep.predictors.neighbor_mean import WEIGHTS, weighted_mean
 from bleep.records import Batch
 from bleep.registry import Origin
-from bleep.retrieval.index import FlatIndex
-from bleep.retrieval.reference import storage
-from bleep.run_folder import MANIFEST
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
-from bleep.training.tasks import OwnLoss, Task, task_of
+from bleep.training.tasks import OwnLoss, task_of
 from bleep.training.trackers import accelerator_of, begin
+from bleep.workflows.place import check_place, check_same_data, clear
+from bleep.workflows.validate import validation
 
 log = logging.getLogger(__name__)
-CONTEST, TOP = "dacon", 100
-"""Protocol of the contest, and the length of its lists of genes."""
-OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
-"""Files in a run's folder that say how its weights scored."""
-
-
-def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
-    """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
-
-    A model of both kinds is scored by the mean of the two, and each is told too; a classifier by its ROC AUC, mean over
-    classes, over all validation spots. Under the contest's protocol its score over all validation tiles together is told too.
-    """
-    train_values = run.panel.unscaled(values)
-    measured = [run.panel.values(section, run.config.panel.absent) for section in divided.val]
-    reader, query = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config), run.config.query
-    alone = [run.tiles((section,)) for section in divided.val]
-    frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
-    lists = GeneLists.of(run.panel.mean, run.panel.variance, TOP, "over the training spots")
-
-    def retrieved(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
-        assert isinstance(model, DualEncoder)
-        embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
-        index = FlatIndex.build(embedded)
-        for features in found:
-            inputs = torch.from_numpy(features).to(device)
-            neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
-            yield weighted_mean(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))
-
-    def regressed(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
-        for features in found:
-            inputs = torch.from_numpy(features).to(device)
-            yield run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())
-
-    def told_apart(predicted: Iterable[np.ndarray]) -> float:
-        return roc_auc(np.concatenate(list(predicted)), np.concatenate(measured))
-
-    def agreement(predicted: Iterable[np.ndarray]) -> float:
-        return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
-
-    def contested(model: Model, found: list[np.ndarray], device: torch.device) -> float:
-        if model.retrieves and not model.regresses:
-            predicted = list(retrieved(model, found, device))
-        else:
-            predicted = list(regressed(model, found, device))
-        try:
-            return contest_score(np.concatenate(predicted), np.concatenate(measured), lists).total
-        except DataError:
-            return float("nan")  # Too few tiles, or an epoch whose prediction is no number: the loop says so.
-
-    def scored(task: nn.Module) -> dict[str, float]:
-        assert isinstance(task, Task)
-        model, device = task.model, next(task.parameters()).device
-        found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
-        if model.classifies:
-            return {"score": told_apart(regressed(model, found, device))}
-        kinds = {}
-        if model.retrieves:
-            kinds["retrieval"] = agreement(retrieved(model, found, device))
-        if model.regresses:
-            kinds["regression"] = agreement(regressed(model, found, device))
-        told = {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
-        return told | ({"contest": contested(model, found, device)} if run.config.data.protocol == CONTEST else {})
-
-    return scored
 
 
 def load_split(config: Config) -> Split:
@@ -175,10 +102,10 @@ def fit(
     config = _resolved(config, accelerator.device, resume=resume)
     with contextlib.ExitStack() as held:
         if accelerator.is_main_process:
-            _check_place(config, resume=resume, overwrite=overwrite)
+            check_place(config, resume=resume, overwrite=overwrite)
             held.enter_context(runs.changing(config.out))
             # Another may have finished there before the lock was had.
-            _check_place(config, resume=resume, overwrite=overwrite)
+            check_place(config, resume=resume, overwrite=overwrite)
         return _fit(config, accelerator, on_epoch, (trunk, loss), resume=resume, overwrite=overwrite)
 
 
@@ -198,7 +125,7 @@ def _fit(
         divided = load_split(config)
     config = config_for_sharing(config, divided.train)
     if resume and (config.out / runs.CONFIG).exists():
-        _check_place(config, resume=resume, overwrite=overwrite)
+        check_place(config, resume=resume, overwrite=overwrite)
     panel = GenePanel.fit(divided.train, config.panel)
     run = Run.new(config, panel, divided, trunk)
     if loss is not None:
@@ -222,9 +149,9 @@ def _fit(
     if accelerator.is_main_process:
         # Only now, when all that was asked for has proved possible, is anything written or replaced.
         if resume:
-            _check_same_data(config.out, run)
+            check_same_data(config.out, run)
         else:
-            _clear(config.out)
+            clear(config.out)
         run.save_plan(config.out)
     accelerator.wait_for_everyone()
     begin(accelerator, config)
@@ -403,77 +330,3 @@ def config_for_sharing(config: Config, sections: tuple[Section, ...]) -> Config:
 
 def _never(task: nn.Module) -> dict[str, float]:
     raise AssertionError("only the main process validates")
-
-
-def _check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
-    out = config.out
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file; expected a folder for the run: choose another --out")
-    # A process killed while it wrote leaves names with .part in them; they say nothing.
-    found = {path.name for path in out.iterdir() if ".part" not in path.name} if out.exists() else set()
-    found -= {runs.LOCK}
-    begun = {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}
-    if not found or (found <= begun and runs.FACTS in found and is_run(out)):
-        return
-    if resume:
-        if runs.CONFIG not in found:
-            raise DataError(
-                f"{out}: has no {runs.CONFIG}, so no training to go on with; leave --resume out, or choose another --out"
-            )
-        kept = Config.load(runs.BEFORE, out / runs.CONFIG)
-        for key, old, new in differences(kept.dump(), config.dump()):
-            if new == "auto" and key in ("image.precision", "image.sharing"):
-                continue
-            raise MismatchError(
-                f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
-            )
-    elif overwrite:
-        if not is_run(out):
-            raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
-    else:
-        raise DataError(
-            f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
-        )
-
-
-def _clear(out: Path) -> None:
-    """Remove an earlier run, its weights first, and nothing else that may be in its folder.
-
-    Settings and facts stay until they are replaced: whoever is killed before leaves what --overwrite still knows to be a run.
-    """
-    try:
-        for name in (runs.MODEL, *OF_SCORES, runs.LOG, runs.PANEL, runs.BATCH):
-            (out / name).unlink(missing_ok=True)
-        with contextlib.ExitStack() as stack:
-            if (out / runs.REFERENCE / MANIFEST).exists():
-                stack.enter_context(storage.locked(out / runs.REFERENCE))
-            for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
-                if (out / name).exists():
-                    shutil.rmtree(out / name)
-    except OSError as error:
-        raise DataError(f"{out}: the run there cannot be removed ({error.strerror}); choose another --out") from None
-    sweep(out)
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run's, begun or finished."""
-    try:
-        runs.Facts.from_dict(read_json(folder / runs.FACTS, "the run's facts"))
-    except DataError:
-        return False
-    return True
-
-
-def _check_same_data(out: Path, run: Run) -> None:
-    if not (out / runs.FACTS).exists():
-        return
-    began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
-    if (began.train, began.val) != (run.facts.train, run.facts.val):
-        raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
-
-
-def differences(old: object, new: object, at: str = "") -> list[tuple[str, object, object]]:
-    """Return (dotted name, old value, new value) of every leaf that differs between two trees."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [found for key in new for found in differences(old.get(key), new[key], f"{at}.{key}".lstrip("."))]
-    return [] if old == new else [(at, old, new)]

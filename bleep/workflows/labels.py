@@ -26,7 +26,8 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
 from bleep.workflows.evaluate import audit, check_held_out
-from bleep.workflows.fit import best_device, differences, load_split
+from bleep.workflows.fit import best_device, load_split
+from bleep.workflows.place import differences
 
 RETRIEVAL = "label retrieval"
 """How tables call the weighted vote of a tile's labelled neighbours."""

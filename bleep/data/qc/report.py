@@ -8,6 +8,34 @@ from typing import Any, Literal, final
 
 from bleep.data.qc.measures import Measures
 
+Severity = Literal["error", "warning"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with the data."""
+
+    severity: Severity
+    """`error`: it would spoil a result. `warning`: it is worth knowing."""
+    kind: str
+    """A short name of the fault, for programs."""
+    sections: tuple[str, ...]
+    """The sections it concerns."""
+    message: str
+    """One sentence: what was found, and the way out."""
+
+
+def error(kind: str, sections: Sequence[str], message: str) -> Finding:
+    """Return a finding that would spoil a result."""
+    return Finding("error", kind, tuple(sections), message)
+
+
+def warning(kind: str, sections: Sequence[str], message: str) -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding("warning", kind, tuple(sections), message)
+
+
 HEADINGS = ("section", "patient", "spots", "genes", "dropped", "um/px", "tile px", "counts", "zero", "blank", "blur", "padded",
             "haem.", "eosin")  # fmt: skip
 LEGEND = (
@@ -101,31 +129,3 @@ def _sum(findings: Sequence[Finding]) -> str:
         return "nothing found that would spoil a result"
     said = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     return said if errors else f"{said}: nothing that would spoil a result"
-
-
-Severity = Literal["error", "warning"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong with the data."""
-
-    severity: Severity
-    """`error`: it would spoil a result. `warning`: it is worth knowing."""
-    kind: str
-    """A short name of the fault, for programs."""
-    sections: tuple[str, ...]
-    """The sections it concerns."""
-    message: str
-    """One sentence: what was found, and the way out."""
-
-
-def error(kind: str, sections: Sequence[str], message: str) -> Finding:
-    """Return a finding that would spoil a result."""
-    return Finding("error", kind, tuple(sections), message)
-
-
-def warning(kind: str, sections: Sequence[str], message: str) -> Finding:
-    """Return a finding that is worth knowing."""
-    return Finding("warning", kind, tuple(sections), message)

@@ -1,0 +1,104 @@
+"""The folder that a training writes to: what may be there, what goes on, and what is removed."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from bleep import runs
+from bleep.config import Config
+from bleep.errors import DataError, MismatchError
+from bleep.files import read_json, sweep
+from bleep.predictors.calibration import FOLDER as CALIBRATION
+from bleep.retrieval.reference import storage
+from bleep.run_folder import MANIFEST
+from bleep.runs import Run
+
+OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
+"""Files in a run's folder that say how its weights scored."""
+
+
+def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is no place for this training.
+
+    Raises:
+        DataError: it holds files, and neither `resume` nor `overwrite` fits them.
+        MismatchError: what is to be resumed began with other settings.
+
+    """
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder for the run: choose another --out")
+    # A process killed while it wrote leaves names with .part in them; they say nothing.
+    found = {path.name for path in out.iterdir() if ".part" not in path.name} if out.exists() else set()
+    found -= {runs.LOCK}
+    begun = {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}
+    if not found or (found <= begun and runs.FACTS in found and is_run(out)):
+        return
+    if resume:
+        if runs.CONFIG not in found:
+            raise DataError(
+                f"{out}: has no {runs.CONFIG}, so no training to go on with; leave --resume out, or choose another --out"
+            )
+        kept = Config.load(runs.BEFORE, out / runs.CONFIG)
+        for key, old, new in differences(kept.dump(), config.dump()):
+            if new == "auto" and key in ("image.precision", "image.sharing"):
+                continue
+            raise MismatchError(
+                f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
+            )
+    elif overwrite:
+        if not is_run(out):
+            raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
+    else:
+        raise DataError(
+            f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
+        )
+
+
+def clear(out: Path) -> None:
+    """Remove an earlier run, its weights first, and nothing else that may be in its folder.
+
+    Settings and facts stay until they are replaced: whoever is killed before leaves what --overwrite still knows to be a run.
+    """
+    try:
+        for name in (runs.MODEL, *OF_SCORES, runs.LOG, runs.PANEL, runs.BATCH):
+            (out / name).unlink(missing_ok=True)
+        with contextlib.ExitStack() as stack:
+            if (out / runs.REFERENCE / MANIFEST).exists():
+                stack.enter_context(storage.locked(out / runs.REFERENCE))
+            for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
+                if (out / name).exists():
+                    shutil.rmtree(out / name)
+    except OSError as error:
+        raise DataError(f"{out}: the run there cannot be removed ({error.strerror}); choose another --out") from None
+    sweep(out)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, begun or finished."""
+    try:
+        runs.Facts.from_dict(read_json(folder / runs.FACTS, "the run's facts"))
+    except DataError:
+        return False
+    return True
+
+
+def check_same_data(out: Path, run: Run) -> None:
+    """Refuse to go on with a training that began on other tissue.
+
+    Raises:
+        MismatchError: see above.
+
+    """
+    if not (out / runs.FACTS).exists():
+        return
+    began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
+    if (began.train, began.val) != (run.facts.train, run.facts.val):
+        raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
+
+
+def differences(old: object, new: object, at: str = "") -> list[tuple[str, object, object]]:
+    """Return (dotted name, old value, new value) of every leaf that differs between two trees."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [found for key in new for found in differences(old.get(key), new[key], f"{at}.{key}".lstrip("."))]
+    return [] if old == new else [(at, old, new)]
