@@ -17,7 +17,7 @@ from bleep.locks import alone
 from bleep.predictors import calibration
 from bleep.predictors.calibration import Calibration
 from bleep.runs import Run, changing
-from bleep.workflows import fit as training
+from bleep.workflows import place
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
@@ -59,7 +59,7 @@ def test_a_training_stopped_while_it_clears_is_left_by_overwrite_and_old_scores_
     (out / "mine.txt").write_text("mine")
     config = Config.load(recipe(out, {"loss": {"task": "regression"}}))
     with monkeypatch.context() as patch:
-        patch.setattr(training, "shutil", SimpleNamespace(rmtree=lambda _: (_ for _ in ()).throw(KeyboardInterrupt)))
+        patch.setattr(place, "shutil", SimpleNamespace(rmtree=lambda _: (_ for _ in ()).throw(KeyboardInterrupt)))
         with pytest.raises(KeyboardInterrupt):
             fit(config, overwrite=True)
     assert not (out / runs.MODEL).exists()
