@@ -18,9 +18,6 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Numba, which UMAP brings, gives its own number of threads to all of OpenMP, so to torch too: after one UMAP, each convolution
-# on two busy cores took twenty times as long.
-os.environ.setdefault("NUMBA_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())))
 _hook = install_import_hook("bleep", "beartype.beartype")
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 from scipy import sparse
 
@@ -265,7 +266,9 @@ def test_maps_repeat_themselves_and_keep_far_groups_apart(method: Any) -> None:
     draw = np.random.default_rng(0)
     codes = np.repeat(np.arange(2), 30)
     scores = draw.normal(0, 1, (60, 5)) + 50 * codes[:, None]
+    threads = torch.get_num_threads()
     places = method(scores, 0)
+    assert torch.get_num_threads() == threads, "what computes afterwards has as many threads as before"
     assert places.shape == (60, 2)
     np.testing.assert_array_equal(places, method(scores, 0))
     assert mixing(places.astype(np.float64), codes)[0] > 0.95

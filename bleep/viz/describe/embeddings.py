@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Float64, Int64
 
 from bleep.viz.describe.tables import Pooled
@@ -65,7 +66,12 @@ def umap(scores: Float[np.ndarray, "drawn axes"], seed: int) -> Float[np.ndarray
     start = "pca" if scores.shape[1] >= 2 else "random"
     neighbours = min(NEIGHBOURS, len(scores) - 1)
     model = UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1)
-    return np.asarray(model.fit_transform(scores.astype(np.float32)))
+    # Numba gives its own number of threads to all of OpenMP, so to torch, whatever OMP_NUM_THREADS says.
+    threads = torch.get_num_threads()
+    try:
+        return np.asarray(model.fit_transform(scores.astype(np.float32)))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def mixing(scores: Float64[np.ndarray, "drawn axes"], codes: Int64[np.ndarray, " drawn"]) -> tuple[float, float]:
