@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +37,16 @@ def test_no_page_and_no_message_sends_to_a_package_that_is_not_published() -> No
     texts = [*(ROOT / "bleep").rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     found = [str(path) for path in texts if re.search(r"install[^\n]*bleep-st", path.read_text(encoding="utf-8"))]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "why"),
+    [
+        ("timm", (1, 0, 26), "loads weights by the weights-only way of its own accord"),
+        ("torch", (2, 6), "does so where nothing is said"),
+        ("filelock", (3, 20, 3), "follows no link in place of a lock"),
+    ],
+)
+def test_no_version_is_admitted_that_trusts_what_a_stranger_gives(name: str, least: tuple[int, ...], why: str) -> None:
+    (bound,) = re.findall(rf"^{name}>=([\d.]+)$", "\n".join(PROJECT["project"]["dependencies"]), re.MULTILINE)
+    assert tuple(map(int, bound.split("."))) >= least, f"{name}: from {least} on it {why}"

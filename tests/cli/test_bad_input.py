@@ -227,6 +227,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "unknown section": ({"data": {"sections": ["toy1", "toy9"]}}, ("has no section 'toy9'", "toy1, toy2, toy3, toy4")),
     "section twice": ({"data": {"sections": ["toy1", "toy1"]}}, ("more than once",)),
+    "a patient of no section": (
+        {"data": {"patients": {"toy9": "donor1"}}}, ("data.patients names section 'toy9', which is not there; found toy1",),
+    ),
     "unknown test group": ({"data": {"test": ["donor7"]}}, ("data.test names patient 'donor7'", "found donor1, donor2")),
     "too few groups": ({"data": {"test": [], "folds": 3}}, ("data.folds is 3, but there are only 2",)),
     "nothing to train on": ({"data": {"test": ["donor1", "donor2"]}}, ("leaves nothing to train on",)),
