@@ -8,6 +8,7 @@ from bleep.config.base import Settings, known
 
 KindName = Literal["auto", "flat", "ivf", "ivfpq", "hnsw", "sq", "diskann"]
 StoreName = Literal["faiss", "milvus"]
+KeysName = Literal["expression", "image", "both"]
 GpuName = Literal["auto", "none"]
 GpusName = Literal["replicas", "shards"]
 WeightsName = Literal["uniform", "softmax", "distance", "adaptive"]
@@ -38,6 +39,9 @@ class IndexConfig(Settings):
     """`flat` is exact; `ivf` looks through some lists of vectors, `sq` the same at 8 bits a number, `ivfpq` product codes,
     `hnsw` a graph, `diskann` (Milvus) one on disk; `auto` takes `flat` up to 50 million numbers, then the first of `ivf`,
     `sq`, `ivfpq` that fits."""
+    keys: KeysName = "expression"
+    """What a measured spot is found by: its embedded `expression`, as in BLEEP; its own tile's embedded `image`; or `both`, by
+    the mean of the two similarities."""
     memory: PositiveFloat | None = None
     """GB that the index may take; `auto` and the refinement of `ivfpq` keep to it. No limit by default."""
     recall: float = Field(default=0.95, gt=0.0, le=1.0)

@@ -11,7 +11,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.predictors.neighbor_mean import WEIGHTS, averaged
-from bleep.retrieval.embed import embed_tiles
+from bleep.retrieval.embed import embed_queries
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 
@@ -49,7 +49,7 @@ class RetrievalPredictor:
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; the spread, the neighbours and their weights come with it."""
-        neighbors = self.reference.search(embed_tiles(self.run, tiles).vectors, self.k)
+        neighbors = self.reference.search(embed_queries(self.run, tiles, self.reference.keys), self.k)
         weights = WEIGHTS[self.weights](neighbors.similarity, self.temperature)
         mean, spread = averaged(self.reference.expression, neighbors, weights)
         return Prediction(
@@ -65,12 +65,15 @@ class RetrievalPredictor:
 
 
 def neighbor_table(prediction: Prediction, reference: Reference) -> pd.DataFrame:
-    """Return one row for each tile and each reference spot it used: tile, rank, spot, similarity, weight."""
+    """Return one row for each tile and each reference spot it used: tile, rank, spot, similarity, weight.
+
+    Where spots are found by more than their expression (`index.keys`), `found_by` says so.
+    """
     if prediction.neighbors is None or prediction.weights is None:
         raise MismatchError(f"{prediction.predictor} used no neighbours, so there is no table of them")
     rows = prediction.neighbors.rows
     k = rows.shape[1]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "tile": np.repeat(prediction.spots.index.to_numpy(), k),
             "rank": np.tile(np.arange(1, k + 1), len(rows)),
@@ -79,3 +82,4 @@ def neighbor_table(prediction: Prediction, reference: Reference) -> pd.DataFrame
             "weight": prediction.weights.ravel(),
         }
     )
+    return table if reference.keys == "expression" else table.assign(found_by=reference.keys)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from bleep.config import KeysName
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
@@ -71,6 +72,39 @@ def embed_spots(run: Run, sections: Sequence[Section]) -> Embeddings:
     values = np.concatenate([run.panel.apply(section) for section in sections])
     ids = tuple(name for section in sections for name in section.ids)
     return Embeddings(_through(model.embed_expression, values, run.device), ids)
+
+
+def embed_queries(run: Run, tiles: Tiles, keys: KeysName = "expression") -> Float32[np.ndarray, "tiles dim"]:
+    """Embed tiles so that their inner product with what `embed_keys` gives is the similarity.
+
+    Under `both` it is the mean of the similarities to the spot's expression and to its tile, as one inner product.
+
+    Raises:
+        MismatchError: see `embed_tiles`.
+
+    """
+    vectors = embed_tiles(run, tiles).vectors
+    return _joined(vectors, vectors) if keys == "both" else vectors
+
+
+def embed_keys(run: Run, sections: Sequence[Section], keys: KeysName = "expression") -> Float32[np.ndarray, "spots dim"]:
+    """Embed what measured spots are found by: their expression, their tiles, or both, joined.
+
+    A classifier has no encoder of expression: a labelled tile is found by what it looks like.
+
+    Raises:
+        MismatchError: see `embed_tiles` and `embed_spots`.
+
+    """
+    if run.model.classifies or keys == "image":
+        return embed_tiles(run, run.tiles(tuple(sections))).vectors
+    spots = embed_spots(run, sections).vectors
+    return _joined(spots, embed_tiles(run, run.tiles(tuple(sections))).vectors) if keys == "both" else spots
+
+
+def _joined(one: Float32[np.ndarray, "rows half"], other: Float32[np.ndarray, "rows half"]) -> Float32[np.ndarray, "rows dim"]:
+    """Join two vectors a row; of such rows the inner product is the mean of those of the halves."""
+    return np.concatenate([one, other], axis=1) * np.float32(np.sqrt(0.5))
 
 
 def through_head(run: Run, features: Features) -> Float32[np.ndarray, "tiles genes"]:

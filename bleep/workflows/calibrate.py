@@ -41,10 +41,10 @@ from bleep.predictors.members import FITS, TRAVEL, SimplePredictor
 from bleep.predictors.stacking import SHRINK, Basis, FoldValues, StackingInput, shrunk_stacker
 from bleep.progress import Progress
 from bleep.records import Leak, Neighbors
-from bleep.retrieval.embed import embed_spots, embed_tiles, raw_features
+from bleep.retrieval.embed import embed_keys, embed_queries, raw_features
 from bleep.retrieval.index import FlatIndex
-from bleep.retrieval.reference import identity
-from bleep.runs import Run, changing
+from bleep.retrieval.reference import Reference, identity
+from bleep.runs import REFERENCE, Run, changing
 from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import check_trained, refit
 
@@ -143,6 +143,7 @@ def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     parts = [3, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
     parts += [asdict(registry.origin("predictors", name)) for name in members]
     parts += [simple_members(run)] if simple_members(run) else []
+    parts += [] if run.config.index.keys == "expression" else [run.config.index.keys]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -186,8 +187,9 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
         predictions[name] = predicted_by(fit_other(name, fresh, tiles), unseen, panel.genes)
     near = None
     if fresh.model.retrieves:
-        index = FlatIndex.build(embed_spots(fresh, rest).vectors)
-        found = index.search(embed_tiles(fresh, unseen).vectors, NEAREST)
+        keys = run.config.index.keys
+        index = FlatIndex.build(embed_keys(fresh, rest, keys))
+        found = index.search(embed_queries(fresh, unseen, keys), NEAREST)
         near = Neighbors(found.similarity, part.rest[found.rows])
     distance = Cloud.fit(raw_features(fresh, tiles)).distance(raw_features(fresh, unseen))
     return OutOfFold(part.name, part.held, predictions, near, distance, panel.mean)
@@ -221,6 +223,7 @@ def refitted(run: Run, sections: Sequence[Section]) -> GenePanel:
         variance=values.var(axis=0),
         sections=tuple(section.name for section in sections),
         batch=batch,
+        range=None if run.panel.range is None else np.stack([values.min(axis=0), values.max(axis=0)]),
     )
 
 
@@ -257,10 +260,20 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
 def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]) -> Calibration:
     run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
     _check_members(members)
+    run = _with_keys(run, folder)
     left_out = cross_fit(run, divided, folder / FOLDER / REHEARSAL, folds, members)
     calibration = fit_calibration(run, divided, left_out, members)
     calibration.save(folder / FOLDER)
     return Calibration.load(folder / FOLDER)
+
+
+def _with_keys(run: Run, folder: Path) -> Run:
+    """Return the run with the keys that its index was built with, which need not be its own setting."""
+    if not run.model.retrieves or not (folder / REFERENCE).is_dir():
+        return run
+    keys = Reference.load(folder / REFERENCE).keys
+    index = run.config.index.model_copy(update={"keys": keys})
+    return run if keys == run.config.index.keys else replace(run, config=run.config.model_copy(update={"index": index}))
 
 
 def _check_members(members: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, DataError, MismatchError
-from bleep.retrieval.embed import embed_tiles, share_features
+from bleep.retrieval.embed import embed_queries, share_features
 from bleep.retrieval.index import build_index, choose_kind
 from bleep.retrieval.reference import storage
 from bleep.retrieval.reference.expression_writer import steps
@@ -38,7 +38,7 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
                 "the index is built of training spots alone: set data.root to the same files"
             )
     config = run.config.index
-    held = embedded(run, sections, config.expression)
+    held = embedded(run, sections, config.expression, config.keys)
     vectors = held.vectors
     kind, why = config.kind, f"index.kind is {config.kind}"
     if kind == "auto":
@@ -53,6 +53,7 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
         "version": run.facts.version,
         "kind": index.kind,
         "why": why,
+        "keys": config.keys,
         "metric": "inner product",
         "spots": len(index),
         "dim": index.dim,
@@ -78,7 +79,7 @@ def queried(run: Run, sections: Sequence[Section]) -> Tiles:
 def _queries(run: Run, sections: Sequence[Section]) -> Float32[np.ndarray, "queries dim"]:
     tiles = queried(run, sections)
     share_features(run, tiles)
-    return embed_tiles(run, tiles).vectors
+    return embed_queries(run, tiles, run.config.index.keys)
 
 
 LOST = 0.02

@@ -9,11 +9,12 @@ import pandas as pd
 from jaxtyping import Float32
 from scipy import sparse
 
+from bleep.config import KeysName
 from bleep.data.labels import labels_of
 from bleep.data.section import Section
 from bleep.errors import MismatchError
 from bleep.progress import Progress
-from bleep.retrieval.embed import embed_spots, embed_tiles
+from bleep.retrieval.embed import embed_keys
 from bleep.retrieval.reference.expression_store import ExpressionStore, FormName
 from bleep.retrieval.reference.expression_writer import SPARSE, Block, stored
 from bleep.runs import Run
@@ -97,8 +98,8 @@ class Held:
     """Why the values are kept in this form."""
 
 
-def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | FormName) -> Held:
-    """Embed the measured expression of sections, one after another.
+def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | FormName, keys: KeysName = "expression") -> Held:
+    """Embed what the spots of sections are found by, one section after another.
 
     Raises:
         MismatchError: a section lacks genes of the panel, is of another species, or there is a batch correction that does
@@ -109,10 +110,7 @@ def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | Form
     vectors: list[Float32[np.ndarray, "spots dim"]] = []
     blocks: list[Block] = []
     for section in Progress(sections, desc="embedding spots", unit="section", leave=False):
-        # Labels have no encoder of their own: a labelled tile is found by what it looks like.
-        vectors.append(
-            (embed_tiles(run, run.tiles((section,))) if run.model.classifies else embed_spots(run, (section,))).vectors
-        )
+        vectors.append(embed_keys(run, (section,), keys))
         values = run.panel.training_values(section)
         # Compressed at once where it pays, so that the values of many sections fit into memory.
         blocks.append(sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from bleep.config import IndexConfig
+from bleep.config import IndexConfig, KeysName
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.records import Neighbors
@@ -88,6 +88,11 @@ class Reference:
 
     def __len__(self) -> int:
         return len(self.spots)
+
+    @property
+    def keys(self) -> KeysName:
+        """What its spots are found by; those of older versions by their expression."""
+        return self.manifest.get("keys", "expression")
 
     def search(self, queries: Float32[np.ndarray, "queries dim"], k: int) -> Neighbors:
         """Return the k spots most similar to each query, best first, of those that may answer."""
@@ -184,7 +189,7 @@ class Reference:
             if same:
                 raise MismatchError(f"section {section.name}: is in the index already, as {same[0]}: {_some(section.ids)}")
             entries.append(entry)
-        return self._joined(embedded(run, sections, self.expression.form), entries)
+        return self._joined(embedded(run, sections, self.expression.form, self.keys), entries)
 
     def remove(self, section: str | None = None, patient: str | None = None) -> "Reference":
         """Return the reference without a section, or without all sections of a patient.
@@ -215,6 +220,10 @@ class Reference:
 
         """
         check_same(other.manifest, self.manifest, "this one's", "only indexes of one run can be merged")
+        if other.keys != self.keys:
+            raise MismatchError(
+                f"the other index finds spots by {other.keys}, this one by {self.keys}: build both with one index.keys"
+            )
         mine, entries = self.manifest["sections"], []
         for entry in other.manifest["sections"]:
             same = [known for known in mine if same_section(known, entry)]
