@@ -115,8 +115,8 @@ class Prediction:
         """Return it with other parts of its AnnData: `obs`, `uns` and so on; the values are shared, not copied."""
         from anndata import AnnData
 
-        names = ("X", "obs", "var", "layers", "obsm", "uns")
-        return self.from_anndata(AnnData(**{name: getattr(self.adata, name) for name in names} | parts))
+        kept = {name: getattr(self.adata, name) for name in ("X", "obs", "var", "obsm", "uns")}
+        return self.from_anndata(AnnData(**kept | {"layers": self.layers} | parts))
 
     def __len__(self) -> int:
         return self.adata.n_obs
@@ -125,6 +125,11 @@ class Prediction:
     def expression(self) -> Values:
         """Predicted values."""
         return self.adata.X
+
+    @property
+    def layers(self) -> dict[str, Values]:
+        """Spread, lower and upper, as far as there are any; anndata from 0.13 on lists X among its layers too, as None."""
+        return {str(name): table for name, table in self.adata.layers.items() if name is not None}
 
     @property
     def genes(self) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def check_values(block: Prediction, dtype: DtypeName) -> None:
     """
     if dtype == "float32":
         return
-    held = [block.adata.X, *block.adata.layers.values()]
+    held = [block.expression, *block.layers.values()]
     largest = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) for values in held)
     if largest > HALF:
         raise DataError(
@@ -129,18 +129,20 @@ def _h5ad(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName
         _fill(root, blocks, dtype, lambda group, name, genes: group.create_dataset(name, (tiles, genes), dtype))
 
 
+ZARR: Literal[2] = 2
+"""Format of the stores that are written: every version of anndata reads it."""
+
+
 def _zarr(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
     import zarr
 
-    form: Any = anndata.settings.zarr_write_format
-    root = zarr.open_group(path, mode="w", zarr_format=form)
+    root = zarr.open_group(path, mode="w", zarr_format=ZARR)
 
     def create(group: Any, name: str, genes: int) -> Any:
         return group.create_array(name, shape=(tiles, genes), dtype=dtype, chunks=(min(CHUNK, tiles), genes))
 
     _fill(root, blocks, dtype, create)
-    if form == 2:
-        zarr.consolidate_metadata(root.store)
+    zarr.consolidate_metadata(root.store)
 
 
 def _fill(root: Any, blocks: Iterable[Prediction], dtype: DtypeName, create: Callable[[Any, str, int], Any]) -> None:
@@ -153,7 +155,7 @@ def _fill(root: Any, blocks: Iterable[Prediction], dtype: DtypeName, create: Cal
     for block in blocks:
         check_values(block, dtype)
         data = block.to_anndata()
-        values = {"X": data.X, **data.layers}
+        values = {"X": data.X, **block.layers}
         if not arrays:
             layers = root.create_group("layers")
             arrays = {name: create(root if name == "X" else layers, name, data.n_vars) for name in values}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,6 +75,8 @@ def test_what_is_written_is_what_anndata_writes(tmp_path: Path) -> None:
     assert ours.X.dtype == theirs.X.dtype
     assert set(ours.layers) == set(theirs.layers)
     assert set(ours.uns) == set(theirs.uns)
+    with h5py.File(tmp_path / "ours.h5ad") as file:
+        assert set(file["layers"]) == {"spread"}
     anndata.read_h5ad(tmp_path / "ours.h5ad", backed="r").file.close()
 
 

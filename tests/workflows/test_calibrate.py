@@ -117,7 +117,7 @@ def test_the_combined_predictor_gives_intervals_and_familiarity(calibrated: Path
     assert (prediction.lower < prediction.expression).all()
     assert (prediction.expression < prediction.upper).all()
     data = prediction.to_anndata()
-    assert set(data.layers) == {"spread", "lower", "upper"}
+    assert set(data.layers) - {None} == {"spread", "lower", "upper"}
     assert data.obs["familiarity"].between(0, 1).all()
     assert set(data.var["confidence"]) <= {"high", "medium", "low"}
     assert (data.var["least_pcc"] <= data.var["most_pcc"]).all()
