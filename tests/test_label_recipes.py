@@ -49,4 +49,5 @@ def test_a_recipe_takes_a_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["idc", "idc-freeze"])
 def test_a_search_space_for_labels_is_read(name: str) -> None:
-    read_space(CONFIGS / "search" / f"{name}.yaml", Config.load(CONFIGS / "patches.yaml"))
+    space = read_space(CONFIGS / "search" / f"{name}.yaml", Config.load(CONFIGS / "patches.yaml"))
+    assert {"optim.batch", "optim.lr"} & set(space)

@@ -54,23 +54,25 @@ def test_a_bad_csv(kind: str, fails: Fails, train: Any, copies: Any) -> None:
     change, words = CSV[kind]
     table = change(pd.read_csv(path))
     table.to_csv(path, index=False)
-    fails(train(of_csv(path)), *words)
+    said = fails(train(of_csv(path)))
+    assert all(word in said for word in words), said
 
 
 def test_an_empty_or_binary_csv(fails: Fails, train: Any, tmp_path: Path) -> None:
     for content in (b"", b"\xff\xfe\x00\x01", b'ID,path\n"a,b\n'):
         (tmp_path / "bad.csv").write_bytes(content)
-        fails(train(of_csv(tmp_path / "bad.csv")), "bad.csv")
+        assert "bad.csv" in fails(train(of_csv(tmp_path / "bad.csv")))
 
 
 def test_a_tile_cut_short_leaves_no_half_run(fails: Fails, train: Any, copies: Any) -> None:
-    fails(train(of_csv(_cut_tile(copies("folder")))), "damaged or cut short")
+    assert "damaged or cut short" in fails(train(of_csv(_cut_tile(copies("folder")))))
 
 
 def test_a_tile_cut_short(fails: Fails, run_copy: Any, copies: Any) -> None:
     root = copies("folder")
     _cut_tile(root, "test")
-    fails(["query", "--images", root / "test", "--mpp", "1", "--run", run_copy()], "damaged or cut short", ".png")
+    said = fails(["query", "--images", root / "test", "--mpp", "1", "--run", run_copy()], ".png")
+    assert "damaged or cut short" in said
 
 
 def test_a_tile_cut_short_that_a_worker_reads(fails: Fails, run_copy: Any, copies: Any) -> None:
