@@ -1,9 +1,12 @@
-"""Spreads that standardised features are divided by, none so small that a feature which hardly varies could decide alone."""
+"""Means and spreads that features are standardised by, no spread so small that a feature which hardly varies decides alone."""
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from bleep.config import FLOOR
 
@@ -28,3 +31,32 @@ def floored(spread: Float[np.ndarray, " features"], floor: float = FLOOR) -> Flo
     usual = np.median(spread[varies]).astype(spread.dtype)
     # What never varied in training says nothing: divided by a small number it would decide wherever it wakes up.
     return np.where(varies, np.maximum(spread, floor * usual), np.maximum(usual, 1)).astype(spread.dtype)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunningStats:
+    """What features are standardised by."""
+
+    mean: Float32[np.ndarray, " features"]
+    spread: Float32[np.ndarray, " features"]
+
+    @classmethod
+    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]], floor: float = FLOOR) -> "RunningStats":
+        """Return mean and standard deviation over all rows, merged block by block in double precision; the latter floored.
+
+        The rule is Chan, Golub and LeVeque's (The American Statistician 37:242, 1983).
+        """
+        rows, mean, squares = 0, np.zeros(()), np.zeros(())
+        for block in blocks:
+            here = block.mean(axis=0, dtype=np.float64)
+            apart, both = here - mean, rows + len(block)
+            squares = squares + ((block - here) ** 2).sum(axis=0) + apart**2 * (rows * len(block) / both)
+            mean, rows = mean + apart * (len(block) / both), both
+        spread = np.sqrt(squares / rows)
+        spread = floored(spread, floor) if floor else np.maximum(spread, 1e-6)
+        return cls(mean.astype(np.float32), spread.astype(np.float32))
+
+    def standard(self, table: Float32[np.ndarray, "tiles features"]) -> Float32[np.ndarray, "tiles features"]:
+        """Return features with this mean taken away and divided by this spread."""
+        return (table - self.mean) / self.spread

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.features.extractor import RunningStats
 from bleep.models.heads import PrincipalAxes, Standardizer
 from bleep.predictors.baselines import fit_ridge
-from bleep.predictors.calibration import Cloud
+from bleep.predictors.conformal import Cloud
 from bleep.predictors.members import COLOURS, _mean_spread
-from bleep.spreads import LIMIT, floored, limit_of
+from bleep.spreads import LIMIT, RunningStats, floored, limit_of
 
 Standard = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

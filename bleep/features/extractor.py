@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,37 +30,7 @@ from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
 from bleep.models.image import ReadyTrunk, Trunk
 from bleep.progress import Progress
-from bleep.spreads import floored, limit_of
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class RunningStats:
-    """What features are standardised by."""
-
-    mean: Float32[np.ndarray, " features"]
-    spread: Float32[np.ndarray, " features"]
-
-    @classmethod
-    def of(cls, blocks: Iterable[Float32[np.ndarray, "_ features"]], floor: float = FLOOR) -> "RunningStats":
-        """Return mean and standard deviation over all rows, merged block by block in double precision; the latter floored.
-
-        The rule is Chan, Golub and LeVeque's (The American Statistician 37:242, 1983).
-        """
-        rows, mean, squares = 0, np.zeros(()), np.zeros(())
-        for block in blocks:
-            here = block.mean(axis=0, dtype=np.float64)
-            apart, both = here - mean, rows + len(block)
-            squares = squares + ((block - here) ** 2).sum(axis=0) + apart**2 * (rows * len(block) / both)
-            mean, rows = mean + apart * (len(block) / both), both
-        spread = np.sqrt(squares / rows)
-        spread = floored(spread, floor) if floor else np.maximum(spread, 1e-6)
-        return cls(mean.astype(np.float32), spread.astype(np.float32))
-
-    def standard(self, table: Float32[np.ndarray, "tiles features"]) -> Float32[np.ndarray, "tiles features"]:
-        """Return features with this mean taken away and divided by this spread."""
-        return (table - self.mean) / self.spread
-
+from bleep.spreads import RunningStats, limit_of
 
 log = logging.getLogger(__name__)
 

@@ -1,21 +1,21 @@
-"""What rehearsals teach a run: weights of neighbours, the corrector, intervals, familiarity; kept in the run's folder."""
+"""What rehearsals teach a run: weights of neighbours, the corrector, intervals, familiarity; its files in the run's folder."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.features import Features
+from bleep.errors import DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
 from bleep.predictors.confidence import Confidence
+from bleep.predictors.conformal import Cloud, Conformal, Familiarity
 from bleep.predictors.cross_fitting import NeighborWeighting
 from bleep.predictors.members import KINDS, Fitted
 from bleep.predictors.neighbor_mean import WEIGHTS
@@ -23,156 +23,11 @@ from bleep.predictors.stacking import Stacker
 from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
 from bleep.runs import Run
-from bleep.spreads import floored
-
-Values = Float32[np.ndarray, "spots genes"]
-FoldValues = Float32[np.ndarray, "_ genes"]
-"""Values of one part of several, each of its own length."""
-
-LEVELS = np.arange(50, 100) / 100
-"""Shares that quantiles are kept for."""
-REACH = 0.9
-"""Share of left-out tiles that are within the reach of what was rehearsed; tiles farther than those get wider intervals."""
-FLOOR = 0.1
-"""Part of a gene's standard deviation added to every spread, so that neighbours that agree do not promise certainty."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Conformal:
-    """Quantiles of the scores of left-out spots.
-
-    A score is an error in units of the neighbours' spread (normalised conformal prediction: Papadopoulos, Gammerman and Vovk
-    2008; Lei et al., JASA 113:1094, 2018), times a factor that grows with the square of the distance beyond `reach`.
-    """
-
-    quantiles: Float64[np.ndarray, "levels genes"]
-    """One row for each of `LEVELS`."""
-    floor: Float64[np.ndarray, " genes"]
-    """Added to the spread."""
-    reach: float = np.inf
-    """Distance of a tile from the training tiles beyond which its intervals are wider; infinite in older calibrations."""
-
-    @classmethod
-    def fit(
-        cls,
-        errors: Sequence[FoldValues],
-        spreads: Sequence[FoldValues | None],
-        deviation: Float64[np.ndarray, " genes"],
-        distances: Sequence[Float64[np.ndarray, "_"]] = (),
-    ) -> "Conformal":
-        """Take the quantiles over all left-out spots together; `deviation` is each gene's in the training spots.
-
-        With their `distances` from what was trained on, intervals widen beyond the reach of `REACH` of them.
-        """
-        floor = FLOOR * np.maximum(deviation, 1e-6)
-        reach = float(np.quantile(np.concatenate(distances), REACH)) if distances else np.inf
-        wider = [_wider(distance, reach) for distance in distances] or [np.ones((1, 1))] * len(errors)
-        scores = np.concatenate(
-            [
-                np.abs(error) / factor / (floor if spread is None else spread + floor)
-                for error, spread, factor in zip(errors, spreads, wider, strict=True)
-            ]
-        )
-        # With n spots the rank is (n + 1) x level, rounded up: so an interval holds at least its share.
-        ranks = np.minimum(np.ceil(LEVELS * (len(scores) + 1)).astype(np.int64), len(scores)) - 1
-        return cls(np.sort(scores, axis=0)[ranks].astype(np.float64), floor, reach)
-
-    def half_width(
-        self,
-        shape: tuple[int, int],
-        spread: Values | None,
-        level: float,
-        distance: Float64[np.ndarray, " tiles"] | None = None,
-    ) -> Values:
-        """Return how far the interval reaches to either side of a prediction, for tiles at these distances.
-
-        Raises:
-            ConfigError: no quantile is kept for such a level.
-
-        """
-        if not LEVELS[0] <= level <= LEVELS[-1]:
-            raise ConfigError(f"an interval was asked to hold {level:g} of the values; expected {LEVELS[0]} to {LEVELS[-1]}")
-        quantile = self.quantiles[int(np.searchsorted(LEVELS, level - 1e-9))]
-        unit = np.zeros(shape) if spread is None else spread
-        width = (unit + self.floor) * quantile
-        return (width if distance is None else width * _wider(distance, self.reach)).astype(np.float32)
-
-
-def _wider(distance: Float64[np.ndarray, " _"], reach: float) -> Float64[np.ndarray, "_ 1"]:
-    return np.maximum(1.0, (distance / reach) ** 2)[:, None]
-
-
-Distance = Float64[np.ndarray, " tiles"]
-
-AXES = 30
-"""Leading axes whose variances are told apart."""
-KEPT = 2000
-"""Distances of left-out tiles kept at most, evenly taken of the sorted ones."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """Where training tiles lie."""
-
-    mean: Float64[np.ndarray, " features"]
-    spread: Float64[np.ndarray, " features"]
-    axes: Float64[np.ndarray, "axes features"]
-    variance: Float64[np.ndarray, " axes"]
-    """Along each axis."""
-    rest: float
-    """Mean variance along all others."""
-
-    @classmethod
-    def fit(cls, features: Features) -> "Cloud":
-        """Measure training tiles; no more axes than a third of the tiles."""
-        table = features.astype(np.float64)
-        mean, spread = table.mean(axis=0), table.std(axis=0)
-        spread = floored(spread)
-        unit = (table - mean) / spread
-        values, vectors = np.linalg.eigh(unit.T @ unit / len(unit))
-        count = max(1, min(AXES, len(unit) // 3, len(values) - 1))
-        variance = np.maximum(values[::-1][:count], 1e-12)
-        rest = max(float(values[:-count].sum()) / max(len(values) - count, 1), 1e-6)
-        return cls(mean, spread, vectors[:, ::-1][:, :count].T.copy(), np.maximum(variance, rest), rest)
-
-    def distance(self, features: Features) -> Distance:
-        """Return the root of the mean squared distance, in standard deviations: near 1 for training tiles."""
-        unit = (features - self.mean) / self.spread
-        along = unit @ self.axes.T
-        beside = np.maximum((unit**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
-        total = (along**2 / self.variance).sum(axis=1) + beside / self.rest
-        return np.sqrt(total / len(self.mean))
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Familiarity:
-    """Distances, and what they mean on left-out training tissue."""
-
-    cloud: Cloud
-    left_out: Distance
-    """Distances of left-out training tiles from the others, sorted."""
-
-    @classmethod
-    def fit(cls, features: Features, left_out: Sequence[Float64[np.ndarray, "_"]]) -> "Familiarity":
-        """Join all training tiles with the distances that rehearsals measured."""
-        distances = np.sort(np.concatenate(left_out)).astype(np.float64)
-        if len(distances) > KEPT:
-            distances = np.quantile(distances, np.linspace(0, 1, KEPT))
-        return cls(Cloud.fit(features), distances)
-
-    def of(self, distance: Distance) -> Distance:
-        """Return the share of left-out training tiles at least as far: an empirical p-value, 1 for the most usual tile."""
-        nearer = np.searchsorted(self.left_out, distance, side="left")
-        return (len(self.left_out) - nearer + 1) / (len(self.left_out) + 1)
-
 
 FOLDER, FACTS, REHEARSAL = "calibration", "calibration.json", "rehearsal"
+"""Names inside a run's folder, and inside the folder of a calibration."""
 TENSORS = ("calibration.safetensors", "calibration-2.safetensors")
 """The numbers, under one name or the other: a new calibration takes the name that the one before does not have."""
-"""Names inside a run's folder, and inside the folder of a calibration."""
 AGAIN = "run `bleep calibrate` again"
 
 

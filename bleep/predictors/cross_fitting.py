@@ -11,12 +11,15 @@ from jaxtyping import Float32, Float64, Int64
 from safetensors import SafetensorError, safe_open
 
 from bleep.config import WeightsName
-from bleep.errors import DataError, MismatchError
+from bleep.data.section import Section
+from bleep.data.splits import blocks_of, near_spots
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import write_tensors
 from bleep.predictors.members import FITS
 from bleep.predictors.neighbor_mean import WEIGHTS, averaged
 from bleep.predictors.stacking import AXES, SHRINK, Basis, FoldValues, Stacker, StackingInput, fit_stacker, shrunk_stacker
 from bleep.records import Neighbors
+from bleep.runs import Run
 
 Values = Float32[np.ndarray, "spots genes"]
 Score = Callable[[np.ndarray, np.ndarray], float]
@@ -191,3 +194,62 @@ def nested_shrunk(seen: Sequence[StackingInput], trust: float, prior: Collection
         stacker = shrunk_stacker(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust, prior)
         out.append(stacker.apply(one.predictions))
     return out
+
+
+PARTS = 4
+"""Parts that a single training section is divided into, as blocks."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What is left out once, and what is trained on meanwhile; rows count through all training sections."""
+
+    name: str
+    held: Int64[np.ndarray, " held"]
+    rest: Int64[np.ndarray, " rest"]
+
+
+def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) -> list[Fold]:
+    """Divide training tissue as the run's own split does: by patient where several were trained on, else by section.
+
+    A single section is divided into spatial blocks with the run's margin between them. With `folds`, patients or sections
+    are left out together, in that many parts.
+
+    Raises:
+        ConfigError: fewer than two parts were asked for.
+        DataError: the tissue cannot be divided.
+
+    """
+    if folds is not None and folds < 2:
+        raise ConfigError(f"--folds {folds}: expected 2 or more")
+    if len(sections) == 1:
+        return _blocks(run, sections[0], folds or PARTS)
+    patients = sorted({section.patient for section in sections})
+    by_patient = run.config.data.split == "patient" and len(patients) > 1
+    group = [section.patient if by_patient else section.name for section in sections]
+    names = sorted(set(group))
+    of_spot = np.repeat(np.arange(len(sections)), [len(section) for section in sections])
+    parts = []
+    for together in np.array_split(np.array(names), min(folds or len(names), len(names))):
+        held = np.isin(np.array(group)[of_spot], together)
+        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(~held)))
+    return parts
+
+
+def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
+    if not section.has_positions:
+        raise DataError(
+            f"section {section.name}: is the only one that was trained on, and ready-cut tiles have no places to divide it by; "
+            "train on two sections or more to calibrate"
+        )
+    place = blocks_of(section, run.config.data.blocks, count)
+    parts = []
+    for number in np.unique(place):
+        held = place == number
+        rest = ~held & ~near_spots(section, held, run.config.data.margin)
+        if held.any() and rest.any():
+            parts.append(Fold(f"{section.name}, block {number + 1}", np.flatnonzero(held), np.flatnonzero(rest)))
+    if len(parts) < 2:
+        raise DataError(f"section {section.name}: cannot be divided into blocks to rehearse on; lower data.margin")
+    return parts

@@ -5,9 +5,9 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -18,22 +18,25 @@ from bleep.data.batch_correction import correction
 from bleep.data.normalize import SCALES
 from bleep.data.panel import GenePanel, widened
 from bleep.data.section import Section
-from bleep.data.splits import Split, blocks_of, near_spots
+from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
-from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration, Cloud, Conformal, Familiarity
+from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration
 from bleep.predictors.confidence import Confidence
+from bleep.predictors.conformal import Cloud, Conformal, Familiarity
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
+    Fold,
     OutOfFold,
     Values,
     choose_stacker,
     choose_weighting,
     mean_over_parts,
     nested_shrunk,
+    parts_of,
     retrieved,
     trust_in,
 )
@@ -50,67 +53,10 @@ from bleep.workflows.fit import check_trained, refit
 
 FEW_SUBJECTS = 5
 """Subjects below which a mean over left-out ones is uncertain."""
-PARTS = 4
-"""Parts that a single training section is divided into, as blocks."""
 
 Rows = Int64[np.ndarray, " spots"]
 
 log = logging.getLogger(__name__)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """What is left out once, and what is trained on meanwhile; rows count through all training sections."""
-
-    name: str
-    held: Int64[np.ndarray, " held"]
-    rest: Int64[np.ndarray, " rest"]
-
-
-def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) -> list[Fold]:
-    """Divide training tissue as the run's own split does: by patient where several were trained on, else by section.
-
-    A single section is divided into spatial blocks with the run's margin between them. With `folds`, patients or sections
-    are left out together, in that many parts.
-
-    Raises:
-        ConfigError: fewer than two parts were asked for.
-        DataError: the tissue cannot be divided.
-
-    """
-    if folds is not None and folds < 2:
-        raise ConfigError(f"--folds {folds}: expected 2 or more")
-    if len(sections) == 1:
-        return _blocks(run, sections[0], folds or PARTS)
-    patients = sorted({section.patient for section in sections})
-    by_patient = run.config.data.split == "patient" and len(patients) > 1
-    group = [section.patient if by_patient else section.name for section in sections]
-    names = sorted(set(group))
-    of_spot = np.repeat(np.arange(len(sections)), [len(section) for section in sections])
-    parts = []
-    for together in np.array_split(np.array(names), min(folds or len(names), len(names))):
-        held = np.isin(np.array(group)[of_spot], together)
-        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(~held)))
-    return parts
-
-
-def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
-    if not section.has_positions:
-        raise DataError(
-            f"section {section.name}: is the only one that was trained on, and ready-cut tiles have no places to divide it by; "
-            "train on two sections or more to calibrate"
-        )
-    place = blocks_of(section, run.config.data.blocks, count)
-    parts = []
-    for number in np.unique(place):
-        held = place == number
-        rest = ~held & ~near_spots(section, held, run.config.data.margin)
-        if held.any() and rest.any():
-            parts.append(Fold(f"{section.name}, block {number + 1}", np.flatnonzero(held), np.flatnonzero(rest)))
-    if len(parts) < 2:
-        raise DataError(f"section {section.name}: cannot be divided into blocks to rehearse on; lower data.margin")
-    return parts
 
 
 def cross_fit(run: Run, divided: Split, place: Path, folds: int | None = None, members: Sequence[str] = ()) -> list[OutOfFold]:

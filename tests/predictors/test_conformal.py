@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import ConfigError
-from bleep.predictors.calibration import Cloud, Conformal, Familiarity
+from bleep.predictors.conformal import Cloud, Conformal, Familiarity
 
 RNG = np.random.default_rng(0)
 

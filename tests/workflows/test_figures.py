@@ -115,7 +115,7 @@ def test_a_look_that_cannot_be_had_is_one_sentence(
 
 def test_rows_of_a_prediction_are_those_rows(run_copy: Callable[..., Path]) -> None:
     (one, *_) = held_out_sections(opened([run_copy()]))
-    part = one.prediction.rows(slice(3, 8))
+    part = one.prediction[3:8]
     np.testing.assert_array_equal(part.expression, one.prediction.expression[3:8])
     assert part.neighbors is not None
     assert one.prediction.neighbors is not None

@@ -7,7 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -19,49 +19,35 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, write_json
 from bleep.progress import Progress
 from bleep.records import Neighbors
-from bleep.retrieval.index.approximate import LINKS, gigabytes, lists, subvectors
+from bleep.retrieval.index.approximate import LINKS, gigabytes, lists
 from bleep.retrieval.index.base import check_added, check_queries, check_vectors, kept_rows, say_copies
 from bleep.retrieval.index.flat import ranked
-from bleep.retrieval.index.milvus_client import BUILD, MESSAGE, Server, open_server
+from bleep.retrieval.index.milvus_client import (
+    BUILD,
+    MESSAGE,
+    MOST,
+    OURS,
+    PREFIX,
+    Collection,
+    Server,
+    aliased,
+    aliases,
+    index_of,
+    open_server,
+    rows_of,
+    schema_of,
+    step_of,
+)
 from bleep.retrieval.index.where import Where
 
-MOST = 16384
-"""Neighbours of a query and rows of a page that a server answers at most."""
 QUERIES = 512
 """Queries of one call: an exact search through millions must end before its call does."""
 SPARE = 32
 """Neighbours asked for beyond k, so that of equal ones the lower row comes first."""
-PREFIX = "bleep_"
-"""Begins the names of collections and aliases."""
-OURS = ("row", "vector", "run")
-"""Fields beside the columns of the spots."""
 EFFORTS = {"ivf": "nprobe", "sq": "nprobe", "ivfpq": "nprobe", "hnsw": "ef", "diskann": "search_list"}
 """The search parameter of each approximate kind."""
 
 Page = tuple[Float32[np.ndarray, "rows dim"], pd.DataFrame]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What the file beside a reference says of its collection."""
-
-    uri: str
-    """The server, or the file of Milvus Lite."""
-    name: str
-    """The collection."""
-    run: str
-    """Beginning of the sha256 of the run's weights."""
-    kind: str
-    """Name of the kind of index."""
-    dim: int
-    """Width of its vectors."""
-    spots: int
-    """How many there are."""
-    effort: int = 0
-    """Search parameter of its kind."""
-    reference: str = ""
-    """Tells references apart that share a server."""
 
 
 @final
@@ -97,7 +83,7 @@ class MilvusIndex:
             say_copies(vectors, 2 * LINKS)
         table = pd.DataFrame(index=range(len(vectors))) if spots is None else spots
         facts = Collection(uri, "", run[:12], kind, vectors.shape[1], len(vectors))
-        step = _step(vectors.shape[1])
+        step = step_of(vectors.shape[1])
         pages = ((vectors[at : at + step], table.iloc[at : at + step]) for at in range(0, len(vectors), step))
         return cls._filled(open_server(uri), facts, table, pages)
 
@@ -145,14 +131,14 @@ class MilvusIndex:
         """Give the collection that a file names the reference's alias, and drop what it replaces and what the killed left."""
         facts = Collection(**read_json(path, "the name of a Milvus collection"))
         alias = PREFIX + _short(f"{facts.reference} {path.parent.resolve()}")
-        before = _aliased(self._server, alias)
+        before = aliased(self._server, alias)
         if before is None:
             self._server.call("create_alias", facts.name, alias)
         elif before != facts.name:
             self._server.call("alter_alias", facts.name, alias)
             self._server.call("drop_collection", before)
         for name in self._server.collections(PREFIX + _short(socket.gethostname()) + "_"):
-            if not _alive(int(name.split("_")[2])) and not _aliases(self._server, name):
+            if not _alive(int(name.split("_")[2])) and not aliases(self._server, name):
                 self._server.call("drop_collection", name)
 
     @property
@@ -213,7 +199,7 @@ class MilvusIndex:
 
         def pages() -> Iterator[Page]:
             yield from self._pages()
-            step = _step(self.dim)
+            step = step_of(self.dim)
             yield from ((vectors[at : at + step], more.iloc[at : at + step]) for at in range(0, len(vectors), step))
 
         facts = replace(self.facts, spots=len(self) + len(vectors))
@@ -238,16 +224,16 @@ class MilvusIndex:
         name = f"{PREFIX}{_short(socket.gethostname())}_{os.getpid()}_{uuid.uuid4().hex[:12]}"
         facts = replace(facts, name=name, uri=server.uri)
         try:
-            server.call("create_collection", name, schema=_schema(facts, table), consistency_level="Strong")
+            server.call("create_collection", name, schema=schema_of(facts, table), consistency_level="Strong")
             with Progress(total=facts.spots, desc="filling Milvus", unit="spot", leave=False, delay=2) as bar:
                 first = 0
                 for vectors, part in pages:
                     if len(vectors):
-                        server.call("insert", name, _rows(first, vectors, part, facts.run))
+                        server.call("insert", name, rows_of(first, vectors, part, facts.run))
                         first += len(vectors)
                         bar.update(len(vectors))
             server.call("flush", name, seconds=BUILD)
-            server.call("create_index", name, _index(facts, file=server.is_file), seconds=BUILD)
+            server.call("create_index", name, index_of(facts, file=server.is_file), seconds=BUILD)
             server.call("load_collection", name, seconds=BUILD)
         except BaseException:
             with contextlib.suppress(DataError):
@@ -291,7 +277,7 @@ class MilvusIndex:
 
     def _pages(self) -> Iterator[Page]:
         """Yield vectors and columns in the order of rows."""
-        columns, step = list(self._table()), _step(self.dim)
+        columns, step = list(self._table()), step_of(self.dim)
         for at in range(0, len(self), step):
             found = self._server.call(
                 "query",
@@ -310,72 +296,6 @@ class MilvusIndex:
         fields = self._server.call("describe_collection", self.facts.name)["fields"]
         lengths = {field["name"]: field["params"].get("max_length") for field in fields if field["name"] not in OURS}
         return pd.DataFrame({name: ["x" * int(length)] if length else [0.0] for name, length in lengths.items()})
-
-
-def _schema(facts: Collection, table: pd.DataFrame) -> Any:
-    from pymilvus import DataType, MilvusClient
-
-    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    schema.add_field("row", DataType.INT64, is_primary=True)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=facts.dim)
-    schema.add_field("run", DataType.VARCHAR, max_length=64)
-    for name, column in _columns(table).items():
-        if pd.api.types.is_numeric_dtype(column):
-            schema.add_field(name, DataType.DOUBLE)
-        else:
-            longest = max((len(text.encode()) for text in column.fillna("").astype(str).unique()), default=0)
-            schema.add_field(name, DataType.VARCHAR, max_length=min(65535, max(64, longest)))
-    return schema
-
-
-def _columns(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Return the columns that a condition can name."""
-    return {str(name): table[name] for name in table if str(name).isidentifier() and name not in OURS}
-
-
-def _index(facts: Collection, *, file: bool) -> Any:
-    from pymilvus import MilvusClient
-
-    count = lists(facts.spots)
-    kind, parameters = {
-        "flat": ("FLAT", {}),
-        "ivf": ("IVF_FLAT", {"nlist": count}),
-        "sq": ("IVF_SQ8", {"nlist": count}),
-        "ivfpq": ("IVF_PQ", {"nlist": count, "m": subvectors(facts.dim), "nbits": 8}),
-        "hnsw": ("HNSW", {"M": LINKS, "efConstruction": 200}),
-        "diskann": ("DISKANN", {}),
-    }[facts.kind]
-    # Milvus Lite reads the form of older clients, and takes its own defaults for what is given in the newer.
-    given = {**parameters, "params": json.dumps(parameters)} if file else parameters
-    made = MilvusClient.prepare_index_params()
-    made.add_index("vector", index_type=kind, metric_type="IP", params=given)
-    return made
-
-
-def _rows(first: int, vectors: np.ndarray, table: pd.DataFrame, run: str) -> list[dict[str, Any]]:
-    plain = {
-        name: column.astype(float).tolist() if pd.api.types.is_numeric_dtype(column) else column.fillna("").astype(str).tolist()
-        for name, column in _columns(table).items()
-    }
-    return [
-        {"row": first + at, "vector": vector, "run": run, **{name: column[at] for name, column in plain.items()}}
-        for at, vector in enumerate(np.ascontiguousarray(vectors))
-    ]
-
-
-def _step(dim: int) -> int:
-    """Return how many rows are sent or fetched in one call."""
-    return max(1, min(MOST, MESSAGE // (4 * dim + 256)))
-
-
-def _aliased(server: Server, alias: str) -> str | None:
-    """Return the collection that an alias stands for."""
-    names = (name for name in server.collections(PREFIX) if alias in _aliases(server, name))
-    return next(names, None)
-
-
-def _aliases(server: Server, name: str) -> list[str]:
-    return list(server.call("list_aliases", name)["aliases"])
 
 
 def _short(text: str) -> str:

@@ -1,6 +1,7 @@
-"""Talking to Milvus: one connection a process and place, calls tried again, and what went wrong in a sentence."""
+"""Talking to Milvus: one connection a process and place, calls tried again, what went wrong in a sentence, its tables."""
 
 import functools
+import json
 import logging
 import os
 import re
@@ -11,7 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar, final
 from urllib.parse import urlsplit
 
+import numpy as np
+import pandas as pd
+
 from bleep.errors import ConfigError, DataError
+from bleep.retrieval.index.approximate import LINKS, lists, subvectors
 
 TOKEN, DATABASE = "MILVUS_TOKEN", "MILVUS_DB"
 """Variables of the environment that hold what is never written into a run."""
@@ -145,3 +150,108 @@ def _connected(uri: str, token: str, database: str) -> Any:
 
 def _client(uri: str) -> Any:
     return _connected(uri, os.environ.get(TOKEN, ""), os.environ.get(DATABASE, ""))
+
+
+MOST = 16384
+"""Neighbours of a query and rows of a page that a server answers at most."""
+
+
+PREFIX = "bleep_"
+"""Begins the names of collections and aliases."""
+
+
+OURS = ("row", "vector", "run")
+"""Fields beside the columns of the spots."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What the file beside a reference says of its collection."""
+
+    uri: str
+    """The server, or the file of Milvus Lite."""
+    name: str
+    """The collection."""
+    run: str
+    """Beginning of the sha256 of the run's weights."""
+    kind: str
+    """Name of the kind of index."""
+    dim: int
+    """Width of its vectors."""
+    spots: int
+    """How many there are."""
+    effort: int = 0
+    """Search parameter of its kind."""
+    reference: str = ""
+    """Tells references apart that share a server."""
+
+
+def schema_of(facts: Collection, table: pd.DataFrame) -> Any:
+    """Return the fields of a collection: row, vector, run and the columns of the spots."""
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("row", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=facts.dim)
+    schema.add_field("run", DataType.VARCHAR, max_length=64)
+    for name, column in columns_of(table).items():
+        if pd.api.types.is_numeric_dtype(column):
+            schema.add_field(name, DataType.DOUBLE)
+        else:
+            longest = max((len(text.encode()) for text in column.fillna("").astype(str).unique()), default=0)
+            schema.add_field(name, DataType.VARCHAR, max_length=min(65535, max(64, longest)))
+    return schema
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the columns that a condition can name."""
+    return {str(name): table[name] for name in table if str(name).isidentifier() and name not in OURS}
+
+
+def index_of(facts: Collection, *, file: bool) -> Any:
+    """Return the parameters of a collection's index; those of a `file` have the form of older clients too."""
+    from pymilvus import MilvusClient
+
+    count = lists(facts.spots)
+    kind, parameters = {
+        "flat": ("FLAT", {}),
+        "ivf": ("IVF_FLAT", {"nlist": count}),
+        "sq": ("IVF_SQ8", {"nlist": count}),
+        "ivfpq": ("IVF_PQ", {"nlist": count, "m": subvectors(facts.dim), "nbits": 8}),
+        "hnsw": ("HNSW", {"M": LINKS, "efConstruction": 200}),
+        "diskann": ("DISKANN", {}),
+    }[facts.kind]
+    # Milvus Lite reads the form of older clients, and takes its own defaults for what is given in the newer.
+    given = {**parameters, "params": json.dumps(parameters)} if file else parameters
+    made = MilvusClient.prepare_index_params()
+    made.add_index("vector", index_type=kind, metric_type="IP", params=given)
+    return made
+
+
+def rows_of(first: int, vectors: np.ndarray, table: pd.DataFrame, run: str) -> list[dict[str, Any]]:
+    """Return rows as they are sent, numbered from `first`."""
+    plain = {
+        name: column.astype(float).tolist() if pd.api.types.is_numeric_dtype(column) else column.fillna("").astype(str).tolist()
+        for name, column in columns_of(table).items()
+    }
+    return [
+        {"row": first + at, "vector": vector, "run": run, **{name: column[at] for name, column in plain.items()}}
+        for at, vector in enumerate(np.ascontiguousarray(vectors))
+    ]
+
+
+def step_of(dim: int) -> int:
+    """Return how many rows are sent or fetched in one call."""
+    return max(1, min(MOST, MESSAGE // (4 * dim + 256)))
+
+
+def aliased(server: Server, alias: str) -> str | None:
+    """Return the collection that an alias stands for."""
+    names = (name for name in server.collections(PREFIX) if alias in aliases(server, name))
+    return next(names, None)
+
+
+def aliases(server: Server, name: str) -> list[str]:
+    """Return the aliases of a collection."""
+    return list(server.call("list_aliases", name)["aliases"])
