@@ -25,8 +25,8 @@ from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, r
 from bleep.data.slides.scale import proposed_mpp, told_mpp
 from bleep.errors import DataError
 
-PLAIN, TURNED = ("RGB", "YCBCR", "MINISBLACK"), ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB")
-"""What a TIFF may say its values are: colours as they stand, and what becomes colours where it is decoded whole."""
+PLAIN = ("RGB", "YCBCR", "MINISBLACK")
+"""What a TIFF may say its values are where these are colours as they stand."""
 UNNAMED = re.compile(r"(channel|ch|c)?[\s:_.#-]*[\d:]*")
 """What software calls a channel that nobody named."""
 COLOURS: Mapping[str, tuple[int, ...]] = {"YXS": (3, 4), "CYX": (3,), "YX": (1,)}
