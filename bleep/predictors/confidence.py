@@ -66,6 +66,6 @@ def chosen(table: pd.DataFrame, least: GradeName) -> tuple[str, ...]:
     return tuple(str(gene) for gene, grade in table["confidence"].items() if grade in wanted)
 
 
-def measured_by_grade(grades: "pd.Series[str]", scores: "pd.Series[float]") -> "pd.Series[float]":
+def measured_by_grade(grades: pd.Series, scores: pd.Series) -> pd.Series:
     """Return the mean of genes' scores for each grade; not a number where no gene of it has one."""
     return scores.groupby(grades.reindex(scores.index)).mean().reindex(list(GRADES))
