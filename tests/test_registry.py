@@ -267,9 +267,7 @@ def test_a_contrastive_loss_given_in_python_sees_both_sides(recipe: Callable[...
 
 
 @pytest.mark.slow
-def test_the_commands_use_an_installed_package(
-    warm: Path, package: Path, stripes: Path, tmp_path: Path, repository: Path
-) -> None:
+def test_the_commands_use_an_installed_package(package: Path, stripes: Path, tmp_path: Path, repository: Path) -> None:
     import os
 
     import yaml
@@ -281,7 +279,7 @@ def test_the_commands_use_an_installed_package(
 
     def bleep(*words: str, code: int = 0, path: str = path) -> str:
         done = subprocess.run(
-            [warm / "python", "-m", *words],
+            [sys.executable, "-m", *words],  # a Python of its own, as what is installed is looked up once
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
