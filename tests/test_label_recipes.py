@@ -31,7 +31,8 @@ def test_a_recipe_takes_a_step(name: str) -> None:
     torch.manual_seed(0)
     pixels = config.tiles.pixels
     trunk, _ = build_trunk(config.image, pixels)
-    model = torch.nn.ModuleDict({"trunk": trunk, "head": classifier_head(trunk.width, 2, config.head)})
+    head = classifier_head(trunk.width, 2, config.head.hidden, config.head.dropout, config.head.before, config.head.layers)
+    model = torch.nn.ModuleDict({"trunk": trunk, "head": head})
     model.train()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     images = torch.randint(0, 255, (4, 1, 3, pixels, pixels), dtype=torch.uint8)
