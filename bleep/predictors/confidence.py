@@ -60,6 +60,15 @@ class Confidence:
         return {grade: found.count(grade) for grade in GRADES}
 
 
+def in_words(table: pd.DataFrame | None) -> dict[str, str]:
+    """Say of each gene of such a table what to expect of it; nothing without a table."""
+    words = {}
+    for gene, expected, least, most, grade in table[[*COLUMNS, "confidence"]].itertuples() if table is not None else ():
+        found = f"r {expected:.2f} ({least:.2f} to {most:.2f})" if np.isfinite(expected) else "it never varied"
+        words[str(gene)] = f"confidence {grade}: {found} on left-out training tissue"
+    return words
+
+
 def chosen(table: pd.DataFrame, least: GradeName) -> tuple[str, ...]:
     """Return the genes of a table of confidence whose grade is `least` or better, in its order."""
     wanted = GRADES[: GRADES.index(least) + 1]

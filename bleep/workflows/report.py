@@ -18,6 +18,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS
 from bleep.evaluation.scorecard import SCORES
+from bleep.predictors.confidence import in_words
 from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -187,6 +188,7 @@ def evaluation_page(experiments: Sequence[Experiment], table: Table) -> Page:
         leak=(f"Leak: {table.leak.status}", table.leak.detail, *_leaks(table.leaks), *_partial(table)),
         facts=table.facts,
         settings=yaml.safe_dump(first.run.config.dump(), sort_keys=False),
+        trust=in_words(first.prediction.confidence),
     )
 
 
@@ -202,6 +204,7 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
         views=views_of(tiles, prediction, reference, run),
         facts={"trained on": ", ".join(facts.name for facts in run.facts.train), "trunk": run.facts.trunk},
         settings=yaml.safe_dump(run.config.dump(), sort_keys=False),
+        trust=in_words(prediction.confidence),
     )
 
 

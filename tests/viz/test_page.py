@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import MismatchError
+from bleep.predictors.confidence import Confidence, in_words
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView, write_page
 from bleep.viz.page.write import LEVELS, MISSING, quantised
 
@@ -115,6 +116,16 @@ def test_each_gene_has_its_correlation_beside_it_where_something_was_measured(tm
     assert one["r"][3] is None
     assert [r for r in one["r"] if r is not None] == pytest.approx(expected, abs=1e-3)
     assert two["r"] is None
+
+
+def test_what_to_expect_of_each_gene_stands_beside_it_where_a_calibration_says(tmp_path: Path) -> None:
+    scores = np.array([[0.5, np.nan], [0.3, np.nan]])
+    trust = in_words(Confidence.of(scores).frame(["G3", "G0"]))
+    assert trust["G3"] == "confidence high: r 0.40 (0.30 to 0.50) on left-out training tissue"
+    assert trust["G0"] == "confidence low: it never varied on left-out training tissue"
+    write_page(page(trust=trust), tmp_path / "p.html")
+    assert data_of(tmp_path / "p.html")["trust"] == [trust["G3"], trust["G0"], None, None, None, None]
+    assert in_words(None) == {}
 
 
 def test_familiarity_is_a_layer_of_its_own_where_the_run_is_calibrated(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     table = Grid((Column("predictor"), Column("PCC", "Pearson r")), (row("ridge", 0.3), row("combined", 0.4), row("mean", 0.0)))
     page = Page(
         "Protocol toy", "Two sections.", ("ERBB2", "GNAS"), (0, 1), "log1p", "spread", (view("S1"), view("S2")), table,
-        ("Leak: none", "no patient on both sides"), {"split": "by section"}, "seed: 0\n",
+        ("Leak: none", "no patient on both sides"), {"split": "by section"}, "seed: 0\n", {"GNAS": "confidence low"},
     )  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "page.html"
     write_page(page, path)
@@ -98,6 +98,7 @@ def test_a_gene_is_found_by_its_name_in_any_case_and_an_unknown_one_is_said(page
     page.fill("#gene", "gnas")
     page.press("#gene", "Enter")
     assert "GNAS, predicted" in page.inner_text("#status")
+    assert page.inner_text("#status").endswith("; confidence low")
     page.fill("#gene", "NOGENE")
     page.press("#gene", "Enter")
     assert "No gene NOGENE" in page.inner_text("#status")

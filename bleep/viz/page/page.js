@@ -116,7 +116,7 @@
     const share = "share of left-out training tiles that lie at least as far";
     const unit = name === "familiarity" ? share : name === "uncertainty" ? data.uncertainty : data.scale;
     const r = section.r && section.r[gene], agrees = Number.isFinite(r) ? `; r = ${r.toFixed(2)} between predicted and measured` : "";
-    at("status").textContent = `${data.genes[gene]}, ${words[name]}: ${short(low)} to ${short(high)} in section ${section.name} (${unit})${agrees}`;
+    at("status").textContent = `${data.genes[gene]}, ${words[name]}: ${short(low)} to ${short(high)} in section ${section.name} (${unit})${agrees}${data.trust[gene] ? `; ${data.trust[gene]}` : ""}`;
     tell();
   }
   function tell() {

@@ -130,3 +130,5 @@ class Page:
     """What the numbers need beside them, by name."""
     settings: str = ""
     """The whole configuration as YAML."""
+    trust: Mapping[str, str] = field(default_factory=dict)
+    """How far each gene can be trusted, in words, where a calibration says."""

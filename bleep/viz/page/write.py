@@ -75,6 +75,7 @@ def write_page(page: Page, path: Path, budget: int = BUDGET) -> int:
     genes = _fitting(page, budget - fixed)
     data = {
         "genes": [page.genes[column] for column in genes],
+        "trust": [page.trust.get(page.genes[column]) for column in genes],
         "scale": page.scale,
         "uncertainty": page.uncertainty,
         "sections": [_section(view, genes, pictures[view.section], nearest.get(view.section)) for view in page.views],
