@@ -24,7 +24,8 @@ class Journey:
 
     def bleep(self, what: str, *words: object, codes: tuple[int, ...] = (0,)) -> str:
         """Run a command of bleep, and return what it said on standard output."""
-        shown = " ".join(map(str, words))
+        # Of a place outside the journey's folder the name alone: where it lies is of this machine.
+        shown = " ".join(Path(str(word)).name if str(word).startswith("/") else str(word) for word in words)
         return self._run(what, f"bleep {shown}", [sys.executable, "-m", "bleep", *map(str, words)], codes)
 
     def python(self, what: str, script: str) -> str:
