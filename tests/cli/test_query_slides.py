@@ -134,6 +134,19 @@ def test_several_slides_go_into_one_table_and_their_masks_into_a_folder(query: A
     assert list(again.obs_names) == list(found.obs_names)
 
 
+def test_a_slide_that_fails_is_left_out_and_told_at_the_end(
+    trained: dict[str, Path], pixels: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = FILES.svs(tmp_path / "whole.svs", pixels, mpp=1.0)
+    (tmp_path / "cut.svs").write_bytes(whole.read_bytes()[:3000])
+    FILES.svs(tmp_path / "glass.svs", np.full_like(pixels, 245), mpp=1.0)
+    argv = ["query", "--slides", tmp_path, "--step", 50, "--out", tmp_path / "p.h5ad", "--run", trained["regression"]]
+    assert app.main([str(word) for word in argv]) == 3
+    said = capsys.readouterr().err.splitlines()
+    assert [Path(line.split()[1]).name for line in said if "was left out" in line] == ["cut.svs", "glass.svs"]
+    assert set(anndata.read_h5ad(tmp_path / "p.h5ad").obs["section"]) == {"whole"}
+
+
 def test_a_table_of_text_has_the_grid_too(trained: dict[str, Path], pixels: np.ndarray, tmp_path: Path) -> None:
     path = FILES.svs(tmp_path / "slide.svs", pixels, mpp=1.0)
     argv = ["query", "--slides", path, "--out", tmp_path / "p.csv", "--run", trained["regression"]]
