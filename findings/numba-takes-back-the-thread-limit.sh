@@ -8,7 +8,7 @@
 # Versions: torch 2.14.1, numba 0.68.1; seen on 2026-11-28.
 # Why it matters: jobs that share a machine, a process for each core as SLURM and test runners start them, are limited by
 # that variable. After one UMAP each process has as many threads as cores, and small convolutions took 6 to 20 times as long
-# as before; a whole test suite took twice its time.
+# as before.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
