@@ -20,7 +20,7 @@ from bleep.runs import Run
 from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
-from bleep.workflows.report import held_out_sections
+from bleep.workflows.report import HELD_OUT, held_out_sections
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,20 @@ def test_what_a_predictor_returns_in_python_can_be_exported(both: Path, tmp_path
         argv = ["export", tmp_path / f"{name}.h5ad", "--geojson", tmp_path / f"{name}.geojson", "--genes", gene]
         assert app.main([str(word) for word in argv]) == 0
         assert len(json.loads((tmp_path / f"{name}.geojson").read_text())["features"]) == len(tiles)
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ({"split": "patient"}, "of patients that training did not see"),
+        ({"split": "section", "test": ["toy3"]}, "which training did not see"),
+        ({"split": "block", "test": [], "blocks": 2, "folds": 2}, "of which training saw the other blocks"),
+        ({"split": "random", "test": [], "folds": 2}, "of which training saw other spots, between those shown"),
+    ],
+)
+def test_the_page_says_of_each_split_what_training_saw(split: Any, said: str, recipe: Any, tmp_path: Path) -> None:
+    over = {"data": split, "loss": {"task": "regression"}, "optim": {"epochs": 1}}
+    fit(Config.load(recipe(tmp_path / "run", over)))
+    assert app.main(["evaluate", "--run", str(tmp_path / "run"), "--report", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [words for words in HELD_OUT.values() if f", {words}, as " in page] == [said]
