@@ -1,16 +1,168 @@
-"""The one rule for what commands write: an input is never replaced, and what bleep did not write only where that is asked for.
+"""Guards of what comes in and goes out: declared sizes of inputs, and what an output may replace."""
 
-What bleep writes says so inside. What carries no such mark, as masks and submissions to a contest, counts as the user's own.
-"""
-
+import gzip
 import json
+import math
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bleep.errors import DataError
-from bleep.files import check_writable, short
+from bleep.files import check_file, check_writable, short
+
+if TYPE_CHECKING:
+    import h5py
+
+
+PICTURES = ("PNG", "JPEG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF")
+"""Formats that pictures are opened as, whatever their names end in; some that Pillow knows would start other programs."""
+CODECS = frozenset(
+    (
+        "bytes", "transpose", "sharding_indexed", "crc32c", "gzip", "zstd", "blosc", "vlen-utf8", "vlen-bytes", "zlib", "lz4",
+        "lzma", "bz2", "delta", "fixedscaleoffset", "quantize", "shuffle", "bitround", "packbits", "astype", "adler32",
+        "crc32", "fletcher32", "pcodec",
+    )
+)  # fmt: skip
+"""Codecs of Zarr that make numbers and text of bytes, and nothing else."""
+METADATA = ("zarr.json", ".zarray", ".zmetadata")
+LARGE, RATIO = 2**31, 1100
+"""Bytes above which a declared size must be borne out by what is stored, and how far compression may go at most."""
+DENSE = 300
+"""How far gzip may have packed a table of that many bytes."""
+LONG = 2**26
+"""Bytes of metadata that no array needs."""
+
+
+def check_parquet(path: Path) -> None:
+    """Refuse a parquet file that declares far more values than it holds.
+
+    Raises:
+        DataError: see above.
+        OSError, ValueError: it is damaged.
+
+    """
+    import pyarrow.parquet as pq
+
+    check_file(path)
+    with pq.ParquetFile(path) as file:
+        facts = file.metadata
+        groups = sum(facts.row_group(number).total_byte_size for number in range(facts.num_row_groups))
+        size = max(groups, 8 * facts.num_rows * facts.num_columns)
+    if size > LARGE and size > RATIO * path.stat().st_size:
+        raise DataError(f"{path}: is said to hold {size:,} bytes, which the file does not; is it whole?")
+
+
+def check_gzip(path: Path) -> None:
+    """Refuse a packed file that unpacks to far more than tables do, before all of that is held.
+
+    Raises:
+        DataError: see above.
+        OSError, EOFError: it is damaged.
+
+    """
+    check_file(path)
+    packed, size = path.stat().st_size, 0
+    if packed * RATIO <= LARGE:
+        return
+    with gzip.open(path) as file:
+        while block := file.read(1 << 20):
+            size += len(block)
+            if size > LARGE and size > DENSE * packed:
+                raise DataError(f"{path}: unpacks to more than {DENSE} times its size, which no table does; is it whole?")
+
+
+def check_h5(path: Path) -> None:
+    """Refuse an HDF5 file that reaches into other files, or declares far more than it holds.
+
+    Raises:
+        DataError: see above.
+        OSError: it is damaged.
+
+    """
+    import h5py
+
+    check_file(path)
+    with h5py.File(path) as file:
+        for name, item in _members(file, path):
+            if item.external or item.is_virtual:
+                raise DataError(f"{path}: {name} is kept in another file; copy the values into this one")
+            size = item.size * item.dtype.itemsize if item.shape is not None else 0
+            if size > LARGE and size > RATIO * max(item.id.get_storage_size(), 1):
+                raise DataError(f"{path}: {name} is said to hold {size:,} bytes, which the file does not; is it whole?")
+
+
+def _members(group: "h5py.Group", path: Path) -> "Iterator[tuple[str, h5py.Dataset]]":
+    import h5py
+
+    todo, seen = [group], set()
+    while todo:
+        here = todo.pop()
+        for name in here:
+            if isinstance(here.get(name, getlink=True), h5py.ExternalLink):
+                raise DataError(
+                    f"{path}: {here.name.rstrip('/')}/{name} is kept in another file; copy the values into this one"
+                )
+            item = here[name] if here.get(name) is not None else None
+            if isinstance(item, h5py.Dataset):
+                yield item.name, item
+            elif isinstance(item, h5py.Group) and (item.id.__hash__(), item.name) not in seen and item.name.count("/") < 64:
+                seen.add((item.id.__hash__(), item.name))
+                todo.append(item)
+
+
+def check_zarr(path: Path) -> None:
+    """Refuse a Zarr store with codecs that numbers and text do not need, or blocks of absurd size, before a block is read.
+
+    Raises:
+        DataError: see above.
+
+    """
+    for name in METADATA:
+        for file in path.rglob(name) if path.is_dir() else ():
+            check_file(file)
+            if file.stat().st_size > LONG:
+                raise DataError(f"{file}: metadata of {file.stat().st_size:,} bytes; expected far less: is the store whole?")
+            try:
+                tree = json.loads(file.read_text(encoding="utf-8"))
+                _check_array(tree, file)
+                _check_stored(tree, file, file.relative_to(path).parts)
+                for inner in ((tree.get("consolidated_metadata") or tree).get("metadata") or {}).values():
+                    _check_array(inner, file)
+            except (ValueError, AttributeError, TypeError, RecursionError, KeyError):
+                # Whoever reads it says what is wrong with it.
+                continue
+
+
+def _check_array(tree: dict[str, Any], file: Path) -> None:
+    for codec in _codecs(tree):
+        if codec.lower().removeprefix("numcodecs.") not in CODECS:
+            raise DataError(f"{file}: is stored with the codec {codec!r}, which numbers do not need; it is not decoded")
+    shape = tree.get("chunks") or tree.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape") or ()
+    if math.prod(int(side) for side in shape) > LARGE:
+        raise DataError(f"{file}: blocks of {' x '.join(map(str, shape))} values; expected at most {LARGE:,} in a block")
+
+
+def _check_stored(tree: dict[str, Any], file: Path, inside: tuple[str, ...]) -> None:
+    """Refuse a table that is said to hold far more than is stored; pictures are read by region, so their size is no matter."""
+    size = 8 * math.prod(int(side) for side in tree.get("shape") or ())
+    if size > LARGE and not {"images", "labels"} & set(inside) and len(tree["shape"]) <= 2:
+        stored = sum(each.stat().st_size for each in file.parent.rglob("*") if each.is_file())
+        if size > RATIO * stored:
+            raise DataError(f"{file}: is said to hold {size:,} bytes, which the store does not; is it whole?")
+
+
+def _codecs(tree: dict[str, Any]) -> Iterator[str]:
+    """Return the names of all codecs, of Zarr 2 and 3, those inside of others too."""
+    old = [*(tree.get("filters") or ()), tree.get("compressor")]
+    yield from (str(codec["id"]) for codec in old if codec)
+    todo = list(tree.get("codecs") or ())
+    while todo:
+        codec = todo.pop()
+        yield str(codec["name"] if isinstance(codec, dict) else codec)
+        inner = codec.get("configuration", {}) if isinstance(codec, dict) else {}
+        todo += [*(inner.get("codecs") or ()), *(inner.get("index_codecs") or ())]
+
 
 KEY, MARK = "written_by", "bleep"
 """What HDF5, Zarr, parquet and JSON carry at their root."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bleep import registry, run_folder
+from bleep import find, registry
 from bleep.config import Config, FormName, KindName, SourceName
 from bleep.data.batch_correction import Correction
 from bleep.data.panel import GenePanel
@@ -23,8 +23,7 @@ from bleep.data.splits import Split
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
 from bleep.features.ready import peek
-from bleep.files import read_json, whole, write_json, write_text
-from bleep.locks import alone
+from bleep.files import alone, read_json, whole, write_json, write_text
 from bleep.models.backbones.base import GIVEN
 from bleep.models.factory import build_model, build_trunks, without_weights
 from bleep.models.image import READY
@@ -32,9 +31,9 @@ from bleep.models.models import Model
 from bleep.records import Leak
 from bleep.registry import Origin
 
-CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = run_folder.NAMES
-ENSEMBLE, EPOCHS, STORES, OF_TUNING = run_folder.ENSEMBLE, run_folder.EPOCHS, run_folder.STORES, run_folder.OF_TUNING
-newest_run = run_folder.newest_run
+CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = find.NAMES
+ENSEMBLE, EPOCHS, STORES, OF_TUNING = find.ENSEMBLE, find.EPOCHS, find.STORES, find.OF_TUNING
+newest_run = find.newest_run
 
 BEFORE = {"image": {"precision": "float32", "floor": 0.0}}
 """What runs of versions did that note nothing of it: they computed in float32, and took spreads of features as they were."""

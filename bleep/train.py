@@ -14,7 +14,7 @@ if sys.path and Path(sys.path[0]).resolve() == _PACKAGE:
 
 def main() -> int:
     """Parse, train, say where the run is, and return the exit code."""
-    from bleep.cli.train import command
+    from bleep.cli.training import command
 
     return command(sys.argv[1:])
 

@@ -8,7 +8,7 @@ from python_reference import python_markdown
 from results_table import results_markdown
 
 from bleep.cli.app import build_parser
-from bleep.cli.config import settings_markdown
+from bleep.cli.setup import settings_markdown
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results"
 

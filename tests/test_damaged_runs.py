@@ -14,7 +14,7 @@ from bleep.errors import DataError
 from bleep.files import odd_values, read_lines
 from bleep.predictors.calibration import Calibration
 from bleep.predictors.cross_fitting import OutOfFold
-from bleep.predictors.neighbor_mean import averaged
+from bleep.predictors.retrieval import averaged
 from bleep.records import Neighbors
 from bleep.retrieval.index.factory import load_index
 from bleep.retrieval.reference import storage

@@ -10,8 +10,7 @@ from safetensors.numpy import load_file
 
 from bleep import files
 from bleep.errors import DataError
-from bleep.files import read_json, sweep, whole, write_json, write_tensors, write_text
-from bleep.locks import alone
+from bleep.files import alone, read_json, sweep, whole, write_json, write_tensors, write_text
 
 
 def everything(folder: Path) -> dict[str, str]:

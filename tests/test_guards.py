@@ -14,7 +14,7 @@ import pytest
 import zarr
 from PIL import Image
 
-from bleep import guards
+from bleep import outputs as guards
 from bleep.config import Config, DataConfig
 from bleep.data.readers import read_sections
 from bleep.data.readers.annotated import read_h5ad
@@ -24,7 +24,7 @@ from bleep.data.slides.image import opened
 from bleep.errors import DataError
 from bleep.features.ready import open_ready
 from bleep.files import read_json
-from bleep.guards import check_gzip, check_h5, check_parquet, check_zarr
+from bleep.outputs import check_gzip, check_h5, check_parquet, check_zarr
 
 
 @pytest.mark.parametrize("form", [2, 3])

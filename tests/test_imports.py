@@ -23,7 +23,7 @@ atexit.register(tell)
 """
 
 
-@pytest.mark.parametrize("module", ["bleep", "bleep.errors", "bleep.config", "bleep.cli.app", "bleep.cli.train"])
+@pytest.mark.parametrize("module", ["bleep", "bleep.errors", "bleep.config", "bleep.cli.app", "bleep.cli.training"])
 def test_the_light_modules_take_nothing_heavy_with_them(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

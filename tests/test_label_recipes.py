@@ -8,7 +8,7 @@ import torch
 from bleep.config import Config
 from bleep.models.factory import build_trunk
 from bleep.models.heads import classifier_head
-from bleep.models.losses.labels import label_loss
+from bleep.models.losses import label_loss
 from bleep.training.optimizers import build_optimizer
 from bleep.training.search_space import read_space
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bleep.cli.app import main
 from bleep.config import Config, DataConfig, ImageConfig, OptimConfig
-from bleep.data.affine import AffineJitter, moved
+from bleep.data.datasets import AffineJitter, moved
 from bleep.data.labels import labelled
 from bleep.data.readers import read_sections
 from bleep.data.slides import save_png
@@ -23,14 +23,14 @@ from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.evaluation import labels as scoring
 from bleep.models.factory import build_trunk
 from bleep.models.heads import PrincipalAxes
-from bleep.models.losses.labels import class_weights, label_loss
+from bleep.models.losses import class_weights, label_loss
 from bleep.outputs import is_ours
 from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
-from bleep.predictors.occlusion import occlusion
+from bleep.predictors.saliency import occlusion
 from bleep.records import Batch
 from bleep.runs import Run
+from bleep.workflows.figures import label_page
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.label_figures import label_page
 from bleep.workflows.labels import RETRIEVAL, evaluate_labels
 from bleep.workflows.query import open_tiles
 
@@ -181,7 +181,7 @@ KINDS = (
 def test_bad_patches_are_one_sentence_and_nothing_is_written(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bleep.cli.train import command
+    from bleep.cli.training import command
 
     root = draw_patches(tmp_path / "data", each=4)
     if kind == "label missing":

@@ -24,7 +24,7 @@ from types import ModuleType
 
 PROGRAMS = {"python": [], "bleep": ["-m", "bleep"], "accelerate": ["-m", "accelerate.commands.accelerate_cli"]}
 PRELOADED = (
-    *("accelerate.commands.accelerate_cli", "torch._dynamo", "torch.distributed.run", "bleep.cli.train", "bleep.cli.app"),
+    *("accelerate.commands.accelerate_cli", "torch._dynamo", "torch.distributed.run", "bleep.cli.training", "bleep.cli.app"),
     *("bleep.workflows.fit", "bleep.workflows.query", "bleep.workflows.evaluate", "bleep.workflows.calibrate"),
 )
 CLIENT = """#!{python} -IS

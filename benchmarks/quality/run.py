@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ["TQDM_DISABLE"] = "1"
-from bleep.cli import app, train
+from bleep.cli import app, training
 from bleep.cli.evaluate import PROTOCOLS
 from bleep.config import Config
 from bleep.files import write_json, write_text
@@ -51,7 +51,7 @@ def main() -> None:
             runs.append(str(out))
             if arguments.keep and (out / FOLDER / FACTS).exists():
                 continue
-            _do(train.command, ["--overwrite", "--config", *map(str, found), *settings])
+            _do(training.command, ["--overwrite", "--config", *map(str, found), *settings])
             if config.loss.task != "regression":
                 _do(app.main, ["index", "build", "--run", str(out)])
             _do(app.main, ["calibrate", "--run", str(out)])
@@ -89,7 +89,7 @@ def _keep(place: Path, arguments: argparse.Namespace) -> None:
 
 def _do(command: Callable[[list[str]], int], words: list[str]) -> None:
     """Run a command as `bleep/train.py` and `bleep` do, in this process: loading torch anew each time would take longer."""
-    print("$", "train.py" if command is train.command else "bleep", *words, flush=True)
+    print("$", "train.py" if command is training.command else "bleep", *words, flush=True)
     if command(words):
         raise SystemExit(f"ended with a fault: {' '.join(words)}")
 

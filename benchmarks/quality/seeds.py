@@ -23,15 +23,14 @@ from contest_form import write
 
 from bleep import runs
 from bleep.config import Config
-from bleep.contest.score import PARTS, ContestTable, GeneLists, contest_score
+from bleep.contest import PARTS, ContestTable, GeneLists, contest_score
 from bleep.data.panel import GenePanel
 from bleep.data.tiles import TileSpec
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_json, write_text
-from bleep.predictors.base import Predictor
+from bleep.predictors.base import MeanOfPredictors, Predictor
 from bleep.predictors.baselines import RidgePredictor
 from bleep.predictors.calibration import FOLDER, Calibration
-from bleep.predictors.ensemble import MeanOfPredictors
 from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.experiment import baselines_of, predictors_of

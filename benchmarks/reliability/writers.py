@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bleep.errors import DataError
-from bleep.files import sweep, whole
-from bleep.locks import alone
+from bleep.files import alone, sweep, whole
 
 FILES, BYTES = 8, 20_000
 

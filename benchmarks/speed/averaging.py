@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from bleep.files import write_json, write_text
-from bleep.predictors.neighbor_mean import averaged, weighted_mean
+from bleep.predictors.retrieval import averaged, weighted_mean
 from bleep.records import Neighbors
 from bleep.retrieval.reference.expression_store import ExpressionStore
 from bleep.retrieval.reference.expression_writer import open_expression, stored, write_expression

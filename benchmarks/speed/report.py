@@ -19,11 +19,9 @@ import numpy as np
 import pandas as pd
 
 from bleep.files import write_json, write_text
-from bleep.viz.figures.genes import gene_relations, ranked, variances
-from bleep.viz.figures.joint_embedding import METHODS, joint_space
 from bleep.viz.figures.style import Drawing, save
-from bleep.viz.figures.tissue_maps import gene_map
-from bleep.viz.figures.training import error_by_uncertainty
+from bleep.viz.figures.tissue_maps import gene_map, gene_relations, ranked, variances
+from bleep.viz.figures.training import METHODS, error_by_uncertainty, joint_space
 from bleep.viz.page import Nearest, Page, TissueView, write_page
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

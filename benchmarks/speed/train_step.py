@@ -32,9 +32,8 @@ from bleep.files import write_json, write_text
 from bleep.models.factory import build_model, build_trunk
 from bleep.records import Batch
 from bleep.training.checkpoint import CheckpointLog
-from bleep.training.gradcache import backward
 from bleep.training.loop import EpochBatches, train
-from bleep.training.optimizers import build_optimizer
+from bleep.training.optimizers import backward, build_optimizer
 from bleep.training.tasks import ContrastiveTask, task_of
 
 CUDA = torch.cuda.is_available()

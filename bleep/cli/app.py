@@ -34,7 +34,11 @@ COMMANDS = {
     "demo": "run everything on toy tissue",
 }
 """Each is a module of this folder with `add(parser)`, which sets `run_command`."""
-TOGETHER = dict.fromkeys(("pack", "unpack", "push", "pull"), "pack")
+TOGETHER = {
+    **dict.fromkeys(("init", "config", "doctor", "demo"), "setup"),
+    **dict.fromkeys(("train", "tune", "cv", "ensemble", "calibrate"), "training"),
+    **dict.fromkeys(("pack", "unpack", "push", "pull", "export"), "share"),
+}
 """Commands that share a module, which has `add_NAME(parser)` for each."""
 
 

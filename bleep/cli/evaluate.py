@@ -1,10 +1,10 @@
-"""`bleep evaluate`: one table of all predictors on held-out tissue."""
+"""`bleep evaluate`: compare predictors on held-out tissue, or score a contest's submission."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bleep.cli import contest_flags, look_flags
+from bleep.cli import look_flags
 from bleep.cli.flags import DEFAULT, MANY, named_run
 from bleep.errors import ConfigError
 
@@ -30,14 +30,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what bleep did not write; never an input")
     look_flags.add_report(parser)
     look_flags.add_figures(parser)
-    contest_flags.add(parser)
+    add_contest(parser)
     parser.set_defaults(run_command=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    contest_flags.check(arguments)
+    check_contest(arguments)
     if arguments.protocol == "dacon":
-        return contest_flags.evaluate(arguments)
+        return evaluate_contest(arguments)
     look_flags.check(arguments)
     folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
     from bleep.outputs import check_output
@@ -91,4 +91,65 @@ def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
     for path in written:
         print(f"written: {path}")
     look_flags.show_labels(arguments, table)
+    return 0
+
+
+FILES = ("submission", "truth", "train")
+"""Tables that a submission is scored by."""
+NOT_CONTEST = ("report", "figures", "heat_maps", "genes", "genes_file", "all_scores")
+"""What is asked of other protocols alone."""
+TOP = 100
+"""Genes in each list, unless said otherwise: the contest's own number is not public, and 10 or 100 is what teams used."""
+
+
+def add_contest(parser: argparse.ArgumentParser) -> None:
+    """Add those of `bleep evaluate`."""
+    group = parser.add_argument_group("the contest's protocol, dacon")
+    group.add_argument("--submission", type=Path, default=None, help="dacon: score this CSV of ID and genes, instead of runs")
+    group.add_argument("--truth", type=Path, default=None, help="dacon: the true values, a CSV in the submission's order")
+    group.add_argument("--train", type=Path, default=None, help="dacon: the training CSV, which the gene lists are chosen on")
+    group.add_argument("--top", type=int, default=None, help=f"dacon: genes in each list (default: {TOP})")
+
+
+def check_contest(arguments: argparse.Namespace) -> None:
+    """Refuse flags that do not go together.
+
+    Raises:
+        ConfigError: one is missing, or belongs to another protocol.
+
+    """
+    given = [name for name in FILES if getattr(arguments, name) is not None]
+    used = [*given, *(["top"] if arguments.top is not None else [])]
+    if arguments.protocol != "dacon":
+        if used:
+            raise ConfigError(f"--{used[0]}: belongs to the contest's protocol; add --protocol dacon")
+        return
+    for name in NOT_CONTEST:
+        if getattr(arguments, name):
+            raise ConfigError(f"--{name.replace('_', '-')}: protocol dacon has four parts and nothing else; leave it out")
+    missing = [name for name in FILES if getattr(arguments, name) is None]
+    if given and missing:
+        raise ConfigError(f"--{missing[0]}: is missing; a submission is scored by --submission, --truth and --train together")
+    if given and arguments.run:
+        raise ConfigError("--run: score either runs or a --submission, not both at once")
+    if arguments.top is not None and arguments.top < 1:
+        raise ConfigError(f"--top {arguments.top}: expected a whole number above 0")
+
+
+def evaluate_contest(arguments: argparse.Namespace) -> int:
+    """Score a submission, or runs, by the contest's protocol."""
+    from bleep.outputs import check_output
+    from bleep.workflows import contest
+
+    top = TOP if arguments.top is None else arguments.top
+    if arguments.out is not None:
+        check_output(arguments.out / contest.FILE, overwrite=arguments.overwrite)
+    if arguments.submission is not None:
+        scores, out = contest.score_submission(arguments.submission, arguments.truth, arguments.train, top), arguments.out
+    else:
+        folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
+        scores, out = contest.score_runs(folders, top), arguments.out or folders[0]
+    print(scores.as_text())
+    if out is not None:
+        print(f"written: {scores.save(out)}")
     return 0

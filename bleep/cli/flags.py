@@ -136,7 +136,7 @@ def named_run(given: Path | None, *, changes: bool = False) -> Path:
         return given
     if os.environ.get("BLEEP_RUN"):
         return Path(os.environ["BLEEP_RUN"])
-    from bleep.run_folder import newest_run
+    from bleep.find import newest_run
 
     found = newest_run()
     print(f"run: {found}")

@@ -73,7 +73,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _info(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run)
-    from bleep.run_folder import MANIFEST, REFERENCE
+    from bleep.find import MANIFEST, REFERENCE
 
     # What can be said before the libraries are there is said at once; whether it is true is looked at below.
     at_once = _manifest(folder / REFERENCE / MANIFEST)

@@ -1,4 +1,4 @@
-"""The flags that ask for something to look at: `--report PAGE` and `--figures FOLDER`."""
+"""Flags of `evaluate` and `query` that ask for pages, figures and explanations, and what becomes of them."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from bleep.cli.flags import MANY
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
     from bleep.records import Table
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from bleep.runs import Run
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.labels import LabelTable
+
 
 MOST = 30_000
 """Tiles that a page can show."""
@@ -83,12 +86,12 @@ def show_labels(arguments: argparse.Namespace, table: "LabelTable") -> None:
     """Write the page and the figures of a comparison of labels that were asked for."""
     if arguments.report is not None:
         from bleep.viz.page import write_page
-        from bleep.workflows.label_figures import label_page
+        from bleep.workflows.figures import label_page
 
         write_page(label_page(table), arguments.report)
         print(f"{arguments.report}: a page of {len(table.classes)} classes; open it in a browser, it needs no network")
     if arguments.figures is not None:
-        from bleep.workflows.label_figures import draw_label_figures
+        from bleep.workflows.figures import draw_label_figures
 
         drawn = draw_label_figures(table, arguments.figures, arguments.heat_maps, paper=arguments.paper)
         for name, finding in drawn.items():
@@ -131,3 +134,74 @@ def _need(library: str, flag: str, extra: str) -> None:
 
     if find_spec(library) is None:
         raise ConfigError(f"{flag} needs {library}, which is not installed: pip install -e '.[{extra}]' in bleep's clone")
+
+
+def add_explanations(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--explain", type=int, default=None, metavar="N", help="draw the neighbours of N tiles, evenly spread")
+    which.add_argument("--explain-tiles", **MANY, metavar="ID", help="draw the neighbours of these tiles, named section/spot")
+    parser.add_argument(
+        "--explain-out", type=Path, default=None, help="folder of the drawings (default: --out with .explained in its name)"
+    )
+
+
+def check_explanations(arguments: argparse.Namespace) -> None:
+    """Refuse flags that make no sense, before anything is read.
+
+    Raises:
+        ConfigError: the number is not above 0, or a folder was named and nothing to draw.
+
+    """
+    if arguments.explain is not None and arguments.explain < 1:
+        raise ConfigError(f"--explain {arguments.explain}: expected a number of tiles, at least 1")
+    if arguments.explain_out is not None and not explanations_asked(arguments):
+        raise ConfigError(
+            f"--explain-out {arguments.explain_out}: says where, but not what; add --explain N or --explain-tiles"
+        )
+
+
+def rows_to_explain(arguments: argparse.Namespace, tiles: "Tiles", reference: "Reference | None") -> "np.ndarray | None":
+    """Return the rows of the tiles that shall be explained, or none; to be asked before tiles are predicted.
+
+    Raises:
+        ConfigError: a tile of that name is not there.
+        DataError, MismatchError: see `bleep.workflows.explain.check_explaining`.
+
+    """
+    if not explanations_asked(arguments):
+        return None
+    from bleep.workflows import explain as explaining
+
+    explaining.check_explaining(_explanations_folder(arguments), reference)
+    if arguments.explain is None:
+        return explaining.named_rows(tiles, arguments.explain_tiles)
+    return explaining.spread_rows(tiles, arguments.explain)
+
+
+def explain(
+    arguments: argparse.Namespace,
+    run: "Run",
+    prediction: "Prediction",
+    reference: "Reference | None",
+    tiles: "Tiles",
+    rows: "np.ndarray | None",
+) -> None:
+    """Draw and write the explanations that were asked for."""
+    if rows is None or reference is None:
+        return
+    from bleep.workflows import explain as explaining
+
+    folder = _explanations_folder(arguments)
+    explaining.save_explanations(explaining.explain(run, prediction, reference, tiles, rows), folder)
+    print(f"{folder}: the neighbours of {len(rows)} tiles, drawn, and in {explaining.NEIGHBORS} and {explaining.GENES}")
+
+
+def explanations_asked(arguments: argparse.Namespace) -> bool:
+    """Return whether explanations are asked for."""
+    return arguments.explain is not None or bool(arguments.explain_tiles)
+
+
+def _explanations_folder(arguments: argparse.Namespace) -> Path:
+    out: Path = arguments.out
+    return arguments.explain_out or out.with_suffix(".explained")

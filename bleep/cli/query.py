@@ -1,4 +1,4 @@
-"""`bleep query`: tiles in, expression out."""
+"""`bleep query`: predict expression for tiles, for slides, or for an archive of slides by Ray."""
 
 import argparse
 import sys
@@ -6,14 +6,117 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import archive_flags, contest_flags, explain_flags, look_flags
+from bleep.cli import look_flags
 from bleep.cli.flags import MANY, add_run, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bleep.contest import Submission
     from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
+    from bleep.predictors.base import Predictor
     from bleep.runs import Run
+
+
+ENGINES = ("ray", "here")
+SLIDES_FAILED = 3
+"""Exit code when some slides have no prediction."""
+FORMS = (".h5ad", ".zarr", ".csv", ".parquet")
+OTHERS = ("resume", "save_mask", "report", "explain", "explain_tiles", "sample", "min_confidence")
+"""Flags of one prediction, which an archive has not."""
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    group = parser.add_argument_group("an archive of slides")
+    group.add_argument(
+        "--engine", choices=ENGINES, default=None,
+        help="a file for each slide in the folder --out, and a ledger: `ray` spreads them over workers, `here` is one process",
+    )  # fmt: skip
+    group.add_argument(
+        "--out-dir",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="a file for each slide in FOLDER: --engine here --out FOLDER",
+    )
+    group.add_argument("--address", default=None, help="ray: `auto` or ray://HOST:10001 (default: this machine alone)")
+    group.add_argument("--workers", type=int, default=None, help="ray: how many (default: as many as there is room for)")
+    group.add_argument("--worker-cpus", type=float, default=1.0, metavar="N", help="ray: CPUs of each worker (default 1)")
+    group.add_argument("--worker-gpus", type=float, default=0.0, metavar="N", help="ray: GPUs of each, or a part of one")
+    group.add_argument("--form", choices=FORMS, default=".h5ad", help="form of each slide's file (default .h5ad)")
+
+
+def check_archive(arguments: argparse.Namespace) -> None:
+    """Refuse flags that do not go together.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    if arguments.out_dir is not None:
+        if arguments.out != Path("predictions.h5ad"):
+            raise ConfigError("--out and --out-dir both say where to write; give one of them")
+        arguments.out, arguments.engine = arguments.out_dir, arguments.engine or "here"
+    if arguments.engine is None:
+        given = arguments.address or arguments.workers or arguments.worker_gpus or arguments.worker_cpus != 1.0
+        if given or arguments.form != ".h5ad":
+            raise ConfigError("--address, --workers, --worker-cpus, --worker-gpus and --form belong to --engine ray")
+        return
+    if not arguments.slides:
+        raise ConfigError(f"--engine {arguments.engine}: is for whole slides; give them with --slides")
+    for name in OTHERS:
+        if getattr(arguments, name, None):
+            raise ConfigError(f"--{name.replace('_', '-')}: is for one prediction, and --engine {arguments.engine} makes many")
+    if arguments.out == Path("predictions.h5ad"):
+        arguments.out = Path("predictions")
+    if arguments.out.suffix in FORMS or arguments.out.is_file():
+        raise ConfigError(
+            f"--out {arguments.out}: expected a folder for --engine {arguments.engine}; --form says what is in it"
+        )
+    for name, least in (("workers", 1), ("worker_cpus", 0.01), ("worker_gpus", 0)):
+        value = getattr(arguments, name)
+        if value is not None and not least <= value < 1e6:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least:g} or more")
+
+
+def query_archive(arguments: argparse.Namespace, run: Path, inputs: tuple[Path, ...]) -> int:
+    """Predict an archive, say what failed, and return 0, or 3 where something did."""
+    from bleep.outputs import check_output
+    from bleep.workflows.archive import LEDGER, Job, find_slides, here, predict_archive
+    from bleep.workflows.ray_engine import Cluster
+
+    # A folder with a ledger is gone on with; each file in it is looked at again before it is replaced.
+    ours = (arguments.out / LEDGER).is_file()
+    check_output(arguments.out, inputs, overwrite=arguments.overwrite or ours)
+    slides = find_slides(arguments.slides)
+    options = {name: getattr(arguments, name) for name in ("mpp", "step", "mask", "pixel_limit")}
+    options["mask"] = None if options["mask"] is None else options["mask"].absolute()
+    job = Job(
+        run=run.absolute(),
+        out=arguments.out.absolute(),
+        suffix=arguments.form,
+        genes=tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip()),
+        dtype=arguments.dtype,
+        predictor=arguments.predictor,
+        k=arguments.k,
+        weights=arguments.weights,
+        abstain=arguments.abstain,
+        where=arguments.where,
+        slide=options,
+    )
+    cluster = Cluster(arguments.address, arguments.workers, arguments.worker_cpus, arguments.worker_gpus)
+    outcomes, before = predict_archive(job, slides, cluster if arguments.engine == "ray" else here)
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    for outcome in failed:
+        print(f"bleep: slide {outcome.name}: {outcome.failure}", file=sys.stderr)
+    tiles = sum(outcome.tiles for outcome in outcomes)
+    print(
+        f"{arguments.out}: {len(outcomes) - len(failed)} slides predicted ({tiles} tiles), {before} done before, "
+        f"{len(failed)} failed; {LEDGER} names what is done"
+    )
+    return SLIDES_FAILED if failed else 0
+
 
 SUFFIXES = (".h5ad", ".zarr", ".csv", ".parquet")
 PREDICTORS = ("combined", "mean-of-both", "retrieval", "regression", "classifier")
@@ -63,9 +166,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--min-confidence", choices=("high", "medium"), default=None,
         help="write only genes that `bleep calibrate` graded so or better, by what they scored on left-out training tissue",
     )  # fmt: skip
-    archive_flags.add(parser)
-    contest_flags.add_sample(parser)
-    explain_flags.add(parser)
+    add_archive(parser)
+    add_sample(parser)
+    look_flags.add_explanations(parser)
     look_flags.add_report(parser)
     add_run(parser)
     parser.set_defaults(run_command=_query)
@@ -73,15 +176,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _query(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
-    archive_flags.check(arguments)
+    check_archive(arguments)
     _check(arguments)
-    explain_flags.check(arguments)
+    look_flags.check_explanations(arguments)
     folder = named_run(arguments.run)
     read = [arguments.images, *arguments.slides, arguments.mask, arguments.sample, folder]
     inputs = tuple(path for path in read if path is not None)
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
-        return archive_flags.predict(arguments, folder, inputs)
+        return query_archive(arguments, folder, inputs)
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
@@ -90,7 +193,7 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.workflows.stream import Output, Query, check_query, write_query
 
     genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
-    shown = arguments.report is not None or explain_flags.asked(arguments)
+    shown = arguments.report is not None or look_flags.explanations_asked(arguments)
     safe: dict[str, Any] = {"inputs": inputs, "overwrite": arguments.overwrite}
     output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown, **safe)
     experiment = Experiment(folder, where=arguments.where)
@@ -100,7 +203,7 @@ def _query(arguments: argparse.Namespace) -> int:
     broken: dict[str, str] = {}
     tiles = _open(arguments, run, broken)
     look_flags.check_size(arguments, tiles)
-    submission = contest_flags.submission_of(arguments, run, tiles)
+    submission = submission_of(arguments, run, tiles)
     if predictor is None:
         share_features(run, tiles)
         return 0
@@ -110,7 +213,7 @@ def _query(arguments: argparse.Namespace) -> int:
         genes = confident_genes(experiment, predictor, arguments.min_confidence, genes)
         output = replace(output, genes=genes)
     reference = experiment.reference
-    explained = explain_flags.rows_to_explain(arguments, tiles, reference)
+    explained = look_flags.rows_to_explain(arguments, tiles, reference)
     if arguments.save_mask is not None:
         mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite)
     warn_of_trained(run, tiles)
@@ -121,11 +224,11 @@ def _query(arguments: argparse.Namespace) -> int:
     check_query(query, output)
     share_features(run, tiles)
     if submission is not None:
-        contest_flags.submit(submission, predictor, tiles, out)
+        submit(submission, predictor, tiles, out)
         return 0
 
     def show(prediction: "Prediction") -> None:
-        explain_flags.explain(arguments, run, prediction, reference, tiles, explained)
+        look_flags.explain(arguments, run, prediction, reference, tiles, explained)
         look_flags.show_query(arguments, run, prediction, reference, tiles)
 
     path, *beside = write_query(query, output, show if shown else None)
@@ -161,3 +264,41 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ConfigError(
                 f"--{name.replace('_', '-')}: belongs to --slides, and --images was given; ready-cut tiles have none"
             )
+
+
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    """Add that of `bleep query`."""
+    parser.add_argument(
+        "--sample",
+        type=Path,
+        default=None,
+        help="write --out as a contest's submission, IDs and genes as in this CSV (default: a sample_submission.csv beside "
+        "the CSV of --images)",
+    )
+
+
+def submission_of(arguments: argparse.Namespace, run: "Run", tiles: "Tiles") -> "Submission | None":
+    """Return what a sample asks for, matched with the tiles and the run's genes; none where no submission is asked for.
+
+    Raises:
+        ConfigError: a flag does not go with a submission.
+        DataError, MismatchError: the sample is no such table, or its IDs or genes are not those to predict.
+
+    """
+    from bleep.contest import Submission, find_sample
+
+    if arguments.genes is not None:
+        if arguments.sample is not None:
+            raise ConfigError("--genes: a submission's genes are those of --sample; leave one of them out")
+        return None
+    sample = find_sample(arguments.images, arguments.out, arguments.sample)
+    if sample is None:
+        return None
+    spots = [spot for section in tiles.sections for spot in section.counts.obs_names]
+    return Submission.of(sample, spots, run.panel.genes)
+
+
+def submit(submission: "Submission", predictor: "Predictor", tiles: "Tiles", out: Path) -> None:
+    """Predict and write a submission."""
+    submission.write(predictor.predict(tiles).expression, out)
+    print(f"{out}: {submission.words()}")

@@ -15,26 +15,24 @@ from bleep.config.data import (
     TilesConfig,
 )
 from bleep.config.model import (
+    ABSTAIN,
     FLOOR,
     BeforeName,
     ExpressionConfig,
-    HeadConfig,
-    ImageConfig,
-    LayersName,
-    PrecisionName,
-    StainName,
-    TrainName,
-)
-from bleep.config.prediction import (
-    ABSTAIN,
     GpuName,
     GpusName,
+    HeadConfig,
+    ImageConfig,
     IndexConfig,
     KeysName,
     KindName,
+    LayersName,
     MemberName,
+    PrecisionName,
     QueryConfig,
+    StainName,
     StoreName,
+    TrainName,
     WeightsName,
 )
 from bleep.config.training import (

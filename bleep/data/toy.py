@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.special import softmax
 
+from bleep.config import DataConfig
+from bleep.data.readers import chosen_names
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, save_jpeg, save_png
 from bleep.data.tiles import TileSpec, cut
@@ -299,3 +302,10 @@ def _whole(out: Path, sections: Sequence[Section]) -> Iterator[Path]:
         yield half
         if out.exists():
             out.rmdir()
+
+
+def read(data: DataConfig) -> tuple[Section, ...]:
+    """Make the four toy sections of two donors, and return those asked for."""
+    made = {section.name: section for section in toy_sections()}
+    names = chosen_names(list(made), data)
+    return tuple(replace(made[name], patient=data.patients.get(name, made[name].patient)) for name in names)

@@ -11,9 +11,8 @@ from scipy import sparse
 
 from bleep.data.prediction import Prediction
 from bleep.errors import MismatchError
-from bleep.evaluation.gene_sets import LIST, OF_TEST
 from bleep.evaluation.metrics import DeviationState, interval_scores, pearson, ranked
-from bleep.evaluation.spatial import Windows, morans_i, neighbour_graph, structural_similarity
+from bleep.evaluation.statistics import LIST, OF_TEST, Windows, morans_i, neighbour_graph, structural_similarity
 from bleep.records import Scorecard
 
 SCORES: Mapping[str, str] = {

@@ -1,12 +1,23 @@
-"""Two predictors on the same sections: is one better, or was it luck, by a test over sections."""
+"""Statistics of scores and of maps: bootstrap intervals, Moran's I and scores of gene sets."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
+from typing import final
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Float64, Int
+from numpy import ndarray
+from scipy import sparse
+from scipy.spatial import cKDTree
 
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
+from bleep.errors import DataError
+from bleep.evaluation.metrics import FLAT, Column
 from bleep.records import Contrast, Scorecard
 
 RESAMPLES, SEED = 10_000, 0
@@ -103,3 +114,198 @@ def words(found: Contrast) -> str:
         f"{start} [{found.low:+.3f}, {found.high:+.3f}], better on {found.better} of {found.sections} sections, "
         f"p = {found.p_value:.2g}{note}"
     )
+
+
+Places = Float64[np.ndarray, "spots 2"]
+Values = Float[np.ndarray, "spots genes"]
+
+REACH = 1.6
+"""Neighbours lie within this many spot pitches: the 6 around a spot of a hexagonal grid (the next ring is at 1.73), the 8
+around one of a square grid (diagonals at 1.41, the next at 2)."""
+SIGMA, WINDOW = 1.0, 3.0
+"""Width of the Gaussian window of structural similarity, and where it ends, in spot pitches."""
+
+
+def neighbour_graph(xy: Places) -> sparse.csr_array:
+    """Return each spot's neighbours, as rows that sum to 1; a spot without any has an empty row."""
+    near = _within(xy, REACH)
+    near.setdiag(0)
+    near.eliminate_zeros()
+    near.data[:] = 1.0
+    return _rows_to_1(near)
+
+
+def smoothing(xy: Places) -> sparse.csr_array:
+    """Return the mean over a spot and its neighbours, as a matrix."""
+    near = _within(xy, REACH)
+    near.data[:] = 1.0
+    return _rows_to_1(near)
+
+
+def morans_i(values: Values, graph: sparse.csr_array) -> Column:
+    """Return each gene's Moran's I (Biometrika 1950): n / S0 x sum of w_ij z_i z_j / sum of z_i squared.
+
+    Rows of the graph sum to 1, so S0 is the number of spots with neighbours. A gene that does not vary has none.
+    """
+    z = values - values.mean(axis=0, dtype=np.float64)
+    square = np.einsum("sg,sg->g", z, z)
+    linked = float(graph.sum())
+    if linked == 0:
+        return np.full(values.shape[1], np.nan)
+    cross = np.einsum("sg,sg->g", z, graph @ z)
+    varies = square > FLAT * len(values)
+    return np.where(varies, len(values) / linked * cross / np.where(varies, square, 1.0), np.nan)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Gaussian windows around the spots, and what the measured maps look like through them."""
+
+    weights: sparse.csr_array
+    """Rows sum to 1."""
+    mean: Values
+    variance: Values
+
+    @classmethod
+    def of(cls, measured: Values, xy: Places) -> "Windows":
+        """Look at measured maps."""
+        weights = gaussian_windows(xy)
+        return cls(weights, *local_moments(weights, measured.astype(np.float64)))
+
+
+def gaussian_windows(xy: Places) -> sparse.csr_array:
+    """Return the Gaussian window around each spot, over the spots that are there."""
+    near = _within(xy, WINDOW)
+    near.data = np.exp(-(near.data**2) / (2 * SIGMA**2))
+    return _rows_to_1(near)
+
+
+def local_moments(weights: sparse.csr_array, values: Values) -> tuple[Values, Values]:
+    """Return mean and variance of each gene within each window."""
+    mean = weights @ values
+    return mean, np.maximum(weights @ values**2 - mean**2, 0.0)
+
+
+def structural_similarity(predicted: Values, measured: Values, windows: Windows) -> Column:
+    """Return each gene's SSIM (Wang et al., IEEE TIP 2004), mean over spots.
+
+    Spots are no pixels: instead of a grid filled in between them, each window is over the spots that are there. L is the
+    gene's measured range, k1 = .01, k2 = .03, and the prediction is not rescaled. A gene that does not vary has none.
+    """
+    span = np.ptp(measured, axis=0).astype(np.float64)
+    varies = span > 1e-6
+    p, m = predicted.astype(np.float64), measured.astype(np.float64)
+    mean, variance = local_moments(windows.weights, p)
+    cross = windows.weights @ (p * m) - mean * windows.mean
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    bottom = (mean**2 + windows.mean**2 + c1) * (variance + windows.variance + c2)
+    top = (2 * mean * windows.mean + c1) * (2 * cross + c2)
+    whole: Column = (top / np.where(bottom > 0, bottom, 1.0)).mean(axis=0)
+    return np.where(varies, whole, np.nan)
+
+
+def _within(xy: Places, reach: float) -> sparse.csr_array:
+    """Return distances in spot pitches between spots nearer than `reach`; a spot to itself is there, with a stored 0."""
+    tree = cKDTree(xy)
+    if len(xy) < 2:
+        return sparse.csr_array(np.ones((len(xy), len(xy))))
+    pitch = float(np.median(tree.query(xy, k=2)[0][:, 1])) or 1.0
+    pairs = tree.query_pairs(reach * pitch, output_type="ndarray")
+    rows = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(len(xy))])
+    columns = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(len(xy))])
+    distance = np.linalg.norm(xy[rows] - xy[columns], axis=1) / pitch
+    return sparse.csr_array((distance, (rows, columns)), shape=(len(xy), len(xy)))
+
+
+def _rows_to_1(graph: sparse.csr_array) -> sparse.csr_array:
+    total = np.asarray(graph.sum(axis=1)).ravel()
+    return sparse.csr_array(sparse.diags_array(1.0 / np.where(total > 0, total, 1.0)) @ graph)
+
+
+SIZE = 50
+"""Genes in each set, as in the literature."""
+LIST = "pcc_list_"
+"""How the scores over lists of genes begin."""
+OF_TEST = "_of_test"
+"""How the scores over genes chosen on the test section itself end."""
+MARKERS: Mapping[str, tuple[str, ...]] = {
+    "liver": ("HAL", "CYP3A4", "VWF", "SOX9", "KRT7", "ANXA4", "ACTA2", "DCN"),
+}
+"""Lists of markers by name: `liver` is the eight of Xie et al. (NeurIPS 2023), after MacParland et al. (2018)."""
+
+Columns = Int[ndarray, " some"]
+log = logging.getLogger(__name__)
+
+
+def gene_sets(panel: GenePanel) -> dict[str, Columns]:
+    """Return the columns of the 50 genes of highest training mean and of highest training variance.
+
+    A panel of no more than 50 genes has none: they would be the panel itself.
+    """
+    if len(panel.genes) <= SIZE:
+        return {}
+    return {"pcc_heg50": panel.top(SIZE, "mean"), "pcc_hvg50": panel.top(SIZE, "variance")}
+
+
+def more_gene_sets(panel: GenePanel, train: Sequence[Section]) -> dict[str, Columns]:
+    """Return the 50 genes of highest training coefficient of variation, and of highest Moran's I in the training sections.
+
+    The marker lists stand beside them. Tiles without places have no Moran's I.
+    """
+    sets = marker_sets(panel)
+    if len(panel.genes) <= SIZE:
+        return sets
+    sets["pcc_cv50"] = panel.top(SIZE, "cv")
+    placed = [section for section in train if section.has_positions]
+    if placed:
+        structured = [morans_i(panel.values(section), neighbour_graph(section.xy)) for section in placed]
+        sets["pcc_moran50"] = best(np.nan_to_num(np.array(structured), nan=-1.0).mean(axis=0))
+    return sets
+
+
+def marker_sets(panel: GenePanel) -> dict[str, Columns]:
+    """Return the marker lists of which the panel holds half or more."""
+    found = {name: listed(panel, genes) for name, genes in MARKERS.items()}
+    return {f"{LIST}{name}": columns for name, columns in found.items() if 2 * len(columns) >= len(MARKERS[name])}
+
+
+def sets_of_test(measured: Float[ndarray, "tiles genes"]) -> dict[str, Columns]:
+    """Return the 50 genes of highest sum and of highest variance in the test section itself, as some papers take them."""
+    if measured.shape[1] <= SIZE:
+        return {}
+    total, spread = np.nansum(measured, axis=0), np.nanvar(measured, axis=0)
+    return {f"pcc_heg50{OF_TEST}": best(total), f"pcc_hvg50{OF_TEST}": best(spread)}
+
+
+def read_list(path: Path, panel: GenePanel) -> dict[str, Columns]:
+    """Return the columns of a user's list, one gene a line; genes that the panel lacks are counted aloud and left out.
+
+    Raises:
+        DataError: there is no such file, or the panel has none of its genes.
+
+    """
+    try:
+        genes = tuple(dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({type(error).__name__}); expected one gene a line") from None
+    columns = listed(panel, genes)
+    if len(columns) == 0:
+        raise DataError(
+            f"{path}: none of its {len(genes)} genes is in the run's panel of {len(panel.genes)}, which begins with "
+            f"{', '.join(panel.genes[:3])}; name them as the panel does, or train with panel.choice list"
+        )
+    if len(columns) < len(genes):
+        log.warning("%s: %d of its %d genes are in the panel and scored", path, len(columns), len(genes))
+    return {f"{LIST}{path.stem}": columns}
+
+
+def listed(panel: GenePanel, genes: Sequence[str]) -> Columns:
+    """Return the columns of named genes, by either of their names; those the panel lacks are left out."""
+    places = {name: place for names in (panel.others, panel.genes) for place, name in enumerate(names) if name}
+    return np.array([places[gene] for gene in genes if gene in places], dtype=np.int64)
+
+
+def best(scores: Float[ndarray, " genes"]) -> Columns:
+    """Return the columns of the 50 highest values, best first."""
+    return np.argsort(-scores, kind="stable")[:SIZE]

@@ -18,8 +18,7 @@ from scipy.spatial import cKDTree
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
-from bleep.guards import check_h5
-from bleep.outputs import KEY, MARK
+from bleep.outputs import KEY, MARK, check_h5
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64, Int
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
-from bleep.predictors.neighbor_mean import weighted_mean
+from bleep.predictors.retrieval import weighted_mean
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run

@@ -14,11 +14,10 @@ from safetensors.numpy import load_file
 from bleep.errors import DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
-from bleep.predictors.confidence import Confidence
-from bleep.predictors.conformal import Cloud, Conformal, Familiarity
+from bleep.predictors.conformal import Cloud, Confidence, Conformal, Familiarity
 from bleep.predictors.cross_fitting import NeighborWeighting
 from bleep.predictors.members import KINDS, Fitted
-from bleep.predictors.neighbor_mean import WEIGHTS
+from bleep.predictors.retrieval import WEIGHTS
 from bleep.predictors.stacking import Stacker
 from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity

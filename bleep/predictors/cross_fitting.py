@@ -16,7 +16,7 @@ from bleep.data.splits import blocks_of, near_spots
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import write_tensors
 from bleep.predictors.members import FITS
-from bleep.predictors.neighbor_mean import WEIGHTS, averaged
+from bleep.predictors.retrieval import WEIGHTS, averaged
 from bleep.predictors.stacking import AXES, SHRINK, Basis, FoldValues, Stacker, StackingInput, fit_stacker, shrunk_stacker
 from bleep.records import Neighbors
 from bleep.runs import Run

@@ -13,9 +13,9 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from bleep.data.optical_density import VECTORS, glass, optical_density
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
+from bleep.data.stain import VECTORS, glass, optical_density
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
 from bleep.predictors.baselines import ALPHAS, Ridge, fit_ridge, groups_of, solve_ridge, training_values

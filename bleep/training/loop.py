@@ -23,10 +23,10 @@ from bleep.models.image import ImageTrunk
 from bleep.progress import Progress
 from bleep.records import Batch
 from bleep.training.checkpoint import CheckpointLog
-from bleep.training.gradcache import backward
 from bleep.training.optimizers import (
     WeightAverage,
     after_epoch,
+    backward,
     build_optimizer,
     drop_not_started,
     factor,

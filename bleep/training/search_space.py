@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from bleep.config import Config, describe_fields
-from bleep.config.config import merged, read_yaml
-from bleep.config.recipes import find_recipe
+from bleep.config.config import find_recipe, merged, read_yaml
 from bleep.errors import ConfigError
 
 FORBIDDEN = {

@@ -18,9 +18,20 @@ from bleep.config import FormName, LossConfig
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.errors import ConfigError, DataError
-from bleep.models.losses.contrastive import TARGETS, Sides, alike_pairs, clip_loss, near_pairs, siglip_loss
-from bleep.models.losses.labels import class_weights, label_loss
-from bleep.models.losses.regression import OVER_STEP, TERMS, Rules, negative_binomial
+from bleep.models.losses import (
+    OVER_STEP,
+    TARGETS,
+    TERMS,
+    Rules,
+    Sides,
+    alike_pairs,
+    class_weights,
+    clip_loss,
+    label_loss,
+    near_pairs,
+    negative_binomial,
+    siglip_loss,
+)
 from bleep.models.models import Classifier, DualEncoder, Pair, Regressor
 from bleep.records import Batch
 

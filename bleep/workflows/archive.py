@@ -17,10 +17,10 @@ from bleep.config import WeightsName
 from bleep.data.readers.wsi import slide_files
 from bleep.errors import BleepError, DataError, MismatchError
 from bleep.files import check_writable, read_json
+from bleep.find import MANIFEST
 from bleep.predictors.calibration import FACTS, FOLDER
 from bleep.predictors.io import DtypeName
 from bleep.progress import Progress
-from bleep.run_folder import MANIFEST
 from bleep.workflows.ensemble import fitted, is_ensemble
 from bleep.workflows.experiment import Experiment, PredictorName
 from bleep.workflows.slides import open_slides

@@ -24,8 +24,7 @@ from bleep.evaluation.metrics import pearson
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration
-from bleep.predictors.confidence import Confidence
-from bleep.predictors.conformal import Cloud, Conformal, Familiarity
+from bleep.predictors.conformal import Cloud, Confidence, Conformal, Familiarity
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from bleep.contest.score import CONSTANTS, FORMULA, PARTS, ContestScore, ContestTable, GeneLists, contest_score
+from bleep.contest import CONSTANTS, FORMULA, PARTS, ContestScore, ContestTable, GeneLists, contest_score
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError

@@ -14,9 +14,9 @@ from bleep.errors import DataError
 from bleep.files import whole
 from bleep.outputs import plain_cell
 from bleep.progress import Progress
-from bleep.viz.describe import embeddings as exploration_maps
 from bleep.viz.describe import figures as exploration_figures
 from bleep.viz.describe import figures as exploration_heatmaps
+from bleep.viz.describe import on_tissue as exploration_maps
 from bleep.viz.describe import tables as exploration
 from bleep.viz.describe.on_tissue import spatial_map
 from bleep.viz.describe.tables import Pairs, Pooled

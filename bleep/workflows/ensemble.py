@@ -12,9 +12,8 @@ from typing import Any, Literal, final
 from bleep import runs
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, read_lines, write_json
-from bleep.predictors.base import Predictor, plain
+from bleep.predictors.base import Ensemble, Predictor, plain
 from bleep.predictors.combined import CombinedPredictor
-from bleep.predictors.ensemble import Ensemble
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 

@@ -18,7 +18,7 @@ from bleep.evaluation.protocols import named
 from bleep.files import read_json
 from bleep.predictors.base import Predictor, Remembered, fit_other
 from bleep.predictors.combined import CombinedPredictor
-from bleep.predictors.confidence import measured_by_grade
+from bleep.predictors.conformal import measured_by_grade
 from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
@@ -173,7 +173,7 @@ class _Evaluation:
         self.leaks: list[LeakReport] = []
         self.splits: list[Split] = []
         self.grades: list[pd.Series] = []
-        """What genes of each grade of confidence scored, a series a test section: see `bleep.predictors.confidence`."""
+        """What genes of each grade of confidence scored, a series a test section: see `bleep.predictors.conformal`."""
         self._with_baselines: set[tuple[frozenset[str], frozenset[str]]] = set()
         self._by_ensembles: set[str] = set()
 

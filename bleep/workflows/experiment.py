@@ -16,12 +16,11 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.predictors.base import Predictor, Remembered, plain
+from bleep.predictors.base import Ensemble, MeanOfPredictors, Predictor, Remembered, plain
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration, calibration_of
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.combined import CombinedPredictor
-from bleep.predictors.ensemble import Ensemble, MeanOfPredictors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Table
 from bleep.retrieval.reference import Reference

@@ -17,8 +17,8 @@ from bleep.files import whole
 from bleep.progress import Progress
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.viz.explain import figure as explanation
-from bleep.viz.explain.neighbors import Explanation, NeighborView, Windows, gene_rows, gene_views, neighbor_rows
+from bleep.viz.figures import explanation
+from bleep.viz.neighbors import Explanation, NeighborView, Windows, gene_rows, gene_views, neighbor_rows
 from bleep.workflows.fit import load_split
 
 NEIGHBORS, GENES = "neighbours.csv", "genes.csv"

@@ -17,8 +17,7 @@ from torch.utils.data import Dataset
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
-from bleep.data.affine import AffineJitter
-from bleep.data.datasets import FeatureDataset, TileDataset
+from bleep.data.datasets import AffineJitter, FeatureDataset, TileDataset
 from bleep.data.labels import LABEL, check_classes, labelled
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
@@ -29,17 +28,16 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
 from bleep.features import FeatureReader
 from bleep.models.backbones.base import GIVEN, check_weights
-from bleep.models.precision import resolve_precision
+from bleep.models.factory import resolve_precision
 from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.runs import Run
-from bleep.training.checkpoint import CheckpointLog
+from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
 from bleep.training.tasks import OwnLoss, task_of
-from bleep.training.trackers import accelerator_of, begin
 from bleep.workflows.place import check_place, check_same_data, clear
-from bleep.workflows.validate import validation
+from bleep.workflows.scoring import validation
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +85,7 @@ def fit(
         trunk: a network in the place of `image.trunk`: `[batch, channels]` from `[batch, 3, height, width]`, red, green and
             blue from 0 to 1. `image.train` says which of its weights learn. `Run.load` needs one of the same shape.
         loss: a loss in the place of the settings' own: under `loss.task: contrastive` called with
-            `bleep.models.losses.contrastive.Sides` and the inverse temperature, otherwise with predicted and measured scaled
+            `bleep.models.losses.Sides` and the inverse temperature, otherwise with predicted and measured scaled
             values `[batch, genes]`; it returns one number.
 
     Raises:

@@ -8,9 +8,9 @@ from bleep import runs
 from bleep.config import Config
 from bleep.errors import DataError, MismatchError
 from bleep.files import read_json, sweep
+from bleep.find import MANIFEST
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
-from bleep.run_folder import MANIFEST
 from bleep.runs import Run
 
 OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")

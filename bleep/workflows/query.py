@@ -13,7 +13,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors.base import Predictor
 from bleep.predictors.combined import CombinedPredictor
-from bleep.predictors.confidence import GradeName, chosen
+from bleep.predictors.conformal import GradeName, chosen
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference

@@ -18,7 +18,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS
 from bleep.evaluation.scorecard import SCORES
-from bleep.predictors.confidence import in_words
+from bleep.predictors.conformal import in_words
 from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run

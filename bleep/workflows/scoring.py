@@ -1,32 +1,40 @@
-"""How runs are scored: against which labels, over which sets of genes, by which scores, as a protocol says."""
+"""Scores of predictors on test tissue, and of the model on validation tissue after each epoch."""
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64, Int
 from scipy import sparse
+from torch import nn
 
 from bleep import registry
+from bleep.contest import GeneLists, contest_score
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.evaluation import gene_sets
 from bleep.evaluation import protocols as peers
-from bleep.evaluation.metrics import ranking_scores, true_ranks
+from bleep.evaluation import statistics
+from bleep.evaluation.labels import roc_auc
+from bleep.evaluation.metrics import pearson, ranking_scores, true_ranks
 from bleep.evaluation.protocols import PROTOCOLS, Protocol
 from bleep.evaluation.scorecard import METRIC, Truth, score
-from bleep.evaluation.spatial import smoothing
+from bleep.evaluation.statistics import smoothing
+from bleep.features import FeatureReader
+from bleep.models.models import DualEncoder, Model
 from bleep.predictors.base import Predictor, plain
-from bleep.predictors.retrieval import RetrievalPredictor
+from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor, weighted_mean
 from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features
+from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run
+from bleep.training.tasks import Task
 
 Values = Float32[np.ndarray, "spots genes"]
 MeanStd = Float64[np.ndarray, "2 features"]
@@ -66,7 +74,7 @@ class Scorer:
             (section,) = alone.sections
             measured = self.labels(run, section)
             of_test = self.all_scores or (self.protocol is not None and self.protocol.chosen_on_test)
-            sets = fixed | (gene_sets.sets_of_test(measured) if of_test else {})
+            sets = fixed | (statistics.sets_of_test(measured) if of_test else {})
             placed = section.xy if section.has_positions else None
             truth = Truth.of(measured, placed) if self.all_scores else measured
             for name, predictor in predictors.items():
@@ -136,12 +144,12 @@ class Scorer:
         return replace(table, protocol=f"{protocol.name} [{protocol.digest()}]", facts=facts, published=published)
 
     def _sets(self, run: Run, train: Sequence[Section]) -> dict[str, Int[np.ndarray, " some"]]:
-        sets = gene_sets.gene_sets(run.panel)
+        sets = statistics.gene_sets(run.panel)
         if self.all_scores:
-            sets |= gene_sets.more_gene_sets(run.panel, train)
+            sets |= statistics.more_gene_sets(run.panel, train)
         elif self.protocol is not None and self.protocol.chosen_on_test:
-            sets |= gene_sets.marker_sets(run.panel)
-        return sets | (gene_sets.read_list(self.genes_file, run.panel) if self.genes_file is not None else {})
+            sets |= statistics.marker_sets(run.panel)
+        return sets | (statistics.read_list(self.genes_file, run.panel) if self.genes_file is not None else {})
 
     def _ranking(self, predictor: Predictor, alone: Tiles, run: Run) -> dict[str, float]:
         """Return how well a tile finds its own spot among those of its section.
@@ -227,3 +235,67 @@ def _whole(protocol: Protocol, table: Table, seen: Sequence[Run]) -> tuple[bool,
     data = seen[0].config.data
     folds = set() if data.test else set(range(data.folds)) - {run.config.data.fold for run in seen}
     return not folds, f"fold {', '.join(map(str, sorted(folds)))} is missing: this is not the protocol's whole result"
+
+
+CONTEST, TOP = "dacon", 100
+"""Protocol of the contest, and the length of its lists of genes."""
+
+
+def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
+    """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
+
+    A model of both kinds is scored by the mean of the two, and each is told too; a classifier by its ROC AUC, mean over
+    classes, over all validation spots. Under the contest's protocol its score over all validation tiles together is told too.
+    """
+    train_values = run.panel.unscaled(values)
+    measured = [run.panel.values(section, run.config.panel.absent) for section in divided.val]
+    reader, query = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config), run.config.query
+    alone = [run.tiles((section,)) for section in divided.val]
+    frozen = None if run.model.trunk.learns else [reader.read(tiles) for tiles in alone]
+    lists = GeneLists.of(run.panel.mean, run.panel.variance, TOP, "over the training spots")
+
+    def retrieved(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+        assert isinstance(model, DualEncoder)
+        embedded = model.embed_expression(torch.from_numpy(values).to(device)).float().cpu().numpy()
+        index = FlatIndex.build(embedded)
+        for features in found:
+            inputs = torch.from_numpy(features).to(device)
+            neighbors = index.search(model.embed_features(inputs).float().cpu().numpy(), query.k)
+            yield weighted_mean(train_values, neighbors, WEIGHTS[query.weights](neighbors.similarity, query.temperature))
+
+    def regressed(model: Model, found: list[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+        for features in found:
+            inputs = torch.from_numpy(features).to(device)
+            yield run.panel.unscaled(model.predict_features(inputs).float().cpu().numpy())
+
+    def told_apart(predicted: Iterable[np.ndarray]) -> float:
+        return roc_auc(np.concatenate(list(predicted)), np.concatenate(measured))
+
+    def agreement(predicted: Iterable[np.ndarray]) -> float:
+        return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
+
+    def contested(model: Model, found: list[np.ndarray], device: torch.device) -> float:
+        if model.retrieves and not model.regresses:
+            predicted = list(retrieved(model, found, device))
+        else:
+            predicted = list(regressed(model, found, device))
+        try:
+            return contest_score(np.concatenate(predicted), np.concatenate(measured), lists).total
+        except DataError:
+            return float("nan")  # Too few tiles, or an epoch whose prediction is no number: the loop says so.
+
+    def scored(task: nn.Module) -> dict[str, float]:
+        assert isinstance(task, Task)
+        model, device = task.model, next(task.parameters()).device
+        found = frozen if frozen is not None else [reader.read(tiles) for tiles in alone]
+        if model.classifies:
+            return {"score": told_apart(regressed(model, found, device))}
+        kinds = {}
+        if model.retrieves:
+            kinds["retrieval"] = agreement(retrieved(model, found, device))
+        if model.regresses:
+            kinds["regression"] = agreement(regressed(model, found, device))
+        told = {"score": float(np.mean(list(kinds.values())))} | (kinds if len(kinds) > 1 else {})
+        return told | ({"contest": contested(model, found, device)} if run.config.data.protocol == CONTEST else {})
+
+    return scored

@@ -17,8 +17,7 @@ import numpy as np
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
-from bleep.files import check_writable
-from bleep.locks import alone
+from bleep.files import alone, check_writable
 from bleep.outputs import check_output
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import with_labels

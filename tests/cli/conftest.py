@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bleep.cli import app
-from bleep.cli import train as train_command
+from bleep.cli import training as train_command
 
 Fails = Callable[..., str]
 State = dict[str, tuple[int, int]]

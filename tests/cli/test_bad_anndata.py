@@ -17,7 +17,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep.cli import app
-from bleep.cli import train as train_command
+from bleep.cli import training as train_command
 
 NAMES = ("toy1", "toy2")
 

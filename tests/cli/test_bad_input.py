@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bleep.cli import app
-from bleep.cli import train as train_command
+from bleep.cli import training as train_command
 from bleep.data.slides import save_png
 
 Fails = Callable[..., str]

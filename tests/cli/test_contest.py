@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from bleep.cli import app
-from bleep.cli import train as train_command
+from bleep.cli import training as train_command
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.data.splits import split
@@ -202,7 +202,7 @@ def test_a_training_table_of_the_contests_size_is_read_in_seconds(tmp_path: Path
     import shutil
     import time
 
-    from bleep.contest.score import ContestTable
+    from bleep.contest import ContestTable
 
     rows, genes = 250, 3467
     tile = next((contest / "train").iterdir())

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bleep.cli import app
-from bleep.cli import train as train_command
+from bleep.cli import training as train_command
 from bleep.runs import Run
 
 SPACE = {"optim.lr": {"low": 1e-5, "high": 1e-1, "log": True}, "head.dim": {"choices": [8, 16]}}

@@ -13,11 +13,11 @@ from scipy import ndimage
 from scipy.sparse import csr_matrix
 
 from bleep.config import Config
-from bleep.data.optical_density import VECTORS, glass, optical_density, stains
+from bleep.data.gene_names import names_of
 from bleep.data.qc import Check, Finding, across, alone, as_text, measure
-from bleep.data.qc.names import names_of
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, save_png
+from bleep.data.stain import VECTORS, glass, optical_density, stains
 from bleep.data.tiles import TileSpec
 from bleep.data.toy import toy_section
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from bleep.config import DataConfig
-from bleep.data.section import Section
-from bleep.data.spot_filter import without_spots
+from bleep.data.section import Section, without_spots
 from bleep.errors import BleepError
 
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from bleep.data.datasets import draws
-from bleep.data.optical_density import VECTORS, optical_density
-from bleep.data.stain import DAB, HED, StainJitter, drawn, jittered, maps_of
+from bleep.data.stain import DAB, HED, VECTORS, StainJitter, drawn, jittered, maps_of, optical_density
 from bleep.records import Batch
 
 SPOTS = 70

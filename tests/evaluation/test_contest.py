@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
-from bleep.contest.score import ContestTable, GeneLists, contest_score
+from bleep.contest import ContestTable, GeneLists, contest_score
 from bleep.errors import DataError, MismatchError
 
 

@@ -14,9 +14,17 @@ from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import report
-from bleep.evaluation.gene_sets import MARKERS, gene_sets, listed, marker_sets, more_gene_sets, sets_of_test
 from bleep.evaluation.scorecard import SCORES, Truth, meaning, score
-from bleep.evaluation.spatial import morans_i, neighbour_graph
+from bleep.evaluation.statistics import (
+    MARKERS,
+    gene_sets,
+    listed,
+    marker_sets,
+    morans_i,
+    more_gene_sets,
+    neighbour_graph,
+    sets_of_test,
+)
 from bleep.outputs import is_ours
 from bleep.records import Leak, Scorecard
 

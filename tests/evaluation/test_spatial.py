@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from bleep.evaluation.spatial import REACH, SIGMA, WINDOW, Windows, morans_i, neighbour_graph, smoothing, structural_similarity
+from bleep.evaluation.statistics import (
+    REACH,
+    SIGMA,
+    WINDOW,
+    Windows,
+    morans_i,
+    neighbour_graph,
+    smoothing,
+    structural_similarity,
+)
 
 
 def square(side: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep.contest.submission import Submission, find_sample
+from bleep.contest import Submission, find_sample
 from bleep.errors import DataError, MismatchError
 
 IDS = ["TEST_0002", "TEST_0000", "TEST_0001"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from bleep.models.losses.contrastive import (
+from bleep.models.losses import (
     TARGETS,
     Sides,
     clip_loss,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.models.losses.contrastive import alike_pairs, near_pairs
+from bleep.models.losses import alike_pairs, near_pairs
 
 
 @pytest.mark.parametrize("corner", [0.0, 80_000.0])

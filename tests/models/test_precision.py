@@ -15,9 +15,8 @@ from bleep.data.readers import read_sections
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
-from bleep.models import precision
-from bleep.models.factory import build_trunk
-from bleep.models.precision import resolve_precision
+from bleep.models import factory as precision
+from bleep.models.factory import build_trunk, resolve_precision
 from bleep.runs import Run
 from bleep.workflows import fit as fitting
 from bleep.workflows.fit import fit

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import nbinom, pearsonr
 
 from bleep.config import LossConfig
-from bleep.models.losses.regression import (
+from bleep.models.losses import (
     OVER_STEP,
     TERMS,
     Rules,

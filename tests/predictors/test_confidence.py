@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bleep.predictors.confidence import Confidence, chosen, measured_by_grade
+from bleep.predictors.conformal import Confidence, chosen, measured_by_grade
 
 NAN = float("nan")
 SCORES = np.array([[0.5, 0.6, 0.2, 0.1, NAN, NAN], [0.3, 0.05, 0.2, -0.1, 0.4, NAN]])

@@ -12,7 +12,7 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import ConfigError
 from bleep.features.regions import members
-from bleep.predictors.grad_cam import grad_cam
+from bleep.predictors.saliency import grad_cam
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 from tests.test_labels import draw_patches, settings

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bleep.predictors import neighbor_mean as averaging
-from bleep.predictors.neighbor_mean import averaged, weighted_mean
+from bleep.predictors import retrieval as averaging
+from bleep.predictors.retrieval import averaged, weighted_mean
 from bleep.records import Neighbors
 from bleep.retrieval.reference.expression_writer import stored
 

@@ -15,7 +15,7 @@ from bleep.data.slides.base import padded_array
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError
 from bleep.predictors.baselines import RegressionPredictor
-from bleep.predictors.occlusion import occlusion
+from bleep.predictors.saliency import occlusion
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bleep.predictors.neighbor_mean import WEIGHTS, averaged, softmax
+from bleep.predictors.retrieval import WEIGHTS, averaged, softmax
 from bleep.records import Neighbors
 
 SIMILARITY = -np.sort(-np.random.default_rng(0).uniform(-1, 1, (30, 8)).astype(np.float32), axis=1)

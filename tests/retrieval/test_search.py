@@ -13,8 +13,8 @@ from bleep.retrieval import index as search
 from bleep.retrieval.index import FlatIndex, build_index, choose_kind, facts, load_index, measure
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import faiss
+from bleep.retrieval.index.factory import between
 from bleep.retrieval.index.flat import exact_search
-from bleep.retrieval.index.tuning import between
 
 KINDS = ("flat", "ivf", "ivfpq", "hnsw", "sq")
 APPROXIMATE = KINDS[1:]

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from bleep.training.gradcache import backward
+from bleep.training.optimizers import backward
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 KINDS = (

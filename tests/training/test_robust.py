@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from bleep import runs
-from bleep.cli import train as train_command
+from bleep.cli import training as train_command
 from bleep.config import Config
 from bleep.data.datasets import TileDataset
 from bleep.errors import ConfigError, DataError, StoppedError
@@ -220,7 +220,7 @@ def test_a_file_system_that_takes_no_more_is_said_in_a_sentence(
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe(tmp_path / "out")))
     code = (
-        "import resource, sys; from bleep.cli.train import command;"
+        "import resource, sys; from bleep.cli.training import command;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY));"
         f"sys.exit(command(['--config', {str(path)!r}, '--image.train', 'full']))"
     )

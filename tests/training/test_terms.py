@@ -15,7 +15,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.factory import build_model, build_trunk
 from bleep.models.heads import CountLink
-from bleep.models.losses.regression import pearson_distance
+from bleep.models.losses import pearson_distance
 from bleep.models.models import Regressor
 from bleep.runs import Run
 from bleep.training.tasks import RegressionTask, Terms, counts_of, task_of

@@ -10,8 +10,8 @@ import torch
 from bleep.config import Config
 from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
-from bleep.training import trackers
-from bleep.training.trackers import accelerator_of, flat
+from bleep.training import checkpoint as trackers
+from bleep.training.checkpoint import accelerator_of, flat
 from bleep.workflows.fit import fit
 
 

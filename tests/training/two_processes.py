@@ -18,7 +18,7 @@ from bleep.data.panel import GenePanel
 from bleep.models.factory import build_model, build_trunk
 from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Batch
-from bleep.training.gradcache import backward
+from bleep.training.optimizers import backward
 from bleep.training.tasks import ContrastiveTask, Counts, Places, RegressionTask
 
 KINDS = {

@@ -12,12 +12,11 @@ from scipy import sparse
 from bleep.config import PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.errors import DataError
-from bleep.viz.describe import embeddings as exploration_maps
 from bleep.viz.describe import figures as exploration_heatmaps
+from bleep.viz.describe import on_tissue as exploration_maps
 from bleep.viz.describe import tables as exploration
-from bleep.viz.describe.embeddings import distance, mixing, mixing_words, principal, sample, tsne, umap
 from bleep.viz.describe.figures import library_size
-from bleep.viz.describe.on_tissue import spatial_map
+from bleep.viz.describe.on_tissue import distance, mixing, mixing_words, principal, sample, spatial_map, tsne, umap
 from bleep.viz.describe.tables import Pooled, gene_pairs, gene_table, outliers, pool, section_table
 from bleep.viz.figures import style as exploration_style
 
@@ -236,7 +235,7 @@ def test_distance_is_measured_from_the_middle_of_the_own_section() -> None:
 
 
 def test_a_random_part_is_drawn_of_many_spots_alike_for_one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exploration_maps, "MOST", 50)
+    monkeypatch.setattr(exploration_maps, "MOST_POINTS", 50)
     assert list(sample(50, 0)) == list(range(50))
     part = sample(500, 1)
     assert len(set(part)) == 50

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.legend import Legend
 from PIL import Image
 
-from bleep.viz.explain.figure import PICTURED, draw, drawing
-from bleep.viz.explain.neighbors import Explanation, NeighborView, gene_views
+from bleep.viz.figures.explanation import PICTURED, draw, drawing
+from bleep.viz.neighbors import Explanation, NeighborView, gene_views
 
 LONG = "log1p of counts per 10000, total over the panel's genes, training sections corrected by median"
 

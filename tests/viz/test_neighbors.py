@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import MismatchError
-from bleep.viz.explain.neighbors import LISTED, Explanation, GeneView, NeighborView, gene_rows, gene_views, neighbor_rows
+from bleep.viz.neighbors import LISTED, Explanation, GeneView, NeighborView, gene_rows, gene_views, neighbor_rows
 
 GENES = ("high", "low", "split", "usual", "constant")
 MEAN = np.array([1.0, 2.0, 1.0, 1.0, 0.5])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import MismatchError
-from bleep.predictors.confidence import Confidence, in_words
+from bleep.predictors.conformal import Confidence, in_words
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView, write_page
 from bleep.viz.page.write import LEVELS, MISSING, quantised
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from bleep.cli import app
-from bleep.viz.figures.genes import correlation, gene_relations, variances
 from bleep.viz.figures.style import save
-from bleep.viz.figures.tissue_maps import bar_length, gene_map
+from bleep.viz.figures.tissue_maps import bar_length, correlation, gene_map, gene_relations, variances
 from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView
 from bleep.workflows.evaluate import evaluate

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bleep.viz.figures.occlusion import CAUTION, HeatView, occlusion_map
+from bleep.viz.figures.explanation import CAUTION, HeatView, occlusion_map
 from bleep.viz.figures.style import save
 from bleep.workflows.experiment import opened
 from bleep.workflows.figures import heat_maps

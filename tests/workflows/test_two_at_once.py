@@ -13,7 +13,7 @@ from bleep import runs
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.errors import DataError
-from bleep.locks import alone
+from bleep.files import alone
 from bleep.predictors import calibration
 from bleep.predictors.calibration import Calibration
 from bleep.runs import Run, changing

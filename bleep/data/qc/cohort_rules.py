@@ -11,9 +11,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from bleep.data.gene_names import aligned
+from bleep.data.gene_names import ANIMALS, aligned, overlaps
 from bleep.data.qc.measures import Measures
-from bleep.data.qc.names import ANIMALS, overlaps
 from bleep.data.qc.report import Finding, error, warning
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide

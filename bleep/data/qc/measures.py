@@ -10,10 +10,10 @@ from jaxtyping import Float64, Int
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
-from bleep.data.optical_density import glass, optical_density, stains
-from bleep.data.qc.names import GeneNames, names_of
+from bleep.data.gene_names import GeneNames, names_of
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide
+from bleep.data.stain import glass, optical_density, stains
 from bleep.data.tiles import TileSpec, cut
 
 SAMPLE = 200

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from bleep.config import Config
+from bleep.data.gene_names import ANIMALS
 from bleep.data.qc.measures import SHARP, Measures
-from bleep.data.qc.names import ANIMALS
 from bleep.data.qc.report import Finding, error, warning
 
 FEW_SPOTS = 30

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from bleep import registry
 from bleep.config import DataConfig
-from bleep.data.readers.agreement import check_own_pictures
-from bleep.data.section import Section
+from bleep.data.readers.place import check_own_pictures
+from bleep.data.section import Section, without_spots
 from bleep.data.slides import MosaicSlide, PictureSlide, PyramidSlide, Slide
 from bleep.data.slides.patches import PatchSlide
 from bleep.data.slides.tiled_copy import can_copy, tiled
-from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
 from bleep.find import below, fits
 
@@ -38,7 +37,7 @@ SOURCES: Mapping[str, str] = {
     "liver": "bleep.data.readers.liver",
     "wsi": "bleep.data.readers.wsi",
     "patches": "bleep.data.readers.patches",
-    "toy": "bleep.data.readers.toy",
+    "toy": "bleep.data.toy",
 }
 """Module of each form; it has `read(data: DataConfig) -> tuple[Section, ...]`."""
 

@@ -20,7 +20,7 @@ from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
 from bleep.errors import DataError
 from bleep.files import check_file
-from bleep.guards import check_h5
+from bleep.outputs import check_h5
 
 IDS = ("gene_id", "gene_ids", "ensembl", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id")
 """Columns of `var`, in small letters, that hold Ensembl ids."""

@@ -16,7 +16,6 @@ from anndata import AnnData
 
 from bleep.config import Config, DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.agreement import Known, check_own_pictures, check_picture
 from bleep.data.readers.annotated import (
     check_one_sample,
     clearly,
@@ -27,10 +26,10 @@ from bleep.data.readers.annotated import (
     read_h5ad,
     under_tissue,
 )
+from bleep.data.readers.place import Known, check_own_pictures, check_picture
 from bleep.data.readers.tables import joined
-from bleep.data.section import Section
+from bleep.data.section import Section, without_spots
 from bleep.data.slides import ArraySlide, Pixels, Slide, as_rgb, open_slide
-from bleep.data.spot_filter import without_spots
 from bleep.errors import DataError
 from bleep.files import check_file
 from bleep.find import find

@@ -17,7 +17,7 @@ from bleep.data.readers.annotated import measured, positions, read_h5ad
 from bleep.data.readers.tables import joined, only, read_table, without_controls
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
-from bleep.data.slides.scale import question
+from bleep.data.slides.base import question
 from bleep.errors import DataError
 from bleep.files import read_json
 from bleep.find import visible

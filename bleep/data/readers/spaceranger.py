@@ -17,7 +17,7 @@ from scipy import sparse
 from bleep.data.readers.lattice import Lattice, lattice, nearest, settled, visium_mpp
 from bleep.data.readers.tables import Measured, read_headless, read_table
 from bleep.errors import DataError
-from bleep.guards import check_h5, check_parquet
+from bleep.outputs import check_h5, check_parquet
 
 COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of the positions; rows of pixels run downwards and are y, columns are x."""

@@ -27,7 +27,7 @@ from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale
 from bleep.errors import DataError
 from bleep.find import visible
-from bleep.guards import check_zarr
+from bleep.outputs import check_zarr
 
 LINK = "spatialdata_attrs"
 """Where a table keeps which regions it annotates, and by which columns."""

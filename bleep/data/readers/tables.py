@@ -19,7 +19,7 @@ from scipy import sparse
 from bleep.errors import DataError
 from bleep.files import check_file
 from bleep.find import find
-from bleep.guards import check_gzip
+from bleep.outputs import check_gzip
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 """Columns of a table of spots."""

@@ -17,12 +17,12 @@ import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.agreement import check_own_pictures
 from bleep.data.readers.lattice import PITCH
 from bleep.data.readers.place import (
     FACTORS,
     Place,
     check_known_pictures,
+    check_own_pictures,
     factor_of,
     picture_of,
     read_factors,

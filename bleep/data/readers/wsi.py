@@ -17,8 +17,8 @@ from bleep.data import tissue_mask as masks
 from bleep.data.readers import chosen_names
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, PyramidSlide, open_slide
+from bleep.data.slides.base import question
 from bleep.data.slides.pyramid import SCANNERS, TIFF, scanner_of, series_of
-from bleep.data.slides.scale import question
 from bleep.errors import DataError
 from bleep.find import inside
 from bleep.progress import Progress

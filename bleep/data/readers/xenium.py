@@ -17,8 +17,7 @@ from jaxtyping import Float64
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.agreement import check_own_pictures
-from bleep.data.readers.place import Place, read_folder_of_mtx
+from bleep.data.readers.place import Place, check_own_pictures, read_folder_of_mtx
 from bleep.data.readers.spaceranger import read_h5
 from bleep.data.readers.tables import DAMAGES, Measured, joined, nothing, read_table, without_controls
 from bleep.data.section import Section
@@ -26,7 +25,7 @@ from bleep.data.slides import open_slide
 from bleep.errors import DataError
 from bleep.files import check_file, read_json
 from bleep.find import find, visible
-from bleep.guards import check_parquet
+from bleep.outputs import check_parquet
 
 MARK, COUNTS = "experiment.xenium", "cell_feature_matrix"
 CELLS = ("cells.parquet", "cells.csv.gz", "cells.csv")

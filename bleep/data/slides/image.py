@@ -19,7 +19,7 @@ from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_ar
 from bleep.data.slides.pyramid import check_colours, clear, is_tiff
 from bleep.errors import DataError
 from bleep.files import check_file
-from bleep.guards import PICTURES
+from bleep.outputs import PICTURES
 
 LIMIT: int = DataConfig().pixel_limit
 """Most pixels decoded when nothing else is asked for."""

@@ -21,8 +21,18 @@ from xml.etree import ElementTree
 import numpy as np
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, reduced, small_size, stamp
-from bleep.data.slides.scale import proposed_mpp, told_mpp
+from bleep.data.slides.base import (
+    Box,
+    Pixels,
+    file_digest,
+    on_white,
+    padded,
+    proposed_mpp,
+    reduced,
+    small_size,
+    stamp,
+    told_mpp,
+)
 from bleep.errors import DataError
 
 PLAIN = ("RGB", "YCBCR", "MINISBLACK")

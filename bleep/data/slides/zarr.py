@@ -15,7 +15,7 @@ import numpy as np
 from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
 from bleep.errors import DataError
-from bleep.guards import check_zarr
+from bleep.outputs import check_zarr
 
 HELD = 512_000_000
 """Bytes of decoded blocks that a process holds, of all its pictures together."""

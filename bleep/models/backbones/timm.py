@@ -16,8 +16,18 @@ from torch import Tensor, nn
 
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError
-from bleep.models.backbones.base import Backbone, add_adapters, clear_errors, clear_weights, line, whole_blocks
-from bleep.models.backbones.foundation import FOUNDATION, OTHERS, help_with_weights, page
+from bleep.models.backbones.base import (
+    FOUNDATION,
+    OTHERS,
+    Backbone,
+    add_adapters,
+    clear_errors,
+    clear_weights,
+    help_with_weights,
+    line,
+    page,
+    whole_blocks,
+)
 
 Pixels = Float[Tensor, "batch 3 height width"]
 Read = Float[Tensor, "batch channels"]

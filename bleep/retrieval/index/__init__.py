@@ -2,9 +2,8 @@
 
 from bleep.retrieval.index.approximate import choose_kind, keeps
 from bleep.retrieval.index.base import VectorIndex, facts
-from bleep.retrieval.index.factory import build_index, load_index
+from bleep.retrieval.index.factory import Measured, build_index, load_index, measure
 from bleep.retrieval.index.flat import FlatIndex
-from bleep.retrieval.index.tuning import Measured, measure
 from bleep.retrieval.index.where import Where, select
 
 __all__ = [

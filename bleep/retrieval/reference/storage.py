@@ -21,11 +21,11 @@ from pyarrow import ArrowException
 
 from bleep.errors import DataError
 from bleep.files import odd_values, read_json, sweep, write_json
-from bleep.guards import check_parquet
+from bleep.find import MANIFEST
+from bleep.outputs import check_parquet
 from bleep.progress import Progress
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference.expression_store import DenseExpression
-from bleep.run_folder import MANIFEST
 
 LOCK = ".lock"
 FORMAT = 2

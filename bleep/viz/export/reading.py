@@ -16,7 +16,7 @@ from scipy import sparse
 from bleep.data.readers.annotated import clearly
 from bleep.data.slides import Pixels, as_rgb
 from bleep.errors import ConfigError, DataError
-from bleep.guards import check_h5, check_zarr
+from bleep.outputs import check_h5, check_zarr
 
 NEEDED = ("sections", "mpp", "tile_microns", "ready_cut")
 """What `uns["bleep"]` must say of the tiles."""

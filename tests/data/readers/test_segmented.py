@@ -15,7 +15,7 @@ from PIL import Image
 from bleep.config import DataConfig, PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.data.readers import has_form, read_sections
-from bleep.data.readers.outlines import cell_number, read_outlines
+from bleep.data.readers.segmented import cell_number, read_outlines
 from bleep.data.section import Section
 from bleep.errors import DataError
 from bleep.workflows.init import form_of, plan

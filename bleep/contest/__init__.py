@@ -1,1 +1,0 @@
-"""The contest's form: submissions, and its score in four parts."""

@@ -1,1 +1,0 @@
-"""A tile explained by its neighbours in the reference."""
