@@ -25,7 +25,7 @@ from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
 from bleep.features.ready import peek
 from bleep.files import alone, read_json, whole, write_json, write_text
 from bleep.models.backbones.base import GIVEN
-from bleep.models.factory import build_model, build_trunks, without_weights
+from bleep.models.factory import build_model, build_trunks, stored_trunk, without_weights
 from bleep.models.image import READY
 from bleep.models.models import Model
 from bleep.records import Leak
@@ -241,12 +241,18 @@ class Run:
         if facts.trunk.startswith(GIVEN) != (trunk is not None):
             raise DataError(f"{folder}: {_other_trunk(facts.trunk)}")
         image = config.image if trunk is not None else without_weights(config.image, facts.trunk)
-        built, _ = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), trunk)
-        model = build_model(built, len(panel.genes), config)
         try:
-            model.load_state_dict(load_file(folder / MODEL))
+            weights = load_file(folder / MODEL)
         except (SafetensorError, OSError) as error:
             raise DataError(f"{folder / MODEL}: is damaged ({error}); train again") from None
+        windows, parts = len(config.tiles.microns), 1 + len(config.image.context)
+        known = weights.get("standardize.mean")
+        width = 0 if known is None else known.numel() // (windows * parts)
+        stored = stored_trunk(image, config.tiles.pixels, width, str(folder / MODEL)) if width and trunk is None else None
+        built = stored or build_trunks(image, config.tiles.pixels, windows, trunk)[0]
+        model = build_model(built, len(panel.genes), config)
+        try:
+            model.load_state_dict(weights)
         except RuntimeError as error:
             detail = str(error).splitlines()[1].strip()[:200]
             raise MismatchError(f"{folder / MODEL}: does not fit {folder / CONFIG}: {detail}") from None

@@ -33,6 +33,7 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     """Add `--figures` and the genes drawn."""
     parser.add_argument("--figures", type=Path, default=None, metavar="FOLDER", help="also draw figures, as PNG and SVG")
     parser.add_argument("--paper", action="store_true", help="figures: as PDF too, 300 dots an inch, and without titles")
+    parser.add_argument("--umap", action="store_true", help="figures: the shared space by UMAP too, a quarter of a minute more")
     parser.add_argument("--heat-maps", type=int, default=0, metavar="N", help="figures: what parts of N tiles a gene leans on")
     parser.add_argument("--genes", **MANY, metavar="GENE", help="genes drawn on the tissue (default: four)")
 
@@ -55,6 +56,9 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
     figures, heat = getattr(arguments, "figures", None), getattr(arguments, "heat_maps", 0)
     if heat < 0 or (heat and figures is None):
         raise ConfigError(f"--heat-maps {heat}: expected a number of tiles, with --figures FOLDER to draw them into")
+    umap = getattr(arguments, "umap", False)
+    if umap and figures is None:
+        raise ConfigError("--umap: says what is drawn; name the folder with --figures FOLDER")
     if getattr(arguments, "paper", False) and figures is None:
         raise ConfigError("--paper: says how figures are drawn; name their folder with --figures FOLDER")
     if figures is not None:
@@ -63,7 +67,7 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
         if figures.exists():
             raise DataError(f"--figures {figures}: is there already; name another folder, or remove it")
         check_writable(figures)
-        for library in ("matplotlib", "sklearn", "umap"):
+        for library in ("matplotlib", "sklearn", *("umap",) * umap):
             _need(library, "--figures", "plots")
 
 
@@ -77,7 +81,15 @@ def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Experi
     if arguments.figures is not None:
         from bleep.workflows.figures import draw_figures
 
-        drawn = draw_figures(experiments, table, arguments.figures, arguments.genes, arguments.heat_maps, paper=arguments.paper)
+        drawn = draw_figures(
+            experiments,
+            table,
+            arguments.figures,
+            arguments.genes,
+            arguments.heat_maps,
+            paper=arguments.paper,
+            umap=arguments.umap,
+        )
         for name, finding in drawn.items():
             print(f"{arguments.figures / name}.png: {finding}")
 

@@ -10,7 +10,6 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Float64, Int64
-from scipy import linalg
 
 from bleep.config import BatchName
 from bleep.data.section import Section
@@ -163,6 +162,8 @@ def _loadings(centred: Values) -> Float64[np.ndarray, "parts genes"]:
     tall = len(centred) >= centred.shape[1]
     gram = centred.T @ centred if tall else centred @ centred.T
     size = len(gram)
+    from scipy import linalg  # here, since importing it takes half a second
+
     variance, vectors = linalg.eigh(gram, subset_by_index=[max(0, size - COMPONENTS), size - 1])
     # What is left of flat genes after centring is rounding, not variance.
     keep = np.flatnonzero(variance > max(1e-10 * variance[-1], 1e-12 * len(centred)))[::-1]

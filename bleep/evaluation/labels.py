@@ -6,7 +6,6 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
-from scipy.stats import rankdata
 
 from bleep.errors import DataError
 
@@ -36,6 +35,8 @@ def _positive(classes: int) -> list[int]:
 
 def roc_auc(probability: Probability, truth: Probability) -> float:
     """Return the area under the ROC curve, by ranks (Mann and Whitney 1947), without classes that all or no tiles have."""
+    from scipy.stats import rankdata  # here, since importing it takes half a second
+
     found = []
     for column in _positive(truth.shape[1]):
         own = truth[:, column] > 0.5

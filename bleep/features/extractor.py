@@ -28,7 +28,8 @@ from bleep.features.cache import BLOCK, KeptFeatures
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
-from bleep.models.image import ReadyTrunk, Trunk
+from bleep.models.image import ReadyTrunk
+from bleep.models.stored import Trunk
 from bleep.progress import Progress
 from bleep.spreads import RunningStats, limit_of
 

@@ -19,7 +19,8 @@ from bleep.data.section import Section
 from bleep.data.slides import resize
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError
-from bleep.models.image import FusedTrunk, ImageTrunk, Trunk
+from bleep.models.image import FusedTrunk, ImageTrunk
+from bleep.models.stored import Trunk
 
 SIDE = 2
 """Side of a region, in sides of a window."""

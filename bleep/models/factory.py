@@ -14,12 +14,12 @@ from bleep import registry
 from bleep.config import Config, ImageConfig, PrecisionName
 from bleep.errors import ConfigError, WeightsError
 from bleep.models.backbones import small as small_nets
-from bleep.models.backbones import timm as timm_trunks
 from bleep.models.backbones import torchvision as torchvision_trunks
 from bleep.models.backbones.base import Backbone, clear_errors, clear_weights, from_package, given, help_with_weights
 from bleep.models.heads import Standardizer
-from bleep.models.image import READY, FusedTrunk, ImageTrunk, ReadyTrunk, Trunk
+from bleep.models.image import READY, FusedTrunk, ImageTrunk, ReadyTrunk, StainTarget, reads_of
 from bleep.models.models import Classifier, DualEncoder, Model, Regressor
+from bleep.models.stored import StoredTrunk, Trunk
 from bleep.spreads import limit_of
 
 FASTER = 1.5
@@ -147,6 +147,8 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
         WeightsError: the weights cannot be fetched, or do not fit the trunk in every name and shape.
 
     """
+    from bleep.models.backbones import timm as timm_trunks
+
     name = config.trunk
     run = Path(config.weights) if own is None and Path(config.weights).is_dir() else None
     config = config if run is None else config.model_copy(update={"weights": "random"})
@@ -228,6 +230,29 @@ def _build_one(config: ImageConfig, number: int, pixels: int) -> tuple["ImageTru
         if number == 0:
             raise
         raise WeightsError(str(error).replace("image.weights", "image.also_weights")) from None
+
+
+def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> StoredTrunk | None:
+    """Return the trunk of a trained run that need not be built while all features are cached; none: it must be at once.
+
+    Args:
+        config: settings that build it without fetching weights: see `without_weights`.
+        pixels: side of a window.
+        width: features of one window.
+        source: where its weights are from, for messages.
+
+    """
+    alone = not config.also and config.per_window == "shared" and not config.trunk.startswith(f"{READY}:")
+    if config.train != "frozen" or config.sharing == "tokens" or not alone:
+        return None
+    return StoredTrunk(
+        lambda: build_trunk(config, pixels)[0],
+        width=width,
+        reads=reads_of(config.layer, config.output, config.precision, config.stain, shares=False),
+        layer=config.layer,
+        stain=StainTarget(config.stain),
+        source=source,
+    )
 
 
 def without_weights(config: ImageConfig, names: str) -> ImageConfig:

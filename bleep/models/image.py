@@ -48,6 +48,12 @@ class ParameterSchedule(NamedTuple):
     """Share of the training after which it begins to learn."""
 
 
+def reads_of(layer: int | None, output: str, precision: str, stain: str, *, shares: bool) -> str:
+    """Return what decides a trunk's features beside its weights, as it stands in the digest that features are cached by."""
+    more = (output, precision, stain, "tokens" if shares else "none")
+    return " ".join([str(layer), *(word for word in more if word not in ("pooled", "auto", "float32", "none"))])
+
+
 @final
 class ImageTrunk(nn.Module):
     """Tiles in, features out: mean and spread of the colours are handled here, so no caller can forget or double it.
@@ -123,8 +129,7 @@ class ImageTrunk(nn.Module):
     @property
     def reads(self) -> str:
         """What decides its features beside its weights: depth, output, precision, stains."""
-        more = (self._output, self._precision, self.stain.kind, "tokens" if self.shares else "none")
-        return " ".join([str(self.layer), *(word for word in more if word not in ("pooled", "auto", "float32", "none"))])
+        return reads_of(self.layer, self._output, self._precision, self.stain.kind, shares=self.shares)
 
     def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
         batch, windows = images.shape[:2]
@@ -292,7 +297,3 @@ class ReadyTrunk(nn.Module):
 
         """
         raise MismatchError("this run reads ready-made features (image.trunk: features), so no tile can be passed through it")
-
-
-Trunk = ImageTrunk | FusedTrunk | ReadyTrunk
-"""What stands below the heads; its `width` is that of one window."""

@@ -20,7 +20,7 @@ from bleep.models.heads import (
     classifier_head,
     regression_head,
 )
-from bleep.models.image import Trunk
+from bleep.models.stored import Trunk
 
 COLDEST, WARMEST = 0.01, 1.0
 """Bounds of a temperature that learns, as CLIP's (Radford et al., ICML 2021) on the cold side."""

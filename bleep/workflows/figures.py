@@ -74,19 +74,21 @@ def draw_figures(
     heat: int = 0,
     *,
     paper: bool = False,
+    umap: bool = False,
 ) -> dict[str, str]:
     """Draw the figures of an evaluation into `out`, and return what each shows, by name.
 
     Test sections are shown as the first run that held them out predicts them; `genes` are drawn on the tissue. With
     `heat`, so many tiles are drawn too with what each square of them adds to the first gene, which passes each 50 times
-    through the trunk. For a `paper` they come as PDF too, finer and without titles, which `README.md` then has alone.
+    through the trunk. With `umap` the shared space is drawn by UMAP too, whose compiling takes longer than all the rest.
+    For a `paper` they come as PDF too, finer and without titles, which `README.md` then has alone.
 
     Raises:
         ConfigError: the extra `plots` is not installed, or a gene is in no panel.
         DataError: `out` is there already.
 
     """
-    _check_extra()
+    _check_extra(*("umap",) * umap)
     if out.exists():
         raise DataError(f"{out}: is there already; choose another folder for the figures, or remove it")
     check_genes(experiments, genes)
@@ -95,7 +97,9 @@ def draw_figures(
     findings: dict[str, str] = {}
     with whole(out) as temporary:
         temporary.mkdir(parents=True)
-        for drawing in Progress(_drawings(seen, table, chosen, heat), desc="figures", unit="figure", leave=False):
+        for drawing in Progress(
+            _drawings(seen, table, chosen, heat, METHODS if umap else METHODS[:1]), desc="figures", unit="figure", leave=False
+        ):
             save(drawing, temporary, paper=paper)
             findings[drawing.name] = drawing.finding
         lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
@@ -104,7 +108,9 @@ def draw_figures(
     return findings
 
 
-def _drawings(seen: Sequence[TestSection], table: Table, chosen: Sequence[str], heat: int) -> Iterator[Drawing]:
+def _drawings(
+    seen: Sequence[TestSection], table: Table, chosen: Sequence[str], heat: int, methods: Sequence[str]
+) -> Iterator[Drawing]:
     first = seen[0]
     scale, told = first.run.panel.words(), uncertainty_of(first.prediction)[1]
     for one in seen:
@@ -125,7 +131,7 @@ def _drawings(seen: Sequence[TestSection], table: Table, chosen: Sequence[str], 
     if first.experiment.is_ensemble:
         return  # Its runs have a space and a training each.
     if first.run.model.retrieves:
-        yield from _space(seen)
+        yield from _space(seen, methods)
     if (kept := first.experiment.folder / runs.LOG).exists():  # A run kept after an epoch (`optim.keep`) has none of its own.
         yield curves(read_lines(kept, "a line of JSON for each epoch"), first.run.facts.epoch)
 
@@ -148,7 +154,7 @@ def _uncertainty(seen: Sequence[TestSection], told: str) -> Iterator[Drawing]:
         yield coverage(np.stack(inside), seen[0].run.config.query.interval, tuple(names))
 
 
-def _space(seen: Sequence[TestSection]) -> Iterator[Drawing]:
+def _space(seen: Sequence[TestSection], methods: Sequence[str]) -> Iterator[Drawing]:
     """Draw the first run's test tiles and their spots; sections of other runs have other spaces."""
     mine = [one for one in seen if one.experiment is seen[0].experiment]
     run = mine[0].run
@@ -156,7 +162,7 @@ def _space(seen: Sequence[TestSection]) -> Iterator[Drawing]:
     images, expression = embed_tiles(run, run.tiles(sections)).vectors, embed_spots(run, sections).vectors
     names = np.repeat([section.name for section in sections], [len(section) for section in sections])
     labels = {"section": names} if len(sections) > 1 else {}
-    for method in METHODS:
+    for method in methods:
         yield joint_space(images, expression, labels, method, run.config.seed)
 
 
@@ -200,8 +206,8 @@ def check_genes(experiments: Sequence[Experiment], genes: Sequence[str]) -> None
             raise ConfigError(f"--genes: {gene} is not in the panel of every run, which share {shared} genes")
 
 
-def _check_extra() -> None:
-    for library in ("matplotlib", "sklearn", "umap"):
+def _check_extra(*more: str) -> None:
+    for library in ("matplotlib", "sklearn", *more):
         if find_spec(library) is None:
             raise ConfigError(f"figures need {library}, which is not installed: pip install -e '.[plots]' in bleep's clone")
 

@@ -11,7 +11,8 @@ from bleep.config import Config, ImageConfig
 from bleep.errors import ConfigError, WeightsError
 from bleep.features import trunk_digest
 from bleep.models.factory import build_trunk, build_trunks, without_weights
-from bleep.models.image import FusedTrunk, ImageTrunk, Trunk
+from bleep.models.image import FusedTrunk, ImageTrunk
+from bleep.models.stored import Trunk
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 

@@ -46,7 +46,7 @@ def test_evaluate_draws_every_figure_and_a_page(
     folder, figures, page = run_copy(), tmp_path / "figures", tmp_path / "page.html"
     panel = json.loads((folder / "panel.json").read_text())["genes"]
     words = ["evaluate", "--run", str(folder), "--figures", str(figures), "--genes", panel[2], "--heat-maps", "1"]
-    words += ["--report", str(page)]
+    words += ["--report", str(page), "--umap"]
     assert app.main(words) == 0
     sections = [one.section.name for one in held_out_sections(opened([folder]))]
     maps = {f"map_{name}_{panel[2]}" for name in sections}
@@ -78,6 +78,7 @@ def test_a_run_without_a_log_and_a_table_of_others_are_drawn_without_them(
         opened([folder]), replace(table, cards=cards, rows=table.rows.drop("regression")), tmp_path / "figures"
     )
     assert "training" not in found
+    assert "joint_space_umap" not in found
     assert "genes_ranked" in found
 
 
@@ -97,6 +98,7 @@ def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Pat
     [
         (["--heat-maps", "2"], "expected a number of tiles, with --figures"),
         (["--paper"], "name their folder with --figures"),
+        (["--umap"], "name the folder with --figures"),
         (["--report", "page.pdf"], "expected a name ending in .html"),
         (["--figures", "{folder}"], "is there already"),
         (["--figures", "{folder}/new", "--genes", "NOGENE"], "NOGENE is not in the panel"),

@@ -55,7 +55,8 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         header = _header(path, separator)
         # Rows longer than the header would otherwise lend their first cell to an index, or lose their last.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        table = pd.read_csv(path, sep=separator, **{"index_col": False, **options})  # type: ignore[call-overload]
+        # Types by whole columns: by chunks, tables of many genes take half as long again.
+        table = pd.read_csv(path, sep=separator, low_memory=False, **{"index_col": False, **options})  # type: ignore[call-overload]
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")

@@ -27,11 +27,7 @@ _LEGEND = ("neighbours shown above", "other neighbours", "neighbours' mean", "pr
 
 def draw(explanation: Explanation, path: Path) -> None:
     """Write the picture as `path` with .png and .svg put after it; the same explanation gives the same picture."""
-    made = drawing(explanation, path.name)
-    # Places are worked out once, instead of once for each of the two files.
-    made.figure.draw_without_rendering()
-    made.figure.set_layout_engine("none")
-    save(made, path.parent)
+    save(drawing(explanation, path.name), path.parent)
 
 
 def drawing(explanation: Explanation, name: str) -> Drawing:

@@ -48,6 +48,9 @@ def save(drawing: Drawing, folder: Path, *, paper: bool = False) -> None:
     if paper:
         drawing.figure.suptitle("")
     dots = PAPER_DOTS if paper else DOTS
+    # Places are worked out once, instead of once for each file.
+    drawing.figure.draw_without_rendering()
+    drawing.figure.set_layout_engine("none")
     with matplotlib.rc_context({"svg.hashsalt": "bleep", "svg.fonttype": "none", "pdf.fonttype": 42}):
         drawing.figure.savefig(folder / f"{drawing.name}.png", dpi=dots)
         drawing.figure.savefig(folder / f"{drawing.name}.svg", dpi=dots, metadata={"Date": None})

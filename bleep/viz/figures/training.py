@@ -116,7 +116,9 @@ def coverage(inside: Float[np.ndarray, "sections genes"], level: float, names: t
 
 PAIRS = 1000
 """Tiles drawn at most, each with its spot; of more, a random part."""
-METHODS = {"UMAP": umap, "t-SNE": tsne}
+_PLACES = {"t-SNE": tsne, "UMAP": umap}
+METHODS = tuple(_PLACES)
+"""How the shared space is laid out in two dimensions; the first is quick."""
 
 
 def joint_space(
@@ -135,7 +137,7 @@ def joint_space(
     rows = np.sort(np.random.default_rng(seed).permutation(len(images))[:PAIRS])
     both = np.concatenate([images[rows], expression[rows]])
     side = np.repeat(np.arange(2, dtype=np.int64), len(rows))
-    places = METHODS[method](both, seed)
+    places = _PLACES[method](both, seed)
     figure = Figure(figsize=(5.2 * (1 + len(labels)), 5.0), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, 1 + len(labels)))
     _coloured(axes[0], places, side, ("tile", "expression"), "modality")
