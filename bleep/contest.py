@@ -48,7 +48,7 @@ class GeneLists:
         """Choose the lists by the genes' mean and variance; where there are fewer genes than `top`, they are all in each."""
         return cls(ranked(mean, variance, "mean")[:top], ranked(mean, variance, "cv")[:top], source)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the rule in words."""
         return (
             f"HEG: the {len(self.heg)} genes of highest mean; HVG: the {len(self.hvg)} of highest coefficient of variation "
@@ -246,7 +246,7 @@ class Submission:
             for name, row in zip(self.ids, numbers.getvalue().splitlines(), strict=True):
                 file.write(_cell(name) + b"," + row + b"\n")
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return what is written, in words."""
         return f"{len(self.ids)} IDs x {len(self.genes)} genes, in the order of {self.sample}"
 

@@ -8,7 +8,7 @@ import torch
 
 from bleep.models.heads import PrincipalAxes, Standardizer
 from bleep.predictors.baselines import fit_ridge
-from bleep.predictors.conformal import Cloud
+from bleep.predictors.conformal import PpcaDistance
 from bleep.predictors.members import COLOURS, _mean_spread
 from bleep.spreads import LIMIT, RunningStats, floored, limit_of
 
@@ -27,7 +27,7 @@ def _by_ridge(train: np.ndarray, tile: np.ndarray) -> np.ndarray:
 
 
 def _by_cloud(train: np.ndarray, tile: np.ndarray) -> np.ndarray:
-    cloud = Cloud.fit(train)
+    cloud = PpcaDistance.fit(train)
     return (tile - cloud.mean) / cloud.spread
 
 

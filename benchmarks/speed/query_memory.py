@@ -31,7 +31,7 @@ from bleep.data.section import Section
 from bleep.data.slides import PictureSlide
 from bleep.data.splits import Split
 from bleep.features import FeatureReader
-from bleep.features.cache import KeptFeatures
+from bleep.features.cache import FeatureCache
 from bleep.files import write_json, write_text
 from bleep.records import Leak
 from bleep.retrieval.index import build_index, choose_kind
@@ -145,7 +145,7 @@ def made_reference(folder: Path, spots: int) -> str:
     store, why = stored(blocks, "sparse")
     manifest = identity(run) | {
         "version": run.facts.version, "kind": index.kind, "why": "", "metric": "inner product", "spots": spots, "dim": DIM,
-        "measured": {"recall": 1.0, "k": 50, "queries": 0, "queries_are": "none"}, "scale": run.panel.words(),
+        "measured": {"recall": 1.0, "k": 50, "queries": 0, "queries_are": "none"}, "scale": run.panel.describe(),
         "expression": {"form": store.form, "why": why}, "sections": [], "genes": list(run.panel.genes),
     }  # fmt: skip
     Reference(index, vectors, store, frame, queries, manifest).save(folder / "reference")
@@ -164,7 +164,7 @@ def made_slide(run: Run, root: Path, tiles: int) -> None:
     found = open_slides([root / "slide.png"], run, 1.0, STEP, root / "mask.png")
     reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
     (section,) = found.sections
-    kept = KeptFeatures.open(root / "cache/features", reader._key(section, found.spec))
+    kept = FeatureCache.open(root / "cache/features", reader._key(section, found.spec))
     kept.add(section.xy, rng.normal(size=(len(section), run.model.trunk.width)).astype(np.float32))
     print(f"{len(section):,} tiles", flush=True)
 

@@ -64,10 +64,10 @@ def _describe(arguments: argparse.Namespace) -> int:
 
     made = describe(config, arguments.out)
     pooled = made.pooled
-    print(f"{pooled.words()}; {pooled.scale}")
+    print(f"{pooled.describe()}; {pooled.scale}")
     for name, finding in made.findings.items():
         print(f"{name:17s} {finding}")
-    print(f"{'pairs':17s} {made.pairs.words()} (gene_pairs.csv)")
+    print(f"{'pairs':17s} {made.pairs.describe()} (gene_pairs.csv)")
     print(f"note: {WARNING}")
     print(f"{arguments.out / INDEX}: what each table and figure is")
     return 0

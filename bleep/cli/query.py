@@ -232,7 +232,7 @@ def _query(arguments: argparse.Namespace) -> int:
         look_flags.show_query(arguments, run, prediction, reference, tiles)
 
     path, *beside = write_query(query, output, show if shown else None)
-    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes by {predictor.name}, {run.panel.words()}")
+    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes by {predictor.name}, {run.panel.describe()}")
     for table in beside:
         print(f"{table}: which reference spots each tile used, with their weights")
     if arguments.save_mask is not None:
@@ -301,4 +301,4 @@ def submission_of(arguments: argparse.Namespace, run: "Run", tiles: "Tiles") -> 
 def submit(submission: "Submission", predictor: "Predictor", tiles: "Tiles", out: Path) -> None:
     """Predict and write a submission."""
     submission.write(predictor.predict(tiles).expression, out)
-    print(f"{out}: {submission.words()}")
+    print(f"{out}: {submission.describe()}")

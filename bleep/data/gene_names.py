@@ -203,7 +203,7 @@ class GeneNames:
     example: str
     """One of them."""
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the style in words."""
         return f"{'Ensembl ids' if self.ids else 'symbols'} such as {self.example}"
 

@@ -40,7 +40,7 @@ def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: P
     return sparse.csr_matrix(scale @ table).log1p()
 
 
-def moments(table: sparse.csr_matrix) -> tuple[GeneVector, GeneVector]:
+def mean_and_variance(table: sparse.csr_matrix) -> tuple[GeneVector, GeneVector]:
     """Return mean and variance of each column."""
     mean = np.asarray(table.mean(axis=0)).ravel()
     square = np.asarray(table.multiply(table).mean(axis=0)).ravel()
@@ -61,7 +61,7 @@ def dispersion(table: sparse.csr_matrix) -> GeneVector:
     """Return how much more a gene varies than others of its mean (Satija et al., Nat Biotechnol 2015): log variance to
     mean ratio on the unlogged scale, standardised within twenty bins of the mean.
     """
-    mean, variance = moments(table.expm1())
+    mean, variance = mean_and_variance(table.expm1())
     ratio = np.log(np.where((mean > 0) & (variance > 0), variance / np.where(mean > 0, mean, 1.0), np.nan))
     bins = pd.cut(np.log1p(mean), 20, labels=False)
     grouped = pd.Series(ratio).groupby(bins)
@@ -125,7 +125,7 @@ def choose(shared: pd.Index, tables: list[sparse.csr_matrix], config: PanelConfi
 
     """
     stacked = sparse.vstack(tables).tocsr()
-    mean, variance = moments(stacked)
+    mean, variance = mean_and_variance(stacked)
     seen = np.asarray((stacked > 0).mean(axis=0)).ravel()
     keep = np.flatnonzero(seen > config.min_spots) if config.min_spots else np.arange(len(shared))
     if config.candidates is not None:

@@ -115,7 +115,7 @@ class GenePanel:
 
     def __repr__(self) -> str:
         named = ", ".join(self.genes[:3]) + (", ..." if len(self.genes) > 3 else "")
-        return f"GenePanel({len(self.genes)} genes: {named}; {self.words()}; fitted on {', '.join(self.sections)})"
+        return f"GenePanel({len(self.genes)} genes: {named}; {self.describe()}; fitted on {', '.join(self.sections)})"
 
     def values(self, section: Section, absent: AbsentName = "refuse") -> Float32[np.ndarray, "spots genes"]:
         """Return the section's normalised values, never batch-corrected.
@@ -221,7 +221,7 @@ class GenePanel:
         """Return the columns of highest training `mean`, `variance` or coefficient of variation (`cv`), best first."""
         return ranked(self.mean, self.variance, by)[:count]
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the normalised scale in words."""
         corrected = "" if self.batch is None else f", training sections corrected by {self.batch.kind}"
         if self.normalise == "none":

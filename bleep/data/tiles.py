@@ -38,7 +38,7 @@ class TileSpec:
         """Return the spec that a configuration asks for."""
         return cls(config.pixels, tuple(config.microns), config.padding)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the spec in words, for messages and tables."""
         windows = " + ".join(f"{side:g}" for side in self.microns)
         return f"{windows} um in {self.pixels} px"
@@ -127,7 +127,7 @@ def write(root: Path, section: Section, spec: TileSpec) -> Iterator[int]:
         if not (folder / _name(number)).is_file():
             _write_part(folder / _name(number), section, spec, range(start, stop))
         yield stop
-    facts = {"section": section.name, "tiles": len(section), "spec": spec.words(), "padding": spec.padding, "form": FORM}
+    facts = {"section": section.name, "tiles": len(section), "spec": spec.describe(), "padding": spec.padding, "form": FORM}
     write_json(folder / MANIFEST, facts)
 
 

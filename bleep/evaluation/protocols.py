@@ -94,7 +94,7 @@ class Protocol:
                 "name those in data.sections"
             )
 
-    def words(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """Return what a table says of it."""
         said = {"protocol": f"{self.name}, hash {self.digest()}: {self.data}; {self.metric}", "inflated by": self.inflates}
         return said | ({"departs from the published": self.departs} if self.departs else {})

@@ -185,9 +185,9 @@ def _against_ridge(table: Table) -> list[str]:
     for found in table.contrasts:
         first, second = found.first, found.second
         if second == FLOORS[0] and first not in FLOORS:
-            lines.append(paired.words(found))
+            lines.append(paired.sentence(found))
         elif first == FLOORS[0] and second not in FLOORS:
-            lines.append(paired.words(paired.turned(found)))
+            lines.append(paired.sentence(paired.turned(found)))
     return lines
 
 

@@ -103,7 +103,7 @@ def sign_flip(gaps: np.ndarray) -> float:
     return float((as_far.sum() + extra) / (len(signs) + extra))
 
 
-def words(found: Contrast) -> str:
+def sentence(found: Contrast) -> str:
     """Say a comparison in a sentence."""
     start = f"{found.first} - {found.second}: {found.difference:+.3f} {found.score}"
     if found.p_value is None:

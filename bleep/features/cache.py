@@ -56,7 +56,7 @@ class CacheShard(NamedTuple):
 
 @final
 @dataclass(frozen=True, slots=True)
-class KeptFeatures:
+class FeatureCache:
     """What is kept of one slide."""
 
     folder: Path
@@ -64,7 +64,7 @@ class KeptFeatures:
     parts: tuple[CacheShard, ...]
 
     @classmethod
-    def open(cls, folder: Path, name: str) -> "KeptFeatures":
+    def open(cls, folder: Path, name: str) -> "FeatureCache":
         """Find the parts; a damaged one counts as empty, which is said, and is written anew."""
         later = sorted(folder.glob(f"{name}-[0-9][0-9][0-9][0-9][0-9].safetensors"))
         first = folder / f"{name}.safetensors"
@@ -92,7 +92,7 @@ class KeptFeatures:
             start += len(part.xy)
         return out
 
-    def add(self, xy: Float64[np.ndarray, "tiles 2"], features: Float32[np.ndarray, "tiles features"]) -> "KeptFeatures":
+    def add(self, xy: Float64[np.ndarray, "tiles 2"], features: Float32[np.ndarray, "tiles features"]) -> "FeatureCache":
         """Write rows to disk, into parts that have room first, and return what is kept then.
 
         Raises:
@@ -113,7 +113,7 @@ class KeptFeatures:
                 write_tensors(self._free(number) if part is None else part.path, tensors)
                 start = stop
             number += 1
-        return KeptFeatures.open(self.folder, self.name)
+        return FeatureCache.open(self.folder, self.name)
 
     def _free(self, number: int) -> Path:
         """Return the name of a new part; another process may have begun some since this one looked."""

@@ -24,7 +24,7 @@ from bleep.data.section import Section
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import DataError, one_sentence
-from bleep.features.cache import BLOCK, KeptFeatures
+from bleep.features.cache import BLOCK, FeatureCache
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
 from bleep.models.heads import Standardizer
@@ -214,7 +214,7 @@ class FeatureReader:
             return self._compute(tiles, range(len(tiles)), None)
         return kept.take(rows)
 
-    def _fill(self, tiles: Tiles, kept: KeptFeatures, missing: Int[np.ndarray, " tiles"], *, shared: bool) -> KeptFeatures:
+    def _fill(self, tiles: Tiles, kept: FeatureCache, missing: Int[np.ndarray, " tiles"], *, shared: bool) -> FeatureCache:
         """Compute tiles in blocks and keep each as soon as it is there."""
         (section,) = tiles.sections
         name = f"features of {section.name}"
@@ -249,9 +249,9 @@ class FeatureReader:
                 steps = int(size / self.batch * SECONDS / max(time.monotonic() - began, 1e-3))
                 size = max(min(steps * self.batch, BLOCK // self.batch * self.batch), min(self.batch, BLOCK))
 
-    def _kept(self, tiles: Tiles) -> KeptFeatures:
+    def _kept(self, tiles: Tiles) -> FeatureCache:
         assert self.cache is not None
-        return KeptFeatures.open(self.cache, self._key(tiles.sections[0], tiles.spec))
+        return FeatureCache.open(self.cache, self._key(tiles.sections[0], tiles.spec))
 
     def _key(self, section: Section, spec: TileSpec) -> str:
         parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]

@@ -179,7 +179,7 @@ def _prediction(run: Run, tiles: Tiles, expression: Float32[np.ndarray, "tiles g
     """Return what a model predicted, no value far beyond what was seen in training: those tiles are marked as `bounded`."""
     held, changed = run.panel.bounded(expression)
     marks = {} if run.panel.range is None else {"bounded": changed}
-    return Prediction(held, tiles, run.panel.genes, run.panel.words(), name, marks=marks)
+    return Prediction(held, tiles, run.panel.genes, run.panel.describe(), name, marks=marks)
 
 
 @final

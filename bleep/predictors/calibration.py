@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from bleep.errors import DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
-from bleep.predictors.conformal import Cloud, Confidence, Conformal, Familiarity
+from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance
 from bleep.predictors.cross_fitting import NeighborWeighting
 from bleep.predictors.members import KINDS, Fitted
 from bleep.predictors.retrieval import WEIGHTS
@@ -43,7 +43,7 @@ class Calibration:
     ridge: Ridge | None
     """Ridge on the run's features, fitted on all training spots, where it is a member."""
     conformal: Conformal
-    familiarity: Familiarity
+    familiarity: OutOfDistribution
     report: dict[str, Any]
     """What was rehearsed and with which scores."""
     others: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -129,10 +129,10 @@ class Calibration:
                 tuple(facts["members"]), *(a[f"corrector.{name}"] for name in ("mean", "spread", "axes", "weights"))
             )
             around = {name: a[f"cloud.{name}"] for name in ("mean", "spread", "axes", "variance")}
-            cloud = Cloud(**around, rest=float(facts["rest"]))
+            cloud = PpcaDistance(**around, rest=float(facts["rest"]))
             reach = facts.get("reach")
             conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"], np.inf if reach is None else float(reach))
-            familiarity = Familiarity(cloud, a["familiarity.left_out"])
+            familiarity = OutOfDistribution(cloud, a["familiarity.left_out"])
             origins = tuple(Origin(**one) for one in facts.get("others", ()))
             starts = {origin.name: f"other.{origin.name}." for origin in origins}
             others = {

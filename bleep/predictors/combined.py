@@ -81,7 +81,7 @@ class CombinedPredictor:
             expression,
             tiles,
             self.run.panel.genes,
-            self.run.panel.words(),
+            self.run.panel.describe(),
             f"{self.name} of {', '.join(values)}",
             spread=spread,
             neighbors=None if retrieval is None else retrieval.neighbors,

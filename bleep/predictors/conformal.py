@@ -96,7 +96,7 @@ def _wider(distance: Float64[np.ndarray, " _"], reach: float) -> Float64[np.ndar
 
 @final
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class PpcaDistance:
     """Where training tiles lie."""
 
     mean: Float64[np.ndarray, " features"]
@@ -108,7 +108,7 @@ class Cloud:
     """Mean variance along all others."""
 
     @classmethod
-    def fit(cls, features: Features) -> "Cloud":
+    def fit(cls, features: Features) -> "PpcaDistance":
         """Measure training tiles; no more axes than a third of the tiles."""
         table = features.astype(np.float64)
         mean, spread = table.mean(axis=0), table.std(axis=0)
@@ -131,20 +131,20 @@ class Cloud:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Familiarity:
+class OutOfDistribution:
     """Distances, and what they mean on left-out training tissue."""
 
-    cloud: Cloud
+    cloud: PpcaDistance
     left_out: Distance
     """Distances of left-out training tiles from the others, sorted."""
 
     @classmethod
-    def fit(cls, features: Features, left_out: Sequence[Float64[np.ndarray, "_"]]) -> "Familiarity":
+    def fit(cls, features: Features, left_out: Sequence[Float64[np.ndarray, "_"]]) -> "OutOfDistribution":
         """Join all training tiles with the distances that rehearsals measured."""
         distances = np.sort(np.concatenate(left_out)).astype(np.float64)
         if len(distances) > KEPT:
             distances = np.quantile(distances, np.linspace(0, 1, KEPT))
-        return cls(Cloud.fit(features), distances)
+        return cls(PpcaDistance.fit(features), distances)
 
     def of(self, distance: Distance) -> Distance:
         """Return the share of left-out training tiles at least as far: an empirical p-value, 1 for the most usual tile."""

@@ -95,7 +95,7 @@ class NeighborWeighting:
     k: int
     temperature: float
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return it in words."""
         warm = f" over {self.temperature:g}" if self.weights in ("softmax", "adaptive") else ""
         return f"{self.weights} weights{warm}, k = {self.k}"
@@ -144,7 +144,7 @@ def choose_weighting(
         how: mean_over_parts([score(retrieved(part, expression, how)[0], truth[part.rows]) for part in parts])
         for how in WEIGHTINGS
     }
-    return max(scores, key=lambda how: scores[how]), {how.words(): value for how, value in scores.items()}
+    return max(scores, key=lambda how: scores[how]), {how.describe(): value for how, value in scores.items()}
 
 
 def nested(seen: Sequence[StackingInput], axes: int, shrink: float, bases: Sequence[Basis]) -> list[FoldValues]:

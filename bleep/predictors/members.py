@@ -121,7 +121,7 @@ class Nearest:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Foretold:
+class PredictedComponents:
     """The plain mean of the training tiles whose components of expression are foretold most alike.
 
     A ridge leads from a tile's description to the leading principal components of the training values. Neighbours are found
@@ -131,11 +131,11 @@ class Foretold:
 
     linear: Linear
     keys: Float32[np.ndarray, "stored components"]
-    """Foretold components less their mean, of unit length."""
+    """PredictedComponents components less their mean, of unit length."""
     measured: Float32[np.ndarray, "stored genes"]
 
     @classmethod
-    def fit(cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> "Foretold":
+    def fit(cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> "PredictedComponents":
         """Fit the map with a robust penalty, and keep training tiles, at most `STORED` of them."""
         unit = (measured - measured.mean(axis=0)) / floored(measured.std(axis=0))
         components = _components(unit)
@@ -153,7 +153,7 @@ class Foretold:
         return linear | {"keys": self.keys, "measured": self.measured}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Foretold":
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "PredictedComponents":
         """Rebuild it."""
         start = "linear."
         linear = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
@@ -170,7 +170,7 @@ def _components(unit: Values) -> Float32[np.ndarray, "spots components"]:
     return (unit @ vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
 
 
-Fitted = Linear | Nearest | Foretold
+Fitted = Linear | Nearest | PredictedComponents
 
 
 def section_features(run: Run, tiles: Tiles) -> Features:
@@ -290,7 +290,7 @@ FITS: Mapping[str, tuple[Describe, Callable[[Features, Values, Int[np.ndarray, "
     "image-kNN by section": (section_features, _nearest),
     "ridge on colour by section": (section_colours, _linear),
     "ridge on stains": (section_stains, _linear),
-    "component retrieval": (section_features, Foretold.fit),
+    "component retrieval": (section_features, PredictedComponents.fit),
 }
 """How each member describes a tile, and what is fitted on that."""
 TRAVEL = ("robust ridge", "ridge on stains", "component retrieval")
@@ -298,12 +298,12 @@ TRAVEL = ("robust ridge", "ridge on stains", "component retrieval")
 
 Chosen on pairs of mice of the protocol `als-mouse`, trained on one alone: see docs/concepts/travel.
 """
-KINDS: Mapping[str, type[Linear] | type[Nearest] | type[Foretold]] = {
+KINDS: Mapping[str, type[Linear] | type[Nearest] | type[PredictedComponents]] = {
     "robust ridge": Linear,
     "image-kNN by section": Nearest,
     "ridge on colour by section": Linear,
     "ridge on stains": Linear,
-    "component retrieval": Foretold,
+    "component retrieval": PredictedComponents,
 }
 """What each is once fitted."""
 
@@ -325,4 +325,4 @@ class SimplePredictor:
         """Predict from what the member sees of the tiles."""
         check_tiles(self.run, tiles)
         expression = self.fitted.values(FITS[self.name][0](self.run, tiles))
-        return Prediction(expression, tiles, self.run.panel.genes, self.run.panel.words(), self.name)
+        return Prediction(expression, tiles, self.run.panel.genes, self.run.panel.describe(), self.name)

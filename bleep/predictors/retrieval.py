@@ -215,7 +215,7 @@ class RetrievalPredictor:
             mean,
             tiles,
             self.run.panel.genes,
-            self.run.panel.words(),
+            self.run.panel.describe(),
             f"{self.name}, k = {neighbors.rows.shape[1]}, {self.weights} weights",
             spread=spread,
             neighbors=neighbors,

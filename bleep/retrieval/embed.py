@@ -125,7 +125,7 @@ def check_tiles(run: Run, tiles: Tiles) -> None:
 
     """
     if tiles.spec != run.spec:
-        raise MismatchError(f"tiles of {tiles.spec.words()} were given to a run trained on {run.spec.words()}")
+        raise MismatchError(f"tiles of {tiles.spec.describe()} were given to a run trained on {run.spec.describe()}")
     for section in tiles.sections:
         run.panel.check_species(section)
 

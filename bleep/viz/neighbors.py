@@ -109,7 +109,7 @@ class Explanation:
         totals = pd.Series([n.weight for n in self.neighbors]).groupby([n.section for n in self.neighbors]).sum()
         return {str(name): float(share) for name, share in totals.sort_values(ascending=False, kind="stable").items()}
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say in a sentence what the neighbours are and what they agree on."""
         shares = self.shares()
         named = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(shares.items())[:3])

@@ -24,7 +24,7 @@ from bleep.evaluation.metrics import pearson
 from bleep.predictors.base import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration
-from bleep.predictors.conformal import Cloud, Confidence, Conformal, Familiarity
+from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
@@ -136,7 +136,7 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
         index = FlatIndex.build(embed_keys(fresh, rest, keys))
         found = index.search(embed_queries(fresh, unseen, keys), NEAREST)
         near = Neighbors(found.similarity, part.rest[found.rows])
-    distance = Cloud.fit(raw_features(fresh, tiles)).distance(raw_features(fresh, unseen))
+    distance = PpcaDistance.fit(raw_features(fresh, tiles)).distance(raw_features(fresh, unseen))
     return OutOfFold(part.name, part.held, predictions, near, distance, panel.mean)
 
 
@@ -254,7 +254,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
             StackingInput({"retrieval": mean} | _wanted(run, part.predictions), truth[part.rows], part.mean)
             for (mean, _), part in zip(found, left_out, strict=True)
         ]
-        report["weights"] = weighting.words()
+        report["weights"] = weighting.describe()
     subjects = len({section.patient for section in divided.train})
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
@@ -281,7 +281,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
         stacker=shrunk_stacker(seen, basis, axes, shrink, trust, prior),
         ridge=RidgePredictor.fit(run, tiles).ridge if "ridge" in seen[0].predictions else None,
         conformal=Conformal.fit(errors, spreads, deviation, distances),
-        familiarity=Familiarity.fit(raw_features(run, tiles), distances),
+        familiarity=OutOfDistribution.fit(raw_features(run, tiles), distances),
         report=report,
         others={name: fit_other(name, run, tiles).arrays() for name in sorted(members)},
         origins=tuple(registry.origin("predictors", name) for name in sorted(members)),

@@ -57,7 +57,7 @@ class ContestScores:
                 *lines,
                 "",
                 f"over {self.samples} samples and {self.genes} genes",
-                f"lists: {self.lists.words()}",
+                f"lists: {self.lists.describe()}",
                 *(f"{name}: {meaning}" for name, meaning in PARTS.items()),
                 f"constants: {CONSTANTS} ({first.skipped[0]} samples, {first.skipped[1]} genes here)",
             ]
@@ -74,7 +74,7 @@ class ContestScores:
             "hash": named("dacon").digest(),
             "formula": FORMULA,
             "parts": dict(PARTS),
-            "lists": self.lists.words(),
+            "lists": self.lists.describe(),
             "constants": CONSTANTS,
             "leak": self.leak,
             "samples": self.samples,

@@ -127,13 +127,13 @@ def _index(config: Config, pooled: Pooled, pairs: Pairs, drawings: tuple[Drawing
     part = f"all {spots:,} spots" if drawn == spots else f"{drawn:,} of {spots:,} spots, taken at random"
     return "\n".join(
         [
-            f"# {pooled.words()}",
+            f"# {pooled.describe()}",
             "",
             f"**{WARNING}**",
             "",
             f"- tissue: `{config.data.source}` in `{config.data.root}`: {', '.join(pooled.sections)}",
             f"- values: {pooled.scale}; genes that all sections share",
-            f"- pairs of genes: {pairs.words()}",
+            f"- pairs of genes: {pairs.describe()}",
             f"- principal components: the first {exploration_maps.COMPONENTS}, of the {exploration_maps.VARIABLE:,} genes of "
             f"highest variance; t-SNE, UMAP and the heat map show {part}; seed {config.seed}",
             "",

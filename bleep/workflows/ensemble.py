@@ -156,7 +156,7 @@ def _run(folder: Path) -> Run:
 def _check_same(first_folder: Path, first: Run, folder: Path, run: Run, *, bagged: bool) -> None:
     differing: dict[str, tuple[Any, Any]] = {
         "genes": (first.panel.genes, run.panel.genes),
-        "values": (first.panel.words(), run.panel.words()),
+        "values": (first.panel.describe(), run.panel.describe()),
         "training tissue": ({s.digest for s in first.facts.train}, {s.digest for s in run.facts.train}),
     }
     if bagged:

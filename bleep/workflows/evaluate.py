@@ -307,8 +307,8 @@ def _words(seen: Sequence[Run]) -> dict[str, str]:
     return {
         "split": f"by {first.config.data.split}, trained on {len(first.facts.train)} sections",
         "genes": f"{pick}, {'as listed by others' if panel.choice == 'list' else 'chosen on training spots'}",
-        "values": first.panel.words() + ", no smoothing",
-        "tiles": first.spec.words(),
+        "values": first.panel.describe() + ", no smoothing",
+        "tiles": first.spec.describe(),
         "trunk": "; ".join(sorted(trunks)),
         "floors": floors,
     }

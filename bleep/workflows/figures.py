@@ -112,7 +112,7 @@ def _drawings(
     seen: Sequence[TestSection], table: Table, chosen: Sequence[str], heat: int, methods: Sequence[str]
 ) -> Iterator[Drawing]:
     first = seen[0]
-    scale, told = first.run.panel.words(), uncertainty_of(first.prediction)[1]
+    scale, told = first.run.panel.describe(), uncertainty_of(first.prediction)[1]
     for one in seen:
         view = one.view(chosen)
         for column, gene in enumerate(chosen):

@@ -188,7 +188,7 @@ def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leak: Leak, le
         "classes": ", ".join(classes),
         "split": f"by {config.data.split}, folds {', '.join(map(str, sorted({run.config.data.fold for run in seen})))}"
         f" of {config.data.folds}; seeds {', '.join(map(str, sorted({run.config.seed for run in seen})))}",
-        "tiles": seen[0].spec.words(),
+        "tiles": seen[0].spec.describe(),
         "trunk": f"{seen[0].facts.trunk}, {config.image.train}",
         "threshold": "chosen on validation tissue, by F1"
         if any(one.threshold is not None for one in told)

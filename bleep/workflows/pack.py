@@ -57,7 +57,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
             "task": config.loss.task,
             "predicts by": f"{' and '.join(reads)} ({measured})",
             "genes": f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
-            "values": run.panel.words(),
+            "values": run.panel.describe(),
             "made by": f"bleep {facts.version}; weights sha256 {run.weights_digest()[:16]}",
         }
     )

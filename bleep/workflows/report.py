@@ -181,7 +181,7 @@ def evaluation_page(experiments: Sequence[Experiment], table: Table) -> Page:
         lead=f"{_sections(seen)}, {_held_out(seen)}, as “{first.experiment.predictor.name}” predicts it.{fewer}",
         genes=genes,
         order=_order(first.run, genes),
-        scale=first.run.panel.words(),
+        scale=first.run.panel.describe(),
         uncertainty=uncertainty_of(first.prediction)[1],
         views=tuple(one.view(genes) for one in seen),
         table=_grid(table),

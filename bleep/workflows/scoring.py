@@ -137,7 +137,7 @@ class Scorer:
         if protocol is None:
             return table
         whole, part = _whole(protocol, table, seen)
-        facts = protocol.words() | ({} if whole else {"incomplete": part}) | table.facts
+        facts = protocol.describe() | ({} if whole else {"incomplete": part}) | table.facts
         if protocol.labels != "panel":
             facts["values"] = f"{protocol.values}; smoothing: {protocol.smoothing}"
         published = peers.beside(protocol.name, {card.section for card in table.cards}, whole=whole)

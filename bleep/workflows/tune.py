@@ -171,12 +171,12 @@ def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: 
 
 
 def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[Path]:
-    from bleep.viz.figures.style import COLOURS, DOTS, blank, words
+    from bleep.viz.figures.style import COLOURS, DOTS, blank, label_text
 
     names = list(importances)[::-1]
     shares = [100 * importances[name] for name in names]
     figure, axes = blank(7.0, 1.2 + 0.4 * len(names))
-    bars = axes.barh([words(name) for name in names], shares, color=COLOURS[0], height=0.6)
+    bars = axes.barh([label_text(name) for name in names], shares, color=COLOURS[0], height=0.6)
     axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=3)
     axes.set_xlabel("importance, % (PED-ANOVA)")
     axes.set_xlim(0, 1.12 * max(shares))

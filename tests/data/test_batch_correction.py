@@ -101,8 +101,8 @@ def test_a_correction_is_fitted_twice_alike_and_enters_statistics_and_digest(bat
     np.testing.assert_allclose(one.variance, corrected.var(axis=0), atol=1e-4)
     scaled = np.concatenate([one.apply(section) for section in shifted[:2]])
     np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-3)
-    assert f"corrected by {batch}" in one.words()
-    assert "corrected" not in plain.words()
+    assert f"corrected by {batch}" in one.describe()
+    assert "corrected" not in plain.describe()
 
 
 @pytest.mark.parametrize("batch", CORRECTIONS)

@@ -108,7 +108,7 @@ def test_log1p_values_are_those_of_the_definition(denominator: str, toys: tuple[
     total = (counts if denominator == "all" else counts[:, columns]).sum(axis=1, keepdims=True)
     expected = np.log1p(1000 * counts[:, columns] / total)
     np.testing.assert_allclose(panel.values(toys[2]), expected, rtol=1e-5)
-    assert "all genes" in panel.words() if denominator == "all" else "the panel's genes" in panel.words()
+    assert "all genes" in panel.describe() if denominator == "all" else "the panel's genes" in panel.describe()
 
 
 def test_values_may_be_taken_as_they_are(toys: tuple[Section, ...]) -> None:

@@ -308,7 +308,7 @@ def test_styles_of_names() -> None:
     assert names_of(pd.Index(["ACTB", "Actb"])).looks == "unknown"
     ids = names_of(pd.Index([f"ENSMUSG{number:011d}.2" for number in range(5)]))
     assert (ids.ids, ids.looks, ids.example) == (True, "mouse", "ENSMUSG00000000000.2")
-    assert names_of(pd.Index([])).words() == "symbols such as "
+    assert names_of(pd.Index([])).describe() == "symbols such as "
 
 
 def test_density_and_stains_are_those_the_picture_was_made_of() -> None:

@@ -132,7 +132,7 @@ def test_lists_are_by_mean_and_by_coefficient_of_variation_and_no_longer_than_th
     mean, variance = np.array([1.0, 3.0, -0.01, 2.0]), np.array([4.0, 1.0, 9.0, 0.0])
     found = GeneLists.of(mean, variance, 2, "over 5 samples")
     assert (found.heg.tolist(), found.hvg.tolist()) == ([1, 3], [0, 1])
-    assert "HEG: the 2 genes of highest mean" in found.words()
+    assert "HEG: the 2 genes of highest mean" in found.describe()
     assert len(GeneLists.of(mean, variance, 100, "").heg) == 4
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import permutation_test
 
 from bleep.evaluation import statistics as paired
-from bleep.evaluation.statistics import contrast, section_interval, sign_flip, turned, words
+from bleep.evaluation.statistics import contrast, section_interval, sentence, sign_flip, turned
 from bleep.records import Scorecard
 
 
@@ -60,13 +60,13 @@ def test_four_sections_won_give_no_less_than_an_eighth_and_it_is_said() -> None:
     assert found.better == found.sections == 4
     assert found.difference == pytest.approx(0.125)
     assert found.low > 0
-    assert "the least possible with 4 sections" in words(found)
+    assert "the least possible with 4 sections" in sentence(found)
 
 
 def test_one_section_gives_no_p_value_and_it_is_said() -> None:
     found = contrast(cards({"a": [0.4], "b": [0.3]}), "a", "b")
     assert found.p_value is None
-    assert "one section, so no p-value" in words(found)
+    assert "one section, so no p-value" in sentence(found)
 
 
 def test_only_sections_of_both_are_compared_and_seeds_averaged_first() -> None:

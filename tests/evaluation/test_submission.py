@@ -36,7 +36,7 @@ def test_ids_genes_and_header_are_the_samples(sample: Path, tmp_path: Path) -> N
     assert list(found.columns) == ["ID", *GENES]
     expected = pd.DataFrame(VALUES, SPOTS, PREDICTED).loc[IDS, GENES].to_numpy()
     np.testing.assert_array_equal(found[GENES].to_numpy(np.float32), expected)
-    assert submission.words() == f"3 IDs x 3 genes, in the order of {sample}"
+    assert submission.describe() == f"3 IDs x 3 genes, in the order of {sample}"
 
 
 DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {

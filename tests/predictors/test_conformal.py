@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import ConfigError
-from bleep.predictors.conformal import Cloud, Conformal, Familiarity
+from bleep.predictors.conformal import Conformal, OutOfDistribution, PpcaDistance
 
 RNG = np.random.default_rng(0)
 
@@ -60,15 +60,15 @@ def tiles(count: int, shift: float = 0.0) -> np.ndarray:
 
 
 def test_training_tissue_is_about_one_away_and_other_tissue_far() -> None:
-    cloud = Cloud.fit(tiles(600))
+    cloud = PpcaDistance.fit(tiles(600))
     assert np.median(cloud.distance(tiles(300))) == pytest.approx(1.0, abs=0.15)
     assert cloud.distance(tiles(50, shift=8.0)).min() > cloud.distance(tiles(300)).max()
 
 
 def test_familiarity_is_the_share_of_left_out_tiles_as_far() -> None:
     train = tiles(600)
-    left_out = Cloud.fit(train[:300]).distance(train[300:])
-    familiarity = Familiarity.fit(train, [left_out])
+    left_out = PpcaDistance.fit(train[:300]).distance(train[300:])
+    familiarity = OutOfDistribution.fit(train, [left_out])
     shares = familiarity.of(np.array([0.0, np.median(left_out), 1e6]))
     assert shares == pytest.approx([1.0, 0.5, 1 / 301], abs=0.01)
     usual = familiarity.of(familiarity.cloud.distance(tiles(1000)))
@@ -76,4 +76,4 @@ def test_familiarity_is_the_share_of_left_out_tiles_as_far() -> None:
 
 
 def test_a_cloud_of_few_tiles_has_a_distance_too() -> None:
-    assert np.isfinite(Cloud.fit(tiles(5)).distance(tiles(3))).all()
+    assert np.isfinite(PpcaDistance.fit(tiles(5)).distance(tiles(3))).all()

@@ -15,8 +15,8 @@ from bleep.predictors.members import (
     FITS,
     KINDS,
     TRAVEL,
-    Foretold,
     Nearest,
+    PredictedComponents,
     SimplePredictor,
     _components,
     section_colours,
@@ -113,7 +113,7 @@ def test_component_retrieval_finds_neighbours_by_what_foretells_expression() -> 
     # Many features that say nothing, and vary most: plain neighbours go by them.
     described = np.concatenate([says, 2 * rng.normal(size=(400, 60))], axis=1).astype(np.float32)
     train, test = np.arange(400) < 300, np.arange(400) >= 300
-    foretold = Foretold.fit(described[train], values[train], groups[train]).values(described[test])
+    foretold = PredictedComponents.fit(described[train], values[train], groups[train]).values(described[test])
     plain = Nearest.fit(described[train], values[train]).values(described[test])
     assert np.mean((foretold - values[test]) ** 2) < 0.8 * np.mean((plain - values[test]) ** 2)
 

@@ -200,7 +200,7 @@ def test_r_within_takes_off_what_only_sections_differ_in() -> None:
     np.testing.assert_allclose(table.loc[("G2", "G3")], [-1, -1], atol=1e-5)
     expected = np.corrcoef(np.vstack([part[:, :2] - part[:, :2].mean(axis=0) for part in (values[:100], values[100:])]).T)[0, 1]
     np.testing.assert_allclose(table.loc[("G0", "G1"), "r_within"], expected, atol=1e-5)
-    assert "2 pairs of 5 common genes reach |r| = 0.8; 1 do so within sections too" in found.words()
+    assert "2 pairs of 5 common genes reach |r| = 0.8; 1 do so within sections too" in found.describe()
 
 
 def test_genes_hardly_seen_are_not_paired() -> None:
@@ -218,7 +218,7 @@ def test_with_very_many_pairs_the_strongest_are_kept(pooled: Pooled, monkeypatch
     few = gene_pairs(pooled, 0.2)
     assert few.found == every.found > 40
     np.testing.assert_allclose(few.table["r"], every.table["r"][:10], atol=1e-6)
-    assert "the strongest 10 are listed" in few.words()
+    assert "the strongest 10 are listed" in few.describe()
 
 
 def test_components_are_those_of_a_singular_value_decomposition(pooled: Pooled) -> None:

@@ -380,7 +380,7 @@ def test_a_prediction_says_what_made_it(suffix: str, slides: Prediction, run: Ru
     assert words["run"]["name"] == "regression"
     assert words["panel"] == run.panel.digest()
     assert set(words["versions"]) == {"bleep", "anndata", "timm", "torch"}
-    assert words["scale"] == run.panel.words()
+    assert words["scale"] == run.panel.describe()
     assert words["predictor"] == "regression"
     assert not np.asarray(words["ready_cut"]).any()
     assert (int(words["tile_pixels"]), list(words["tile_microns"]), words["tile_padding"]) == (32, [64.0], "white")

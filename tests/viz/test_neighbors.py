@@ -69,9 +69,9 @@ def test_at_most_the_listed_number_of_genes_is_given_the_clearest_first() -> Non
 
 def test_the_sentence_names_sections_by_weight_and_says_which_genes_are_high_and_low() -> None:
     agreed, disputed = gene_views(GENES, VALUES[0], VALUES, np.full(4, 0.25, np.float32), MEAN, SPREAD)
-    words = explanation(agreed, disputed).words()
+    words = explanation(agreed, disputed).describe()
     assert words == "t/1: 4 neighbours (weight from s1 60 %, s0 40 %) agree most on high high and low low"
-    assert "agree on no gene" in explanation((), disputed).words()
+    assert "agree on no gene" in explanation((), disputed).describe()
 
 
 def test_the_tables_have_a_row_for_each_neighbour_and_each_gene_listed() -> None:

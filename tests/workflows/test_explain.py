@@ -32,7 +32,7 @@ class Known(NamedTuple):
         shape = (len(tiles), len(self.rows))
         neighbors = Neighbors(np.full(shape, 0.5, np.float32), np.tile(self.rows.astype(np.int64), (len(tiles), 1)))
         weights = np.full(shape, 1 / len(self.rows), np.float32)
-        genes, scale = self.run.panel.genes, self.run.panel.words()
+        genes, scale = self.run.panel.genes, self.run.panel.describe()
         expression = np.zeros((len(tiles), len(genes)), np.float32)
         return Prediction(expression, tiles.frame(), genes, scale, self.name, neighbors=neighbors, weights=weights)
 

@@ -178,7 +178,7 @@ def _animals(measured: Sequence[Measures]) -> Iterator[Finding]:
         return
     looks = _grouped((one for one in measured if one.counts.names.looks in ANIMALS), lambda one: one.counts.names.looks)
     if len(looks) > 1 and not looks.keys() <= {"mouse", "rodent"} and not looks.keys() <= {"rat", "rodent"}:
-        words = "; ".join(f"{part[0].counts.names.words()} in {_some(part)}" for part in looks.values())
+        words = "; ".join(f"{part[0].counts.names.describe()} in {_some(part)}" for part in looks.values())
         yield error("species", names, f"the genes look like those of several species ({words}); read one species at a time")
 
 

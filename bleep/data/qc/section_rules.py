@@ -179,7 +179,7 @@ def _names(of: Measures, config: Config) -> Iterator[Finding]:
         yield warning(
             "species",
             [of.section],
-            f"the genes look like those of several species ({names.words()} among them); keep the genes of one",
+            f"the genes look like those of several species ({names.describe()} among them); keep the genes of one",
         )
     elif not names.fit(of.species):
         # Some tools write symbols of the mouse in capitals; none does the reverse.
@@ -187,7 +187,7 @@ def _names(of: Measures, config: Config) -> Iterator[Finding]:
         yield (error if surely else warning)(
             "species",
             [of.section],
-            f"data.species is {of.species}, but the genes look like those of {ANIMALS[names.looks]} ({names.words()}); set "
+            f"data.species is {of.species}, but the genes look like those of {ANIMALS[names.looks]} ({names.describe()}); set "
             "data.species to what the tissue is of",
         )
 

@@ -58,7 +58,7 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
         "spots": len(index),
         "dim": index.dim,
         "measured": measured_on(index, vectors, queries, run.config.query.k),
-        "scale": run.panel.words(),
+        "scale": run.panel.describe(),
         "gpu": config.gpu,
         "gpus": config.gpus,
         "expression": {"form": held.expression.form, "why": held.why},

@@ -27,7 +27,7 @@ SHARED = (("tiles", "tile size"), ("panel", "panel"), ("weights", "weights"))
 
 def identity(run: Run) -> dict[str, Any]:
     """Return what a reference and a run must share."""
-    return {"tiles": run.spec.words(), "panel": run.panel.digest(), "weights": run.weights_digest()}
+    return {"tiles": run.spec.describe(), "panel": run.panel.digest(), "weights": run.weights_digest()}
 
 
 def check_same(manifest: Mapping[str, Any], expected: Mapping[str, Any], whose: str, way_out: str) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import squareform
 
 from bleep.viz.describe.tables import STRONG, Pooled
-from bleep.viz.figures.style import COLOURS, Drawing, amount, blank, legend, log_axis, scatter_sections, titled, words
+from bleep.viz.figures.style import COLOURS, Drawing, amount, blank, label_text, legend, log_axis, scatter_sections, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def library_size(pooled: Pooled, sections: pd.DataFrame) -> Drawing:
     colour = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(pooled.sections)}
     boxes = axes.boxplot(
         parts, orientation="horizontal", widths=0.55, patch_artist=True, whis=(5, 95), showfliers=False,
-        medianprops={"color": "black"}, tick_labels=[f"{words(row.section)} ({row.spots})" for row in order.itertuples()],
+        medianprops={"color": "black"}, tick_labels=[f"{label_text(row.section)} ({row.spots})" for row in order.itertuples()],
     )  # fmt: skip
     shaken = np.random.default_rng(0)
     for row, (box, name) in enumerate(zip(boxes["boxes"], order["section"], strict=True)):
@@ -65,7 +65,7 @@ def gene_ranges(pooled: Pooled, genes: pd.DataFrame) -> Drawing:
     axes.hlines(rows, top["min"], top["max"], color="0.6", linewidth=1, label="lowest to highest")
     axes.barh(rows, top["q3"] - top["q1"], left=top["q1"], height=0.7, color=COLOURS[4], label="middle half of the spots")
     axes.plot(top["median"], rows, "|", color="black", markersize=8, markeredgewidth=1.6, linestyle="none", label="median")
-    axes.set_yticks(rows, [words(gene) for gene in top["label"]], fontsize=7)
+    axes.set_yticks(rows, [label_text(gene) for gene in top["label"]], fontsize=7)
     axes.set_ylim(-0.8, len(top) - 0.2)
     axes.set_xlabel(f"value of a spot ({pooled.scale})")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
@@ -86,7 +86,7 @@ def mean_variance(pooled: Pooled, genes: pd.DataFrame) -> Drawing:
     top = genes.sort_values("rank_variance").head(8)
     axes.scatter(top["mean"], top["variance"], s=26, facecolors="none", edgecolors="black", linewidths=0.8)
     beside = pd.concat([top["mean"], top["variance"]], axis=1)
-    _labels(axes, [words(gene) for gene in top["label"]], beside.to_numpy())
+    _labels(axes, [label_text(gene) for gene in top["label"]], beside.to_numpy())
     axes.set_xlabel(f"mean over all spots ({pooled.scale})")
     axes.set_ylabel("variance over all spots (the same, squared)")
     figure.colorbar(points, ax=axes, label="spots where the gene is 0 (%)")
@@ -209,7 +209,7 @@ def gene_correlation(pooled: Pooled, genes: pd.DataFrame) -> Drawing:
     figure, axes = blank(8.4, 7.3)
     picture = axes.imshow(r[order][:, order], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     _gene_names(axes, pooled, columns[order])
-    names = [words(gene) for gene in pooled.labels[columns[order]]]
+    names = [label_text(gene) for gene in pooled.labels[columns[order]]]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axes.set_xlabel("gene")
     figure.colorbar(picture, ax=axes, label="Pearson r over all spots (no unit)", fraction=0.04)
@@ -272,7 +272,7 @@ def _between(dense: Float64[np.ndarray, "spots genes"], codes: Int64[np.ndarray,
 
 
 def _gene_names(axes: "Axes", pooled: Pooled, columns: Int64[np.ndarray, " genes"]) -> None:
-    axes.set_yticks(range(len(columns)), [words(gene) for gene in pooled.labels[columns]], fontsize=6)
+    axes.set_yticks(range(len(columns)), [label_text(gene) for gene in pooled.labels[columns]], fontsize=6)
     axes.tick_params(length=0)
     axes.set_ylabel("gene")
     axes.spines[:].set_visible(False)
@@ -290,6 +290,6 @@ def _section_band(axes: "Axes", pooled: Pooled, order: Int64[np.ndarray, " drawn
             axes.axvline(start - 0.5, color="white", linewidth=0.8)
     middles = starts + (counts - 1) / 2
     crowded = len(present) > 10
-    axes.set_xticks(middles, [words(pooled.sections[code]) for code in present], rotation=90 if crowded else 0, fontsize=8)
+    axes.set_xticks(middles, [label_text(pooled.sections[code]) for code in present], rotation=90 if crowded else 0, fontsize=8)
     axes.tick_params(axis="x", pad=14)
     axes.set_xlabel("spots, by section")

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float64, Int64
 from scipy.spatial import cKDTree
 
 from bleep.viz.describe.tables import Pooled
-from bleep.viz.figures.style import Drawing, amount, titled, words
+from bleep.viz.figures.style import Drawing, amount, label_text, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def spatial_map(pooled: Pooled, odd: pd.DataFrame) -> Iterator[Drawing]:
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, name in zip(all_axes, shown, strict=False):
         _section(axes, parts[name], parts[name].index.isin(ringed), norm)
-        axes.set_title(f"{words(name)} ({len(parts[name])} spots)", fontsize=9)
+        axes.set_title(f"{label_text(name)} ({len(parts[name])} spots)", fontsize=9)
     for axes in all_axes[len(shown) :]:
         axes.set_visible(False)
     figure.colorbar(all_axes[0].collections[0], ax=list(all_axes), label=f"{pooled.total} of a spot", shrink=0.8)

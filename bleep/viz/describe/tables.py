@@ -60,7 +60,7 @@ class Pooled:
         """Names of the sections, in order."""
         return tuple(self.spots["section"].unique())
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return how much there is."""
         many = "s" if len(self.sections) > 1 else ""
         return f"{len(self.sections)} section{many}, {len(self.spots):,} spots, {len(self.genes):,} shared genes"
@@ -189,7 +189,7 @@ class Pairs:
     tested: int
     """Genes that were paired."""
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say how many there are, and of how many the sections' own means are not the cause."""
         within = int((self.table["r_within"].abs() >= STRONG).sum())
         listed = "" if self.found == len(self.table) else f" the strongest {len(self.table):,} are listed;"

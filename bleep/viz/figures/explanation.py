@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from bleep.viz.figures.style import COLOURS, Drawing, save, titled, words
+from bleep.viz.figures.style import COLOURS, Drawing, label_text, save, titled
 from bleep.viz.neighbors import LISTED, Explanation, GeneView, NeighborView, Windows
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def drawing(explanation: Explanation, name: str) -> Drawing:
     _neighbors(right, explanation)
     _genes(bottom, explanation)
     what = f"the tile, its {PICTURED} best neighbours, and up to {LISTED} genes they agree and disagree on"
-    return titled(Drawing(name, figure, explanation.words(), what), width=110)
+    return titled(Drawing(name, figure, explanation.describe(), what), width=110)
 
 
 def _query(part: "SubFigure", explanation: Explanation) -> None:
@@ -55,7 +55,7 @@ def _query(part: "SubFigure", explanation: Explanation) -> None:
     sizes = [explanation.microns[at] for at in order]
     axes = part.add_subplot(grid[0, :])
     _picture(axes, explanation.tile[order[0]])
-    axes.set_title(f"{words(explanation.id)}\nto predict, {sizes[0]:.3g} µm wide", fontsize=9)
+    axes.set_title(f"{label_text(explanation.id)}\nto predict, {sizes[0]:.3g} µm wide", fontsize=9)
     for column, at in enumerate(order[1:]):
         axes = part.add_subplot(grid[1, column])
         _picture(axes, explanation.tile[at], inner=sizes[0] / sizes[column + 1])
@@ -82,7 +82,7 @@ def _neighbors(part: "SubFigure", explanation: Explanation) -> None:
 
 
 def _label(rank: int, view: NeighborView) -> str:
-    return f"{rank}. {words(view.id)}\nsimilarity {view.similarity:.2f}, weight {100 * view.weight:.2g} %"
+    return f"{rank}. {label_text(view.id)}\nsimilarity {view.similarity:.2f}, weight {100 * view.weight:.2g} %"
 
 
 def _window(tile: Windows | None, at: int) -> np.ndarray | None:
@@ -121,7 +121,7 @@ def _genes(part: "SubFigure", explanation: Explanation) -> None:
     for axes, views, title, nothing in both:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(title, fontsize=9.5, loc="left")
-        axes.set_yticks(np.arange(len(views)), [words(view.gene) for view in views], fontsize=8.5)
+        axes.set_yticks(np.arange(len(views)), [label_text(view.gene) for view in views], fontsize=8.5)
         axes.set_ylim(LISTED - 0.4, -0.6)
         axes.tick_params(axis="x", labelsize=8)
         axes.set_xlabel(textwrap.fill(_axis_words(explanation.scale), 62), fontsize=8.5)
@@ -227,7 +227,7 @@ def _outlines(axes: "Axes", microns: tuple[float, ...]) -> None:
 
 
 def _finding(view: HeatView) -> str:
-    where = f"{words(view.gene)} on tile {words(view.id)}: {view.value:.2f} predicted by {words(view.predictor)}"
+    where = f"{label_text(view.gene)} on tile {label_text(view.id)}: {view.value:.2f} predicted by {label_text(view.predictor)}"
     grid = len(view.change)
     row, column = divmod(int(np.abs(view.change).argmax()), grid)
     most = float(view.change[row, column])

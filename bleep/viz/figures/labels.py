@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from bleep.evaluation.labels import BINS, calibration_error, roc_auc, roc_curve
-from bleep.viz.figures.style import COLOURS, Drawing, blank, titled, words
+from bleep.viz.figures.style import COLOURS, Drawing, blank, label_text, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +28,9 @@ def roc(answers: Answers, classes: Sequence[str]) -> Drawing:
     first = next(iter(answers))
     several = len(classes) > 2
     curves = (
-        [(words(label), *answers[first], at) for at, label in enumerate(classes)]
+        [(label_text(label), *answers[first], at) for at, label in enumerate(classes)]
         if several
-        else [(words(name), said, truth, 1) for name, (said, truth) in answers.items()]
+        else [(label_text(name), said, truth, 1) for name, (said, truth) in answers.items()]
     )
     for number, (name, said, truth, column) in enumerate(curves):
         curve = roc_curve(said[:, column], truth[:, column] > 0.5)
@@ -41,8 +41,8 @@ def roc(answers: Answers, classes: Sequence[str]) -> Drawing:
     axes.set_xlabel("false positive rate: share of other tiles taken for it")
     axes.set_ylabel("true positive rate: share of its tiles found")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    told = "each class against the rest" if several else f"class {words(classes[1])}"
-    finding = f"The area under the ROC curve of {words(first)} is {roc_auc(*answers[first]):.3f} ({told})"
+    told = "each class against the rest" if several else f"class {label_text(classes[1])}"
+    finding = f"The area under the ROC curve of {label_text(first)} is {roc_auc(*answers[first]):.3f} ({told})"
     return titled(Drawing("roc", figure, finding, "ROC over all test tiles of the first seed"), 62)
 
 
@@ -56,7 +56,7 @@ def reliability(answers: Answers) -> Drawing:
         x, y, many = (np.array(each) for each in zip(*points, strict=True))
         colour = COLOURS[number % len(COLOURS)]
         error = calibration_error(said, truth)
-        axes.plot(x, y, color=colour, linewidth=1, label=f"{words(name)}, error {error:.3f}")
+        axes.plot(x, y, color=colour, linewidth=1, label=f"{label_text(name)}, error {error:.3f}")
         axes.scatter(x, y, s=10 + 120 * many / many.max(), color=colour, alpha=0.6, linewidths=0)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="as right as sure")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
@@ -64,7 +64,9 @@ def reliability(answers: Answers) -> Drawing:
     axes.set_ylabel("share of tiles where it is the true one")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     first, (said, truth) = next(iter(answers.items()))
-    finding = f"{words(first)} is off by {calibration_error(said, truth):.3f} on average between how sure and how right it is"
+    finding = (
+        f"{label_text(first)} is off by {calibration_error(said, truth):.3f} on average between how sure and how right it is"
+    )
     return titled(Drawing("calibration", figure, finding, "expected calibration error; dots by number of tiles"), 62)
 
 
@@ -81,14 +83,14 @@ def confusions(tables: Mapping[str, Int[np.ndarray, "classes classes"]], classes
         for (row, column), value in np.ndenumerate(share):
             ink = "white" if value > 0.6 else "black"
             axes.text(column, row, f"{table[row, column]}\n{value:.0%}", ha="center", va="center", color=ink, fontsize=8)
-        axes.set_xticks(range(len(classes)), [words(label) for label in classes])
-        axes.set_yticks(range(len(classes)), [words(label) for label in classes])
-        axes.set(xlabel="predicted class", title=words(name))
+        axes.set_xticks(range(len(classes)), [label_text(label) for label in classes])
+        axes.set_yticks(range(len(classes)), [label_text(label) for label in classes])
+        axes.set(xlabel="predicted class", title=label_text(name))
     places[0].set_ylabel("true class")
     first, table = next(iter(tables.items()))
     worst = int(np.argmin(np.diag(table) / np.maximum(table.sum(axis=1), 1)))
     found = table[worst, worst] / max(int(table[worst].sum()), 1)
-    finding = f"{words(first)} finds {found:.0%} of class {words(classes[worst])}, the class found least often"
+    finding = f"{label_text(first)} finds {found:.0%} of class {label_text(classes[worst])}, the class found least often"
     return titled(Drawing("confusion", figure, finding, "test tiles of the first seed by true and predicted class"), 60)
 
 
@@ -125,7 +127,7 @@ def slide(view: SlideView, classes: Sequence[str], predictor: str) -> Drawing:
     _squares(places[1], view, np.array([COLOURS[one % len(COLOURS)] for one in true]))
     places[1].set_title("true class", fontsize=10)
     for at, label in enumerate(classes):
-        places[1].scatter([], [], color=COLOURS[at % len(COLOURS)], marker="s", label=words(label))
+        places[1].scatter([], [], color=COLOURS[at % len(COLOURS)], marker="s", label=label_text(label))
     places[1].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=min(len(classes), 4))
     if len(classes) == 2:
         from matplotlib.cm import ScalarMappable
@@ -133,12 +135,12 @@ def slide(view: SlideView, classes: Sequence[str], predictor: str) -> Drawing:
 
         shades = ScalarMappable(Normalize(0, 1), "cividis")
         _squares(places[2], view, shades.to_rgba(view.probability[:, 1]))
-        figure.colorbar(shades, ax=places[2], shrink=0.7, label=f"probability of class {words(classes[1])}")
+        figure.colorbar(shades, ax=places[2], shrink=0.7, label=f"probability of class {label_text(classes[1])}")
     else:
         _squares(places[2], view, np.array([COLOURS[one % len(COLOURS)] for one in told]))
-    places[2].set_title(f"by {words(predictor)}", fontsize=10)
+    places[2].set_title(f"by {label_text(predictor)}", fontsize=10)
     right_share = float((true == told).mean())
-    finding = f"{words(view.section)}: {right_share:.0%} of {len(true)} tiles have their true class as the likeliest"
+    finding = f"{label_text(view.section)}: {right_share:.0%} of {len(true)} tiles have their true class as the likeliest"
     safe = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in view.section)
     return titled(Drawing(f"slide_{safe}", figure, finding, "a test slide: its tiles' true and predicted classes"), 90)
 
@@ -179,8 +181,10 @@ def attention(views: Sequence[TileView], label: str, microns: float) -> Drawing:
         for axes in row:
             axes.imshow(picture, extent=whole)
             axes.set(xlim=(0, microns), ylim=(microns, 0), xticks=[], yticks=[])
-        row[0].set_ylabel(textwrap.fill(words(view.id), 22), fontsize=7)
-        row[0].set_xlabel(f"true class {words(view.truth)}; {view.probability:.2f} for class {words(label)}", fontsize=7)
+        row[0].set_ylabel(textwrap.fill(label_text(view.id), 22), fontsize=7)
+        row[0].set_xlabel(
+            f"true class {label_text(view.truth)}; {view.probability:.2f} for class {label_text(label)}", fontsize=7
+        )
         strongest = max(float(view.activation.max()), 1e-9)
         shown = view.activation / strongest
         row[1].imshow(shown, extent=whole, cmap="inferno", alpha=0.55, vmin=0, vmax=1, interpolation="bilinear")
@@ -191,7 +195,7 @@ def attention(views: Sequence[TileView], label: str, microns: float) -> Drawing:
         axes.set_title(title, fontsize=9)
     figure.supxlabel(textwrap.fill(CAUTION, 110), fontsize=7, color="0.3")
     alike = float(np.mean([_alike(view) for view in views]))
-    finding = f"What speaks for class {words(label)}: Grad-CAM and occlusion have a rank correlation of {alike:.2f}"
+    finding = f"What speaks for class {label_text(label)}: Grad-CAM and occlusion have a rank correlation of {alike:.2f}"
     return titled(Drawing("attention", figure, finding, "class activation and occlusion maps of test tiles"), 80)
 
 

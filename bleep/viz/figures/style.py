@@ -76,7 +76,7 @@ def scatter_sections(
         here = points[codes == code]
         colour, marker = COLOURS[code % len(COLOURS)], MARKERS[code // len(COLOURS) % len(MARKERS)]
         # The legend's entry has no points of its own; the points follow below, shuffled over all sections.
-        axes.scatter([], [], s=22, color=colour, marker=marker, label=f"{words(name)} ({len(here)})")
+        axes.scatter([], [], s=22, color=colour, marker=marker, label=f"{label_text(name)} ({len(here)})")
     order = np.random.default_rng(0).permutation(len(points))
     for number, marker in enumerate(MARKERS):
         rows = order[codes[order] // len(COLOURS) % len(MARKERS) == number]
@@ -95,7 +95,7 @@ def legend(axes: "Axes") -> None:
     )
 
 
-def words(text: object) -> str:
+def label_text(text: object) -> str:
     """Return a name as matplotlib shall print it: not as a formula, and not too long."""
     plain = str(text)
     return (plain if len(plain) <= 28 else plain[:27] + "…").replace("$", r"\$")

@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from bleep.evaluation.metrics import pearson
-from bleep.viz.figures.style import COLOURS, Drawing, blank, titled, words
+from bleep.viz.figures.style import COLOURS, Drawing, blank, label_text, titled
 from bleep.viz.page import TissueView
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _shown(view: TissueView, column: int) -> dict[str, Float32[np.ndarray, " spo
 
 
 def _finding(view: TissueView, column: int, gene: str) -> str:
-    where = f"{words(gene)} in {words(view.section)}"
+    where = f"{label_text(gene)} in {label_text(view.section)}"
     predicted = view.predicted[:, column : column + 1]
     if view.measured is None:
         low, high = _ends(predicted[:, 0])
@@ -190,7 +190,7 @@ def ranked(scores: pd.DataFrame, main: str) -> Drawing:
         )
         axes.plot(
             np.arange(1, len(values) + 1), values, color=COLOURS[number % len(COLOURS)],
-            label=f"{words(name)} (mean {values.mean():.3f})", **style,
+            label=f"{label_text(name)} (mean {values.mean():.3f})", **style,
         )  # fmt: skip
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     best = scores[main].dropna().sort_values(ascending=False)
@@ -226,7 +226,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def _scatter_finding(scores: pd.DataFrame, main: str) -> str:
-    found = f"{words(main)}: r above 0.3 for {int((scores[main] > 0.3).sum())} of {len(scores)} genes"
+    found = f"{label_text(main)}: r above 0.3 for {int((scores[main] > 0.3).sum())} of {len(scores)} genes"
     floors: Mapping[str, str] = {"ridge": "ridge", "image-kNN": "image neighbours"}
     beaten = [f"{int((scores[main] > scores[name]).sum())} against {told}" for name, told in floors.items() if name in scores]
     return found + (f"; the better of the two for {', '.join(beaten)}" if beaten and main not in floors else "")
@@ -236,8 +236,8 @@ def _named(axes: object, best: pd.Series) -> None:
     """Write the best genes and the worst at the ends of the main line, one below another."""
     text = axes.text  # type: ignore[attr-defined]
     few = min(NAMED, len(best) // 2)
-    top = ", ".join(words(gene) for gene in best.index[:few])
-    low = ", ".join(words(gene) for gene in best.index[len(best) - few :])
+    top = ", ".join(label_text(gene) for gene in best.index[:few])
+    low = ", ".join(label_text(gene) for gene in best.index[len(best) - few :])
     if few:
         text(0.99, 0.985, f"best: {top}", transform=axes.transAxes, ha="right", va="top", fontsize=8)  # type: ignore[attr-defined]
         text(0.99, 0.94, f"worst: {low}", transform=axes.transAxes, ha="right", va="top", fontsize=8)  # type: ignore[attr-defined]
@@ -262,7 +262,7 @@ def gene_relations(
     columns = columns[:GENES]
     real, made = correlation(measured[:, columns]), correlation(predicted[:, columns])
     order = _leaves(real)
-    names = [words(genes[column]) for column in columns[order]]
+    names = [label_text(genes[column]) for column in columns[order]]
     figure = Figure(figsize=(12.5, 6.4), layout="compressed")
     axes = figure.subplots(1, 2)
     for place, matrix, title in zip(axes, (real, made), ("measured", "predicted"), strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
 
 from bleep.viz.describe.on_tissue import mixing, tsne, umap
-from bleep.viz.figures.style import COLOURS, MARKERS, Drawing, blank, titled, words
+from bleep.viz.figures.style import COLOURS, MARKERS, Drawing, blank, label_text, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,6 +171,6 @@ def _coloured(
         here = shuffled[codes[shuffled] == code]
         axes.scatter(
             places[here, 0], places[here, 1], s=9, linewidths=0, alpha=0.65, color=COLOURS[code % len(COLOURS)],
-            marker=MARKERS[code // len(COLOURS) % len(MARKERS)], label=words(name), rasterized=True,
+            marker=MARKERS[code // len(COLOURS) % len(MARKERS)], label=label_text(name), rasterized=True,
         )  # fmt: skip
     axes.legend(title=title, frameon=False, fontsize=8, markerscale=2, loc="best")

@@ -34,7 +34,7 @@ class NearestColour:
         """Predict on the panel's normalised scale."""
         apart = ((_colours(tiles)[:, None] - self.colours[None]) ** 2).sum(axis=2)
         panel = self.run.panel
-        return Prediction(self.values[apart.argmin(axis=1)], tiles, panel.genes, panel.words(), self.name)
+        return Prediction(self.values[apart.argmin(axis=1)], tiles, panel.genes, panel.describe(), self.name)
 
 
 def _colours(tiles: Tiles) -> np.ndarray:
