@@ -1,5 +1,6 @@
 __version__: str
 
+from . import pl as pl
 from .config import Config as Config
 from .data.panel import GenePanel as GenePanel
 from .data.prediction import Prediction as Prediction

@@ -290,6 +290,15 @@ def _h5(path: Path) -> bool:
         return "features" in file and _is_mark(file["features"].attrs.get(KEY))
 
 
+def _figure(path: Path) -> bool:
+    """Look into a PNG, SVG or PDF that plotting may have written; the last notes it near its end."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(path.stat().st_size - 65536, 0))
+        near = head + file.read()
+    return any(f"{KEY}{between}{MARK}".encode() in near for between in ("\0", " "))
+
+
 def _zip(path: Path) -> bool:
     with zipfile.ZipFile(path) as file:
         return PACKED in file.namelist()
@@ -308,6 +317,6 @@ def _is_mark(found: object) -> bool:
 
 MARKS = {
     ".h5ad": _h5ad, ".zarr": _zarr, ".parquet": _parquet, ".csv": _csv, ".json": _json, ".html": _comment, ".md": _comment,
-    ".tex": _latex, ".h5": _h5, ".zip": _zip,
+    ".tex": _latex, ".h5": _h5, ".zip": _zip, ".png": _figure, ".svg": _figure, ".pdf": _figure,
 }  # fmt: skip
 """How the mark is found, by suffix."""

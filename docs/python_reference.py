@@ -14,12 +14,21 @@ def python_markdown() -> str:
     """Return a part for each public name: functions, then classes, then errors."""
     found = {name: getattr(bleep, name) for name in bleep.__all__}
     errors = {name for name, value in found.items() if isinstance(value, type) and issubclass(value, Exception)}
-    functions = {name for name, value in found.items() if not isinstance(value, type)}
+    modules = {name: value for name, value in found.items() if inspect.ismodule(value)}
+    functions = {name for name, value in found.items() if not isinstance(value, type)} - set(modules)
     lines: list[str] = []
-    for title, names in (("Functions", functions), ("Classes", set(found) - functions - errors), ("Errors", errors)):
+    for title, names in (
+        ("Functions", functions),
+        ("Classes", set(found) - functions - errors - set(modules)),
+        ("Errors", errors),
+    ):
         lines += [f"## {title}", ""]
         for name in sorted(names, key=str.lower):
             lines += _class(name, found[name]) if isinstance(found[name], type) else _function(name, found[name], "###")
+    for name, module in modules.items():
+        lines += [f"## Module `bleep.{name}`", "", *_text(inspect.getdoc(module))]
+        for inner in module.__all__:
+            lines += _function(f"{name}.{inner}", getattr(module, inner), "###")
     return "\n".join(lines) + "\n"
 
 

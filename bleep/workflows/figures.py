@@ -119,7 +119,7 @@ def _drawings(
             yield gene_map(view, column, gene, scale, told)
     if heat:
         yield from heat_maps(first, chosen[0], heat)
-    scores = _by_gene(table)
+    scores = by_gene(table)
     # A protocol may score a predictor of its own, and not the run's.
     yield ranked(scores, own if (own := first.experiment.predictor.name) in scores else str(table.rows.index[0]))
     genes = shared_genes(seen)
@@ -166,7 +166,7 @@ def _space(seen: Sequence[TestSection], methods: Sequence[str]) -> Iterator[Draw
         yield joint_space(images, expression, labels, method, run.config.seed)
 
 
-def _by_gene(table: Table) -> pd.DataFrame:
+def by_gene(table: Table) -> pd.DataFrame:
     """Return the correlation of each gene by each predictor, the mean over sections and seeds that have one."""
     long = pd.concat([card.genes["pearson"].rename(card.predictor) for card in table.cards], axis=1)
     return long.T.groupby(level=0, sort=False).mean().T

@@ -53,13 +53,25 @@ def _query(part: "SubFigure", explanation: Explanation) -> None:
     wider = len(order) - 1
     grid = part.add_gridspec(2 if wider else 1, max(wider, 1), height_ratios=[2.2, 1] if wider else None)
     sizes = [explanation.microns[at] for at in order]
-    axes = part.add_subplot(grid[0, :])
-    _picture(axes, explanation.tile[order[0]])
-    axes.set_title(f"{label_text(explanation.id)}\nto predict, {sizes[0]:.3g} µm wide", fontsize=9)
+    draw_query(part.add_subplot(grid[0, :]), explanation)
     for column, at in enumerate(order[1:]):
         axes = part.add_subplot(grid[1, column])
         _picture(axes, explanation.tile[at], inner=sizes[0] / sizes[column + 1])
         axes.set_xlabel(f"{sizes[column + 1]:.3g} µm", fontsize=8)
+
+
+def draw_query(axes: "Axes", explanation: Explanation) -> None:
+    """Draw the smallest window of the tile that is explained."""
+    smallest = int(np.argmin(explanation.microns))
+    _picture(axes, explanation.tile[smallest])
+    axes.set_title(f"{label_text(explanation.id)}\nto predict, {explanation.microns[smallest]:.3g} µm wide", fontsize=9)
+
+
+def draw_neighbor(axes: "Axes", explanation: Explanation, rank: int) -> None:
+    """Draw the smallest window of the neighbour of a rank, from 1, or say that its picture is not at hand."""
+    view = explanation.neighbors[rank - 1]
+    _picture(axes, _window(view.tile, int(np.argmin(explanation.microns))))
+    axes.set_title(_label(rank, view), fontsize=8, loc="left")
 
 
 def _neighbors(part: "SubFigure", explanation: Explanation) -> None:
@@ -73,9 +85,7 @@ def _neighbors(part: "SubFigure", explanation: Explanation) -> None:
     inner = explanation.microns[order[0]] / explanation.microns[order[-1]]
     for number, view in enumerate(shown):
         row, column = number // _COLUMNS, number % _COLUMNS * len(ratios)
-        axes = part.add_subplot(grid[row, column], anchor="SW")
-        _picture(axes, _window(view.tile, int(order[0])))
-        axes.set_title(_label(number + 1, view), fontsize=8, loc="left")
+        draw_neighbor(part.add_subplot(grid[row, column], anchor="SW"), explanation, number + 1)
         if context:
             beside = part.add_subplot(grid[row, column + 1], anchor="SW")
             _picture(beside, _window(view.tile, int(order[-1])), inner=inner)

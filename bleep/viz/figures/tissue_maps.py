@@ -3,7 +3,8 @@
 import math
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import pandas as pd
@@ -43,12 +44,11 @@ def gene_map(view: TissueView, column: int, gene: str, scale: str, uncertainty: 
     tall = INCHES * min(max((bottom - top) / (right - left), 0.4), 1.8)
     figure = Figure(figsize=(INCHES * (len(shown) + 1), tall + 1.45), layout="constrained")
     axes = figure.subplots(2, len(shown) + 1, height_ratios=[tall, 0.1])
-    tissue, extent = _cropped(view)
-    _picture(axes[0, 0], view, tissue, extent)
-    _scale_bar(axes[0, 0], view)
+    tissue = backdrop(view)
+    draw_tissue(axes[0, 0], view, tissue)
     axes[0, 0].set_title("H&E", fontsize=10)
     axes[1, 0].set_visible(False)
-    faint = (255 - FAINT * (255 - tissue.astype(np.float32))).astype(np.uint8)
+    faint = tissue.faint()
     low, high = _ends(np.concatenate([values for name, values in shown.items() if name in ("measured", "predicted")]))
     most = max(_ends(np.abs(shown["error"]))[1], 1e-9) if "error" in shown else 1.0
     limits = {"measured": (low, high), "predicted": (low, high), "error": (-most, most)}
@@ -59,20 +59,14 @@ def gene_map(view: TissueView, column: int, gene: str, scale: str, uncertainty: 
         "uncertainty": uncertainty,
     }
     for place, bar, (name, values) in zip(axes[0, 1:], axes[1, 1:], shown.items(), strict=True):
-        _picture(place, view, faint, extent)
-        drawn = _spots(place, view, values, ERRORS if name == "error" else VALUES, limits.get(name) or _ends(values))
+        drawn = draw_values(place, view, faint, values, ERRORS if name == "error" else VALUES, limits.get(name))
         place.set_title(name, fontsize=10)
         figure.colorbar(drawn, cax=bar, orientation="horizontal")
-        bar.set_xlabel(_broken(labels[name]), fontsize=8)
+        bar.set_xlabel(textwrap.fill(labels[name], 40), fontsize=8)
         bar.tick_params(labelsize=7)
     what = f"{gene} in section {view.section}: measured and predicted on one colour scale"
     safe = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in f"{view.section}_{gene}")
     return titled(Drawing(f"map_{safe}", figure, _finding(view, column, gene), what), 28 * (len(shown) + 1))
-
-
-def _broken(text: str) -> str:
-    """Break a long unit over several lines."""
-    return textwrap.fill(text, 40)
 
 
 def _shown(view: TissueView, column: int) -> dict[str, Float32[np.ndarray, " spots"]]:
@@ -112,11 +106,22 @@ def _frame(view: TissueView) -> tuple[float, float, float, float]:
     return max(float(low[0]), 0.0), min(float(high[0]), width), max(float(low[1]), 0.0), min(float(high[1]), height)
 
 
-def _cropped(view: TissueView) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float, float, float]]:
-    """Return the shown part of the picture, about as fine as a panel, and its left, right, bottom and top on the slide.
+@final
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """The shown part of a section's picture, about as fine as a panel, made small once for all panels."""
 
-    So the picture is not made small again for every panel.
-    """
+    tissue: UInt8[np.ndarray, "height width 3"]
+    extent: tuple[float, float, float, float]
+    """Its left, right, bottom and top on the slide, in level-0 pixels."""
+
+    def faint(self, strength: float = FAINT) -> "Backdrop":
+        """Return it as it lies under spots: 0 is white, 1 as strong as the picture."""
+        return replace(self, tissue=(255 - strength * (255 - self.tissue.astype(np.float32))).astype(np.uint8))
+
+
+def backdrop(view: TissueView) -> Backdrop:
+    """Return the part of a view's picture that has spots, with a margin."""
     left, right, top, bottom = _frame(view)
     tall, wide = view.picture.shape[:2]
     across, down = wide / view.size[0], tall / view.size[1]
@@ -127,14 +132,35 @@ def _cropped(view: TissueView) -> tuple[UInt8[np.ndarray, "height width 3"], tup
     part = part[: len(part) // step * step, : part.shape[1] // step * step]
     small = part.reshape(len(part) // step, step, part.shape[1] // step, step, 3).mean(axis=(1, 3))
     ends = columns.start + part.shape[1], rows.start + len(part)
-    return small.astype(np.uint8), (columns.start / across, ends[0] / across, ends[1] / down, rows.start / down)
+    extent = (columns.start / across, ends[0] / across, ends[1] / down, rows.start / down)
+    return Backdrop(small.astype(np.uint8), extent)
 
 
-def _picture(
-    axes: "Axes", view: TissueView, tissue: UInt8[np.ndarray, "height width 3"], extent: tuple[float, float, float, float]
-) -> None:
+def draw_tissue(axes: "Axes", view: TissueView, tissue: Backdrop) -> None:
+    """Draw the picture alone, with a bar of a round length where the scale is known."""
+    _picture(axes, view, tissue)
+    _scale_bar(axes, view)
+
+
+def draw_values(
+    axes: "Axes",
+    view: TissueView,
+    tissue: Backdrop,
+    values: Float32[np.ndarray, " spots"],
+    colours: str = VALUES,
+    limits: tuple[float, float] | None = None,
+) -> "ScalarMappable":
+    """Draw a value of each spot over the picture, and return what a colour bar needs.
+
+    `limits`: values of the first and the last colour; none: the 1st and the 99th percentile.
+    """
+    _picture(axes, view, tissue)
+    return _spots(axes, view, values, colours, limits or _ends(values))
+
+
+def _picture(axes: "Axes", view: TissueView, tissue: Backdrop) -> None:
     left, right, top, bottom = _frame(view)
-    axes.imshow(tissue, extent=extent, interpolation="antialiased")
+    axes.imshow(tissue.tissue, extent=tissue.extent, interpolation="antialiased")
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -175,13 +201,19 @@ def _spots(
     return dots
 
 
-NAMED = 5
-"""Genes named at either end."""
+NAMED, LETTERS = 5, 80
+"""Genes named at either end at most, and letters that their names may take."""
 
 
 def ranked(scores: pd.DataFrame, main: str) -> Drawing:
     """Draw each predictor's correlations, a row a gene and a column a predictor, from its best gene to its worst."""
     figure, axes = blank(9.6, 5.0)
+    draw_ranked(axes, scores, main)
+    return titled(Drawing("genes_ranked", figure, _scatter_finding(scores, main), "Pearson r of every gene, by predictor"))
+
+
+def draw_ranked(axes: "Axes", scores: pd.DataFrame, main: str) -> None:
+    """Draw the lines of `ranked`; `main` is the thick one, whose best and worst genes are named."""
     order = scores.mean().sort_values(ascending=False).index
     for number, name in enumerate(order):
         values = np.sort(scores[name].dropna().to_numpy())[::-1]
@@ -198,7 +230,6 @@ def ranked(scores: pd.DataFrame, main: str) -> Drawing:
     axes.set_xlabel("gene, each predictor's own from its best to its worst")
     axes.set_ylabel("Pearson r over a test section's spots\n(mean over test sections)")
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
-    return titled(Drawing("genes_ranked", figure, _scatter_finding(scores, main), "Pearson r of every gene, by predictor"))
 
 
 def variances(measured: Float[np.ndarray, "spots genes"], predicted: Float[np.ndarray, "spots genes"]) -> Drawing:
@@ -232,15 +263,20 @@ def _scatter_finding(scores: pd.DataFrame, main: str) -> str:
     return found + (f"; the better of the two for {', '.join(beaten)}" if beaten and main not in floors else "")
 
 
-def _named(axes: object, best: pd.Series) -> None:
+def _named(axes: "Axes", best: pd.Series) -> None:
     """Write the best genes and the worst at the ends of the main line, one below another."""
-    text = axes.text  # type: ignore[attr-defined]
-    few = min(NAMED, len(best) // 2)
-    top = ", ".join(label_text(gene) for gene in best.index[:few])
-    low = ", ".join(label_text(gene) for gene in best.index[len(best) - few :])
+    most = min(NAMED, len(best) // 2)
+    ends = [[label_text(gene) for gene in best.index[where]] for where in (slice(0, most), slice(len(best) - most, None))]
+    # Long names, such as Ensembl's, would run out of the figure.
+    few = max((count for count in range(1, most + 1) if all(_fits(names, count) for names in ends)), default=min(most, 1))
+    top, low = ", ".join(ends[0][:few]), ", ".join(ends[1][most - few :])
     if few:
-        text(0.99, 0.985, f"best: {top}", transform=axes.transAxes, ha="right", va="top", fontsize=8)  # type: ignore[attr-defined]
-        text(0.99, 0.94, f"worst: {low}", transform=axes.transAxes, ha="right", va="top", fontsize=8)  # type: ignore[attr-defined]
+        axes.text(0.99, 0.985, f"best: {top}", transform=axes.transAxes, ha="right", va="top", fontsize=8)
+        axes.text(0.99, 0.94, f"worst: {low}", transform=axes.transAxes, ha="right", va="top", fontsize=8)
+
+
+def _fits(names: list[str], count: int) -> bool:
+    return max(len(", ".join(names[:count])), len(", ".join(names[-count:]))) <= LETTERS
 
 
 GENES = 50

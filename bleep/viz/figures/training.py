@@ -17,24 +17,39 @@ def curves(log: Sequence[Mapping[str, Any]], kept: int) -> Drawing:
     """Draw the lines of a run's log; `kept` is the epoch whose weights the run holds, from 0."""
     from matplotlib.figure import Figure
 
-    scored = any("val_score" in line for line in log)
-    names = ["loss", "lr"] + ["val_score"] * scored
-    units = {
-        "loss": "training loss (mean of the epoch)",
-        "lr": "learning rate",
-        "val_score": "validation score (PCC)",
-    }
+    names = logged(log)
     figure = Figure(figsize=(7.5, 1.2 + 1.9 * len(names)), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(len(names), 1, sharex=True))
-    for number, (place, name) in enumerate(zip(axes, names, strict=True)):
+    draw_curves(np.atleast_1d(figure.subplots(len(names), 1, sharex=True)).tolist(), log, kept, names)
+    finding = _finding(log, kept, scored="val_score" in names)
+    return titled(Drawing("training", figure, finding, "the run's log, by epoch"), 70)
+
+
+UNITS = {
+    "loss": "training loss (mean of the epoch)",
+    "lr": "learning rate",
+    "val_score": "validation score (PCC)",
+}
+"""What is drawn of a run's log, where it is there."""
+
+
+def logged(log: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return which of `UNITS` a log has."""
+    return tuple(name for name in UNITS if any(name in line for line in log))
+
+
+def draw_curves(axes: Sequence["Axes"], log: Sequence[Mapping[str, Any]], kept: int, names: Sequence[str]) -> None:
+    """Draw one curve of a log on each of the axes; `kept` is below 0 where no epoch's weights were kept yet."""
+    for place, name in zip(axes, names, strict=True):
         points = [(line["epoch"] + 1, line[name]) for line in log if name in line]
-        place.plot(*zip(*points, strict=True), color=COLOURS[number], marker="o" if len(points) == 1 else None)
-        place.axvline(kept + 1, color="0.5", linestyle="--", linewidth=1, label=f"kept: epoch {kept + 1}")
-        place.set_ylabel(units[name].replace(" (", "\n("), fontsize=8)
+        colour = COLOURS[[*UNITS].index(name)]
+        place.plot(*zip(*points, strict=True), color=colour, marker="o" if len(points) == 1 else None)
+        if kept >= 0:
+            place.axvline(kept + 1, color="0.5", linestyle="--", linewidth=1, label=f"kept: epoch {kept + 1}")
+        place.set_ylabel(UNITS[name].replace(" (", "\n("), fontsize=8)
         place.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
+    if kept >= 0:
+        axes[0].legend(frameon=False, fontsize=8)
     axes[-1].set_xlabel("epoch")
-    return titled(Drawing("training", figure, _finding(log, kept, scored=scored), "the run's log, by epoch"), 70)
 
 
 def _finding(log: Sequence[Mapping[str, Any]], kept: int, *, scored: bool) -> str:
@@ -67,6 +82,18 @@ def error_by_uncertainty(
 
     """
     figure, axes = blank(6.4, 5.0)
+    finding = draw_error_by_uncertainty(axes, error, uncertainty, words, level)
+    return titled(Drawing("error_by_uncertainty", figure, finding, "error and uncertainty of all predictions"), 66)
+
+
+def draw_error_by_uncertainty(
+    axes: "Axes",
+    error: Float[np.ndarray, "spots genes"],
+    uncertainty: Float[np.ndarray, "spots genes"],
+    words: str,
+    level: float | None = None,
+) -> str:
+    """Draw what `error_by_uncertainty` shows, and return what is seen there."""
     flat, sure = error.ravel().astype(np.float64), uncertainty.ravel().astype(np.float64)
     starts = np.linspace(0, len(sure), PARTS, endpoint=False).astype(int)
     parts = [part for part in np.split(np.argpartition(sure, starts), starts[1:]) if len(part)]
@@ -82,11 +109,10 @@ def error_by_uncertainty(
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     ratio = _times(flat, sure, level)
     rises = float(np.corrcoef(np.arange(len(real)), real)[0, 1]) if real.std() > 0 else 0.0
-    finding = (
+    return (
         f"The error is {ratio:.2f} times what the uncertainty says, and {'rises' if rises > 0.5 else 'hardly rises'} with it "
         f"(least uncertain tenth {real[0]:.2f}, most uncertain {real[-1]:.2f})"
     )
-    return titled(Drawing("error_by_uncertainty", figure, finding, "error and uncertainty of all predictions"), 66)
 
 
 def _times(error: Float[np.ndarray, " values"], said: Float[np.ndarray, " values"], level: float | None) -> float:
@@ -99,6 +125,15 @@ def _times(error: Float[np.ndarray, " values"], said: Float[np.ndarray, " values
 def coverage(inside: Float[np.ndarray, "sections genes"], level: float, names: tuple[str, ...]) -> Drawing:
     """Draw, for each section, the spread over genes of the share of spots inside their intervals of one level."""
     figure, axes = blank(6.4, 1.8 + 0.5 * len(names))
+    draw_coverage(axes, inside, level, names)
+    mean = np.nanmean(inside, axis=1)
+    held = ", ".join(f"{share:.0%} in {name}" for share, name in zip(mean, names, strict=True))
+    what = "coverage of every gene's intervals; boxes: quartiles, whiskers: 5 % and 95 %"
+    return titled(Drawing("coverage", figure, f"Intervals of {level:.0%} hold {held}", what), 66)
+
+
+def draw_coverage(axes: "Axes", inside: Float[np.ndarray, "sections genes"], level: float, names: tuple[str, ...]) -> None:
+    """Draw a box a section; see `coverage`."""
     axes.boxplot(
         [row[np.isfinite(row)] for row in inside], orientation="horizontal", widths=0.5, whis=(5, 95), showfliers=False,
         patch_artist=True, boxprops={"facecolor": COLOURS[4], "alpha": 0.6}, medianprops={"color": "black"},
@@ -108,10 +143,6 @@ def coverage(inside: Float[np.ndarray, "sections genes"], level: float, names: t
     axes.set_xlabel("share of a gene's spots whose measured value lies inside the interval")
     axes.set_ylabel("test section")
     axes.legend(frameon=False, fontsize=8, loc="lower left")
-    mean = np.nanmean(inside, axis=1)
-    held = ", ".join(f"{share:.0%} in {name}" for share, name in zip(mean, names, strict=True))
-    what = "coverage of every gene's intervals; boxes: quartiles, whiskers: 5 % and 95 %"
-    return titled(Drawing("coverage", figure, f"Intervals of {level:.0%} hold {held}", what), 66)
 
 
 PAIRS = 1000
