@@ -92,6 +92,8 @@ CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = NAMES = (
     ".lock",
 )  # fmt: skip
 """Names inside a run's folder."""
+CALIBRATION, CALIBRATED = "calibration", "calibration.json"
+"""Names inside a run's folder, and inside the folder of a calibration."""
 ENSEMBLE = "ensemble.json"
 """Name of the file that makes a folder an ensemble of runs."""
 EPOCHS = "epochs"

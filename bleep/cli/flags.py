@@ -141,3 +141,27 @@ def named_run(given: Path | None, *, changes: bool = False) -> Path:
     found = newest_run()
     print(f"run: {found}")
     return found
+
+
+def add_workers(group: Any) -> None:
+    """Add the flags of `--engine ray`."""
+    group.add_argument("--address", default=None, help="ray: `auto` or ray://HOST:10001 (default: this machine alone)")
+    group.add_argument("--workers", type=int, default=None, help="ray: how many (default: as many as there is room for)")
+    group.add_argument("--worker-cpus", type=float, default=1.0, metavar="N", help="ray: CPUs of each worker (default 1)")
+    group.add_argument("--worker-gpus", type=float, default=0.0, metavar="N", help="ray: GPUs of each, or a part of one")
+
+
+def check_workers(arguments: argparse.Namespace) -> None:
+    """Refuse workers without Ray, and numbers of them that cannot be.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    given = arguments.address or arguments.workers is not None or arguments.worker_gpus or arguments.worker_cpus != 1.0
+    if given and arguments.engine != "ray":
+        raise ConfigError("--address, --workers, --worker-cpus and --worker-gpus belong to --engine ray; give it too")
+    for name, least in (("workers", 1), ("worker_cpus", 0.01), ("worker_gpus", 0)):
+        value = getattr(arguments, name)
+        if value is not None and not least <= value < 1e6:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least:g} or more")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli.flags import MANY, add_run, named_run
+from bleep.cli.flags import MANY, add_run, add_workers, check_workers, named_run
 
 if TYPE_CHECKING:
     from bleep.retrieval.reference import Reference
@@ -23,6 +23,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         from bleep.cli.flags import add_settings
 
         add_settings(build, only="index")
+    group = build.add_argument_group("many sections")
+    group.add_argument("--engine", choices=("here", "ray"), default="here", help="`ray`: sections are embedded by many workers")
+    add_workers(group)
     build.set_defaults(run_command=_build)
     info = actions.add_parser("info", help="say what an index holds and whether it fits its run", allow_abbrev=False)
     info.set_defaults(run_command=_info)
@@ -49,14 +52,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    check_workers(arguments)
     folder = named_run(arguments.run, changes=True)
     from dataclasses import replace
+    from functools import partial
 
     from bleep.cli.flags import overrides
     from bleep.config import Config
     from bleep.runs import REFERENCE, Run
     from bleep.workflows.fit import best_device, is_main_process
     from bleep.workflows.query import build_reference, help_build_reference
+    from bleep.workflows.ray_engine import Cluster
 
     run = Run.load(folder)
     config = Config.load(run.config.dump(), overrides(arguments))
@@ -64,7 +70,11 @@ def _build(arguments: argparse.Namespace) -> int:
     if not is_main_process():
         help_build_reference(run)
         return 0
-    reference = build_reference(replace(run, config=config))
+    spread = None
+    if arguments.engine == "ray":
+        cluster = Cluster(arguments.address, arguments.workers, arguments.worker_cpus, arguments.worker_gpus)
+        spread = partial(cluster.embed, folder.absolute())
+    reference = build_reference(replace(run, config=config), spread)
     reference.save(folder / REFERENCE)
     print(f"{folder / REFERENCE}: {_holds(reference)}")
     print(f"next: bleep query --images FOLDER --run {folder}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bleep.cli import look_flags
-from bleep.cli.flags import MANY, add_run, named_run
+from bleep.cli.flags import MANY, add_run, add_workers, check_workers, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a file for each slide in FOLDER: --engine here --out FOLDER",
     )
-    group.add_argument("--address", default=None, help="ray: `auto` or ray://HOST:10001 (default: this machine alone)")
-    group.add_argument("--workers", type=int, default=None, help="ray: how many (default: as many as there is room for)")
-    group.add_argument("--worker-cpus", type=float, default=1.0, metavar="N", help="ray: CPUs of each worker (default 1)")
-    group.add_argument("--worker-gpus", type=float, default=0.0, metavar="N", help="ray: GPUs of each, or a part of one")
+    add_workers(group)
     group.add_argument("--form", choices=FORMS, default=".h5ad", help="form of each slide's file (default .h5ad)")
 
 
@@ -58,10 +55,10 @@ def check_archive(arguments: argparse.Namespace) -> None:
         if arguments.out != Path("predictions.h5ad"):
             raise ConfigError("--out and --out-dir both say where to write; give one of them")
         arguments.out, arguments.engine = arguments.out_dir, arguments.engine or "here"
+    check_workers(arguments)
     if arguments.engine is None:
-        given = arguments.address or arguments.workers or arguments.worker_gpus or arguments.worker_cpus != 1.0
-        if given or arguments.form != ".h5ad":
-            raise ConfigError("--address, --workers, --worker-cpus, --worker-gpus and --form belong to --engine ray")
+        if arguments.form != ".h5ad":
+            raise ConfigError("--form belongs to --engine; without one, the ending of --out says the form")
         return
     if not arguments.slides:
         raise ConfigError(f"--engine {arguments.engine}: is for whole slides; give them with --slides")
@@ -74,10 +71,6 @@ def check_archive(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"--out {arguments.out}: expected a folder for --engine {arguments.engine}; --form says what is in it"
         )
-    for name, least in (("workers", 1), ("worker_cpus", 0.01), ("worker_gpus", 0)):
-        value = getattr(arguments, name)
-        if value is not None and not least <= value < 1e6:
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {least:g} or more")
 
 
 def query_archive(arguments: argparse.Namespace, run: Path, inputs: tuple[Path, ...]) -> int:

@@ -122,6 +122,9 @@ KeysName = Literal["expression", "image", "both"]
 GpuName = Literal["auto", "none"]
 GpusName = Literal["replicas", "shards"]
 WeightsName = Literal["uniform", "softmax", "distance", "adaptive"]
+PredictorName = Literal["combined", "mean-of-both", "retrieval", "regression", "classifier"]
+DtypeName = Literal["float32", "float16"]
+"""Precision of predicted values in h5ad and zarr; float16 keeps three digits."""
 
 MemberName = Literal[
     "retrieval",

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from bleep import find
 from bleep.errors import DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
 from bleep.predictors.baselines import Ridge
@@ -23,7 +24,7 @@ from bleep.registry import Origin
 from bleep.retrieval.reference.identity import SHARED, identity
 from bleep.runs import Run
 
-FOLDER, FACTS, REHEARSAL = "calibration", "calibration.json", "rehearsal"
+FOLDER, FACTS, REHEARSAL = find.CALIBRATION, find.CALIBRATED, "rehearsal"
 """Names inside a run's folder, and inside the folder of a calibration."""
 TENSORS = ("calibration.safetensors", "calibration-2.safetensors")
 """The numbers, under one name or the other: a new calibration takes the name that the one before does not have."""

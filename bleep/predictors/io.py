@@ -16,12 +16,11 @@ import pyarrow.parquet as pq
 from anndata.io import write_elem
 
 from bleep import outputs
+from bleep.config import DtypeName
 from bleep.data.prediction import Prediction
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json
 
-DtypeName = Literal["float32", "float16"]
-"""Precision of the values in h5ad and zarr; float16 keeps three digits."""
 HALF = float(np.finfo(np.float16).max)
 """The largest value that float16 holds."""
 CHUNK = 1024

@@ -1,4 +1,7 @@
-"""An archive of slides: a file for each, a ledger of what is done, and a slide that fails never stops the rest."""
+"""An archive of slides: a file for each, a ledger of what is done, and a slide that fails never stops the rest.
+
+Nothing heavy is imported here: who leaves the work to others need not wait for torch.
+"""
 
 import glob
 import hashlib
@@ -6,29 +9,28 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from bleep import runs
-from bleep.config import WeightsName
-from bleep.data.readers.wsi import slide_files
-from bleep.errors import BleepError, DataError, MismatchError
+from bleep import find
+from bleep.config import DtypeName, PredictorName, WeightsName
+from bleep.data.slides import slide_files
+from bleep.errors import DataError, MismatchError
 from bleep.files import check_writable, read_json
-from bleep.find import MANIFEST
-from bleep.predictors.calibration import FACTS, FOLDER
-from bleep.predictors.io import DtypeName
 from bleep.progress import Progress
-from bleep.workflows.ensemble import fitted, is_ensemble
-from bleep.workflows.experiment import Experiment, PredictorName
-from bleep.workflows.slides import open_slides
-from bleep.workflows.stream import Output, Query, write_query
 
 LEDGER = "ledger.jsonl"
 """Beside the predictions: a line for each slide done."""
-DECIDING = (runs.MODEL, "config.yaml", "panel.json", runs.ENSEMBLE, f"{runs.REFERENCE}/{MANIFEST}", f"{FOLDER}/{FACTS}")
+DECIDING = (
+    find.MODEL,
+    find.CONFIG,
+    find.PANEL,
+    find.ENSEMBLE,
+    f"{find.REFERENCE}/{find.MANIFEST}",
+    f"{find.CALIBRATION}/{find.CALIBRATED}",
+)
 """Files of a run that decide what it predicts."""
 PIECE = 2**20
 """Bytes at the beginning of a slide's file that, with its size, tell it from another."""
@@ -61,8 +63,8 @@ class Job:
         """Return a sha256 of what decides the predictions: the run, its reference and calibration, and what is asked."""
         joined = hashlib.sha256()
         folders = [self.run]
-        if is_ensemble(self.run):
-            named = read_json(self.run / runs.ENSEMBLE, "the runs of an ensemble")["members"]
+        if (self.run / find.ENSEMBLE).exists():
+            named = read_json(self.run / find.ENSEMBLE, "the runs of an ensemble")["members"]
             folders += [self.run / str(member["run"]) for member in named]
         for path in (folder / name for folder in folders for name in DECIDING):
             joined.update(path.read_bytes() if path.is_file() else b"-")
@@ -91,40 +93,10 @@ Engine = Callable[[Job, Mapping[str, Path]], Iterator[Outcome]]
 """Predicts slides, by name, in any order."""
 
 
-@final
-class Worker:
-    """A run opened once, for slide after slide."""
-
-    def __init__(self, job: Job) -> None:
-        """Open the run and what it predicts by.
-
-        Raises:
-            BleepError: as `Experiment.select`.
-
-        """
-        experiment = Experiment(job.run, where=job.where)
-        self._job, self._run = job, experiment.run
-        self._predictor = experiment.select(job.predictor, job.k, job.weights, job.abstain)
-        self._reference = experiment.reference
-
-    def predict(self, name: str, path: Path) -> Outcome:
-        """Predict a slide and write it, whole or not at all."""
-        began = time.perf_counter()
-        try:
-            tiles = open_slides((path,), self._run, **self._job.slide)
-            asked = {key: getattr(self._job, key) for key in ("k", "weights", "abstain", "where")}
-            query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
-            write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype))
-        except BleepError as error:
-            return Outcome(name, failure=str(error))
-        except Exception as error:  # whatever a slide does, the others must go on
-            log.debug("slide %s", name, exc_info=True)
-            return Outcome(name, failure=f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-        return Outcome(name, len(tiles), time.perf_counter() - began)
-
-
 def here(job: Job, slides: Mapping[str, Path]) -> Iterator[Outcome]:
     """Predict slides one after another in this process."""
+    from bleep.workflows.worker import Worker
+
     worker = Worker(job)
     for name, path in slides.items():
         yield worker.predict(name, path)

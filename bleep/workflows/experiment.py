@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 import torch
 
 from bleep import runs
-from bleep.config import Config, WeightsName
+from bleep.config import Config, PredictorName, WeightsName
 from bleep.data.prediction import Prediction
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
@@ -33,7 +33,6 @@ MEAN = "mean of both"
 """How tables call the plain mean of retrieval and regression."""
 ORDER = (ClassifierPredictor.name, CombinedPredictor.name, MEAN, RetrievalPredictor.name, RegressionPredictor.name)
 """Which of a run's predictors is the run's own predictor: the first there is."""
-PredictorName = Literal["combined", "mean-of-both", "retrieval", "regression", "classifier"]
 HELD = 64
 """Test sections whose predictions by the run's own predictor are held, for the page and the figures after the scores."""
 SPLIT_ONLY = {"protocol", "split", "test", "folds", "fold", "val", "val_share", "blocks", "margin"}

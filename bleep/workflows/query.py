@@ -18,6 +18,7 @@ from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.build import queried
+from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import trained_tissue
@@ -26,14 +27,16 @@ from bleep.workflows.slides import described
 log = logging.getLogger(__name__)
 
 
-def build_reference(run: Run) -> Reference:
+def build_reference(run: Run, spread: Spread | None = None) -> Reference:
     """Embed and index the spots the run was trained on, validation spots not among them.
+
+    With `spread`, such as `partial(Cluster().embed, folder)` of `bleep.workflows.ray_engine`, sections are embedded elsewhere.
 
     Raises:
         MismatchError: the files have changed since training, or some are gone.
 
     """
-    return references.build(run, trained_tissue(run).train)
+    return references.build(run, trained_tissue(run).train, spread)
 
 
 def help_build_reference(run: Run) -> None:

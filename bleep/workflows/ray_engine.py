@@ -1,20 +1,27 @@
-"""Ray as the engine of an archive: workers on this machine or a cluster, each with the run open, a slide at a time."""
+"""Ray as an engine: workers on this machine or a cluster, each with the run open, a slide or a section at a time.
+
+Nothing heavy is imported here: while workers start, the process that leads them does not.
+"""
 
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, final
-
-import torch
+from typing import TYPE_CHECKING, Any, final
 
 from bleep.errors import BleepError, ConfigError, DataError
-from bleep.workflows.archive import Job, Outcome, Worker
+from bleep.workflows.archive import Job, Outcome
+
+if TYPE_CHECKING:
+    from bleep.config import KeysName
+    from bleep.data.section import Section
+    from bleep.retrieval.reference.identity import Embedded
 
 TRIES = 3
-"""Workers that a slide may cost before it counts as failed."""
+"""Workers that a slide or section may cost before it counts as failed."""
 
 log = logging.getLogger(__name__)
 
@@ -34,51 +41,54 @@ class Cluster:
     """GPUs of each; a part of one is shared."""
 
     def __call__(self, job: Job, slides: Mapping[str, Path]) -> Iterator[Outcome]:
-        """Predict slides in any order.
+        """Predict slides, those with the largest files first, so that none of these is waited for at the end.
 
         A worker that dies is replaced, and its slide is given to another.
 
         Raises:
             ConfigError: Ray is not installed, or the cluster has no room for a worker.
-            DataError: there is no Ray at the address.
+            DataError: there is no Ray at the address, or workers die whatever they are given.
             BleepError: what opening the run raises.
 
         """
+        order = sorted(slides, key=lambda name: slides[name].stat().st_size, reverse=True)
+        for name, outcome in self._spread(partial(_predictor, job), {name: (name, slides[name]) for name in order}):
+            yield outcome or Outcome(name, failure=f"{slides[name]}: {TRIES} workers died of it, often for want of memory")
+
+    def embed(self, run: Path, keys: "KeysName", sections: "Sequence[Section]") -> "Iterator[Embedded]":
+        """Embed the spots of sections, in their order; see `bleep.retrieval.reference.identity.embedded_section`.
+
+        Raises:
+            ConfigError: Ray is not installed, or the cluster has no room for a worker.
+            DataError: there is no Ray at the address, or workers die.
+            BleepError: what embedding raises.
+
+        """
+        found: dict[str, Any] = {}
+        names = deque(str(number) for number in range(len(sections)))
+        tasks = {name: (section,) for name, section in zip(names, sections, strict=True)}
+        for name, embedded in self._spread(partial(_embedder, run, keys), tasks):
+            if embedded is None:
+                raise DataError(
+                    f"section {sections[int(name)].name}: {TRIES} workers died of it, often for want of memory; give each "
+                    "more by fewer --workers"
+                )
+            # What Ray returns lies in memory that it takes back when it ends.
+            found[name] = tuple(part.copy() for part in embedded)
+            while names and names[0] in found:
+                yield found.pop(names.popleft())
+
+    def _spread(self, opening: "Opening", tasks: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+        """Give tasks to workers, and yield what each returns, in any order; None where it cost too many of them."""
         ray = connected(self.address)
         try:
-            yield from self._spread(ray, job, slides)
+            yield from _shared_out(ray, self._started(ray, opening), min(self._room(ray), len(tasks)), tasks)
         finally:
             ray.shutdown()
 
-    def _spread(self, ray: Any, job: Job, slides: Mapping[str, Path]) -> Iterator[Outcome]:
+    def _started(self, ray: Any, opening: "Opening") -> Callable[[], Any]:
         actor = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)(_Actor)
-        waiting, tries = deque(slides.items()), dict.fromkeys(slides, 0)
-        idle = [actor.remote(job, self.cpus) for _ in range(min(self._room(ray), len(slides)))]
-        for worker in idle:
-            failure = ray.get(worker.opened.remote())
-            if failure is not None:
-                raise failure
-        busy: dict[Any, tuple[Any, str]] = {}
-        while waiting or busy:
-            while waiting and idle:
-                name, path = waiting.popleft()
-                worker = idle.pop()
-                busy[worker.predict.remote(name, path)] = (worker, name)
-            (ready,), _ = ray.wait(list(busy), num_returns=1)
-            worker, name = busy.pop(ready)
-            try:
-                outcome = ray.get(ready)
-            except ray.exceptions.RayActorError:
-                tries[name] += 1
-                idle.append(actor.remote(job, self.cpus))
-                if tries[name] < TRIES:
-                    log.warning("slide %s: its worker died; another begins it anew", name)
-                    waiting.append((name, slides[name]))
-                    continue
-                outcome = Outcome(name, failure=f"{slides[name]}: {TRIES} workers died of it, often for want of memory")
-            else:
-                idle.append(worker)
-            yield outcome
+        return lambda: actor.remote(opening, self.cpus)
 
     def _room(self, ray: Any) -> int:
         """Return how many workers there is room for, or are asked for."""
@@ -94,24 +104,83 @@ class Cluster:
         return self.workers or room
 
 
+Opening = Callable[[], Callable[..., Any]]
+"""Opens a run in a worker, and returns what is called with each task."""
+
+
+def _shared_out(
+    ray: Any, start: Callable[[], Any], workers: int, tasks: Mapping[str, tuple[Any, ...]]
+) -> Iterator[tuple[str, Any]]:
+    """Keep so many workers busy until all tasks are done."""
+    waiting, tries, alive = deque(tasks), dict.fromkeys(tasks, 0), False
+    idle = [start() for _ in range(workers)]
+    busy: dict[Any, tuple[Any, str]] = {}
+    while waiting or busy:
+        while waiting and idle:
+            worker, name = idle.pop(), waiting.popleft()
+            busy[worker.do.remote(*tasks[name])] = (worker, name)
+        (ready,), _ = ray.wait(list(busy), num_returns=1)
+        worker, name = busy.pop(ready)
+        try:
+            done = ray.get(ready)
+        except ray.exceptions.RayActorError as error:
+            tries[name] += 1
+            if not alive and sum(tries.values()) >= TRIES * workers:
+                said = " ".join(str(error).split())[:200]
+                raise DataError(
+                    f"--engine ray: {sum(tries.values())} workers died before anything was done ({said}); give each more "
+                    "memory by fewer --workers, or see that bleep is installed where they run"
+                ) from None
+            idle.append(start())
+            if tries[name] < TRIES:
+                log.warning("%s: its worker died; another begins it anew", name)
+                waiting.append(name)
+                continue
+            done = None
+        else:
+            alive = True
+            idle.append(worker)
+        if isinstance(done, BleepError):
+            raise done
+        yield name, done
+
+
 @final
 class _Actor:
     """A worker in a process of Ray's."""
 
-    def __init__(self, job: Job, cpus: float) -> None:
+    def __init__(self, opening: Opening, cpus: float) -> None:
+        import torch
+
         torch.set_num_threads(max(1, int(cpus)))
         self._failure: BleepError | None = None
         try:
-            self._worker = Worker(job)
+            self._do = opening()
         except BleepError as error:
             self._failure = error
 
-    def opened(self) -> BleepError | None:
-        """Return why the run could not be opened."""
-        return self._failure
+    def do(self, *task: Any) -> Any:
+        """Return what a task gives, or the error that it or the opening of the run ended in."""
+        try:
+            return self._failure or self._do(*task)
+        except BleepError as error:
+            return error
 
-    def predict(self, name: str, path: Path) -> Outcome:
-        return self._worker.predict(name, path)
+
+def _predictor(job: Job) -> Callable[[str, Path], Outcome]:
+    from bleep.workflows.worker import Worker
+
+    return Worker(job).predict
+
+
+def _embedder(folder: Path, keys: "KeysName") -> "Callable[[Section], Embedded]":
+    from bleep.retrieval.reference.identity import embedded_section
+    from bleep.runs import Run
+    from bleep.workflows.fit import best_device
+
+    run = Run.load(folder)
+    run.model.to(best_device())
+    return partial(embedded_section, run, keys)
 
 
 def connected(address: str | None) -> Any:
@@ -128,6 +197,8 @@ def connected(address: str | None) -> Any:
         raise ConfigError("--engine ray: Ray is not installed: pip install -e '.[ray]' in bleep's clone") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Its workers are the work itself; Ray would have them yield to whatever else the machine does.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     given: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
         ray.init(**given, log_to_driver=False, logging_level=logging.ERROR)

@@ -9,9 +9,9 @@ from typing import Any
 from bleep.config import DataConfig
 from bleep.data import tissue_mask as masks
 from bleep.data.prediction import Prediction
-from bleep.data.readers import by_region, read_sections, wsi
+from bleep.data.readers import by_region, read_sections
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide
+from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, slide_files
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import check_writable
@@ -89,7 +89,7 @@ def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section,
     if broken is None:
         return read_sections(data)
     found: list[Section] = []
-    for path in wsi.slide_files(data.root).values():
+    for path in slide_files(data.root).values():
         try:
             found += read_sections(data.model_copy(update={"root": path}))
         except DataError as error:

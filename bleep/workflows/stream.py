@@ -14,6 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
+from bleep.config import DtypeName
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
@@ -21,7 +22,7 @@ from bleep.files import alone, check_writable
 from bleep.outputs import check_output
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import with_labels
-from bleep.predictors.io import DtypeName, Parts, check_form, check_values, write_blocks, write_frames
+from bleep.predictors.io import Parts, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
 from bleep.progress import Progress
 from bleep.retrieval.embed import check_tiles

@@ -1,8 +1,13 @@
 """An archive of slides: whole files, a ledger, failures that stop nothing; and Ray, which gives the same bytes."""
 
+import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +132,7 @@ def test_a_slide_that_fails_is_told_at_the_end_and_stops_nothing(
         (["--engine", "here", "--slides", "x", "--resume"], "--resume: is for one prediction"),
         (["--engine", "ray", "--slides", "x", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["--slides", "x", "--workers", "2"], "belong to --engine ray"),
+        (["--slides", "x", "--form", ".csv"], "--form belongs to --engine"),
         (["--engine", "here", "--slides", "nothing/*.svs"], "matches no file"),
     ],
 )
@@ -135,6 +141,12 @@ def test_flags_that_do_not_go_together_are_refused(
 ) -> None:
     assert main(["query", "--run", str(trained["contrastive"]), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_who_leads_workers_imports_nothing_heavy() -> None:
+    said = "import sys, bleep.workflows.ray_engine; print(sorted({'torch', 'anndata', 'timm', 'faiss'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_two_slides_of_one_name_are_refused(archive: Path, tmp_path: Path) -> None:
@@ -167,6 +179,37 @@ def test_ray_gives_the_same_bytes_and_a_killed_worker_costs_at_most_its_slide(
     assert written(job.out) == written(alone.out)
     lines = [json.loads(line) for line in (job.out / LEDGER).read_text().splitlines()]
     assert sorted(line["slide"] for line in lines) == list(NAMES)
+
+
+@pytest.mark.slow
+def test_an_index_embedded_by_ray_is_the_same_bytes_though_a_worker_is_killed(
+    run_copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+    folder, alone = run_copy(name="spread"), run_copy(name="alone")
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while not killed and time.monotonic() < deadline:
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if "_Actor" in child.name() and not killed:
+                        child.kill()
+                        killed.append(child.pid)
+            time.sleep(0.05)
+
+    words = ["index", "build", "--index.keys", "both", "--run"]
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert main([*words, str(folder), "--engine", "ray", "--workers", "2"]) == 0
+    thread.join()
+    assert killed
+    assert main([*words, str(alone)]) == 0
+    files = {path.name for path in (alone / "reference").iterdir() if path.suffix in (".npy", ".parquet", ".faiss")}
+    assert {name.split("-")[0].split(".")[0] for name in files} == {"vectors", "queries", "expression", "spots", "index"}
+    for name in files:
+        assert (folder / "reference" / name).read_bytes() == (alone / "reference" / name).read_bytes(), name
 
 
 @pytest.mark.slow

@@ -16,18 +16,12 @@ from bleep.config import DataConfig
 from bleep.data import tissue_mask as masks
 from bleep.data.readers import chosen_names
 from bleep.data.section import Section
-from bleep.data.slides import PictureSlide, PyramidSlide, open_slide
+from bleep.data.slides import PICTURES, SUFFIXES, PictureSlide, PyramidSlide, is_slide, open_slide, slide_files
 from bleep.data.slides.base import question
-from bleep.data.slides.pyramid import SCANNERS, TIFF, scanner_of, series_of
+from bleep.data.slides.pyramid import TIFF
 from bleep.errors import DataError
 from bleep.find import inside
 from bleep.progress import Progress
-
-PICTURES = (".jpg", ".jpeg", ".png")
-SUFFIXES = (*SCANNERS, *TIFF, *PICTURES)
-"""Endings of the files of a folder that are taken for slides; others are looked into."""
-TABLES = (".csv", ".tsv", ".txt", ".json", ".md", ".h5ad", ".h5", ".gz", ".xml")
-"""Endings of files that are not."""
 
 LARGE = 4096
 """A picture with a longer side than this is a slide and no ready-cut tile."""
@@ -55,47 +49,16 @@ def read(data: DataConfig) -> tuple[Section, ...]:
     return sections
 
 
-def slide_files(root: Path) -> dict[str, Path]:
-    """Return the slide files of a folder, or the one file named, by the name of the section of each.
-
-    Raises:
-        DataError: there is none, or two would have one name.
-
-    """
-    found = [path for path in inside(root) if path.is_file()] if root.is_dir() else [root]
-    slides = [path for path in found if path == root or _is_slide(path)]
-    if not slides:
-        raise DataError(f"{root}: holds no slide; expected files ending in {', '.join(SUFFIXES)}")
-    paths: dict[str, Path] = {}
-    series: set[str] = set()
-    for path in slides:
-        # A DICOM slide is several files, one a level; any of them opens it.
-        own = series_of(path) if path.suffix.lower() in ("", ".dcm") else ""
-        if own in series:
-            continue
-        series |= {own} - {""}
-        name = path.stem.removesuffix(".ome")
-        if name in paths:
-            raise DataError(f"{root}: {paths[name].name} and {path.name} would both be section {name!r}; rename one")
-        paths[name] = path
-    return paths
-
-
 def has_slides(place: Path) -> bool:
     """Return whether a place is a slide or lone picture, or a folder of slides: of scanners' files, or of large pictures."""
     if place.is_file():
         return place.suffix.lower() in SUFFIXES
-    found = [path for path in inside(place) if path.is_file() and _is_slide(path)]
+    found = [path for path in inside(place) if path.is_file() and is_slide(path)]
     if any(path.suffix.lower() not in (*TIFF, *PICTURES) for path in found):
         return True
     with contextlib.suppress(DataError):
         return bool(found) and max(open_slide(found[0]).size) > LARGE
     return False
-
-
-def _is_slide(path: Path) -> bool:
-    """Return whether a file of a folder is a slide: by its ending, else by what OpenSlide finds in it."""
-    return path.suffix.lower() in SUFFIXES or (path.suffix.lower() not in TABLES and bool(scanner_of(path)))
 
 
 def _read_one(name: str, path: Path, data: DataConfig) -> Section:

@@ -16,10 +16,24 @@ from bleep.data.slides.image import (
     save_jpeg,
     save_png,
 )
-from bleep.data.slides.pyramid import SCANNERS, TIFF, PyramidSlide, check_colours, clear, is_tiff, is_tiled, scanner_of
+from bleep.data.slides.pyramid import (
+    SCANNERS,
+    TIFF,
+    PyramidSlide,
+    check_colours,
+    clear,
+    is_tiff,
+    is_tiled,
+    scanner_of,
+    series_of,
+)
+from bleep.errors import DataError
+from bleep.find import inside
 
 __all__ = [
     "PADDINGS",
+    "PICTURES",
+    "SUFFIXES",
     "ArraySlide",
     "Box",
     "MosaicSlide",
@@ -28,13 +42,22 @@ __all__ = [
     "PyramidSlide",
     "Slide",
     "as_rgb",
+    "is_slide",
     "jpeg_bytes",
     "open_slide",
     "pixels_of",
     "resize",
     "save_jpeg",
     "save_png",
+    "slide_files",
 ]
+
+
+PICTURES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (*SCANNERS, *TIFF, *PICTURES)
+"""Endings of the files of a folder that are taken for slides; others are looked into."""
+TABLES = (".csv", ".tsv", ".txt", ".json", ".md", ".h5ad", ".h5", ".gz", ".xml")
+"""Endings of files that are not."""
 
 
 def open_slide(path: Path, limit: int = LIMIT) -> PictureSlide | PyramidSlide:
@@ -56,3 +79,34 @@ def open_slide(path: Path, limit: int = LIMIT) -> PictureSlide | PyramidSlide:
     if is_tiled(path) and not planes:
         return PyramidSlide.open(path)
     return PictureSlide.open(path, limit)
+
+
+def slide_files(root: Path) -> dict[str, Path]:
+    """Return the slide files of a folder, or the one file named, by the name of the section of each.
+
+    Raises:
+        DataError: there is none, or two would have one name.
+
+    """
+    found = [path for path in inside(root) if path.is_file()] if root.is_dir() else [root]
+    slides = [path for path in found if path == root or is_slide(path)]
+    if not slides:
+        raise DataError(f"{root}: holds no slide; expected files ending in {', '.join(SUFFIXES)}")
+    paths: dict[str, Path] = {}
+    series: set[str] = set()
+    for path in slides:
+        # A DICOM slide is several files, one a level; any of them opens it.
+        own = series_of(path) if path.suffix.lower() in ("", ".dcm") else ""
+        if own in series:
+            continue
+        series |= {own} - {""}
+        name = path.stem.removesuffix(".ome")
+        if name in paths:
+            raise DataError(f"{root}: {paths[name].name} and {path.name} would both be section {name!r}; rename one")
+        paths[name] = path
+    return paths
+
+
+def is_slide(path: Path) -> bool:
+    """Return whether a file of a folder is a slide: by its ending, else by what OpenSlide finds in it."""
+    return path.suffix.lower() in SUFFIXES or (path.suffix.lower() not in TABLES and bool(scanner_of(path)))

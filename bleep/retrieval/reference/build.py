@@ -15,13 +15,13 @@ from bleep.retrieval.embed import embed_queries, share_features
 from bleep.retrieval.index import build_index, choose_kind
 from bleep.retrieval.reference import storage
 from bleep.retrieval.reference.expression_writer import steps
-from bleep.retrieval.reference.identity import embedded, identity, noted
+from bleep.retrieval.reference.identity import Spread, embedded, identity, noted
 from bleep.retrieval.reference.reference import QUERIES, Reference, evenly, measured_on
 from bleep.runs import Run
 
 
-def build(run: Run, sections: Sequence[Section]) -> Reference:
-    """Embed the training spots and index them.
+def build(run: Run, sections: Sequence[Section], spread: Spread | None = None) -> Reference:
+    """Embed the training spots, with `spread` elsewhere, and index them.
 
     Recall and speed are measured on tiles of the smallest of the sections: their pictures, embedded as a query's would be,
     are not what is stored.
@@ -38,7 +38,7 @@ def build(run: Run, sections: Sequence[Section]) -> Reference:
                 "the index is built of training spots alone: set data.root to the same files"
             )
     config = run.config.index
-    held = embedded(run, sections, config.expression, config.keys)
+    held = embedded(run, sections, config.expression, config.keys, spread)
     vectors = held.vectors
     kind, why = config.kind, f"index.kind is {config.kind}"
     if kind == "auto":

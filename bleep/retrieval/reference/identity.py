@@ -1,6 +1,6 @@
 """What a reference belongs to, and which sections it holds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -98,8 +98,32 @@ class Held:
     """Why the values are kept in this form."""
 
 
-def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | FormName, keys: KeysName = "expression") -> Held:
-    """Embed what the spots of sections are found by, one section after another.
+Embedded = tuple[Float32[np.ndarray, "spots dim"], Block]
+"""The vectors of a section's spots, and their values."""
+Spread = Callable[[KeysName, Sequence[Section]], Iterable[Embedded]]
+"""Embeds sections elsewhere, and returns them in their order."""
+
+
+def embedded_section(run: Run, keys: KeysName, section: Section) -> Embedded:
+    """Embed what the spots of a section are found by.
+
+    Raises:
+        MismatchError: see `embedded`.
+
+    """
+    vectors, values = embed_keys(run, (section,), keys), run.panel.training_values(section)
+    # Compressed at once where it pays, so that the values of many sections fit into memory.
+    return vectors, sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values
+
+
+def embedded(
+    run: Run,
+    sections: Sequence[Section],
+    form: Literal["auto"] | FormName,
+    keys: KeysName = "expression",
+    spread: Spread | None = None,
+) -> Held:
+    """Embed what the spots of sections are found by, one section after another; with `spread`, elsewhere.
 
     Raises:
         MismatchError: a section lacks genes of the panel, is of another species, or there is a batch correction that does
@@ -107,14 +131,8 @@ def embedded(run: Run, sections: Sequence[Section], form: Literal["auto"] | Form
         DataError: float16 is asked for, and a value is too large for it.
 
     """
-    vectors: list[Float32[np.ndarray, "spots dim"]] = []
-    blocks: list[Block] = []
-    for section in Progress(sections, desc="embedding spots", unit="section", leave=False):
-        vectors.append(embed_keys(run, (section,), keys))
-        values = run.panel.training_values(section)
-        # Compressed at once where it pays, so that the values of many sections fit into memory.
-        blocks.append(sparse.csr_matrix(values) if np.count_nonzero(values) <= SPARSE * values.size else values)
-    store, why = stored(blocks, form)
-    return Held(
-        np.concatenate(vectors), store, pd.concat([annotated(section, run.config.data.label) for section in sections]), why
-    )
+    parts = spread(keys, sections) if spread else (embedded_section(run, keys, section) for section in sections)
+    found = list(Progress(parts, total=len(sections), desc="embedding spots", unit="section", leave=False))
+    store, why = stored([values for _, values in found], form)
+    vectors = np.concatenate([vectors for vectors, _ in found])
+    return Held(vectors, store, pd.concat([annotated(section, run.config.data.label) for section in sections]), why)
