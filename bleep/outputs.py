@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -172,6 +173,10 @@ LATEX = "% written by bleep"
 """What LaTeX begins with."""
 PACKED = "bleep-pack.json"
 """Part of a run in one file that says what the others are."""
+TILES = "tiles.json"
+"""What a folder of tiles beside a page carries its mark in."""
+TILE = re.compile(r"\d+/\d+/\d+_\d+\.jpg")
+"""What its tiles are called: slide, scale, row and column."""
 PARTS = frozenset(
     ("X", "layers", "obs", "var", "obsm", "varm", "obsp", "varp", "uns", "zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 )
@@ -211,9 +216,9 @@ def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = F
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether a file or store says inside that bleep wrote it, and nothing was added to a store since."""
+    """Return whether a file or folder says inside that bleep wrote it, and nothing was added to a folder since."""
     try:
-        return MARKS[path.suffix](path) if path.suffix in MARKS else False
+        return MARKS[path.suffix](path) if path.suffix in MARKS else path.is_dir() and _tiles(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile):
         return False
 
@@ -256,6 +261,11 @@ def _zarr(path: Path) -> bool:
     facts = path / "zarr.json" if (path / "zarr.json").exists() else path / ".zattrs"
     tree: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
     return _is_mark(tree.get("attributes", tree).get(KEY))
+
+
+def _tiles(path: Path) -> bool:
+    inside = (each.relative_to(path).as_posix() for each in path.rglob("*") if not each.is_dir())
+    return _json(path / TILES) and all(name == TILES or TILE.fullmatch(name) for name in inside)
 
 
 def _parquet(path: Path) -> bool:

@@ -20,13 +20,25 @@ if TYPE_CHECKING:
     from bleep.workflows.labels import LabelTable
 
 
-MOST = 30_000
+MOST = 200_000
 """Tiles that a page can show."""
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add `--report`."""
     parser.add_argument("--report", type=Path, default=None, metavar="PAGE.html", help="also write a page to look at, offline")
+
+
+def add_deep_zoom(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-deep-zoom`, of slides."""
+    parser.add_argument(
+        "--no-deep-zoom", action="store_true",
+        help="page: leave out the folder PAGE_tiles, by which a large slide can be looked into to the pixel",
+    )  # fmt: skip
+
+
+def _has_tiles(arguments: argparse.Namespace) -> bool:
+    return bool(getattr(arguments, "slides", None)) and not arguments.no_deep_zoom
 
 
 def add_figures(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +54,7 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
     """Refuse what cannot be written, before anything long begins.
 
     Raises:
-        ConfigError: the page's name does not end in .html, or Bokeh or matplotlib is not installed.
+        ConfigError: the page's name does not end in .html, or matplotlib is not installed.
         DataError: the folder of figures is there already, or the place of the page holds an input or not a page of bleep.
 
     """
@@ -52,7 +64,10 @@ def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
         if arguments.report.suffix != ".html":
             raise ConfigError(f"--report {arguments.report}: expected a name ending in .html")
         check_output(arguments.report, inputs, overwrite=arguments.overwrite)
-        _need("bokeh", "--report", "report")
+        if _has_tiles(arguments):
+            from bleep.viz.page import tiles_folder
+
+            check_output(tiles_folder(arguments.report), inputs, overwrite=arguments.overwrite)
     figures, heat = getattr(arguments, "figures", None), getattr(arguments, "heat_maps", 0)
     if heat < 0 or (heat and figures is None):
         raise ConfigError(f"--heat-maps {heat}: expected a number of tiles, with --figures FOLDER to draw them into")
@@ -130,11 +145,13 @@ def show_query(
     """Write the page of a prediction, where one was asked for."""
     if arguments.report is None:
         return
-    from bleep.viz.page import write_page
+    from bleep.viz.page import tiles_folder, write_page
     from bleep.workflows.report import query_page
 
-    page = query_page(run, tiles, prediction, reference)
+    page = query_page(run, tiles, prediction, reference, deep_zoom=_has_tiles(arguments))
     _written(arguments.report, write_page(page, arguments.report))
+    if any(view.slide is not None for view in page.views):
+        print(f"{tiles_folder(arguments.report)}: the slide in tiles, for the page beside it; send both")
 
 
 def _written(path: Path, genes: int) -> None:

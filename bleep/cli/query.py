@@ -163,6 +163,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_sample(parser)
     look_flags.add_explanations(parser)
     look_flags.add_report(parser)
+    look_flags.add_deep_zoom(parser)
     add_run(parser)
     parser.set_defaults(run_command=_query)
 

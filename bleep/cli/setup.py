@@ -128,7 +128,6 @@ def settings_markdown() -> str:
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "pandas", "scipy", "anndata", "pillow", "safetensors")
 EXTRAS = {
     "plots": ("matplotlib", "sklearn", "umap"),
-    "report": ("bokeh",),
     "spatialdata": ("spatialdata",),
     "wsi": ("tiffslide", "tifffile", "openslide", "pyvips", "skimage"),
     "harmony": ("harmonypy",),

@@ -204,6 +204,14 @@ class Confidence:
         return {grade: found.count(grade) for grade in GRADES}
 
 
+def grades_of(table: pd.DataFrame | None) -> dict[str, tuple[GradeName, float]]:
+    """Return each gene's grade and the correlation expected of it, of a table of confidence; empty without one."""
+    if table is None:
+        return {}
+    pairs = zip(table["confidence"], table["expected_pcc"].astype(float), strict=True)
+    return dict(zip(map(str, table.index), pairs, strict=True))
+
+
 def in_words(table: pd.DataFrame | None) -> dict[str, str]:
     """Say of each gene of such a table what to expect of it; nothing without a table."""
     words = {}

@@ -35,6 +35,10 @@ ORDER = (ClassifierPredictor.name, CombinedPredictor.name, MEAN, RetrievalPredic
 """Which of a run's predictors is the run's own predictor: the first there is."""
 HELD = 64
 """Test sections whose predictions by the run's own predictor are held, for the page and the figures after the scores."""
+HELD_OTHERS = 16
+"""Test sections whose predictions by each other predictor of a run, and by `FLOOR`, are held for the page."""
+FLOOR = "ridge"
+"""The baseline that a page shows beside the predictors."""
 SPLIT_ONLY = {"protocol", "split", "test", "folds", "fold", "val", "val_share", "blocks", "margin"}
 """Settings of `data` that do not change what is read."""
 
@@ -242,11 +246,12 @@ class Experiment:
             return {whole.name: Remembered(whole, HELD)}
         found = predictors_of(self.run, self.reference, self.calibration)
         own, *others = (name for name in ORDER if name in found)
-        return {own: Remembered(plain(found[own]), HELD), **{name: found[name] for name in others}}
+        return {own: Remembered(plain(found[own]), HELD), **{name: Remembered(found[name], HELD_OTHERS) for name in others}}
 
     @cached_property
     def _baselines(self) -> dict[str, Predictor]:
-        return baselines_of(self.run, self.tiles(self.split.train))
+        found = baselines_of(self.run, self.tiles(self.split.train))
+        return {name: Remembered(one, HELD_OTHERS) if name == FLOOR else one for name, one in found.items()}
 
     def ensemble(self, asked: str | None = None, k: int | None = None, weights: WeightsName | None = None) -> Ensemble:
         """Return the weighted mean of the runs' own predictors, or of the same predictor of each."""

@@ -1,7 +1,7 @@
 """A comparison, or a prediction, as one page to look at."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -18,17 +18,20 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS
 from bleep.evaluation.scorecard import SCORES
-from bleep.predictors.conformal import in_words
+from bleep.predictors.base import Predictor
+from bleep.predictors.conformal import grades_of, in_words
 from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
-from bleep.workflows.experiment import Experiment
+from bleep.workflows.experiment import FLOOR, Experiment
 
 PICTURE = 1400
 """Pixels of the longer side of a section's picture."""
 CELL = 40
-"""Pixels of a ready-cut tile, where tiles are all the picture there is."""
+"""Pixels of a ready-cut tile, where tiles are all the picture there is; fewer where there are many."""
+MONTAGE = 4000
+"""Pixels of a side of all ready-cut tiles together, at most."""
 HELD_OUT = {
     "patient": "of patients that training did not see",
     "section": "which training did not see",
@@ -37,6 +40,8 @@ HELD_OUT = {
     "none": "which training saw",
 }
 """What is true of a test section, by what was held out."""
+OTHERS = 5
+"""Predictions beside the run's own, at most: each takes room that genes could have."""
 NEIGHBOURS = 20
 """Of each spot, at most; the neighbour table has them all."""
 
@@ -57,13 +62,14 @@ class TestSection:
         """The run that predicted."""
         return self.experiment.run
 
-    def view(self, genes: Sequence[str]) -> TissueView:
-        """Return what drawing it needs, of these genes of its panel."""
+    def view(self, genes: Sequence[str], others: Mapping[str, Prediction] | None = None) -> TissueView:
+        """Return what drawing it needs, of these genes of its panel, beside what others predict of the same spots."""
         place = {gene: column for column, gene in enumerate(self.run.panel.genes)}
         columns = [place[gene] for gene in genes]
         whole = view_of(self.section, self.prediction, self.experiment.reference, self.measured)
         changes: dict[str, Any] = {name: values[:, columns] for name, values in whole.layers().items()}
-        return replace(whole, **changes)
+        beside = {name: _columns(prediction, genes) for name, prediction in (others or {}).items()}
+        return replace(whole, **changes, predictor=self.experiment.predictor.name, others=beside)
 
 
 def held_out_sections(experiments: Sequence[Experiment]) -> list[TestSection]:
@@ -82,6 +88,53 @@ def held_out_sections(experiments: Sequence[Experiment]) -> list[TestSection]:
                 measured = experiment.run.panel.values(section, experiment.run.config.panel.absent)
                 found[section.name] = TestSection(experiment, section, prediction, measured)
     return list(found.values())
+
+
+def _columns(prediction: Prediction, genes: Sequence[str]) -> Float32[np.ndarray, "spots genes"]:
+    """Return these genes of a prediction; those that are not in it are not numbers."""
+    place = {gene: column for column, gene in enumerate(prediction.genes)}
+    found = np.full((len(prediction.expression), len(genes)), np.nan, np.float32)
+    known = [number for number, gene in enumerate(genes) if gene in place]
+    found[:, known] = prediction.expression[:, [place[genes[number]] for number in known]]
+    return found
+
+
+def _others(one: TestSection, experiments: Sequence[Experiment]) -> dict[str, Prediction]:
+    """Return what else predicts a held-out section: other runs that held it out, other predictors of each, and ridge.
+
+    At most `OTHERS`, the runs' own predictors first.
+    """
+    held = [each for each in experiments if any(_is_same(section, one.section) for section in each.split.test)]
+    names = {id(each): f" of {_name_of(each, held)}" if len(held) > 1 else "" for each in held}
+    own = [(f"{each.predictor.name}{names[id(each)]}", each.predictor, each) for each in held if each is not one.experiment]
+    more = [
+        (f"{name}{names[id(each)]}", predictor, each)
+        for each in held
+        for name, predictor in (*list(each.predictors().items())[1:], *_floor(each, one.experiment))
+    ]
+    chosen = [*own, *more][:OTHERS]
+    tiles = {id(each): each.tiles((_same(one.section, each),)) for _, _, each in chosen}
+    return {name: predictor.predict(tiles[id(each)]) for name, predictor, each in chosen}
+
+
+def _floor(each: Experiment, first: Experiment) -> list[tuple[str, Predictor]]:
+    """Return the baseline that stands beside the others: ridge, of the first run, since all runs have nearly the same."""
+    return [(name, predictor) for name, predictor in each.baselines().items() if name == FLOOR and each is first]
+
+
+def _same(section: Section, experiment: Experiment) -> Section:
+    """Return the section as an experiment has it, whose predictions of it are remembered."""
+    return next(one for one in experiment.split.test if _is_same(one, section))
+
+
+def _is_same(one: Section, other: Section) -> bool:
+    return one is other or (one.name == other.name and one.ids == other.ids)
+
+
+def _name_of(experiment: Experiment, among: Sequence[Experiment]) -> str:
+    """Return the name of a run's folder, or its path where two are called alike."""
+    alike = [each for each in among if each.folder.name == experiment.folder.name]
+    return experiment.folder.name if len(alike) == 1 else str(experiment.folder)
 
 
 def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, run: Run) -> tuple[TissueView, ...]:
@@ -142,14 +195,15 @@ def _montage(
     """Lay ready-cut tiles out in rows, since nobody knows where on the tissue they lie."""
     columns = math.ceil(math.sqrt(len(section)))
     rows = math.ceil(len(section) / columns)
-    picture = np.full((rows * CELL, columns * CELL, 3), 255, np.uint8)
+    cell = max(min(CELL, MONTAGE // columns), 1)
+    picture = np.full((rows * cell, columns * cell, 3), 255, np.uint8)
     places = np.empty((len(section), 2))
     for number, (x, y) in enumerate(section.xy.tolist()):
         row, column = divmod(number, columns)
         tile = slide.region(round(x - slide.side / 2), round(y - slide.side / 2), slide.side, "white")
-        picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = resize(tile, CELL)
-        places[number] = (column + 0.5) * CELL, (row + 0.5) * CELL
-    return picture, (float(columns * CELL), float(rows * CELL)), places, CELL * 0.2
+        picture[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = resize(tile, cell)
+        places[number] = (column + 0.5) * cell, (row + 0.5) * cell
+    return picture, (float(columns * cell), float(rows * cell)), places, cell * 0.2
 
 
 def _nearest(prediction: Prediction, reference: Reference) -> Nearest | None:
@@ -183,17 +237,27 @@ def evaluation_page(experiments: Sequence[Experiment], table: Table) -> Page:
         order=_order(first.run, genes),
         scale=first.run.panel.describe(),
         uncertainty=uncertainty_of(first.prediction)[1],
-        views=tuple(one.view(genes) for one in seen),
+        views=tuple(one.view(genes, _others(one, experiments)) for one in seen),
         table=_grid(table),
         leak=(f"Leak: {table.leak.status}", table.leak.detail, *_leaks(table.leaks), *_partial(table)),
         facts=table.facts,
         settings=yaml.safe_dump(first.run.config.dump(), sort_keys=False),
         trust=in_words(first.prediction.confidence),
+        grades=grades_of(first.prediction.confidence),
     )
 
 
-def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Reference | None) -> Page:
-    """Return the page of a prediction; what was measured stands beside it where the tissue comes with all of the panel."""
+def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Reference | None, *, deep_zoom: bool = False) -> Page:
+    """Return the page of a prediction; what was measured stands beside it where the tissue comes with all of the panel.
+
+    With `deep_zoom`, slides of more pixels than a picture of the page shows can be looked into by tiles.
+    """
+    views = views_of(tiles, prediction, reference, run)
+    if deep_zoom:
+        views = tuple(
+            replace(view, slide=section.slide) if max(view.size) > 2 * PICTURE and section.has_positions else view
+            for view, section in zip(views, tiles.sections, strict=True)
+        )
     return Page(
         title=f"Predicted expression of {', '.join(section.name for section in tiles.sections)}",
         lead=f"{len(tiles)} tiles, {len(prediction.genes)} genes, by {prediction.predictor}.",
@@ -201,10 +265,11 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
         order=_order(run, prediction.genes),
         scale=prediction.scale,
         uncertainty=uncertainty_of(prediction)[1],
-        views=views_of(tiles, prediction, reference, run),
+        views=views,
         facts={"trained on": ", ".join(facts.name for facts in run.facts.train), "trunk": run.facts.trunk},
         settings=yaml.safe_dump(run.config.dump(), sort_keys=False),
         trust=in_words(prediction.confidence),
+        grades=grades_of(prediction.confidence),
     )
 
 

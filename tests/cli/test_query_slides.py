@@ -338,3 +338,22 @@ def test_memory_does_not_grow_with_the_slide(pixels: np.ndarray, tmp_path: Path)
         used[side] = json.loads(done.stdout)
     assert used[1500][0] == used[15000][0]
     assert used[15000][1] - used[1500][1] < 200
+
+
+def test_a_page_of_a_large_slide_has_its_tiles_beside_it(
+    query: Any, trained: dict[str, Path], pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
+) -> None:
+    slide, page, folder = FILES.svs(tmp_path / "slide.svs", pixels, mpp=1.0), tmp_path / "page.html", tmp_path / "page_tiles"
+    query(slide, "--step", 80, "--report", page)
+    assert not folder.exists()  # All of a slide of 840 pixels is in the page.
+    monkeypatch.setattr("bleep.workflows.report.PICTURE", 300)
+    query(slide, "--step", 80, "--report", page, "--no-deep-zoom")
+    assert not folder.exists()
+    for _ in range(2):
+        query(slide, "--step", 80, "--report", page)
+        assert {path.name for path in (folder / "0").iterdir()} == {"1", "2"}
+        with Image.open(folder / "0" / "1" / "1_1.jpg") as tile:
+            assert np.abs(np.asarray(tile).astype(int) - pixels[512:, 512:]).mean() < 3
+    (folder / "mine.txt").write_text("mine")
+    words = ["query", "--slides", slide, "--report", page, "--out", tmp_path / "p.h5ad", "--run", trained["contrastive"]]
+    fails(words, "page_tiles: is there already, and bleep did not write it")

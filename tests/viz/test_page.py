@@ -14,8 +14,6 @@ from bleep.predictors.conformal import Confidence, in_words
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView, write_page
 from bleep.viz.page.write import LEVELS, MISSING, quantised
 
-bokeh = pytest.importorskip("bokeh", reason="pages need the extra `report`")
-
 SPOTS, GENES, K = 30, 6, 4
 
 
@@ -110,12 +108,12 @@ def test_each_gene_has_its_correlation_beside_it_where_something_was_measured(tm
     noisy[:, 2] = 1
     assert "uncertainty" in view().layers()
     write_page(page(view(measured=noisy), view("S2", measured=None)), tmp_path / "p.html")
-    one, two = data_of(tmp_path / "p.html")["sections"]
+    one, two = (section["layers"]["predicted"] for section in data_of(tmp_path / "p.html")["sections"])
     # Genes stand in the order of the page: columns 3, 0, 1, 2, 4, 5.
     expected = [np.corrcoef(values[:, column], noisy[:, column])[0, 1] for column in (3, 0, 1, 4, 5)]
     assert one["r"][3] is None
     assert [r for r in one["r"] if r is not None] == pytest.approx(expected, abs=1e-3)
-    assert two["r"] is None
+    assert "r" not in two
 
 
 def test_what_to_expect_of_each_gene_stands_beside_it_where_a_calibration_says(tmp_path: Path) -> None:
@@ -132,7 +130,8 @@ def test_familiarity_is_a_layer_of_its_own_where_the_run_is_calibrated(tmp_path:
     share = np.linspace(0, 1, SPOTS).astype(np.float32)
     write_page(page(view(familiarity=share), view("S2")), tmp_path / "p.html")
     one, two = data_of(tmp_path / "p.html")["sections"]
-    np.testing.assert_allclose(one["tiles"]["familiarity"], share, atol=1e-3)
+    found = np.frombuffer(gzip.decompress(base64.b64decode(one["tiles"]["familiarity"])), "<f4")
+    np.testing.assert_allclose(found, share, atol=1e-3)
     assert two["tiles"] == {}
     with pytest.raises(MismatchError, match="3 familiarities came with 30 spots"):
         view(familiarity=share[:3])
@@ -181,14 +180,41 @@ def test_genes_beyond_the_budget_are_left_out_the_least_wanted_first(tmp_path: P
     assert f"{some} of the panel" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_the_same_page_has_the_same_bytes_but_for_names_bokeh_gives(tmp_path: Path) -> None:
+def test_other_predictions_have_keys_of_ours_and_a_score_where_they_are_numbers(tmp_path: Path) -> None:
+    lacking = view().predicted.copy()
+    lacking[:, 3] = np.nan
+    shown = view(others={"</script>": lacking, "ridge": view().predicted}, predictor="combined")
+    write_page(page(shown, grades={"G3": ("high", 0.4), "G0": ("low", float("nan"))}), tmp_path / "p.html")
+    data = data_of(tmp_path / "p.html")
+    assert data["grades"] == [["high", 0.4], ["low", None], None, None, None, None]
+    layers = data["sections"][0]["layers"]
+    assert {key: layer["title"] for key, layer in layers.items()} == {
+        "measured": "measured", "predicted": "predicted (combined)", "uncertainty": "uncertainty", "other0": "</script>",
+        "other1": "ridge",
+    }  # fmt: skip
+    assert layers["other0"]["r"][0] is None
+    assert layers["other0"]["r"][1:] == layers["other1"]["r"][1:] == [1.0] * 5
+    assert "r" not in layers["uncertainty"]
+
+
+def test_neighbours_beyond_their_share_are_left_out_the_farthest_first(tmp_path: Path) -> None:
+    write_page(page(view()), tmp_path / "p.html", budget=4 * 3 * SPOTS * 12)
+    assert data_of(tmp_path / "p.html")["sections"][0]["nearest"]["k"] == 3
+    assert "best neighbours alone" in (tmp_path / "p.html").read_text(encoding="utf-8")
+    write_page(page(view()), tmp_path / "p.html", budget=4 * SPOTS * 11)
+    assert data_of(tmp_path / "p.html")["sections"][0]["nearest"] is None
+
+
+def test_the_same_page_has_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_page(page(), tmp_path / name)
-    assert data_of(tmp_path / "a") == data_of(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_layer_of_other_length_and_a_ragged_row_are_refused() -> None:
     with pytest.raises(MismatchError, match=r"S1: 29 rows of measured values came with 30 spots"):
         view(measured=np.zeros((29, GENES), np.float32))
+    with pytest.raises(MismatchError, match=r"S1: 28 rows of ridge values came with 30 spots"):
+        view(others={"ridge": np.zeros((28, GENES), np.float32)})
     with pytest.raises(MismatchError, match="1 cells under 2 headings"):
         Grid((Column("a"), Column("b")), ((Cell("x", "x"),),))

@@ -1,6 +1,7 @@
 """A run is opened once: counted, and the same answer for "the run's predictor" everywhere."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,11 @@ def test_two_runs_on_the_same_files_read_them_once(trained: dict[str, Path], cou
     assert app.main([str(word) for word in [*argv, "--report", tmp_path / "page.html"]]) == 0
     assert {name: count for name, count in counts.items() if count > 1} == {}
     assert counts["read"] == 1
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    titles = dict.fromkeys(re.findall(r'"title":"([^"]*)"', page))
+    assert list(titles)[:5] == [
+        "measured", "predicted (retrieval)", "uncertainty", "regression of regression", "ridge of contrastive",
+    ]  # fmt: skip
 
 
 def test_a_query_with_page_and_explanation_predicts_once(both: Path, counts: Counter[str], files: Path, tmp_path: Path) -> None:

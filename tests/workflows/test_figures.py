@@ -57,7 +57,9 @@ def test_evaluate_draws_every_figure_and_a_page(
     shown = data["sections"]
     assert isinstance(shown, list)
     assert [one["name"] for one in shown] == sections
-    assert set(shown[0]["layers"]) == {"measured", "predicted", "uncertainty"}
+    assert {key: layer["title"] for key, layer in shown[0]["layers"].items()} == {
+        "measured": "measured", "predicted": "predicted (retrieval)", "uncertainty": "uncertainty", "other0": "ridge",
+    }  # fmt: skip
     table = data["table"]
     assert isinstance(table, dict)
     assert {"retrieval", "ridge", "mean"} <= {row[0]["text"] for row in table["rows"]}

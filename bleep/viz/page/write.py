@@ -4,145 +4,18 @@ import base64
 import gzip
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, Shaped, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from bleep.data.slides import jpeg_bytes
-from bleep.errors import MismatchError
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.viz.page.viewer import palettes, script, tissue_map
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table."""
-
-    heading: str
-    meaning: str = ""
-    """In a sentence; shown when the heading is pointed at."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell of a table: as it is read, and what it is sorted by."""
-
-    text: str
-    value: float | str
-    """Not a number is sorted below all numbers."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table that the reader can sort.
-
-    Raises:
-        MismatchError: a row is not as long as the headings.
-
-    """
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise MismatchError(f"a table row has {len(row)} cells under {len(self.columns)} headings")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The measured spots that a prediction was made from."""
-
-    names: tuple[str, ...]
-    """`section/spot` of every reference spot that is anybody's neighbour."""
-    rows: Int64[np.ndarray, "spots k"]
-    """Which of them each tile used, best first."""
-    similarity: Float32[np.ndarray, "spots k"]
-    weight: Float32[np.ndarray, "spots k"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TissueView:
-    """One section: its picture, its spots, and a table of values for each thing that can be shown.
-
-    Raises:
-        MismatchError: a layer is not of as many spots as there are places.
-
-    """
-
-    section: str
-    picture: UInt8[np.ndarray, "height width 3"]
-    size: tuple[float, float]
-    """Width and height that the picture stands for, in level-0 pixels."""
-    xy: Float[np.ndarray, "spots 2"]
-    """Where the spots are, in level-0 pixels, x first."""
-    radius: float
-    """Of a spot as it is drawn, in level-0 pixels."""
-    ids: tuple[str, ...]
-    predicted: Float32[np.ndarray, "predicted_spots genes"]
-    measured: Float32[np.ndarray, "measured_spots genes"] | None = None
-    uncertainty: Float32[np.ndarray, "uncertain_spots genes"] | None = None
-    nearest: Nearest | None = None
-    mpp: float = 0.0
-    """Microns per level-0 pixel; 0 where places are not those in the tissue, so that nothing can be measured on the map."""
-
-    familiarity: Float32[np.ndarray, " familiar_spots"] | None = None
-    """For each spot, the share of left-out training tiles that lie at least as far, of a calibrated run."""
-
-    def __post_init__(self) -> None:
-        if self.familiarity is not None and len(self.familiarity) != len(self.xy):
-            raise MismatchError(f"section {self.section}: {len(self.familiarity)} familiarities came with {len(self.xy)} spots")
-        for name, values in self.layers().items():
-            if len(values) != len(self.xy):
-                raise MismatchError(
-                    f"section {self.section}: {len(values)} rows of {name} values came with {len(self.xy)} spots"
-                )
-
-    def layers(self) -> dict[str, np.ndarray]:
-        """Return what can be shown, by name."""
-        found = {"measured": self.measured, "predicted": self.predicted, "uncertainty": self.uncertainty}
-        return {name: values for name, values in found.items() if values is not None}
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Page:
-    """All of one page."""
-
-    title: str
-    lead: str
-    """What is shown, in a sentence or two."""
-    genes: tuple[str, ...]
-    """In the order of the layers' columns."""
-    order: tuple[int, ...]
-    """Columns, the most wanted gene first: where not all fit into the page, the last are left out."""
-    scale: str
-    """What the values are, in words."""
-    uncertainty: str
-    """What the uncertainty is, in words."""
-    views: tuple[TissueView, ...]
-    table: Grid | None = None
-    leak: tuple[str, ...] = ()
-    """The leak report, a line each; the first is the verdict."""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """What the numbers need beside them, by name."""
-    settings: str = ""
-    """The whole configuration as YAML."""
-    trust: Mapping[str, str] = field(default_factory=dict)
-    """How far each gene can be trusted, in words, where a calibration says."""
-
+from bleep.viz.page.content import Grid, Nearest, Page, TissueView
+from bleep.viz.page.deep_zoom import SIDE, DeepZoom, tiles_folder, write_tiles
 
 LEVELS = 254
 """The highest level; one more stands for what is not a number."""
@@ -171,6 +44,10 @@ def packed(array: Shaped[np.ndarray, "..."]) -> str:
     return base64.b64encode(gzip.compress(array.tobytes(), compresslevel=6, mtime=0)).decode("ascii")
 
 
+def _packed_text(text: str) -> str:
+    return packed(np.frombuffer(text.encode("utf-8"), np.uint8))
+
+
 def rounded(values: Shaped[np.ndarray, " some"], digits: int = 5) -> list[float]:
     """Return numbers with no more digits than a reader needs."""
     return [float(f"{value:.{digits}g}") for value in values.tolist()]
@@ -183,6 +60,8 @@ def jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> str:
 
 BUDGET = 14_000_000
 """Bytes of a page; genes that would go beyond are left out, and the page says so."""
+BYTES_OF_NEIGHBOUR = 12
+"""Of a page, for each neighbour of a spot: its row, its similarity and its weight, packed."""
 SAMPLE = 32
 """Genes whose size tells that of the others."""
 
@@ -190,22 +69,27 @@ SAMPLE = 32
 def write_page(page: Page, path: Path, budget: int = BUDGET) -> int:
     """Write a page that opens from disk without a network, and return how many of its genes it shows.
 
+    Where views have a slide, its tiles go into the folder `tiles_folder(path)`; what is there is replaced.
+
     Raises:
-        ConfigError: Bokeh is not installed.
-        DataError: the place cannot be written to.
+        DataError: the place cannot be written to, or a slide is damaged.
 
     """
-    bokeh, drawn = script(), json.dumps(tissue_map())
-    pictures = {view.section: jpeg(view.picture) for view in page.views}
-    nearest = {view.section: _nearest(view.nearest) for view in page.views if view.nearest is not None}
-    fixed = len(bokeh) + sum(map(len, pictures.values())) + len(json.dumps(nearest)) + 100_000
+    slides = {number: view.slide for number, view in enumerate(page.views) if view.slide is not None}
+    parts = [_fixed(view, budget // (4 * len(page.views))) for view in page.views]
+    scripts = {name: _part(f"{name.lower()}.js") for name in ("TABLES", "MAPS", "PAGE")}
+    fixed = sum(len(json.dumps(part)) for part in parts) + sum(map(len, scripts.values())) + 100_000
     genes = _fitting(page, budget - fixed)
+    for number in slides:
+        place = {"folder": tiles_folder(path).name, "number": number, "side": SIDE}
+        parts[number]["tiles_at"] = place | {"levels": DeepZoom(slides[number].size).facts()}
     data = {
         "genes": [page.genes[column] for column in genes],
         "trust": [page.trust.get(page.genes[column]) for column in genes],
+        "grades": [_grade(page.grades.get(page.genes[column])) for column in genes],
         "scale": page.scale,
         "uncertainty": page.uncertainty,
-        "sections": [_section(view, genes, pictures[view.section], nearest.get(view.section)) for view in page.views],
+        "sections": [part | {"layers": _layers(view, genes)} for part, view in zip(parts, page.views, strict=True)],
         "table": None if page.table is None else _table(page.table),
     }
     html = _filled(
@@ -217,14 +101,13 @@ def write_page(page: Page, path: Path, budget: int = BUDGET) -> int:
             "LEAK": _leak(page.leak),
             "FACTS": "".join(f"<dt>{_escaped(key)}</dt><dd>{_escaped(value)}</dd>" for key, value in page.facts.items()),
             "SETTINGS": _escaped(page.settings),
-            "SHOWN": _escaped(_shown(len(genes), len(page.genes))),
-            "PALETTES": palettes(),
-            "MAP": _inside(drawn),
+            "SHOWN": _escaped(_shown(len(genes), len(page.genes), _fewer_neighbours(page, parts))),
             "DATA": _inside(json.dumps(data, separators=(",", ":"))),
-            "BOKEH": bokeh,
-            "SCRIPT": _part("page.js"),
+            **scripts,
         },
     )
+    if slides:
+        write_tiles(slides, tiles_folder(path))
     write_text(path, html)
     return len(genes)
 
@@ -235,43 +118,80 @@ def _fitting(page: Page, budget: int) -> list[int]:
     each = sum(
         len(str(quantised(values[:, sample])["packed"])) / len(sample) + 24
         for view in page.views
-        for values in view.layers().values()
+        for values in (*view.layers().values(), *view.others.values())
     )
     return list(page.order[: max(int(budget / max(each, 1)), 1)])
 
 
-def _section(view: TissueView, genes: list[int], picture: str, nearest: dict[str, Any] | None) -> dict[str, Any]:
+def _fixed(view: TissueView, budget: int) -> dict[str, Any]:
+    """Return what of a section is the same however many genes are shown; `budget` is for its table of neighbours."""
+    familiarity = view.familiarity
     return {
         "name": view.section,
-        "picture": picture,
+        "picture": jpeg(view.picture),
         "size": [float(side) for side in view.size],
-        "x": rounded(view.xy[:, 0], 7),
-        "y": rounded(view.xy[:, 1], 7),
+        "mpp": float(view.mpp),
+        "xy": packed(np.ascontiguousarray(view.xy.T.astype("<f4"))),
         "radius": float(view.radius),
-        "ids": list(view.ids),
-        "layers": {name: quantised(values[:, genes]) for name, values in view.layers().items()},
-        "tiles": {} if view.familiarity is None else {"familiarity": rounded(view.familiarity, 3)},
-        "r": None if view.measured is None else _agreement(view, genes),
-        "nearest": nearest,
+        "ids": _packed_text(json.dumps(view.ids)),
+        "tiles": {} if familiarity is None else {"familiarity": packed(familiarity.round(3).astype("<f4"))},
+        "nearest": None if view.nearest is None else _nearest(view.nearest, budget),
+        "tiles_at": None,
     }
 
 
-def _agreement(view: TissueView, genes: list[int]) -> list[float | None]:
-    """Return Pearson's correlation of each gene over the spots; none where the measured values do not vary."""
-    assert view.measured is not None
-    r = pearson(view.predicted[:, genes], view.measured[:, genes])
+def _layers(view: TissueView, genes: list[int]) -> dict[str, dict[str, Any]]:
+    """Return the values of some genes by layer: `title` as it is read, values as `quantised`, r where both were measured."""
+    own = f"predicted ({view.predictor})" if view.others and view.predictor else "predicted"
+    named = {name: (own if name == "predicted" else name, values) for name, values in view.layers().items()}
+    # Keys are ours, whatever the others are called.
+    named |= {f"other{number}": found for number, found in enumerate(view.others.items())}
+    predicted = [name for name in named if name not in ("measured", "uncertainty")] if view.measured is not None else []
+    return {
+        name: {"title": title, **quantised(values[:, genes])}
+        | ({"r": _agreement(values, view.measured, genes)} if name in predicted else {})
+        for name, (title, values) in named.items()
+    }
+
+
+def _agreement(
+    predicted: Float32[np.ndarray, "spots genes"], measured: Float32[np.ndarray, "spots genes"] | None, genes: list[int]
+) -> list[float | None]:
+    """Return Pearson's correlation of each gene over the spots; none where it was not predicted or does not vary."""
+    assert measured is not None
+    chosen = predicted[:, genes]
+    missing = np.isnan(chosen).all(axis=0)
+    r = np.where(missing, np.nan, pearson(np.where(missing, np.float32(0), chosen), measured[:, genes]))
     return [round(value, 3) if math.isfinite(value) else None for value in r.tolist()]
 
 
-def _nearest(nearest: Nearest) -> dict[str, Any]:
-    used, rows = np.unique(nearest.rows, return_inverse=True)
+def _grade(found: tuple[str, float] | None) -> tuple[str, float | None] | None:
+    """Return a grade and the expected correlation as JSON has them."""
+    return None if found is None else (found[0], round(found[1], 3) if math.isfinite(found[1]) else None)
+
+
+def _nearest(nearest: Nearest, budget: int) -> dict[str, Any] | None:
+    """Return the best neighbours of each spot, as many as the bytes allow; none where not even one fits."""
+    spots, k = nearest.rows.shape
+    k = min(k, int(budget / (BYTES_OF_NEIGHBOUR * max(spots, 1))))
+    if not k:
+        return None
+    used, rows = np.unique(nearest.rows[:, :k], return_inverse=True)
     return {
         "names": [nearest.names[row] for row in used.tolist()],
-        "k": int(nearest.rows.shape[1]),
-        "rows": packed(rows.reshape(nearest.rows.shape).astype("<i4")),
-        "similarity": packed(nearest.similarity.astype("<f4")),
-        "weight": packed(nearest.weight.astype("<f4")),
+        "k": k,
+        "rows": packed(rows.reshape(spots, k).astype("<i4")),
+        "similarity": packed(nearest.similarity[:, :k].round(4).astype("<f4")),
+        "weight": packed(nearest.weight[:, :k].round(4).astype("<f4")),
     }
+
+
+def _fewer_neighbours(page: Page, parts: list[dict[str, Any]]) -> bool:
+    """Return whether a spot has more neighbours than the page shows."""
+    pairs = zip(page.views, parts, strict=True)
+    return any(
+        view.nearest is not None and view.nearest.rows.shape[1] > (part["nearest"] or {"k": 0})["k"] for view, part in pairs
+    )
 
 
 def _table(grid: Grid) -> dict[str, Any]:
@@ -293,13 +213,14 @@ def _leak(lines: tuple[str, ...]) -> str:
     return f"<p><strong>{_escaped(lines[0])}</strong></p>" + (f"<ul>{rest}</ul>" if rest else "")
 
 
-def _shown(genes: int, all_genes: int) -> str:
-    if genes == all_genes:
-        return f"All {genes} genes of the panel can be shown."
-    return (
-        f"{genes} of the panel's {all_genes} genes can be shown, since more would make this page too large; "
+def _shown(genes: int, all_genes: int, fewer: bool) -> str:
+    words = (
+        f"All {genes} genes of the panel can be shown."
+        if genes == all_genes
+        else f"{genes} of the panel's {all_genes} genes can be shown, since more would make this page too large; "
         "the others are in the file of the prediction."
     )
+    return words + (" For the same reason a spot's best neighbours alone are here, not all." if fewer else "")
 
 
 def _part(name: str) -> str:
