@@ -26,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--genes-file", type=Path, default=None, help="score these genes by themselves too, one a line")
     parser.add_argument("--predictors", **MANY, metavar="NAME", help="fit and score these of other packages too")
     parser.add_argument("--metrics", **MANY, metavar="NAME", help="compute these of other packages too")
+    parser.add_argument("--all-floors", action="store_true", help="also ridge on stains and on a trunk of random weights")
     parser.add_argument("--table", type=Path, **MANY, help="also write the table as .csv or .tex, with spread")
     parser.add_argument("--overwrite", action="store_true", help="replace what bleep did not write; never an input")
     look_flags.add_report(parser)
@@ -68,6 +69,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         genes_file=arguments.genes_file,
         predictors=arguments.predictors,
         metrics=arguments.metrics,
+        all_floors=arguments.all_floors,
     )
     written = [*report.save(table, arguments.out or folders[0]), *(write_table(table, path) for path in arguments.table)]
     print(report.as_text(table))
@@ -80,7 +82,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
-    for flag in ("protocol", "all_scores", "genes_file", "genes", "predictors", "metrics", "table"):
+    for flag in ("protocol", "all_scores", "all_floors", "genes_file", "genes", "predictors", "metrics", "table"):
         if getattr(arguments, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: is of expression, and {folders[0]} learnt labels; leave it out")
     from bleep.workflows.labels import evaluate_labels, label_text, save_labels
@@ -96,7 +98,7 @@ def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
 
 FILES = ("submission", "truth", "train")
 """Tables that a submission is scored by."""
-NOT_CONTEST = ("report", "figures", "heat_maps", "genes", "genes_file", "all_scores")
+NOT_CONTEST = ("all_floors", "report", "figures", "heat_maps", "genes", "genes_file", "all_scores")
 """What is asked of other protocols alone."""
 TOP = 100
 """Genes in each list, unless said otherwise: the contest's own number is not public, and 10 or 100 is what teams used."""

@@ -1,15 +1,19 @@
 """Floors that every model has to beat: the mean, ridge on features, ridge on colour alone, and image neighbours."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64, Int
 
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
-from bleep.features import Features
+from bleep.errors import MismatchError
+from bleep.features import FeatureReader, Features
+from bleep.models.factory import build_trunks, without_weights
+from bleep.models.image import ReadyTrunk
 from bleep.predictors.retrieval import weighted_mean
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
@@ -110,6 +114,21 @@ class RidgePredictor:
         """Fit on training tiles, from mean and spread of R, G, B in the smallest window."""
         return cls(run, _fitted(run, tiles, colours), "ridge on colour", colours)
 
+    @classmethod
+    def fit_random(cls, run: Run, tiles: Tiles) -> "RidgePredictor":
+        """Fit on training tiles, from a trunk of the run's form whose weights are random: what its form alone can do.
+
+        Raises:
+            MismatchError: the run reads ready-made features, whose trunk cannot be had.
+
+        """
+        reader = _random_reader(run)
+
+        def random_features(run: Run, some: Tiles) -> Features:
+            return reader.read(some)
+
+        return cls(run, _fitted(run, tiles, random_features), "ridge on random trunk", random_features)
+
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict from the features."""
         check_tiles(self.run, tiles)
@@ -156,6 +175,20 @@ def colours(run: Run, tiles: Tiles) -> Features:
             table = (table - table.mean(axis=0)) / floored(table.std(axis=0))
         tables.append(table)
     return np.concatenate(tables)
+
+
+def _random_reader(run: Run) -> FeatureReader:
+    """Return what reads features from the run's trunk with random weights, drawn by its seed; they are cached as others are."""
+    if isinstance(run.model.trunk, ReadyTrunk):
+        raise MismatchError("a trunk of random weights cannot be had for ready-made features: leave that floor out")
+    image = without_weights(run.config.image, run.facts.trunk).model_copy(update={"train": "frozen"})
+    with torch.random.fork_rng(devices=[]):
+        # Not the seed itself: a run may have been trained on a trunk that was drawn by it.
+        torch.manual_seed(run.config.seed ^ 0x5EED)
+        trunk, _ = build_trunks(image, run.spec.pixels, len(run.spec.microns))
+    device = next(run.model.parameters()).device
+    reader = FeatureReader.to_predict(trunk.to(device), run.model.standardize, run.config)
+    return replace(reader, cache=run.config.cache / "features", usual=None)
 
 
 def _fitted(run: Run, tiles: Tiles, describe: Callable[[Run, Tiles], Features]) -> Ridge:

@@ -18,7 +18,7 @@ from bleep.data.section import Section
 from bleep.data.stain import VECTORS, glass, optical_density
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
-from bleep.predictors.baselines import ALPHAS, Ridge, fit_ridge, groups_of, solve_ridge, training_values
+from bleep.predictors.baselines import ALPHAS, Ridge, RidgePredictor, fit_ridge, groups_of, solve_ridge, training_values
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
 from bleep.spreads import floored
@@ -326,3 +326,9 @@ class SimplePredictor:
         check_tiles(self.run, tiles)
         expression = self.fitted.values(FITS[self.name][0](self.run, tiles))
         return Prediction(expression, tiles, self.run.panel.genes, self.run.panel.describe(), self.name)
+
+
+def more_baselines_of(run: Run, train_tiles: Tiles) -> dict[str, SimplePredictor | RidgePredictor]:
+    """Fit ridge on numbers of the stains, and on a trunk of random weights, which cost a second look at every tile."""
+    stains, random = SimplePredictor.fit(run, "ridge on stains", train_tiles), RidgePredictor.fit_random(run, train_tiles)
+    return {stains.name: stains, random.name: random}

@@ -131,6 +131,7 @@ def evaluate(
     genes_file: Path | None = None,
     predictors: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    all_floors: bool = False,
 ) -> Table:
     """Score runs on the tissue they held out, beside the baselines fitted on the same training tissue.
 
@@ -145,6 +146,7 @@ def evaluate(
         genes_file: a list of genes, one a line, to score by itself too.
         predictors: those of other packages, by name, that are fitted on the training tiles as the baselines are.
         metrics: those of other packages, by name, that are computed for every predictor.
+        all_floors: fit ridge on numbers of the stains and on a trunk of random weights too.
 
     Raises:
         MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test
@@ -155,7 +157,7 @@ def evaluate(
     scorer = Scorer(named(protocol) if protocol else None, all_scores, genes_file, tuple(metrics))
     for name in predictors:
         registry.load("predictors", name)
-    found = _Evaluation(scorer, predictors)
+    found = _Evaluation(scorer, predictors, all_floors=all_floors)
     for experiment in opened(what):
         found.add(experiment)
     return found.table()
@@ -165,8 +167,8 @@ def evaluate(
 class _Evaluation:
     """What has been scored so far, and of which runs."""
 
-    def __init__(self, scorer: Scorer, others: Sequence[str] = ()) -> None:
-        self.scorer, self.others = scorer, others
+    def __init__(self, scorer: Scorer, others: Sequence[str] = (), *, all_floors: bool = False) -> None:
+        self.scorer, self.others, self.all_floors = scorer, others, all_floors
         self.cards: list[Scorecard] = []
         self.runs: list[Run] = []
         self.lines: list[Run] = []
@@ -202,7 +204,7 @@ class _Evaluation:
         tissue = _digests(divided.train), tested
         if tissue not in self._with_baselines:
             self._with_baselines.add(tissue)
-            predictors |= experiment.baselines()
+            predictors |= experiment.baselines(all_floors=self.all_floors)
             train = experiment.tiles(divided.train)
             predictors |= {name: Remembered(fit_other(name, run, train)) for name in self.others}
         scored = self.scorer.predictors(run, predictors, experiment.tiles(divided.train))

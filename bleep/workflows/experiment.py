@@ -21,6 +21,7 @@ from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, Regress
 from bleep.predictors.calibration import Calibration, calibration_of
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.members import more_baselines_of
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Table
 from bleep.retrieval.reference import Reference
@@ -209,9 +210,12 @@ class Experiment:
 
         return predict(self.run, plain(self.predictor), tiles)
 
-    def baselines(self) -> dict[str, Predictor]:
-        """Return the baselines, fitted on the training tiles: ridge on features and on colour, image-kNN and the mean."""
-        return self._baselines
+    def baselines(self, *, all_floors: bool = False) -> dict[str, Predictor]:
+        """Return the baselines, fitted on the training tiles: ridge on features and on colour, image-kNN and the mean.
+
+        With `all_floors` also ridge on numbers of the stains, and on the features of a trunk whose weights are random.
+        """
+        return self._baselines | (more_baselines_of(self.run, self.tiles(self.split.train)) if all_floors else {})
 
     def tiles(self, sections: Sequence[Section]) -> Tiles:
         """Return the tiles of sections as the run cuts them."""
