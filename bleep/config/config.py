@@ -210,6 +210,11 @@ class Config(Settings):
             raise ValueError(
                 f"optim.keep names epoch {max(self.optim.keep)}, but optim.epochs is {self.optim.epochs}: raise optim.epochs"
             )
+        if self.panel.pool and (self.panel.normalise != "log1p" or self.loss.nb > 0):
+            raise ValueError(
+                f"panel.pool sums counts before they are normalised, but panel.normalise is {self.panel.normalise} and loss.nb "
+                f"{self.loss.nb:g}: set them to log1p and 0, or panel.pool to 0"
+            )
         if self.loss.nb > 0 and (self.panel.normalise != "log1p" or self.panel.batch != "none"):
             raise ValueError(
                 f"loss.nb is a likelihood of counts, but panel.normalise is {self.panel.normalise} and panel.batch is "

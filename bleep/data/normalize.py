@@ -1,6 +1,6 @@
 """From counts to normalised values, and what varies among them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64, Int64
 from scipy import sparse
+from scipy.spatial import cKDTree
 
 from bleep.config import ChoiceName, PanelConfig, ScaleName
 from bleep.data.section import Section
@@ -18,33 +19,130 @@ from bleep.errors import DataError
 GeneVector = Float64[np.ndarray, " genes"]
 
 
+ROWS, POOLED_ROWS = 65_536, 8_192
+"""Spots whose counts are in double precision at a time, so that memory does not grow with a section; fewer where spots are
+pooled, since each then has the counts of many."""
+CHOSEN_ON = 20_000
+"""Pooled spots that genes are chosen on, evenly spread over all: the pooled counts of all genes would fill any memory."""
+
+
 def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig) -> sparse.csr_matrix:
     """Return these columns of a section, spots x genes, on the normalised scale.
 
     Raises:
-        DataError: values are negative, and shall be taken for counts.
+        DataError: values are negative, and shall be taken for counts; or spots without places shall be pooled.
 
     """
-    counts = sparse.csr_matrix(section.counts.X, dtype=np.float64)
-    table = counts[:, columns]
-    if config.normalise == "none":
-        return table
-    if counts.nnz and counts.data.min() < 0:
+    return _joined(list(normalised_blocks(section, columns, config)))
+
+
+def dense_values(
+    section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig, dtype: type[np.floating]
+) -> Float[np.ndarray, "spots genes"]:
+    """Return the same as an array, made block by block.
+
+    Raises:
+        DataError: see `normalised`.
+
+    """
+    out, at = np.empty((len(section), len(columns)), dtype), 0
+    for block in normalised_blocks(section, columns, config):
+        out[at : at + block.shape[0]] = block.toarray()
+        at += block.shape[0]
+    return out
+
+
+def normalised_blocks(
+    section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig, step: int = 1
+) -> Iterator[sparse.csr_matrix]:
+    """Yield `normalised` in blocks of spots, of every `step`-th spot alone.
+
+    Raises:
+        DataError: see `normalised`.
+
+    """
+    counts = sparse.csr_matrix(section.counts.X)
+    if config.normalise != "none" and counts.nnz and counts.data.min() < 0:
         raise DataError(
             f"section {section.name}: holds negative values (least {counts.data.min():g}), which are no counts, but "
             f"panel.normalise is {config.normalise}: set it to none for values that are normalised already"
         )
-    over = table if config.denominator == "panel" else counts
-    total = np.asarray(over.sum(axis=1)).ravel()
-    scale = sparse.diags_array(config.target / np.where(total > 0, total, 1.0))
-    return sparse.csr_matrix(scale @ table).log1p()
+    for over, table in _summed(section, counts, columns, config, step):
+        if config.normalise == "none":
+            yield table
+            continue
+        scale = sparse.diags_array(config.target / np.where(over > 0, over, 1.0))
+        yield sparse.csr_matrix(scale @ table).log1p()
 
 
-def mean_and_variance(table: sparse.csr_matrix) -> tuple[GeneVector, GeneVector]:
-    """Return mean and variance of each column."""
-    mean = np.asarray(table.mean(axis=0)).ravel()
-    square = np.asarray(table.multiply(table).mean(axis=0)).ravel()
-    return mean, np.maximum(square - mean**2, 0.0)
+def _summed(
+    section: Section, counts: sparse.csr_matrix, columns: Int64[np.ndarray, " genes"], config: PanelConfig, step: int
+) -> Iterator[tuple[Float64[np.ndarray, " rows"], sparse.csr_matrix]]:
+    """Yield the total of each spot and these columns of its counts, both summed over the spots within `panel.pool`."""
+    if not config.pool:
+        for at in range(0, len(section), ROWS * step):
+            block = sparse.csr_matrix(counts[at : at + ROWS * step : step], dtype=np.float64)
+            table = block[:, columns]
+            yield np.asarray((table if config.denominator == "panel" else block).sum(axis=1)).ravel(), table
+        return
+    if not section.has_positions:
+        raise DataError(
+            f"section {section.name}: its tiles have no places, so panel.pool cannot tell which are near: set panel.pool to 0"
+        )
+    table = counts[:, columns].astype(np.float64)
+    total = np.asarray((table if config.denominator == "panel" else counts).sum(axis=1, dtype=np.float64)).ravel()
+    places = section.xy * section.mpp
+    tree = cKDTree(places)
+    for at in range(0, len(section), POOLED_ROWS * step):
+        here = places[at : at + POOLED_ROWS * step : step]
+        pairs = cKDTree(here).sparse_distance_matrix(tree, config.pool, output_type="ndarray")
+        near = sparse.csr_matrix((np.ones(len(pairs)), (pairs["i"], pairs["j"])), shape=(len(here), len(section)))
+        yield near @ total, sparse.csr_matrix(near @ table)
+
+
+def _joined(tables: Sequence[sparse.csr_matrix]) -> sparse.csr_matrix:
+    return tables[0] if len(tables) == 1 else sparse.vstack(tables).tocsr()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ColumnStats:
+    """Statistics of the columns of a table."""
+
+    mean: GeneVector
+    variance: GeneVector
+    seen: GeneVector
+    """Share of the rows above 0."""
+
+    @classmethod
+    def of(cls, tables: Iterable[sparse.csr_matrix]) -> "ColumnStats":
+        """Measure a table that comes in blocks of `ROWS` rows or so, whatever the lengths it is cut into."""
+        parts = [
+            (
+                table.shape[0],
+                np.asarray(table.mean(axis=0)).ravel(),
+                np.asarray(table.multiply(table).mean(axis=0)).ravel(),
+                np.asarray((table > 0).mean(axis=0)).ravel(),
+            )
+            for table in _of_rows(tables)
+        ]
+        # One block, as most data are, is not weighed: its numbers are those of versions before to the last bit.
+        rows = sum(part[0] for part in parts)
+        mean, square, seen = (
+            parts[0][at] if len(parts) == 1 else sum(part[0] * part[at] for part in parts) / rows for at in (1, 2, 3)
+        )
+        return cls(mean, np.maximum(square - mean**2, 0.0), seen)
+
+
+def _of_rows(tables: Iterable[sparse.csr_matrix]) -> Iterator[sparse.csr_matrix]:
+    """Join tables until they have `ROWS` rows."""
+    held: list[sparse.csr_matrix] = []
+    for table in tables:
+        if held and sum(one.shape[0] for one in held) + table.shape[0] > ROWS:
+            yield _joined(held)
+            held = []
+        held.append(table)
+    yield _joined(held)
 
 
 def ranked(mean: GeneVector, variance: GeneVector, by: str) -> Int64[np.ndarray, " genes"]:
@@ -57,11 +155,12 @@ def ranked(mean: GeneVector, variance: GeneVector, by: str) -> Int64[np.ndarray,
     return np.argsort(-{"mean": mean, "variance": variance, "cv": ratio}[by], kind="stable")
 
 
-def dispersion(table: sparse.csr_matrix) -> GeneVector:
+def dispersion(tables: Iterable[sparse.csr_matrix]) -> GeneVector:
     """Return how much more a gene varies than others of its mean (Satija et al., Nat Biotechnol 2015): log variance to
     mean ratio on the unlogged scale, standardised within twenty bins of the mean.
     """
-    mean, variance = mean_and_variance(table.expm1())
+    stats = ColumnStats.of(table.expm1() for table in tables)
+    mean, variance = stats.mean, stats.variance
     ratio = np.log(np.where((mean > 0) & (variance > 0), variance / np.where(mean > 0, mean, 1.0), np.nan))
     bins = pd.cut(np.log1p(mean), 20, labels=False)
     grouped = pd.Series(ratio).groupby(bins)
@@ -98,8 +197,8 @@ class Candidates:
     """Mean over the training spots, normalised."""
     variance: GeneVector
     """Variance of the same."""
-    tables: list[sparse.csr_matrix]
-    """Normalised values of the shared genes, a table for each training section."""
+    tables: Callable[[], Iterator[Iterator[sparse.csr_matrix]]]
+    """Returns the normalised values of the shared genes, for each training section in blocks of spots."""
     config: PanelConfig
 
     def enough(self, columns: np.ndarray) -> np.ndarray:
@@ -117,16 +216,31 @@ class Candidates:
         return columns[: self.config.size]
 
 
-def choose(shared: pd.Index, tables: list[sparse.csr_matrix], config: PanelConfig) -> np.ndarray:
+def choose(
+    shared: pd.Index, sections: Sequence[Section], columns: Sequence[Int64[np.ndarray, " genes"]], config: PanelConfig
+) -> np.ndarray:
     """Return the places of the chosen genes in `shared`: in its order, or for `list` in that of the list.
+
+    Args:
+        shared: names of the genes that every section has.
+        sections: the training sections.
+        columns: of each section, where it has them.
+        config: the rule.
 
     Raises:
         DataError: none is left, or fewer than were asked for.
 
     """
-    stacked = sparse.vstack(tables).tocsr()
-    mean, variance = mean_and_variance(stacked)
-    seen = np.asarray((stacked > 0).mean(axis=0)).ravel()
+    # Before the panel is chosen, its genes' total is not known: totals are over all genes then.
+    before = config.model_copy(update={"denominator": "all"})
+    step = -(-sum(map(len, sections)) // CHOSEN_ON) if config.pool else 1
+
+    def tables() -> Iterator[Iterator[sparse.csr_matrix]]:
+        for section, found in zip(sections, columns, strict=True):
+            yield normalised_blocks(section, found, before, step)
+
+    stats = ColumnStats.of(block for table in tables() for block in table)
+    mean, variance, seen = stats.mean, stats.variance, stats.seen
     keep = np.flatnonzero(seen > config.min_spots) if config.min_spots else np.arange(len(shared))
     if config.candidates is not None:
         keep = keep[np.argsort(-mean[keep], kind="stable")[: config.candidates]]
@@ -178,8 +292,8 @@ def _from_list(of: Candidates) -> np.ndarray:
 
 def _from_hvg(of: Candidates) -> np.ndarray:
     best = set()
-    for table in of.tables:
-        spread = dispersion(table)[of.keep]
+    for blocks in of.tables():
+        spread = dispersion(blocks)[of.keep]
         best.update(of.keep[np.argsort(-spread, kind="stable")[: of.config.size]].tolist())
     return np.array(sorted(best), dtype=np.int64)
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from bleep.config import AbsentName, PanelConfig
 from bleep.data.batch_correction import Correction, correction
 from bleep.data.gene_names import aligned, ids_of, locate
-from bleep.data.normalize import SCALES, GeneVector, choose, included, normalised, ranked
+from bleep.data.normalize import SCALES, GeneVector, choose, dense_values, included, ranked
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 
@@ -65,6 +65,8 @@ class GenePanel:
     """What makes the training sections alike; None: nothing does."""
     range: Float64[np.ndarray, "2 genes"] | None = None
     """Least and most of the normalised, batch-corrected values over the training spots; None in panels of older versions."""
+    pool: float = 0.0
+    """Microns within which the counts of spots are summed before they are normalised; 0: each spot has its own."""
 
     @classmethod
     def fit(cls, sections: Sequence[Section], config: PanelConfig) -> "GenePanel":
@@ -81,12 +83,9 @@ class GenePanel:
                 f"the panel is chosen among the {len(shared)} genes that all {len(sections)} training sections list; "
                 f"{most.name} alone lists {len(most.genes)}"
             )
-        # Before the panel is chosen, its genes' total is not known: totals are over all genes then.
-        before = config.model_copy(update={"denominator": "all"})
-        chosen = choose(shared, [normalised(s, found, before) for s, found in zip(sections, columns, strict=True)], config)
-        chosen = included(chosen, shared, others, config.include)
-        tables = [normalised(s, found[chosen], config).toarray() for s, found in zip(sections, columns, strict=True)]
-        values = np.concatenate(tables).astype(np.float64)
+        chosen = included(choose(shared, sections, columns, config), shared, others, config.include)
+        tables = [dense_values(s, found[chosen], config, np.float64) for s, found in zip(sections, columns, strict=True)]
+        values = np.concatenate(tables) if len(tables) > 1 else tables[0]
         genes, batch = shared[chosen], correction(config.batch, values, sections)
         if batch is not None:
             values += batch.codes @ batch.parts
@@ -111,6 +110,7 @@ class GenePanel:
             sections=tuple(section.name for section in sections),
             batch=batch,
             range=np.stack([values.min(axis=0), values.max(axis=0)]),
+            pool=config.pool,
         )
 
     def __repr__(self) -> str:
@@ -129,8 +129,8 @@ class GenePanel:
         """
         columns = self.columns(section, absent)
         there = columns >= 0
-        rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator}
-        found = normalised(section, columns[there], PanelConfig.model_validate(rule)).toarray().astype(np.float32)
+        rule = {"normalise": self.normalise, "target": self.target, "denominator": self.denominator, "pool": self.pool}
+        found = dense_values(section, columns[there], PanelConfig.model_validate(rule), np.float32)
         if there.all():
             return found
         values = np.full((len(section), len(columns)), np.nan if absent == "skip" else 0.0, np.float32)
@@ -227,7 +227,8 @@ class GenePanel:
         if self.normalise == "none":
             return f"values as in the files{corrected}"
         total = "all genes of the section" if self.denominator == "all" else "the panel's genes"
-        return f"log1p of counts per {self.target:g}, total over {total}{corrected}"
+        pooled = f", counts summed over the spots within {self.pool:g} um" if self.pool else ""
+        return f"log1p of counts per {self.target:g}, total over {total}{pooled}{corrected}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the panel as JSON values; of a batch correction, which has a file of its own, its kind and sha256."""
@@ -238,6 +239,8 @@ class GenePanel:
         # What is not there is not written, so that a panel of an older version keeps its digest.
         if not any(self.others):
             del plain["others"]
+        if not self.pool:
+            del plain["pool"]
         if self.batch is None:
             del plain["batch"]
         else:
@@ -264,6 +267,7 @@ class GenePanel:
             }
             words = {name: plain[name] for name in ("species", "normalise", "target", "denominator", "scale")}
             spanned = np.array(plain["range"], dtype=np.float64) if "range" in plain else None
+            pool = float(plain.get("pool", 0.0))
             expected = plain["batch"]["digest"] if "batch" in plain else None
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the panel's file lacks or garbles {error}; it is damaged: train again") from None
@@ -276,7 +280,7 @@ class GenePanel:
             raise DataError(
                 "the panel's batch correction is not the one it was fitted with: its files are damaged; train again"
             )
-        return cls(**lists, **arrays, **words, batch=batch, range=spanned)
+        return cls(**lists, **arrays, **words, batch=batch, range=spanned, pool=pool)
 
     def digest(self) -> str:
         """Return a sha256 of everything in the panel."""

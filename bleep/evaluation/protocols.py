@@ -63,6 +63,8 @@ class Protocol:
                 found.append((name, expected, tree[section][key]))
         if config.panel.include and "panel.choice" in self.settings:
             found.append(("panel.include", [], list(config.panel.include)))
+        if config.panel.pool and "panel.normalise" in self.settings:
+            found.append(("panel.pool", 0.0, config.panel.pool))
         return found
 
     def check(self, config: Config, panel: GenePanel, divided: Split, run: str) -> None:

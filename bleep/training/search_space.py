@@ -21,6 +21,7 @@ FORBIDDEN = {
     "panel.normalise": "decides on what scale is scored",
     "panel.target": "decides on what scale is scored",
     "panel.denominator": "decides on what scale is scored",
+    "panel.pool": "decides on what scale is scored",
     "seed": "would be chosen by luck",
     "out": "is the folder of the run",
     "cache": "is the folder of the features",
