@@ -19,7 +19,7 @@ from bleep.errors import DataError
 GeneVector = Float64[np.ndarray, " genes"]
 
 
-ROWS, POOLED_ROWS = 65_536, 8_192
+ROWS, POOLED_ROWS = 65_536, 2_048
 """Spots whose counts are in double precision at a time, so that memory does not grow with a section; fewer where spots are
 pooled, since each then has the counts of many."""
 CHOSEN_ON = 20_000
@@ -115,8 +115,8 @@ class ColumnStats:
     """Share of the rows above 0."""
 
     @classmethod
-    def of(cls, tables: Iterable[sparse.csr_matrix]) -> "ColumnStats":
-        """Measure a table that comes in blocks of `ROWS` rows or so, whatever the lengths it is cut into."""
+    def of(cls, tables: Iterable[sparse.csr_matrix], rows: int = ROWS) -> "ColumnStats":
+        """Measure a table that comes in blocks, joined until they have so many rows."""
         parts = [
             (
                 table.shape[0],
@@ -124,21 +124,21 @@ class ColumnStats:
                 np.asarray(table.multiply(table).mean(axis=0)).ravel(),
                 np.asarray((table > 0).mean(axis=0)).ravel(),
             )
-            for table in _of_rows(tables)
+            for table in _of_rows(tables, rows)
         ]
         # One block, as most data are, is not weighed: its numbers are those of versions before to the last bit.
-        rows = sum(part[0] for part in parts)
+        count = sum(part[0] for part in parts)
         mean, square, seen = (
-            parts[0][at] if len(parts) == 1 else sum(part[0] * part[at] for part in parts) / rows for at in (1, 2, 3)
+            parts[0][at] if len(parts) == 1 else sum(part[0] * part[at] for part in parts) / count for at in (1, 2, 3)
         )
         return cls(mean, np.maximum(square - mean**2, 0.0), seen)
 
 
-def _of_rows(tables: Iterable[sparse.csr_matrix]) -> Iterator[sparse.csr_matrix]:
-    """Join tables until they have `ROWS` rows."""
+def _of_rows(tables: Iterable[sparse.csr_matrix], rows: int) -> Iterator[sparse.csr_matrix]:
+    """Join tables until they have so many rows."""
     held: list[sparse.csr_matrix] = []
     for table in tables:
-        if held and sum(one.shape[0] for one in held) + table.shape[0] > ROWS:
+        if held and sum(one.shape[0] for one in held) + table.shape[0] > rows:
             yield _joined(held)
             held = []
         held.append(table)
@@ -155,11 +155,11 @@ def ranked(mean: GeneVector, variance: GeneVector, by: str) -> Int64[np.ndarray,
     return np.argsort(-{"mean": mean, "variance": variance, "cv": ratio}[by], kind="stable")
 
 
-def dispersion(tables: Iterable[sparse.csr_matrix]) -> GeneVector:
+def dispersion(tables: Iterable[sparse.csr_matrix], rows: int = ROWS) -> GeneVector:
     """Return how much more a gene varies than others of its mean (Satija et al., Nat Biotechnol 2015): log variance to
     mean ratio on the unlogged scale, standardised within twenty bins of the mean.
     """
-    stats = ColumnStats.of(table.expm1() for table in tables)
+    stats = ColumnStats.of((table.expm1() for table in tables), rows)
     mean, variance = stats.mean, stats.variance
     ratio = np.log(np.where((mean > 0) & (variance > 0), variance / np.where(mean > 0, mean, 1.0), np.nan))
     bins = pd.cut(np.log1p(mean), 20, labels=False)
@@ -239,7 +239,8 @@ def choose(
         for section, found in zip(sections, columns, strict=True):
             yield normalised_blocks(section, found, before, step)
 
-    stats = ColumnStats.of(block for table in tables() for block in table)
+    rows = POOLED_ROWS if config.pool else ROWS
+    stats = ColumnStats.of((block for table in tables() for block in table), rows)
     mean, variance, seen = stats.mean, stats.variance, stats.seen
     keep = np.flatnonzero(seen > config.min_spots) if config.min_spots else np.arange(len(shared))
     if config.candidates is not None:
@@ -293,7 +294,7 @@ def _from_list(of: Candidates) -> np.ndarray:
 def _from_hvg(of: Candidates) -> np.ndarray:
     best = set()
     for blocks in of.tables():
-        spread = dispersion(blocks)[of.keep]
+        spread = dispersion(blocks, POOLED_ROWS if of.config.pool else ROWS)[of.keep]
         best.update(of.keep[np.argsort(-spread, kind="stable")[: of.config.size]].tolist())
     return np.array(sorted(best), dtype=np.int64)
 
