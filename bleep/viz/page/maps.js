@@ -27,7 +27,7 @@ class Maps {
     this.words = words;
     this.panes = [];
     this.view = { x: 0, y: 0, unit: 1 };
-    this.opacity = 0.85;
+    this.opacity = 0.95;
     this.swipe = 0.5;
     this.swiping = false;
     this.home = false;
@@ -211,7 +211,10 @@ class Maps {
         pen.rect(this.swipe * wide, 0, wide, high);
         pen.clip();
       }
-      if (pane.levels) this.spots(pen, pane, at);
+      if (pane.levels) {
+        this.veil(pen, at);
+        this.spots(pen, pane, at);
+      }
       pen.restore();
       this.ring(pen, at, this.hovered, dense);
       this.ring(pen, at, this.chosen, 2.5 * dense);
@@ -247,6 +250,12 @@ class Maps {
     this.tiles.set(name, image);
     if (this.tiles.size > TILES_HELD) this.tiles.delete(this.tiles.keys().next().value);
     return image;
+  }
+  // The picture is paler below values, so that its own colours are not read as theirs.
+  veil(pen, { scale, left, top }) {
+    const [width, height] = this.section.size;
+    pen.fillStyle = `rgba(255, 255, 255, ${0.6 * this.opacity})`;
+    pen.fillRect(left, top, width * scale, height * scale);
   }
   spots(pen, pane, at) {
     const { x: xs, y: ys, radius } = this.section, { scale, left, top, wide, high } = at, r = radius * scale;
