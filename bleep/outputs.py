@@ -135,10 +135,20 @@ def check_zarr(path: Path) -> None:
                 continue
 
 
-def _check_array(tree: dict[str, Any], file: Path) -> None:
+def check_codecs(tree: dict[str, Any], file: Path | str) -> None:
+    """Refuse the metadata of an array that is stored with a codec which numbers do not need.
+
+    Raises:
+        DataError: see above.
+
+    """
     for codec in _codecs(tree):
         if codec.lower().removeprefix("numcodecs.") not in CODECS:
             raise DataError(f"{file}: is stored with the codec {codec!r}, which numbers do not need; it is not decoded")
+
+
+def _check_array(tree: dict[str, Any], file: Path) -> None:
+    check_codecs(tree, file)
     shape = tree.get("chunks") or tree.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape") or ()
     if math.prod(int(side) for side in shape) > LARGE:
         raise DataError(f"{file}: blocks of {' x '.join(map(str, shape))} values; expected at most {LARGE:,} in a block")

@@ -184,7 +184,7 @@ def _lines(key: str, value: Any) -> list[str]:
     if key == "measured":
         return [_measured(value)]
     if key == "expression":
-        return [f"{value['form']}: {value['why']}"]
+        return [f"{value['form']}: {value['why']}", *([f"at {value['url']}"] if "url" in value else [])]
     return [str(value)]
 
 

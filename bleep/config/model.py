@@ -165,6 +165,9 @@ class IndexConfig(Settings):
     """Several GPUs hold the whole index each (`replicas`, faster), or a part each (`shards`, larger)."""
     expression: Literal["auto", "dense", "half", "sparse"] = "auto"
     """How the spots' values are kept: `dense` float32, `half` float16, `sparse` rows; `auto` goes by size and zeros."""
+    expression_url: str = ""
+    """Where: none, in files of the index, mapped; else a place that fsspec knows, such as `s3://BUCKET/atlas`, which takes them
+    as a Zarr store with shards (extra `remote`); names and passwords come from the environment."""
 
 
 class QueryConfig(Settings):

@@ -109,8 +109,8 @@ def _pieces(
     store: ExpressionStore, rows: Int64[np.ndarray, "queries k"], weights: Float64[np.ndarray, "queries k"]
 ) -> Iterator[Piece]:
     """Yield the values some queries need; several pieces where the neighbours of one are beyond the budget."""
-    if isinstance(store, DenseExpression) and _fits(store) and len(store) <= rows.size:
-        yield store.values, rows, weights
+    if store.form != "sparse" and _fits(store) and len(store) <= rows.size:
+        yield store.values if isinstance(store, DenseExpression) else store.rows(np.arange(len(store))), rows, weights
         return
     step = max(1, rows.shape[1] if _fits(store) else BUDGET // (4 * max(1, store.shape[1]) * len(rows)))
     for start in range(0, rows.shape[1], step):

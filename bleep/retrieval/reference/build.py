@@ -1,5 +1,6 @@
 """A reference from a run and the tissue it was trained on."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from bleep.errors import BleepError, DataError, MismatchError
 from bleep.retrieval.embed import embed_queries, share_features
 from bleep.retrieval.index import build_index, choose_kind
 from bleep.retrieval.reference import storage
+from bleep.retrieval.reference.expression_remote import RemoteExpression, check_url, digest_of
 from bleep.retrieval.reference.expression_writer import steps
 from bleep.retrieval.reference.identity import Spread, embedded, identity, noted
 from bleep.retrieval.reference.reference import QUERIES, Reference, evenly, measured_on
@@ -38,6 +40,7 @@ def build(run: Run, sections: Sequence[Section], spread: Spread | None = None) -
                 "the index is built of training spots alone: set data.root to the same files"
             )
     config = run.config.index
+    url = check_url(config.expression_url) if config.expression_url else ""
     held = embedded(run, sections, config.expression, config.keys, spread)
     vectors = held.vectors
     kind, why = config.kind, f"index.kind is {config.kind}"
@@ -61,7 +64,7 @@ def build(run: Run, sections: Sequence[Section], spread: Spread | None = None) -
         "scale": run.panel.describe(),
         "gpu": config.gpu,
         "gpus": config.gpus,
-        "expression": {"form": held.expression.form, "why": held.why},
+        "expression": {"form": held.expression.form, "why": held.why} | ({"url": url} if url else {}),
         "sections": [noted(section, "training") for section in sections],
         "genes": list(run.panel.genes),
     }
@@ -117,10 +120,16 @@ def _contents(reference: Reference, measured: dict[str, Any]) -> Iterator[str]:
     held = {str(name): int(count) for name, count in reference.spots["section"].value_counts().items()}
     if held != {section["name"]: section["spots"] for section in manifest["sections"]}:
         yield f"the manifest does not name the sections that are there ({', '.join(sorted(held))})"
+    joined, expression = hashlib.sha256(), reference.expression
     for rows in steps(len(reference)):
-        if not (np.isfinite(reference.vectors[rows]).all() and np.isfinite(reference.expression.rows(rows)).all()):
+        values = expression.rows(rows)
+        digest_of(values, expression.dtype, joined)
+        if not (np.isfinite(reference.vectors[rows]).all() and np.isfinite(values).all()):
             yield f"vectors or expression hold values that are not finite, among rows {rows[0]} to {rows[-1]}"
             break
+    else:
+        if isinstance(expression, RemoteExpression) and joined.hexdigest() != expression.facts.digest:
+            yield f"the values at {expression.facts.place} have another sha256 than was noted when they were written"
     before = manifest["measured"]["recall"]
     if measured["recall"] < before - LOST:
         yield f"the index finds {measured['recall']:.1%} of the true neighbours, {before:.1%} when it was written"

@@ -9,6 +9,7 @@ from jaxtyping import Float32
 from scipy import sparse
 
 from bleep.errors import DataError
+from bleep.retrieval.reference.expression_remote import open_remote, write_remote
 from bleep.retrieval.reference.expression_store import (
     AGAIN,
     DenseExpression,
@@ -66,9 +67,18 @@ def stored(blocks: Sequence[Block], form: Literal["auto"] | FormName) -> tuple[E
     return MAKERS[form](blocks), why
 
 
-def write_expression(store: ExpressionStore, folder: Path, stem: str) -> None:
-    """Write a store in its form, a few spots at a time: `STEM.npy`, or `STEM.data.npy`, `.indices.npy`, `.indptr.npy`."""
-    if store.form == "sparse":
+def write_expression(store: ExpressionStore, folder: Path, stem: str, url: str = "") -> None:
+    """Write a store in its form, a few spots at a time: `STEM.npy`, or `STEM.data.npy`, `.indices.npy`, `.indptr.npy`.
+
+    With a URL it is written there, and `STEM.json` names it.
+
+    Raises:
+        ConfigError, DataError: see `write_remote`.
+
+    """
+    if url:
+        write_remote(store, url, folder / f"{stem}.json")
+    elif store.form == "sparse":
         with (
             Growing(folder / f"{stem}.data.npy", np.dtype(np.float32)) as data,
             Growing(folder / f"{stem}.indices.npy", np.dtype(np.int32)) as indices,
@@ -87,12 +97,15 @@ def write_expression(store: ExpressionStore, folder: Path, stem: str) -> None:
 
 
 def open_expression(folder: Path, stem: str, genes: int) -> ExpressionStore:
-    """Map a store that `write_expression` wrote.
+    """Map a store that `write_expression` wrote, or open it at its URL.
 
     Raises:
-        DataError: a file is missing, damaged, or contradicts another.
+        DataError: a file is missing, damaged, or contradicts another; or the store at the URL is gone.
+        MismatchError: the store at the URL is another.
 
     """
+    if (folder / f"{stem}.json").exists():
+        return open_remote(folder / f"{stem}.json", genes)
     if (folder / f"{stem}.indptr.npy").exists() and not (folder / f"{stem}.npy").exists():
         names = [f"{stem}.{part}.npy" for part in ("data", "indices", "indptr")]
         data, indices, indptr = (

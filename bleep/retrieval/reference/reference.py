@@ -15,7 +15,7 @@ from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.records import Neighbors
 from bleep.retrieval.index import VectorIndex, Where, build_index, keeps, load_index, measure, select
-from bleep.retrieval.reference import storage
+from bleep.retrieval.reference import expression_remote, storage
 from bleep.retrieval.reference.expression_store import ExpressionStore, SplicedExpression, mapped
 from bleep.retrieval.reference.expression_writer import open_expression, write_expression
 from bleep.retrieval.reference.identity import Held, check_same, embedded, identity, names, noted, same_section
@@ -277,6 +277,7 @@ class Reference:
         return Reference(index, vectors, expression, spots, self.queries, {**self.manifest, **facts})
 
     def _write(self, folder: Path) -> None:
+        before, url = expression_remote.named(folder), str(self.manifest["expression"].get("url", ""))
         tree = storage.write(
             folder,
             self.manifest,
@@ -284,11 +285,12 @@ class Reference:
                 lambda place, suffix: self.index.save(place / f"index{suffix}{self.index.suffix}"),
                 lambda place, suffix: np.save(place / f"vectors{suffix}.npy", self.vectors),
                 lambda place, suffix: np.save(place / f"queries{suffix}.npy", self.queries),
-                lambda place, suffix: write_expression(self.expression, place, f"expression{suffix}"),
+                lambda place, suffix: write_expression(self.expression, place, f"expression{suffix}", url),
                 lambda place, suffix: self.spots.to_parquet(place / f"spots{suffix}.parquet"),
             ),
         )
         self.index.settle(folder / f"{storage.stem(tree, 'index')}{self.index.suffix}")
+        expression_remote.settle(folder, before)
 
     @classmethod
     def _open(cls, folder: Path, tree: dict[str, Any]) -> "Reference":

@@ -34,7 +34,7 @@ KEPT = ("format", "generation", "files", "digest")
 """What the manifest says of the folder, beside what it says of the reference."""
 OURS = re.compile(
     r"(index(-(?P<index>\d+))?\.(faiss|json|own)|(vectors|queries)(-(?P<rows>\d+))?\.npy"
-    r"|expression(-(?P<values>\d+))?(\.(data|indices|indptr))?\.npy|spots(-(?P<spots>\d+))?\.(parquet|h5ad)"
+    r"|expression(-(?P<values>\d+))?((\.(data|indices|indptr))?\.npy|\.json)|spots(-(?P<spots>\d+))?\.(parquet|h5ad)"
     r"|\.(index|manifest).*\.part\..*)"
 )
 """Names a reference gives to its files."""
