@@ -16,13 +16,14 @@ import pytest
 
 from bleep.config import Config, IndexConfig
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.evaluation.metrics import pearson
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.retrieval.index import VectorIndex, build_index, load_index, measure, select
 from bleep.retrieval.index import milvus_client as client
 from bleep.retrieval.index.milvus import MOST, PREFIX, MilvusIndex
 from bleep.retrieval.reference import Reference, change, verify
 from bleep.runs import Run
-from bleep.workflows.fit import load_split
+from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
 
 from .test_search import drawn, truth
@@ -345,3 +346,34 @@ def test_diskann_belongs_to_milvus() -> None:
 
 def _flat(reference: Reference) -> VectorIndex:
     return build_index(np.asarray(reference.vectors), IndexConfig(kind="flat"), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_her2st_through_milvus_is_what_faiss_predicts(shared: Path, lite: str, tmp_path: Path) -> None:
+    weights = shared / "weights/tf_efficientnet_lite0.safetensors"
+    if not weights.exists():
+        pytest.skip("needs the weights in ../shared/weights")
+    config = Config.load(
+        "her2st-c",
+        {
+            "data": {"root": str(shared / "data/her2st"), "fold": 0},
+            "image": {"trunk": "tf_efficientnet_lite0", "weights": str(weights), "layer": None, "precision": "float32"},
+            "tiles": {"pixels": 112},
+            "out": str(tmp_path / "run"),
+            "cache": str(tmp_path / "cache"),
+        },
+    )
+    run = fit(config)
+    tiles, test = run.tiles(load_split(config).test), load_split(config).test
+    measured = np.concatenate([run.panel.values(section) for section in test])
+    predicted, scores = {}, {}
+    for store, kind in (("faiss", "flat"), ("milvus", "flat"), ("milvus", "hnsw")):
+        index = {"store": store, "kind": kind, "uri": lite if store == "milvus" else ""}
+        reference = build_reference(replace(run, config=Config.load(run.config.dump(), {"index": index})))
+        predicted[store, kind] = RetrievalPredictor(run, reference).predict(tiles).expression
+        scores[store, kind] = float(np.nanmean(pearson(predicted[store, kind], measured)))
+    exact = predicted["faiss", "flat"]
+    assert scores["faiss", "flat"] > 0.2
+    np.testing.assert_allclose(predicted["milvus", "flat"], exact, atol=1e-6, rtol=0)
+    assert abs(scores["milvus", "hnsw"] - scores["faiss", "flat"]) <= 0.002
