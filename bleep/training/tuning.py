@@ -161,9 +161,9 @@ class Study:
         order = list(ENDS.values())
         return sorted(found, key=lambda one: (order.index(one.state), -(one.score or 0.0), one.number))
 
-    def running(self) -> set[int]:
-        """Return the numbers of trials that go on somewhere."""
-        return {trial.number for trial in self._inner.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING}
+    def ended(self) -> set[int]:
+        """Return the numbers of all trials that do not go on anywhere, also of those that do not count."""
+        return {trial.number for trial in self._inner.get_trials(deepcopy=False) if trial.state.is_finished()}
 
     def importances(self) -> dict[str, float]:
         """Return which share of the spread among good trials each setting accounts for, the largest first.

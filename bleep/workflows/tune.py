@@ -80,9 +80,10 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
             return _score(trial, config, out)
 
         def after() -> None:
-            tried = study.tried()
+            # What ends meanwhile in another process may be the best, so what may go is asked first.
+            ended, tried = study.ended(), study.tried()
             if not keep_all:
-                _tidy(out, tried[0].number, study.running())
+                _tidy(out, ended - {tried[0].number})
             best = tried[0].score if tried[0].state == "done" else None
             bar.set_postfix({} if best is None else {"best": f"{best:.4f}"})
             bar.update()
@@ -144,11 +145,10 @@ def _log(folder: Path) -> list[dict[str, float | int]]:
     return read_lines(folder / LOG, "a line of JSON for each epoch")
 
 
-def _tidy(out: Path, best: int, running: set[int]) -> None:
-    """Remove the runs of trials that have ended and are not the best."""
-    for folder in (out / TRIALS).iterdir() if (out / TRIALS).is_dir() else ():
-        if folder.name.isdecimal() and int(folder.name) not in {best, *running}:
-            shutil.rmtree(folder, ignore_errors=True)
+def _tidy(out: Path, numbers: set[int]) -> None:
+    """Remove the runs of trials."""
+    for number in numbers:
+        shutil.rmtree(_folder(out, number), ignore_errors=True)
 
 
 def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: Space) -> list[Path]:

@@ -65,7 +65,7 @@ def test_what_is_said_ends_with_the_warning_and_the_index(
     described: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(describing.exploration_maps, "MOST", 60)
+    monkeypatch.setattr(describing.exploration_maps, "MOST_POINTS", 60)
     assert app.main(["data", "describe", "--config", str(described.parent / "own.yaml")]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("4 sections, ")

@@ -121,9 +121,9 @@ def test_a_trial_whose_process_was_killed_does_not_count(tmp_path: Path) -> None
     process.join()
     begun = study(tmp_path)
     begun._inner.ask().set_user_attr("process", f"{platform.node()}:{process.pid}")
-    assert begun.running() == {0}
+    assert begun.ended() == set()
     again = study(tmp_path)
-    assert again.running() == set()
+    assert again.ended() == {0}
     again.run(2, law, nothing)
     assert {one.number for one in again.tried()} == {1, 2}
 
@@ -133,7 +133,7 @@ def test_a_trial_that_goes_on_elsewhere_counts(tmp_path: Path) -> None:
     here = study(tmp_path)
     here.run(3, law, nothing)
     assert {one.number for one in here.tried()} == {1, 2}
-    assert here.running() == {0}
+    assert here.ended() == {1, 2}
 
 
 def test_two_processes_that_ask_at_once_try_no_more_than_asked(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_surplus_trial_does_not_count(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Study, "_ask", late)
     here.run(2, lambda _: pytest.fail("tried one too many"), nothing)
     assert {one.number for one in here.tried()} == {0, 1}
-    assert here.running() == set()
+    assert here.ended() == {0, 1, 2}
 
 
 def test_the_setting_that_decides_is_the_important_one(tmp_path: Path) -> None:
