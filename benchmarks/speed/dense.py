@@ -4,7 +4,7 @@
 
 Bins of 16 microns are drawn on a picture of half a micron a pixel, with windows of 112 and 224 microns in 224 pixels. Windows
 of their own are timed on the first `--own` bins; shared regions on a square of `--bins` x `--bins` bins, whose border regions,
-half empty, are counted. A whole section of 109,000 bins has fewer of those for each bin, so its ratio is higher.
+half empty, are counted. `--bins 330` is a whole section of 109,000 bins.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import torch
-from scipy.ndimage import zoom
+from PIL import Image
 
 from bleep.config import ImageConfig, PrecisionName
 from bleep.data.section import Section
@@ -35,12 +35,14 @@ def section(bins: int) -> Section:
     """Draw a picture with structure at two scales, and bins on a square grid."""
     side = round((bins * PITCH + max(SPEC.microns)) / MPP)
     rng = np.random.default_rng(0)
-    coarse, fine = (rng.uniform(60, 240, (side // size + 2, side // size + 2, 3)) for size in (64, 8))
-    picture = sum(zoom(part, (size, size, 1), order=1)[:side, :side] / 2 for part, size in ((coarse, 64), (fine, 8)))
+    picture = np.zeros((side, side, 3), np.uint8)
+    for size in (64, 8):
+        drawn = Image.fromarray(rng.integers(30, 120, (side // size + 2, side // size + 2, 3), dtype=np.uint8))
+        picture += np.asarray(drawn.resize((drawn.width * size, drawn.height * size), Image.Resampling.BILINEAR))[:side, :side]
     steps = (np.arange(bins) + 0.5) * PITCH / MPP + max(SPEC.microns) / 2 / MPP
     xy = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     counts = anndata.AnnData(np.zeros((len(xy), 0), np.float32), obs=pd.DataFrame(index=[f"bin{i}" for i in range(len(xy))]))
-    return Section("dense", "none", "unknown", ArraySlide(np.asarray(picture, np.uint8)), counts, xy, MPP)
+    return Section("dense", "none", "unknown", ArraySlide(picture), counts, xy, MPP)
 
 
 def rate(options: argparse.Namespace, precision: PrecisionName, sharing: str, tiles: Tiles) -> float:
