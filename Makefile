@@ -34,7 +34,7 @@ types: setup
 	$(BIN)/mypy
 
 docs: setup
-	$(BIN)/sphinx-build -W -q -b html docs docs/_build
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 
 # Two at a time, a file each, with one thread: about twice as fast as one after another on two cores.
 unit: setup
@@ -61,4 +61,4 @@ test-newest: .venv-newest/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest docs/_build docs/reference/generated runs cache
+	rm -rf $(VENV) .venv-lowest .venv-newest docs/_build docs/jupyter_execute docs/reference/generated runs cache

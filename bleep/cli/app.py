@@ -31,7 +31,7 @@ COMMANDS = {
     "tune": "find the settings with the best validation score",
     "config": "show settings and what they mean",
     "doctor": "say what is installed and what is not",
-    "demo": "run everything on toy tissue",
+    "demo": "run everything on toy tissue, or on real tissue",
 }
 """Each is a module of this folder with `add(parser)`, which sets `run_command`."""
 TOGETHER = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bleep.cli.flags import add_settings, load_settings, overrides
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bleep.workflows.init import Plan
@@ -196,12 +196,27 @@ def _faiss() -> list[str]:
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the demo")
-    parser.add_argument("--epochs", type=int, default=None, help="epochs of training (default: those of the recipe toy)")
+    parser.add_argument("--out", type=Path, default=None, help="folder of the demo (default: runs/demo, or runs/demo-real)")
+    parser.add_argument("--epochs", type=int, default=None, help="epochs of training (default: those of the recipe)")
+    real = parser.add_argument_group("on real tissue")
+    real.add_argument(
+        "--real", action="store_true", help="olfactory bulbs of one mouse predict another's, scored beside the floors"
+    )
+    real.add_argument(
+        "--run", default=None, help="a file of `bleep pack`, a run's folder, or hf:USER/NAME (default: one is trained here)"
+    )
+    real.add_argument("--data", type=Path, default=None, help="the tissue (default: `bleep data download mob`)")
+    real.add_argument("--weights", type=Path, default=None, help="file of the trunk's weights, where the hub is out of reach")
     parser.set_defaults(run_command=_demo)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    arguments.out = arguments.out or Path("runs/demo-real" if arguments.real else "runs/demo")
+    if arguments.real:
+        return _demo_real(arguments)
+    given = next((name for name in ("run", "data", "weights") if getattr(arguments, name) is not None), None)
+    if given is not None:
+        raise ConfigError(f"--{given}: goes with --real; the demo without it makes its own toy tissue")
     from bleep.demo import run_demo
     from bleep.evaluation import report
 
@@ -218,4 +233,34 @@ def _demo(arguments: argparse.Namespace) -> int:
     print("next: bleep index build --run runs/toy")
     print(f"next: bleep query --images {shlex.quote(str(arguments.out / 'tissue/test'))} --mpp 1 --run runs/toy")
     print("\nOn your own tissue: docs/tutorial/own-data.md; `bleep config list` names the recipes to start from.")
+    return 0
+
+
+def _demo_real(arguments: argparse.Namespace) -> int:
+    if arguments.run is not None and (arguments.weights is not None or arguments.epochs is not None):
+        raise ConfigError("--run: is trained already, so --weights and --epochs have no meaning; leave them out")
+    if importlib.util.find_spec("bokeh") is None:
+        raise ConfigError("the page needs bokeh, which is not installed: pip install -e '.[report]' in bleep's clone")
+    from bleep.evaluation import report
+    from bleep.real_demo import run_real_demo
+
+    settings: dict[str, dict[str, object]] = {}
+    if arguments.weights is not None:
+        settings["image"] = {"weights": str(arguments.weights)}
+    if arguments.epochs is not None:
+        settings["optim"] = {"epochs": arguments.epochs}
+    made = run_real_demo(arguments.out, arguments.run, arguments.data, settings)
+    print(f"\n{report.as_text(made.table)}\n")
+    origin = (
+        f"trained here on {', '.join(made.trained)}"
+        if arguments.run is None
+        else f"given, trained on {', '.join(made.trained)}"
+    )
+    print(f"run: {made.run}, {origin}")
+    print(f"predictions of {made.held_out}, which it never saw: {made.predictions}")
+    print(f"page: {made.page}; open it in a browser, it needs no network")
+    if made.packed is not None:
+        print(f"packed: {made.packed}, {made.packed.stat().st_size / 1e6:.1f} MB; README.md in it is the model card")
+    where = shlex.quote(str(made.run))
+    print(f"next: bleep query --run {where} --images FOLDER --out predictions.h5ad --report mine.html")
     return 0

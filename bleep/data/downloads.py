@@ -96,7 +96,7 @@ SETS: Mapping[str, PublicSet] = {
         "and molecular analysis for spatial transcriptomics workflows, BMC Genomics 21, 482 (2020), "
         "doi:10.1186/s12864-020-06832-3 (STUtility, the data)",
         source="st2k",
-        recipes=("mob-mouse",),
+        recipes=("mob-mouse", "released-mob"),
         size="18 MB",
         notes={"sections.csv": "section,mouse\nMOB1,1\nMOB2,1\nMOB3,2\nMOB4,2\n"},
     ),

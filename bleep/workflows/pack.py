@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from bleep import runs
+from bleep.data.downloads import SETS, PublicSet
 from bleep.errors import DataError
 from bleep.files import read_json, whole
 from bleep.outputs import PACKED
@@ -32,6 +33,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
     """
     config, facts = run.config, run.facts
     sections = [*facts.train, *facts.val]
+    public = _public(run)
     own = sorted({section.patient for section in sections})
     lines = ["---", "library_name: bleep", "license: unknown", "tags:", "- spatial-transcriptomics", "- histology", "---", ""]
     lines += [f"# {config.data.protocol or 'A run of bleep'}", ""]
@@ -40,9 +42,9 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
     lines += _list(
         {
             "species": run.panel.species,
-            "organ": UNKNOWN,
+            "organ": UNKNOWN if public is None else public.title,
             "technology": f"form `{config.data.source}`",
-            "licence of the tissue": UNKNOWN,
+            "licence of the tissue": UNKNOWN if public is None else f"{public.licence}; cite {public.citation}",
             "patients": f"{len(own)}: {', '.join(own)}",
             "sections": ", ".join(f"{s.name} ({s.spots} spots)" for s in sections),
             "tiles": f"{', '.join(f'{side:g}' for side in config.tiles.microns)} microns in {config.tiles.pixels} pixels",
@@ -75,6 +77,17 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
         "Learning. NeurIPS 2023."
     ]
     return "\n".join(lines) + "\n"
+
+
+def _public(run: Run) -> PublicSet | None:
+    """Return the public set that all training sections are of, by their names and the recipe's; none where they are not."""
+    protocol = run.config.data.protocol
+    found = next((one for one in SETS.values() if protocol in one.recipes and run.config.data.source == one.source), None)
+    if found is None:
+        return None
+    pinned = [Path(local).name for local in found.pins()]
+    names = [section.name for section in (*run.facts.train, *run.facts.val)]
+    return found if all(any(name in local for local in pinned) for name in names) else None
 
 
 def _list(facts: Mapping[str, str]) -> list[str]:

@@ -71,7 +71,7 @@ def test_a_set_is_fetched_below_data_and_licence_and_citation_come_first(
     assert Path("data/mob/counts/M.tsv").read_text() == "this is inst/extdata/counts/M.tsv\n"
     assert Path("data/mob/sections.csv").exists()
     assert out.index("licence: MIT") < out.index("cite: Ståhl") < out.index("2 files fetched, 0 were there")
-    assert "bleep train --config mob-mouse --data.root data/mob" in out
+    assert "bleep train --config mob-mouse or released-mob --data.root data/mob" in out
     assert "Downloading" not in err
 
 

@@ -1,7 +1,11 @@
 """A run that was pushed to the hub is one link: the same there, pinned, checked part by part, and without a network too."""
 
 import json
+import os
+import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,3 +150,28 @@ def test_three_commands_from_a_folder_to_a_page_of_another(
     assert app.main(["pull", link, "--out", "mine"]) == 0
     assert app.main(["index", "verify", "--run", "mine"]) == 0
     assert app.main(["pull", link, "--out", "mine"]) == 2
+
+
+@pytest.mark.slow
+def test_the_three_commands_of_the_page_work_in_an_empty_folder(
+    hub: Hub, trained: dict[str, Path], files: Path, tmp_path: Path, repository: Path
+) -> None:
+    page = (repository / "docs/how-to/share.md").read_text(encoding="utf-8")
+    block = page.split("## A run of others in three commands")[1].split("```bash\n")[1].split("```")[0]
+    push(trained["contrastive"], "lab/toy", public=True)
+    commands = block.replace("hf:laboratory/released-mob", "hf:lab/toy").replace("bulbs/", f"{files / 'st2k' / 'toy3'}/")
+    pull_it, query_it, open_it = commands.strip().splitlines()
+    assert open_it.endswith(" page.html")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    # Processes of their own, since the hub's library asks only as it is imported whether there is a network.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "PATH": path, "PYTHONPATH": str(repository)}
+    environment.pop("HF_TOKEN")
+    for command in (pull_it, query_it):
+        done = subprocess.run(shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.iterdir()} >= {"released", "page.html"}
+    text = (folder / "page.html").read_text(encoding="utf-8")
+    genes = json.loads((folder / "released/panel.json").read_text())["genes"]
+    assert all(gene in text for gene in genes)
