@@ -20,7 +20,7 @@ from bleep.data.slides import resize
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError
 from bleep.models.image import FusedTrunk, ImageTrunk
-from bleep.models.stored import Trunk
+from bleep.models.stored import StoredTrunk, Trunk
 
 SIDE = 2
 """Side of a region, in sides of a window."""
@@ -59,6 +59,7 @@ def of_windows(trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare) -> Floa
 
 def members(trunk: Trunk) -> list[ImageTrunk]:
     """Return the trunks whose features are joined, in order."""
+    trunk = trunk.opened() if isinstance(trunk, StoredTrunk) else trunk
     found = (
         [member for row in trunk.members for member in cast(nn.ModuleList, row)] if isinstance(trunk, FusedTrunk) else [trunk]
     )

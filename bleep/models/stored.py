@@ -20,7 +20,7 @@ class StoredTrunk(nn.Module):
     """
 
     def __init__(
-        self, build: Callable[[], nn.Module], *, width: int, reads: str, layer: int | None, stain: StainTarget, source: str
+        self, build: Callable[[], ImageTrunk], *, width: int, reads: str, layer: int | None, stain: StainTarget, source: str
     ) -> None:
         """Take how to build it, and what is known of it without.
 
@@ -39,9 +39,9 @@ class StoredTrunk(nn.Module):
         self._build, self._source = build, source
         self._weights: dict[str, Tensor] = {}
         # In a list it is no child: its weights would be listed twice.
-        self._networks: list[nn.Module] = []
+        self._networks: list[ImageTrunk] = []
 
-    def opened(self) -> nn.Module:
+    def opened(self) -> ImageTrunk:
         """Return the trunk itself, with its weights, on the device this was moved to.
 
         Raises:
