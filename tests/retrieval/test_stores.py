@@ -327,6 +327,12 @@ def test_what_may_pass_is_tried_again_and_the_rest_is_not(monkeypatch: pytest.Mo
     with pytest.raises(DataError, match="no Milvus answers there"):
         client.retried(call, "http://host")
     assert len(list(answers)) == 9 - len(client.PAUSES) - 1
+    # An index that was made though the answer was lost is there when it is asked for again; one of others is not ours.
+    answers = iter([RuntimeError("deadline exceeded"), RuntimeError("index already exists")])
+    assert client.retried(call, "http://host", makes=True) is None
+    answers = iter([RuntimeError("index already exists")])
+    with pytest.raises(DataError, match="index already exists"):
+        client.retried(call, "http://host", makes=True)
 
 
 def test_an_older_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,6 +233,10 @@ class MilvusIndex:
                         first += len(vectors)
                         bar.update(len(vectors))
             server.call("flush", name, seconds=BUILD)
+            held = int(server.call("get_collection_stats", name)["row_count"])
+            if held != facts.spots:
+                # A call whose answer was lost is made again, and its rows are then there twice.
+                raise DataError(f"{facts.uri}: its new collection holds {held} rows of {facts.spots}; run the command again")
             server.call("create_index", name, index_of(facts, file=server.is_file), seconds=BUILD)
             server.call("load_collection", name, seconds=BUILD)
         except BaseException:
