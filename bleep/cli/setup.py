@@ -239,8 +239,6 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _demo_real(arguments: argparse.Namespace) -> int:
     if arguments.run is not None and (arguments.weights is not None or arguments.epochs is not None):
         raise ConfigError("--run: is trained already, so --weights and --epochs have no meaning; leave them out")
-    if importlib.util.find_spec("bokeh") is None:
-        raise ConfigError("the page needs bokeh, which is not installed: pip install -e '.[report]' in bleep's clone")
     from bleep.evaluation import report
     from bleep.real_demo import run_real_demo
 
