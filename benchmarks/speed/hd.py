@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--bins", type=int, default=775, help="along a side")
     parser.add_argument("--genes", type=int, default=18_000)
     parser.add_argument("--seen", type=int, default=150, help="genes seen in a bin")
-    parser.add_argument("--index", default="ivf", help="index.kind")
+    parser.add_argument("--index", default="auto", help="index.kind")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
