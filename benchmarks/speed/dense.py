@@ -89,7 +89,12 @@ def main() -> None:
     ]
     print("\n".join(lines))
     (RESULTS / f"{options.name}.md").write_text("\n".join(lines) + "\n")
-    record = {"options": vars(options), "tiles_per_second": rates, "peak_gb": peak, "threads": torch.get_num_threads()}
+    record = {
+        "options": vars(options) | {"weights": Path(options.weights).name},
+        "tiles_per_second": rates,
+        "peak_gb": peak,
+        "threads": torch.get_num_threads(),
+    }
     (RESULTS / f"{options.name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

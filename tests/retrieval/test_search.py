@@ -1,6 +1,7 @@
 """Every kind of index against brute force."""
 
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from bleep.config import IndexConfig
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.retrieval import index as search
-from bleep.retrieval.index import FlatIndex, build_index, choose_kind, facts, load_index, measure
+from bleep.retrieval.index import FlatIndex, build_index, choose_kind, factory, facts, load_index, measure
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import faiss
 from bleep.retrieval.index.factory import between
@@ -87,6 +88,28 @@ def test_each_kind_finds_what_it_was_tuned_to(
     mine = built[kind].search(queries, 50).rows
     shared = np.mean([len(np.intersect1d(a, b)) for a, b in zip(mine, rows, strict=True)]) / 50
     assert shared == pytest.approx(found.recall_at_k, abs=1e-3), "recall counts what a plain comparison of rows counts"
+
+
+@pytest.mark.parametrize(("worth", "slower", "warned"), [(0.0, True, True), (0.0, False, False), (60.0, True, False)])
+def test_an_exact_search_that_is_faster_is_warned_of(
+    worth: float, slower: bool, warned: bool, built: dict[str, Any], vectors: np.ndarray, queries: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    search, exact = type(built["ivf"]).search, factory.exact_search
+
+    def late(*words: Any) -> Any:
+        time.sleep(0.2)
+        return search(*words)
+
+    def late_exact(*words: Any) -> Any:
+        time.sleep(0.0 if slower else 1.0)
+        return exact(*words)
+
+    monkeypatch.setattr(factory, "WORTH", worth)
+    monkeypatch.setattr(factory, "exact_search", late_exact)
+    monkeypatch.setattr(type(built["ivf"]), "search", late)
+    measure(built["ivf"], vectors, queries[:20], 10)
+    assert ("set index.kind to flat" in caplog.text) == warned
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])

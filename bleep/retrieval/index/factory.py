@@ -291,6 +291,8 @@ def _said(index: Any, name: str, effort: int, reached: float, target: float) -> 
 
 REPEATS, PATIENCE = 5, 5.0
 """Searches timed at most, and the seconds after which no other begins."""
+WORTH = 0.5
+"""Seconds that an exact search takes at least where it is told that it would be the faster one."""
 
 
 @final
@@ -313,13 +315,15 @@ class Measured:
 def measure(
     index: VectorIndex, vectors: Float32[np.ndarray, "spots dim"], queries: Float32[np.ndarray, "queries dim"], k: int
 ) -> Measured:
-    """Return recall, speed and size of an index of these vectors.
+    """Return recall, speed and size of an index of these vectors; an exact search that is faster is warned of.
 
     A row counts as found when it is as similar as the last of the true neighbours: of equal ones any will do.
     """
     k = min(k, len(vectors))
     longest = float(np.sqrt(np.einsum("sd,sd->s", vectors, vectors).max()))
+    began = time.perf_counter()
     worst = exact_search(vectors, queries, k, longest).similarity[:, -1]
+    exact = time.perf_counter() - began
     times: list[float] = []
     began = time.perf_counter()
     while not times or (len(times) < REPEATS and time.perf_counter() - began < PATIENCE):
@@ -329,4 +333,12 @@ def measure(
     asked = np.repeat(np.arange(len(queries)), k)
     similarity = inner_products(vectors, queries, asked, found.rows.reshape(-1)).reshape(found.rows.shape)
     recall = float((similarity >= worst[:, None]).mean())
-    return Measured(recall, len(queries), k, 1e3 * float(np.median(times)) / len(queries), index.stored_bytes() / len(index))
+    took = float(np.median(times))
+    if index.kind != "flat" and WORTH <= exact < took:
+        each, of_exact = (1e3 * seconds / len(queries) for seconds in (took, exact))
+        log.warning(
+            "the index of kind %s takes %.3g ms a query, at a recall of %.3f, where an exact search takes %.3g ms: "
+            "set index.kind to flat, or ask for less index.recall",
+            index.kind, each, recall, of_exact,
+        )  # fmt: skip
+    return Measured(recall, len(queries), k, 1e3 * took / len(queries), index.stored_bytes() / len(index))
