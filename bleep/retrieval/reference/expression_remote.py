@@ -25,7 +25,7 @@ from bleep.outputs import check_codecs
 from bleep.progress import Progress
 from bleep.retrieval.reference.expression_store import ExpressionStore, FormName, Rows, Values
 
-BLOCK = 2**15
+BLOCK = 2**17
 """Bytes of values that are compressed, and read, together."""
 SHARD = 2**25
 """Bytes of values of a shard, which is one object or file; a writer holds one of them."""
