@@ -45,19 +45,29 @@ class StoredTrunk(nn.Module):
         """Return the trunk itself, with its weights, on the device this was moved to.
 
         Raises:
-            MismatchError: the weights do not fit it.
+            MismatchError: the weights do not fit it, or its features not the heads.
 
         """
         if not self._networks:
-            network = self._build()
-            try:
-                network.load_state_dict(self._weights)
-            except RuntimeError as error:
-                detail = str(error).splitlines()[1].strip()[:200]
-                raise MismatchError(f"{self._source}: does not fit its settings: {detail}") from None
-            self._networks.append(network.to(self.device).eval())
-            self._weights = dict(network.state_dict())
+            # What is built in inference mode could never be asked for gradients, as class activation maps do.
+            with torch.inference_mode(mode=False):
+                self._networks.append(self._opened().to(self.device).eval())
+            self._weights = dict(self._networks[0].state_dict())
         return self._networks[0]
+
+    def _opened(self) -> ImageTrunk:
+        network = self._build()
+        try:
+            network.load_state_dict(self._weights)
+        except RuntimeError as error:
+            detail = str(error).splitlines()[1].strip()[:200]
+            raise MismatchError(f"{self._source}: does not fit its settings: {detail}") from None
+        if network.width != self.width:
+            raise MismatchError(
+                f"{self._source}: does not fit its settings: its heads take {self.width} features, and the trunk gives "
+                f"{network.width}; has config.yaml been changed? Train again, or put its settings back"
+            )
+        return network
 
     def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
         found: Tensor = self.opened()(images)

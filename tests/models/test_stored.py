@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from bleep.data.toy import toy_section
@@ -72,3 +73,26 @@ def test_weights_of_another_network_are_told_when_it_is_built(run_copy: Callable
     trunk = Run.load(folder).model.trunk
     with pytest.raises(MismatchError, match="does not fit its settings"):
         next(trunk.parameters())
+
+
+def test_a_trunk_opened_in_inference_mode_still_gives_gradients(run_copy: Callable[..., Path]) -> None:
+    run = Run.load(run_copy())
+    trunk = run.model.trunk
+    assert isinstance(trunk, StoredTrunk)
+    images = torch.zeros(1, len(run.spec.microns), 3, run.spec.pixels, run.spec.pixels, dtype=torch.uint8)
+    with torch.inference_mode():
+        trunk(images)
+    first = next(trunk.parameters())
+    first.requires_grad_()
+    trunk(images).sum().backward()
+    assert first.grad is not None
+
+
+def test_a_window_more_in_the_settings_is_told_when_the_trunk_is_opened(run_copy: Callable[..., Path]) -> None:
+    folder = run_copy()
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings["tiles"]["microns"] *= 2
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    run = Run.load(folder)
+    with pytest.raises(MismatchError, match="its heads take"):
+        next(run.model.trunk.parameters())
