@@ -23,8 +23,7 @@ from bleep.files import read_json, read_lines
 from bleep.records import Table
 from bleep.runs import Facts, Run
 from bleep.viz.figures import explanation as explaining
-from bleep.viz.figures.canvas import Where, figure_axes, finished
-from bleep.viz.figures.placed import column_of, few, section_of
+from bleep.viz.figures.canvas import Where, column_of, few, figure_axes, finished, section_of
 from bleep.viz.figures.style import label_text
 from bleep.viz.figures.tissue_maps import INCHES, VALUES, backdrop, draw_ranked, draw_tissue, draw_values
 from bleep.viz.figures.training import draw_coverage, draw_curves, draw_error_by_uncertainty, logged

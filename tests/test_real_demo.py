@@ -12,8 +12,8 @@ import pytest
 
 import bleep
 from bleep.cli import app
+from bleep.demo import run_real_demo
 from bleep.errors import DataError
-from bleep.real_demo import run_real_demo
 from bleep.workflows.pack import pack
 
 SMALL: dict[str, Any] = {

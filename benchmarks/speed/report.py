@@ -29,7 +29,7 @@ from bleep.viz.figures.style import Drawing, save
 from bleep.viz.figures.tissue_maps import gene_map, gene_relations, ranked, variances
 from bleep.viz.figures.training import METHODS, error_by_uncertainty, joint_space
 from bleep.viz.page import Nearest, Page, TissueView, tiles_folder, write_page
-from bleep.viz.page.deep_zoom import write_tiles
+from bleep.viz.page.content import write_tiles
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SPOTS, GENES, SIDE, K = 5_000, 2_000, 10_000, 20

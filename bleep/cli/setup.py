@@ -239,8 +239,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _demo_real(arguments: argparse.Namespace) -> int:
     if arguments.run is not None and (arguments.weights is not None or arguments.epochs is not None):
         raise ConfigError("--run: is trained already, so --weights and --epochs have no meaning; leave them out")
+    from bleep.demo import run_real_demo
     from bleep.evaluation import report
-    from bleep.real_demo import run_real_demo
 
     settings: dict[str, dict[str, object]] = {}
     if arguments.weights is not None:

@@ -11,8 +11,7 @@ from PIL import Image
 from bleep.data.slides import ArraySlide, Box
 from bleep.errors import DataError
 from bleep.outputs import check_output, is_ours
-from bleep.viz.page import deep_zoom
-from bleep.viz.page.deep_zoom import SIDE, DeepZoom, write_tiles
+from bleep.viz.page.content import SIDE, DeepZoom, write_tiles
 
 
 @dataclass

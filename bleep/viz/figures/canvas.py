@@ -1,16 +1,23 @@
-"""The Axes that plotting functions are given or make, and what becomes of them: returned, shown, saved."""
+"""Axes that plotting functions are given or make, what becomes of them, and what of an AnnData is drawn on them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, final
 
-from bleep.errors import ConfigError
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from bleep.errors import ConfigError, DataError
 from bleep.files import whole
 from bleep.outputs import KEY, MARK, check_output
 from bleep.viz.figures.style import DOTS
+from bleep.viz.page import TissueView
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
 
 Where = Union["Axes", Sequence["Axes"], None]
@@ -92,3 +99,92 @@ def _save(axes: "Axes", path: Path) -> None:
     words: Any = {"svg.hashsalt": "bleep", "svg.fonttype": "none", "pdf.fonttype": 42}
     with whole(path) as temporary, matplotlib.rc_context(words):
         figure.savefig(temporary, format=form, dpi=DOTS, metadata=notes[form])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The tiles of one section of an AnnData."""
+
+    name: str
+    rows: np.ndarray
+    mpp: float
+
+    def view(self, adata: "AnnData") -> TissueView:
+        """Return the picture and places of its tiles; a white picture where there is none."""
+        xy = np.asarray(adata.obsm["spatial"], np.float64)[self.rows, :2]
+        held = adata.uns.get("spatial", {}).get(self.name, {})
+        images, scales = held.get("images", {}), held.get("scalefactors", {})
+        side = np.ptp(xy, axis=0).max() / max(np.sqrt(len(xy)), 1.0) or 1.0
+        radius = float(scales.get("spot_diameter_fullres", side)) / 2
+        found = next(((kind, np.asarray(images[kind])) for kind in ("hires", "lowres") if kind in images), None)
+        if found is None:
+            size = float(xy[:, 0].max()) + 6 * radius, float(xy[:, 1].max()) + 6 * radius
+            picture = np.full((2, 2, 3), 255, np.uint8)
+        else:
+            picture = found[1][..., :3]
+            picture = picture if picture.dtype == np.uint8 else (255 * np.clip(picture, 0, 1)).astype(np.uint8)
+            scale = float(scales[f"tissue_{found[0]}_scalef"])
+            size = picture.shape[1] / scale, picture.shape[0] / scale
+        ids = tuple(map(str, adata.obs_names[self.rows]))
+        return TissueView(self.name, picture, size, xy, radius, ids, np.zeros((len(xy), 1), np.float32), mpp=self.mpp)
+
+
+def section_of(adata: "AnnData", asked: str | None) -> Placed:
+    """Return the tiles of the section asked for, or of the only one.
+
+    Raises:
+        ConfigError: it is not there, or there are several and none is named.
+        DataError: the tiles have no places on a slide.
+
+    """
+    if "spatial" not in adata.obsm:
+        raise DataError('there are no places to draw at: expected obsm["spatial"], x and y of each tile in pixels of its slide')
+    facts = adata.uns.get("bleep", {})
+    if "section" in adata.obs:
+        of = adata.obs["section"].astype(str).to_numpy()
+        there = [*dict.fromkeys(of.tolist())]
+    else:
+        there = [str(name) for name in adata.uns.get("spatial", {})][:1] or ["tissue"]
+        of = np.full(adata.n_obs, there[0])
+    if asked is not None and asked not in there:
+        raise ConfigError(f"section {asked!r} is not among the {len(there)} of the prediction: {few(there)}")
+    if asked is None and len(there) > 1:
+        raise ConfigError(f"the prediction is of {len(there)} sections; name the one to draw, such as section={there[0]!r}")
+    name = asked or there[0]
+    known = [str(one) for one in facts.get("sections", ())]
+    if name not in known:
+        return Placed(name, of == name, 0.0)
+    at = known.index(name)
+    if bool(facts["ready_cut"][at]):
+        raise DataError(f"section {name}: its tiles came ready-cut, so nobody knows where on a slide they lie")
+    return Placed(name, of == name, float(facts["mpp"][at]))
+
+
+def column_of(adata: "AnnData", name: str, layer: str | None) -> Float32[np.ndarray, " tiles"]:
+    """Return the values of a gene, or of a column of `obs` that holds numbers.
+
+    Raises:
+        ConfigError: there is no such gene, column or layer.
+
+    """
+    if name in adata.var_names:
+        if layer is not None and layer not in adata.layers:
+            there = [str(one) for one in adata.layers if one is not None]
+            raise ConfigError(f"layer {layer!r} is not in the prediction, which has {few(there) if there else 'none'}")
+        column = adata[:, name].X if layer is None else adata[:, name].layers[layer]
+        return np.asarray(column.toarray() if hasattr(column, "toarray") else column, np.float32).ravel()
+    if name not in adata.obs:
+        numbers = [str(one) for one in adata.obs if pd.api.types.is_numeric_dtype(adata.obs[one])]
+        raise ConfigError(
+            f"{name!r} is neither one of the {adata.n_vars:,} genes, such as {few(list(adata.var_names))}, nor a column of "
+            f"obs that holds numbers ({few(numbers) if numbers else 'there is none'})"
+        )
+    if not pd.api.types.is_numeric_dtype(adata.obs[name]):
+        raise ConfigError(f"column {name!r} of obs holds words; expected numbers, or a gene")
+    return adata.obs[name].to_numpy(np.float32)
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4:,} more" if len(names) > 4 else "")

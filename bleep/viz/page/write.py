@@ -14,8 +14,7 @@ from jaxtyping import Float32, Shaped, UInt8
 from bleep.data.slides import jpeg_bytes
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.viz.page.content import Grid, Nearest, Page, TissueView
-from bleep.viz.page.deep_zoom import SIDE, DeepZoom, tiles_folder, write_tiles
+from bleep.viz.page.content import SIDE, DeepZoom, Grid, Nearest, Page, TissueView, tiles_folder, write_tiles
 
 LEVELS = 254
 """The highest level; one more stands for what is not a number."""
