@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 os.environ["TQDM_DISABLE"] = "1"
 from bleep.config import Config
@@ -51,6 +52,7 @@ def main() -> None:
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--folds", type=int, nargs="+", default=None, help="only these folds")
     one.add_argument("--subjects", type=int, default=None, help="train on the first so many subjects of the training side")
+    one.add_argument("--with", dest="changes", nargs="+", default=[], metavar="KEY=VALUE", help="settings to change")
     one.add_argument("--lines", type=Path, default=LINES)
     actions.add_parser("table").add_argument("--lines", type=Path, default=LINES)
     arguments = parser.parse_args()
@@ -82,7 +84,7 @@ def config_of(arguments: argparse.Namespace, here: dict[str, Any]) -> Config:
         "seed": here["seed"],
         "cache": arguments.cache,
     }
-    config = Config.load(REPOSITORY / f"configs/{arguments.protocol}.yaml", place)
+    config = Config.load(REPOSITORY / f"configs/{arguments.protocol}.yaml", place, *map(change, arguments.changes))
     if arguments.subjects is None:
         return config
     divided = load_split(config)
@@ -91,6 +93,15 @@ def config_of(arguments: argparse.Namespace, here: dict[str, Any]) -> Config:
     test = sorted({section.patient for section in divided.test})
     names += [section.name for section in divided.test]
     return Config.load(config.dump(), {"data": {"sections": names, "test": test}})
+
+
+def change(word: str) -> dict[str, Any]:
+    """Return `image.stain=stretch` as a tree of settings."""
+    names, value = word.split("=", 1)
+    tree: Any = yaml.safe_load(value)
+    for name in reversed(names.split(".")):
+        tree = {name: tree}
+    return dict(tree)
 
 
 def measured(arguments: argparse.Namespace, here: dict[str, Any]) -> list[dict[str, Any]]:

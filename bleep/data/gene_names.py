@@ -89,7 +89,7 @@ def _ids(genes: pd.DataFrame) -> Names:
 
 
 def _only_ids(names: Names) -> Names:
-    return np.array([name if _IS_ID.fullmatch(name) else "" for name in _plain(names)], dtype=object)
+    return np.array([name if name[:3] == "ENS" and _IS_ID.fullmatch(name) else "" for name in _plain(names)], dtype=object)
 
 
 def _agreeing(columns: Columns, sought: Names, stated: Names) -> Columns:
@@ -164,7 +164,8 @@ def _column(genes: pd.DataFrame, column: str) -> Names | None:
 
 def _plain(names: Names) -> Names:
     """Leave away the versions of Ensembl ids, such as the .12 of ENSG00000141510.12."""
-    found = (_VERSION.fullmatch(name) for name in names)
+    # Thousands of symbols are asked for again and again: most are told by their first letters.
+    found = (_VERSION.fullmatch(name) if name[:3] == "ENS" else None for name in names)
     return np.array([match[1] if match else name for match, name in zip(found, names, strict=True)], dtype=object)
 
 

@@ -297,7 +297,7 @@ def _as_rgb(image: Image.Image) -> Pixels:
     if image.has_transparency_data:
         found = np.asarray(image.convert("RGBA"))
         return on_white(found[..., :3], found[..., 3])
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

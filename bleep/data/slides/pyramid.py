@@ -250,7 +250,7 @@ def is_tiled(path: Path) -> bool:
 
 def scanner_of(path: Path) -> str:
     """Return by which of OpenSlide's formats a file is read, found by its content; empty: by none, or it is not installed."""
-    if importlib.util.find_spec("openslide") is None or not path.is_file():
+    if importlib.util.find_spec("openslide") is None or not path.is_file() or _is_picture(path):
         return ""
     import openslide
 
@@ -258,6 +258,13 @@ def scanner_of(path: Path) -> str:
         found = openslide.OpenSlide.detect_format(path)
         return found if found is not None and found != "generic-tiff" else ""
     return ""
+
+
+def _is_picture(path: Path) -> bool:
+    """Return whether name and first bytes are those of a plain JPEG or PNG, for which no library of slides need be loaded."""
+    with path.open("rb") as file:
+        begins = {".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".png": b"\x89PNG"}.get(path.suffix.lower())
+        return begins is not None and file.read(4).startswith(begins)
 
 
 def series_of(path: Path) -> str:

@@ -52,7 +52,8 @@ def save(drawing: Drawing, folder: Path, *, paper: bool = False) -> None:
     drawing.figure.draw_without_rendering()
     drawing.figure.set_layout_engine("none")
     with matplotlib.rc_context({"svg.hashsalt": "bleep", "svg.fonttype": "none", "pdf.fonttype": 42}):
-        drawing.figure.savefig(folder / f"{drawing.name}.png", dpi=dots)
+        # Pressed less hard, pictures are a tenth larger and written in half the time.
+        drawing.figure.savefig(folder / f"{drawing.name}.png", dpi=dots, pil_kwargs={"compress_level": 3})
         drawing.figure.savefig(folder / f"{drawing.name}.svg", dpi=dots, metadata={"Date": None})
         if paper:
             drawing.figure.savefig(folder / f"{drawing.name}.pdf", dpi=dots, metadata={"CreationDate": None})
