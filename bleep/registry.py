@@ -63,6 +63,12 @@ def register(kind: KindName, name: str) -> Callable[[T], T]:
     Raises:
         ConfigError: there is no such kind of part.
 
+    >>> @register("metrics", "largest_error")
+    ... def largest_error(predicted, measured):
+    ...     return abs(predicted - measured).max(axis=0)
+    >>> load("metrics", "largest_error") is largest_error
+    True
+
     """
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is no kind of part; expected {', '.join(KINDS)}")

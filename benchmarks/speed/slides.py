@@ -37,7 +37,7 @@ VERSIONS = ("before", "now")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--before", type=Path, help="checkout of the earlier version; none: it is left out")
+    parser.add_argument("--before", type=Path, help="checkout of the earlier version; none: what was found before stays")
     parser.add_argument("--peer", type=Path, help="Python of an environment with LazySlide; none: it is left out")
     parser.add_argument("--root", type=Path, required=True, help="sections in the her2st form")
     parser.add_argument("--section", default="C3", help="section whose picture becomes a slide")
@@ -53,6 +53,8 @@ def main() -> None:
         (picture,) = (path for path in (arguments.root / arguments.section).rglob("*.jpg"))
         slides = {"drawn": drawn(arguments.side), f"HER2ST {arguments.section}": real(picture)}
         record: dict[str, Any] = {"threads": torch.get_num_threads(), "query": [], "features": []}
+        if not arguments.before and (RESULTS / "slides.json").exists():
+            record["query"] = json.loads((RESULTS / "slides.json").read_text())["query"]
         for number, (name, pixels) in enumerate(slides.items()):
             path = work / f"slide{number}.tiff"
             write_pyramid(path, pixels)
@@ -182,8 +184,8 @@ def report(record: dict[str, Any]) -> None:
         lines.append(f"| {one['slide']} | {sides} | {one['tiles']} | {one['before']:.1f} | {one['now']:.1f} | {ratio:.1f} |")
     lines += [
         "",
-        "`bleep query --slides`, a tile every 50 um under windows of 112 and 224 um, the whole command. Before: windows of their "
-        "own in float32; now: regions shared, precision by the machine.",
+        "`bleep query --slides`, a tile every 50 um under windows of 112 and 224 um, the whole command. Before: windows of "
+        "their own in float32; now: regions shared, precision by the machine.",
         "",
         "| slide | step, um | bleep: tiles | tiles/s | LazySlide 0.13: tiles | tiles/s | times as fast |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -197,8 +199,9 @@ def report(record: dict[str, Any]) -> None:
             )
     lines += [
         "",
-        "Features of one window of 112 um in 224 pixels, ViT-S/14 to block 5, bf16, from opening the slide to features in memory. "
-        "At half a window's step bleep shares regions (means of tokens); where tiles do not overlap each has a window of its own.",
+        "Features of one window of 112 um in 224 pixels, ViT-S/14 to block 5, bf16, from opening the slide to features in "
+        "memory. At half a window's step bleep shares regions (means of tokens); where tiles do not overlap each has a window "
+        "of its own.",
     ]
     print("\n".join(lines), flush=True)
     write_text(RESULTS / "slides.md", "\n".join([*lines, ""]))

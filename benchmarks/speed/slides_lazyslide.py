@@ -3,9 +3,7 @@
 import json
 import sys
 import time
-import warnings
 
-warnings.filterwarnings("ignore")
 import lazyslide as zs  # type: ignore[import-not-found]
 import timm
 import torch
@@ -24,7 +22,7 @@ class ToBlock(torch.nn.Module):
         self.trunk = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0, img_size=PIXELS)
         state = {name: value.float() for name, value in load_file(weights).items() if name != "pos_embed"}
         self.trunk.load_state_dict(state, strict=False)
-        self.trunk.blocks = self.trunk.blocks[:LAYER]
+        self.trunk.blocks = self.trunk.blocks[: LAYER + 1]  # Blocks count from 0.
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.trunk.forward_features(images)[:, 1:].mean(1).float()

@@ -29,6 +29,10 @@ def other_names(genes: pd.DataFrame) -> tuple[str, ...]:
     """Return each gene's name in the other vocabulary, from a section's `counts.var`; empty where it is not known.
 
     An id is preferred to a symbol. A name that several genes of the section bear tells none of them, so it is left out.
+
+    >>> other_names(pd.DataFrame({ID: ["ENSG00000141510", ""]}, index=["TP53", "own1"]))
+    ('ENSG00000141510', '')
+
     """
     names = genes.index.to_numpy(object)
     others = np.full(len(genes), "", dtype=object)

@@ -39,7 +39,12 @@ class TileSpec:
         return cls(config.pixels, tuple(config.microns), config.padding)
 
     def describe(self) -> str:
-        """Return the spec in words, for messages and tables."""
+        """Return the spec in words, for messages and tables.
+
+        >>> TileSpec(224, (112.0, 224.0)).describe()
+        '112 + 224 um in 224 px'
+
+        """
         windows = " + ".join(f"{side:g}" for side in self.microns)
         return f"{windows} um in {self.pixels} px"
 

@@ -116,6 +116,13 @@ def grid(mask: Mask, size: tuple[int, int], step: float) -> pd.DataFrame:
     Raises:
         DataError: the slide is smaller than half a step, or the step is so small that there are millions of squares.
 
+    >>> mask = np.array([[True, False], [True, True]])
+    >>> grid(mask, size=(200, 200), step=100.0)[["x", "y", "tissue"]]
+               x      y  tissue
+    x0_y0   50.0   50.0     1.0
+    x0_y1   50.0  150.0     1.0
+    x1_y1  150.0  150.0     1.0
+
     """
     width, height = size
     columns, rows = int(np.ceil(width / step - 0.5)), int(np.ceil(height / step - 0.5))

@@ -77,7 +77,13 @@ def confusion(told: Int[np.ndarray, " tiles"], truth: Probability) -> Int[np.nda
 
 
 def by_class(table: Int[np.ndarray, "classes classes"]) -> dict[str, Float64[np.ndarray, " classes"]]:
-    """Return precision, recall and F1 of each class of a confusion; what divides by 0 is 0, recall of no tiles not a number."""
+    """Return precision, recall and F1 of each class of a confusion; what divides by 0 is 0, recall of no tiles not a number.
+
+    >>> found = by_class(np.array([[8, 2], [1, 4]]))
+    >>> {name: values.round(2).tolist() for name, values in found.items()}
+    {'precision': [0.89, 0.67], 'recall': [0.8, 0.8], 'f1': [0.84, 0.73]}
+
+    """
     right, told, true = np.diag(table).astype(float), table.sum(axis=0), table.sum(axis=1)
     precision = np.divide(right, told, out=np.zeros_like(right), where=told > 0)
     recall = np.divide(right, true, out=np.full_like(right, np.nan), where=true > 0)

@@ -111,7 +111,14 @@ class SpearmanState:
 
 
 def pearson(predicted: Table, measured: Table) -> Column:
-    """Return the correlation of each column over the rows."""
+    """Return the correlation of each column over the rows; not a number where a column does not vary.
+
+    >>> predicted = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]], np.float32)
+    >>> measured = np.array([[2.0, 1.0], [4.0, 2.0], [6.0, 3.0]], np.float32)
+    >>> pearson(predicted, measured).round(3).tolist()
+    [1.0, -1.0]
+
+    """
     return PearsonState.of(predicted, measured).pearson()
 
 

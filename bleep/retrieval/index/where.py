@@ -48,6 +48,10 @@ def select(condition: str, spots: pd.DataFrame) -> Where:
         ConfigError: it cannot be read, names a column that is not there, compares it with a value of another kind, or no
             row meets it.
 
+    >>> spots = pd.DataFrame({"patient": ["P1", "P2", "P3"], "organ": ["liver", "liver", "skin"]})
+    >>> select("patient != 'P1' and organ == 'liver'", spots).rows.tolist()
+    [1]
+
     """
     try:
         tree = ast.parse(condition.strip(), mode="eval").body
