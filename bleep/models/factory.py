@@ -15,7 +15,16 @@ from bleep.config import Config, ImageConfig, PrecisionName
 from bleep.errors import ConfigError, WeightsError
 from bleep.models.backbones import small as small_nets
 from bleep.models.backbones import torchvision as torchvision_trunks
-from bleep.models.backbones.base import Backbone, clear_errors, clear_weights, from_package, given, help_with_weights
+from bleep.models.backbones.base import (
+    FOUNDATION,
+    Backbone,
+    clear_errors,
+    clear_weights,
+    from_package,
+    given,
+    help_with_weights,
+    page,
+)
 from bleep.models.heads import Standardizer
 from bleep.models.image import READY, FusedTrunk, ImageTrunk, ReadyTrunk, StainTarget, reads_of
 from bleep.models.models import Classifier, DualEncoder, Model, Regressor
@@ -253,6 +262,14 @@ def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> S
         stain=StainTarget(config.stain),
         source=source,
     )
+
+
+def licence_of(name: str) -> str:
+    """Return the licence of the weights published for a trunk, as its page or timm says; empty where neither is known."""
+    from bleep.models.backbones import timm as timm_trunks
+
+    found = FOUNDATION.get(page(name))
+    return timm_trunks.licence_of(page(name)) if found is None else found.licence
 
 
 def without_weights(config: ImageConfig, names: str) -> ImageConfig:

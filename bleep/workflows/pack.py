@@ -16,20 +16,23 @@ from bleep import runs
 from bleep.data.downloads import SETS, PublicSet
 from bleep.errors import DataError
 from bleep.files import read_json, whole
+from bleep.models.factory import JOIN, licence_of
 from bleep.outputs import PACKED
-from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, numbers_of
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, numbers_of
 from bleep.runs import Run
 
 UNKNOWN = "unknown"
 SHOWN = ("pcc", "hvg50", "mse", "variance_ratio")
 """Scores in the card's table, where they were taken."""
+MOST_GENES = 12
+"""Genes of a grade that the card names."""
 
 
-def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> str:
+def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, calibration: Calibration | None = None) -> str:
     """Return the card as Markdown with a header for the hub.
 
     `evaluation` is what `evaluation.json` holds, empty where the run was not scored; `reference`: whether the measured spots
-    go along.
+    go along; `calibration`: what goes along of how sure the run is, none where it was not calibrated.
     """
     config, facts = run.config, run.facts
     sections = [*facts.train, *facts.val]
@@ -38,6 +41,12 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
     lines = ["---", "library_name: bleep", "license: unknown", "tags:", "- spatial-transcriptomics", "- histology", "---", ""]
     lines += [f"# {config.data.protocol or 'A run of bleep'}", ""]
     lines += ["Predicts spatial gene expression from H&E histology. Research software: not a medical device.", ""]
+    lines += ["## Intended use", ""]
+    lines += [
+        "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors, "
+        "and trust no gene beyond its grade.",
+        "",
+    ]
     lines += ["## Trained on", ""]
     lines += _list(
         {
@@ -55,7 +64,8 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
     measured = "the measured training spots go along" if reference else "the measured training spots are not included"
     lines += _list(
         {
-            "trunk": f"{facts.trunk}, {config.image.train}; its weights have a licence of their own: {UNKNOWN}",
+            "trunk": f"{facts.trunk}, {config.image.train}",
+            "licence of the trunk's weights": trunk_licence(facts.trunk, config.image.weights),
             "task": config.loss.task,
             "predicts by": f"{' and '.join(reads)} ({measured})",
             "genes": f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
@@ -64,6 +74,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool) -> s
         }
     )
     lines += ["", "## Scores on held-out tissue", "", *_scores(run, evaluation)]
+    lines += ["", "## How sure it is", "", *_trust(run, calibration)]
     lines += ["", "## Limits", ""]
     lines += [
         "- Predictions are on the scale above, not counts. Averages of neighbours are smoother than what is measured.",
@@ -88,6 +99,34 @@ def _public(run: Run) -> PublicSet | None:
     pinned = [Path(local).name for local in found.pins()]
     names = [section.name for section in (*run.facts.train, *run.facts.val)]
     return found if all(any(name in local for local in pinned) for name in names) else None
+
+
+def trunk_licence(names: str, weights: str) -> str:
+    """Return under what terms the weights that training began with are, as far as bleep and timm know."""
+    if weights == "random":
+        return "none apply: training began with random weights"
+    known = ", ".join(f"{name}: {licence_of(name) or UNKNOWN}" for name in names.split(JOIN))
+    return known if weights == "hub" else f"{UNKNOWN}, as they came from a file; of the weights published by that name: {known}"
+
+
+def _trust(run: Run, calibration: Calibration | None) -> list[str]:
+    """Return what rehearsals on left-out training tissue found: scores, intervals and genes."""
+    if calibration is None:
+        return [f"- intervals, genes to trust, how far it travels: {UNKNOWN}; no calibration goes along"]
+    report, confidence = calibration.report, calibration.confidence
+    covered, told = report["coverage"], report["scores"].get("combined")
+    lines = [f"- rehearsed on: {report.get('rehearsed on', UNKNOWN)}"]
+    lines += [] if told is None else [f"- rehearsed score, mean PCC of the combined predictor: {told:.3f}"]
+    lines.append(
+        f"- intervals of {covered['level']:.0%} held {covered['mean']:.0%} of left-out values, {covered['least']:.0%} to "
+        f"{covered['most']:.0%} by part"
+    )
+    if confidence is not None:
+        table = confidence.frame(run.panel.genes)
+        for grade, count in confidence.summary().items():
+            best = table[table["confidence"] == grade].nlargest(MOST_GENES, "expected_pcc").index
+            lines.append(f"- genes graded {grade}: {count}" + (f", such as {', '.join(map(str, best))}" if len(best) else ""))
+    return lines
 
 
 def _list(facts: Mapping[str, str]) -> list[str]:
@@ -140,7 +179,9 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
             f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
         )
     names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
-    texts = {CARD: model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names)}
+    calibration = Calibration.load(folder / FOLDER) if any(name.startswith(f"{FOLDER}/") for name in names) else None
+    card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
+    texts = {CARD: card}
     texts[runs.CONFIG] = yaml.safe_dump(_portable(run.config.dump()), sort_keys=False)
     facts: dict[str, dict[str, Any]] = {}
     with whole(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

@@ -1,6 +1,7 @@
 """Rehearsals on training tissue, what they teach, and predictions made with it."""
 
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from bleep.workflows import calibrate as rehearsing
 from bleep.workflows.calibrate import agreement, calibrate, cross_fitted_on
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit, load_split
+from bleep.workflows.pack import pack
 from bleep.workflows.query import build_reference
 
 
@@ -42,6 +44,17 @@ def calibrated(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(calibrated: Path, tmp_path: Path) -> Path:
     shutil.copytree(calibrated, tmp_path / "run")
     return tmp_path / "run"
+
+
+def test_the_card_of_a_packed_run_says_how_sure_it_is(calibrated: Path, tmp_path: Path) -> None:
+    pack(calibrated, tmp_path / "run.zip")
+    with zipfile.ZipFile(tmp_path / "run.zip") as held:
+        card = held.read("README.md").decode()
+    report = Calibration.load(calibrated / "calibration").report
+    assert f"- rehearsed on: {report['rehearsed on']}" in card
+    assert f"held {report['coverage']['mean']:.0%} of left-out values" in card
+    assert f"- genes graded high: {report['confidence']['high']}" in card
+    assert "with random weights" in card
 
 
 def test_parts_are_left_out_once_each_with_nothing_of_them_in_the_rest(calibrated: Path, toys: tuple[Section, ...]) -> None:

@@ -13,7 +13,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import DataError
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
-from bleep.workflows.pack import MANIFEST, pack, unpack
+from bleep.workflows.pack import MANIFEST, pack, trunk_licence, unpack
 
 
 @pytest.fixture
@@ -51,6 +51,20 @@ def test_the_file_names_no_folder_of_this_machine_and_the_card_says_what_is_unkn
     assert "scores: unknown; the run was not evaluated" in card
     assert "- species: unknown" in card
     assert "toy1 (" in card
+
+
+@pytest.mark.parametrize(
+    ("trunk", "weights", "said"),
+    [
+        ("tf_efficientnet_lite0.in1k", "hub", "tf_efficientnet_lite0.in1k: apache-2.0"),
+        ("MahmoodLab/UNI", "hub", "MahmoodLab/UNI: CC BY-NC-ND 4.0"),
+        ("resnet18.a1_in1k + own-trunk", "hub", "resnet18.a1_in1k: apache-2.0, own-trunk: unknown"),
+        ("resnet18.a1_in1k", "weights.safetensors", "unknown, as they came from a file; of the weights published by that name"),
+        ("resnet18", "random", "none apply"),
+    ],
+)
+def test_the_card_says_what_is_known_of_the_licence_of_the_trunk(trunk: str, weights: str, said: str) -> None:
+    assert trunk_licence(trunk, weights).startswith(said)
 
 
 def test_without_the_reference_no_measured_value_goes_along(trained: dict[str, Path], tmp_path: Path) -> None:

@@ -170,6 +170,12 @@ def _cut(model: Any, config: ImageConfig) -> None:
         raise ConfigError(f"image.layer: {config.trunk} has no layer {config.layer} to read ({line(error)})") from None
 
 
+def licence_of(name: str) -> str:
+    """Return the licence of the weights of a model, as timm notes it; empty where it knows none."""
+    found = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    return str(found.license or "") if found is not None else ""
+
+
 def _blocks(model: Any, config: ImageConfig) -> list[list[str]]:
     """Return the names of each block's parameters as timm groups them, the stem first; all in one where it does not."""
     if not hasattr(model, "group_matcher"):
