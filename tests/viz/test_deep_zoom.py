@@ -63,7 +63,7 @@ def test_a_slide_scanned_very_finely_begins_at_half_of_it(monkeypatch: pytest.Mo
     assert DeepZoom((40_000, 20_000)).downs[0] == 1
     assert DeepZoom((40_001, 20_000)).downs[0] == 2
     assert DeepZoom((90_000, 150_000)).downs[0] == 4
-    monkeypatch.setattr(deep_zoom, "FINEST", 3000)
+    monkeypatch.setattr(content, "FINEST", 3000)
     slide = Counting((6000, 2100))
     write_tiles({0: slide}, tmp_path / "t")
     assert len(slide.asked) == 6 * 3
