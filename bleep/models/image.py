@@ -50,7 +50,7 @@ class ParameterSchedule(NamedTuple):
 
 def reads_of(layer: int | None, output: str, precision: str, stain: str, *, shares: bool) -> str:
     """Return what decides a trunk's features beside its weights, as it stands in the digest that features are cached by."""
-    more = (output, precision, stain, "tokens" if shares else "none")
+    more = (output, precision, stain, "tokens without places" if shares else "none")
     return " ".join([str(layer), *(word for word in more if word not in ("pooled", "auto", "float32", "none"))])
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.config import Config, ImageConfig
+from bleep.config import Config, DataConfig, ImageConfig
+from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError
+from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.features.regions import Layout, of_windows
 from bleep.models.factory import build_trunk, build_trunks
@@ -75,6 +77,22 @@ def test_where_borders_fall_changes_a_feature_by_less_than_a_tenth_of_its_spread
     off = np.sqrt(((first - other) ** 2).mean(axis=0)) / np.maximum(first.std(axis=0), 1e-6)
     assert not np.array_equal(first, other)
     assert np.median(off) < 0.1
+
+
+@pytest.mark.data
+def test_a_transformer_on_tissue_does_not_tell_where_in_its_region_a_window_lies(shared: Path) -> None:
+    """With learnt positions as they are, windows whose borders fell otherwise correlate by .75 to .81."""
+    weights = shared / "weights/vit_small_patch14_saliency.fp16.safetensors"
+    settings = {"trunk": "vit_small_patch14_dinov2", "weights": str(weights), "layer": 5, "sharing": "tokens"}
+    trunk, _ = build_trunk(ImageConfig.model_validate(settings | {"precision": "bf16"}), 224)
+    (section,) = read_sections(
+        DataConfig.model_validate({"source": "her2st", "root": str(shared / "data/her2st"), "sections": ["C2"], "mpp": 0.69})
+    )
+    some = section.subset(np.arange(0, len(section), 6))
+    spec = TileSpec(224, (154.56,))
+    first, other = (of_windows(trunk, Tiles((one,), spec), 32, same) for one in (some, moved(some, 168)))
+    found = pearson(first, other)
+    assert np.median(found) > 0.88
 
 
 def test_blocks_and_the_cache_give_what_the_whole_section_does(toys: tuple[Section, ...], tmp_path: Path) -> None:
