@@ -1,7 +1,6 @@
 """The command line's entry: one parser, and one place where errors become a sentence and an exit code."""
 
 import argparse
-import gc
 import importlib
 import logging
 import os
@@ -72,8 +71,6 @@ def _shorten_usage(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 findings, 2 bad input, 3 done but for some slides."""
-    # Importing makes a million objects, and Python would look through them for waste after every seven hundred.
-    gc.set_threshold(50_000, 20, 20)
     only = next((word for word in argv if not word.startswith("-")), "none")
     parser = build_parser(only)
     arguments = parser.parse_args(argv)
