@@ -26,7 +26,7 @@ from bleep.features.ready import peek
 from bleep.files import alone, read_json, whole, write_json, write_text
 from bleep.models.backbones.base import GIVEN
 from bleep.models.factory import build_model, build_trunks, stored_trunk, without_weights
-from bleep.models.image import READY
+from bleep.models.image import PLACELESS, READY
 from bleep.models.models import Model
 from bleep.records import Leak
 from bleep.registry import Origin
@@ -83,10 +83,12 @@ class Facts:
     """Epoch whose weights were kept, from 0; -1 before training."""
     parts: tuple[Origin, ...] = ()
     """Where the parts come from that are not bleep's own."""
+    reads: str = ""
+    """What decides the trunk's features beside its weights; empty in runs of older versions."""
 
     @classmethod
-    def of(cls, split: Split, trunk: str, parts: tuple[Origin, ...] = ()) -> "Facts":
-        """Note down a split, a trunk and the parts of other packages."""
+    def of(cls, split: Split, trunk: str, parts: tuple[Origin, ...] = (), reads: str = "") -> "Facts":
+        """Note down a split, a trunk, the parts of other packages and what the trunk reads."""
         return cls(
             version=version("bleep-st"),
             trunk=trunk,
@@ -96,6 +98,7 @@ class Facts:
             by=split.by,
             leak=split.leak,
             parts=parts,
+            reads=reads,
         )
 
     @classmethod
@@ -112,7 +115,8 @@ class Facts:
             }
             rest = {key: plain[key] for key in ("version", "trunk", "by", "epoch")}
             parts = tuple(Origin(**part) for part in plain.get("parts", ()))
-            return cls(**rest, **sections, test=tuple(plain["test"]), leak=Leak(**plain["leak"]), parts=parts)
+            test, reads = tuple(plain["test"]), str(plain.get("reads", ""))
+            return cls(**rest, **sections, test=test, leak=Leak(**plain["leak"]), parts=parts, reads=reads)
         except (KeyError, TypeError) as error:
             raise DataError(f"{FACTS}: lacks or garbles {error}; the run is damaged: train again") from None
 
@@ -145,7 +149,8 @@ class Run:
         torch.manual_seed(config.seed)
         trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
-        return cls(config, build_model(trunk, len(panel.genes), config), panel, Facts.of(split, name, parts_of(config)))
+        facts = Facts.of(split, name, parts_of(config), trunk.reads)
+        return cls(config, build_model(trunk, len(panel.genes), config), panel, facts)
 
     def untrained(self, panel: GenePanel, split: Split) -> "Run":
         """Return a run of the same recipe before training, on other tissue; a frozen trunk is shared, another built anew.
@@ -161,7 +166,7 @@ class Run:
             return Run.new(self.config, panel, split)
         torch.manual_seed(self.config.seed)
         model = build_model(self.model.trunk, len(panel.genes), self.config)
-        return Run(self.config, model, panel, Facts.of(split, self.facts.trunk, self.facts.parts))
+        return Run(self.config, model, panel, Facts.of(split, self.facts.trunk, self.facts.parts, self.facts.reads))
 
     def __repr__(self) -> str:
         spots = sum(section.spots for section in self.facts.train)
@@ -250,6 +255,11 @@ class Run:
         width = 0 if known is None else known.numel() // (windows * parts)
         stored = stored_trunk(image, config.tiles.pixels, width, str(folder / MODEL)) if width and trunk is None else None
         built = stored or build_trunks(image, config.tiles.pixels, windows, trunk)[0]
+        if PLACELESS in built.reads and PLACELESS not in facts.reads:
+            raise MismatchError(
+                f"{folder}: was trained when tokens of shared regions kept their positions (image.sharing tokens), and this "
+                "version reads them without; train again"
+            )
         model = build_model(built, len(panel.genes), config)
         try:
             model.load_state_dict(weights)

@@ -60,6 +60,8 @@ def main() -> None:
     if arguments.action == "table":
         write_text(TABLE, table(pd.DataFrame(read(arguments.lines))))
         return
+    if arguments.action == "run" and arguments.changes and arguments.lines == LINES:
+        parser.error("--with needs --lines FILE of its own: the record holds the recipes as they are")
     folds = Config.load(REPOSITORY / f"configs/{arguments.protocol}.yaml").data
     for seed in arguments.seeds:
         for fold in arguments.folds or range(1 if folds.test else folds.folds):

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="sections in the her2st form")
     parser.add_argument("--section", default="C3", help="section whose picture becomes a slide")
     parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
-    parser.add_argument("--side", type=int, default=5000, help="pixels of the side of the drawn slide")
+    parser.add_argument("--side", type=int, default=3000, help="pixels of the side of the drawn slide")
     parser.add_argument("--features", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.features:
@@ -176,7 +176,12 @@ def own_features(slide: Path, weights: Path) -> list[dict[str, Any]]:
 
 
 def report(record: dict[str, Any]) -> None:
-    lines = ["# Whole slides", "", f"`python benchmarks/speed/slides.py`, {record['threads']} threads.", ""]
+    lines = [
+        "# Whole slides",
+        "",
+        f"`python benchmarks/speed/slides.py --root DATA --weights VIT ...`, {record['threads']} threads.",
+        "",
+    ]
     lines += ["| slide | pixels | tiles | before, s | now, s | times as fast |", "| --- | --- | ---: | ---: | ---: | ---: |"]
     for one in record["query"]:
         sides = " x ".join(map(str, one["side"][::-1]))

@@ -178,7 +178,7 @@ class _Window:
 
 
 def _resized(trunk: ImageTrunk, side: int) -> ImageTrunk:
-    """Return a trunk that takes regions of this size: where it has learnt positions, a copy whose places all have the same.
+    """Return a trunk that takes regions of this size: of timm's ViT, DeiT, BEiT and EVA a copy whose places are all alike.
 
     A token that knows where in its region it lies says so in its features: those of one window, read where borders fell
     otherwise, then correlated by .75 to .81; with one position for all by .92, and a ridge on them scored as on windows of
@@ -191,8 +191,8 @@ def _resized(trunk: ImageTrunk, side: int) -> ImageTrunk:
     copy = deepcopy(trunk)
     changed: Any = copy.model
     changed.set_input_size(img_size=(side, side))
-    learnt = getattr(changed, "pos_embed", None)
-    if isinstance(learnt, Tensor) and learnt.ndim == 3:
+    learnt = copy.learnt_places
+    if learnt is not None:
         # The class token's and registers' positions, which stand first in most transformers, are of no place.
         first = 0 if getattr(changed, "no_embed_class", False) else getattr(changed, "num_prefix_tokens", 0)
         learnt.data[:, first:] = learnt.data[:, first:].mean(dim=1, keepdim=True)

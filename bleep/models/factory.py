@@ -264,8 +264,15 @@ def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> S
     )
 
 
+def started_from(config: ImageConfig) -> tuple[str, ...]:
+    """Return what each trunk's weights are taken from: the first one's, then the others'."""
+    return (config.weights, *(config.also_weights or ("hub",) * len(config.also)))
+
+
 def licence_of(name: str) -> str:
     """Return the licence of the weights published for a trunk, as its page or timm says; empty where neither is known."""
+    if name in registry.names("trunks"):
+        return ""
     from bleep.models.backbones import timm as timm_trunks
 
     found = FOUNDATION.get(page(name))
@@ -285,6 +292,6 @@ def _alone(config: ImageConfig, number: int) -> ImageConfig:
     if number == 0:
         return config.model_copy(update=plain)
     layers = config.also_layers or (None,) * len(config.also)
-    weights = config.also_weights or ("hub",) * len(config.also)
+    weights = started_from(config)[1:]
     own = {"trunk": config.also[number - 1], "weights": weights[number - 1], "layer": layers[number - 1]}
     return config.model_copy(update=plain | own)

@@ -48,9 +48,14 @@ class ParameterSchedule(NamedTuple):
     """Share of the training after which it begins to learn."""
 
 
-def reads_of(layer: int | None, output: str, precision: str, stain: str, *, shares: bool) -> str:
+PLACELESS = "without places"
+"""In what a trunk reads: of shared regions, tokens that were all given the same position."""
+
+
+def reads_of(layer: int | None, output: str, precision: str, stain: str, *, shares: bool, places: bool = False) -> str:
     """Return what decides a trunk's features beside its weights, as it stands in the digest that features are cached by."""
-    more = (output, precision, stain, "tokens without places" if shares else "none")
+    tokens = f"tokens {PLACELESS}" if places else "tokens"
+    more = (output, precision, stain, tokens if shares else "none")
     return " ".join([str(layer), *(word for word in more if word not in ("pooled", "auto", "float32", "none"))])
 
 
@@ -129,7 +134,15 @@ class ImageTrunk(nn.Module):
     @property
     def reads(self) -> str:
         """What decides its features beside its weights: depth, output, precision, stains."""
-        return reads_of(self.layer, self._output, self._precision, self.stain.kind, shares=self.shares)
+        places = self.learnt_places is not None
+        return reads_of(self.layer, self._output, self._precision, self.stain.kind, shares=self.shares, places=places)
+
+    @property
+    def learnt_places(self) -> Tensor | None:
+        """The learnt position of each token, `Float[1 tokens channels]`, of a transformer that can be resized; else none."""
+        learnt = getattr(self.model, "pos_embed", None)
+        resized = hasattr(self.model, "set_input_size") and isinstance(learnt, Tensor) and learnt.ndim == 3
+        return learnt if resized else None
 
     def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
         batch, windows = images.shape[:2]

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from bleep import runs
 from bleep.data.downloads import SETS, PublicSet
 from bleep.errors import DataError
 from bleep.files import read_json, whole
-from bleep.models.factory import JOIN, licence_of
+from bleep.models.backbones.base import GIVEN
+from bleep.models.factory import JOIN, licence_of, started_from
+from bleep.models.image import READY
 from bleep.outputs import PACKED
-from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, numbers_of
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
 from bleep.runs import Run
 
 UNKNOWN = "unknown"
@@ -43,8 +45,8 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, cali
     lines += ["Predicts spatial gene expression from H&E histology. Research software: not a medical device.", ""]
     lines += ["## Intended use", ""]
     lines += [
-        "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors, "
-        "and trust no gene beyond its grade.",
+        "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors"
+        f"{'' if calibration is None else ', and trust no gene beyond its grade'}.",
         "",
     ]
     lines += ["## Trained on", ""]
@@ -65,7 +67,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, cali
     lines += _list(
         {
             "trunk": f"{facts.trunk}, {config.image.train}",
-            "licence of the trunk's weights": trunk_licence(facts.trunk, config.image.weights),
+            "licence of the trunk's weights": trunk_licence(facts.trunk, started_from(config.image)),
             "task": config.loss.task,
             "predicts by": f"{' and '.join(reads)} ({measured})",
             "genes": f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
@@ -101,12 +103,20 @@ def _public(run: Run) -> PublicSet | None:
     return found if all(any(name in local for local in pinned) for name in names) else None
 
 
-def trunk_licence(names: str, weights: str) -> str:
-    """Return under what terms the weights that training began with are, as far as bleep and timm know."""
-    if weights == "random":
-        return "none apply: training began with random weights"
-    known = ", ".join(f"{name}: {licence_of(name) or UNKNOWN}" for name in names.split(JOIN))
-    return known if weights == "hub" else f"{UNKNOWN}, as they came from a file; of the weights published by that name: {known}"
+def trunk_licence(names: str, weights: Sequence[str]) -> str:
+    """Return under what terms the weights that training began with are, trunk by trunk, as far as bleep and timm know."""
+    said = []
+    for name, source in zip(names.split(JOIN), weights, strict=False):
+        published = licence_of(name) or UNKNOWN
+        if name.startswith((GIVEN, f"{READY}:")):
+            said.append(f"{name}: {UNKNOWN}")
+        elif source == "random":
+            said.append(f"{name}: none, it began with random weights")
+        elif source == "hub":
+            said.append(f"{name}: {published}")
+        else:
+            said.append(f"{name}: {UNKNOWN}, its weights came from a file (those published by that name: {published})")
+    return "; ".join(said)
 
 
 def _trust(run: Run, calibration: Calibration | None) -> list[str]:
@@ -171,6 +181,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
 
     Raises:
         DataError: the folder is no finished run, or the file cannot be written.
+        MismatchError: its calibration belongs to another run.
 
     """
     run = runs.Run.load(folder)
@@ -179,7 +190,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
             f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
         )
     names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
-    calibration = Calibration.load(folder / FOLDER) if any(name.startswith(f"{FOLDER}/") for name in names) else None
+    calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
     card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
     texts = {CARD: card}
     texts[runs.CONFIG] = yaml.safe_dump(_portable(run.config.dump()), sort_keys=False)

@@ -1,5 +1,6 @@
 """Shared regions: what a window reads of them, and that where their borders fell makes no difference."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.errors import ConfigError, DataError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation.metrics import pearson
 from bleep.features import FeatureReader
 from bleep.features.regions import Layout, of_windows
@@ -154,3 +155,14 @@ def test_auto_shares_where_windows_overlap_more_than_fourfold(
     assert fit(config).config.image.sharing == chosen
     assert Run.load(tmp_path / "run").model.trunk.shares == (chosen == "tokens")
     assert fit(config, resume=True).config.image.sharing == chosen
+
+
+def test_a_run_whose_regions_kept_their_places_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    over = {"image": {"trunk": "test_vit", "sharing": "tokens", "layer": 1}, "optim": {"epochs": 1}}
+    fit(Config.load(recipe(tmp_path / "run", over)))
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert "without places" in facts.pop("reads")
+    assert Run.load(tmp_path / "run").model.trunk.shares
+    (tmp_path / "run/run.json").write_text(json.dumps(facts))
+    with pytest.raises(MismatchError, match="kept their positions"):
+        Run.load(tmp_path / "run")

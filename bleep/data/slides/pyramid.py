@@ -262,9 +262,12 @@ def scanner_of(path: Path) -> str:
 
 def _is_picture(path: Path) -> bool:
     """Return whether name and first bytes are those of a plain JPEG or PNG, for which no library of slides need be loaded."""
-    with path.open("rb") as file:
-        begins = {".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".png": b"\x89PNG"}.get(path.suffix.lower())
-        return begins is not None and file.read(4).startswith(begins)
+    begins = {".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff", ".png": b"\x89PNG"}.get(path.suffix.lower())
+    if begins is None:
+        return False
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(4).startswith(begins)
+    return False
 
 
 def series_of(path: Path) -> str:

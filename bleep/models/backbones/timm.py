@@ -172,7 +172,11 @@ def _cut(model: Any, config: ImageConfig) -> None:
 
 def licence_of(name: str) -> str:
     """Return the licence of the weights of a model, as timm notes it; empty where it knows none."""
-    found = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
+    try:
+        found = timm.models.get_pretrained_cfg(name)
+    except RuntimeError:
+        # It knows the architecture, and no such weights of it.
+        return ""
     return str(found.license or "") if found is not None else ""
 
 
