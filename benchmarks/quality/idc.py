@@ -126,7 +126,28 @@ def markdown(record: Mapping[str, Any]) -> str:
             f"| {who} | " + " | ".join(_cell(row, key) for key in COLUMNS) + " |" for who, row in one["predictors"].items()
         ]
         lines += ["", f"Remade by `{one['command']}`.", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_not_run(record)])
+
+
+def _not_run(record: Mapping[str, Any]) -> list[str]:
+    """Return the rows of the team's table that are not in the record, and how to run them on a GPU."""
+    run = {Path(recipe).name for name in record for recipe in ROWS[name].recipes}
+    left = [path.stem for path in sorted((REPOSITORY / "configs/seeds").glob("idc-*.yaml")) if path.stem not in run]
+    return [
+        "## Rows not run",
+        "",
+        "An epoch of CancerNet takes about 27 s of one core, so five folds of 20 epochs and three seeds are more than two hours "
+        "of a core for each of these, and hours more for the larger nets, which begin with weights of a hub. Each has its recipe "
+        "and a test of one step. On a GPU, with FOLD of 0 to 4 and SEED of 0 to 2, then `bleep evaluate --run` over all of them:",
+        "",
+        "```bash",
+        "accelerate launch bleep/train.py --config configs/patches.yaml configs/seeds/NAME.yaml --data.root idc \\",
+        "    --data.fold FOLD --seed SEED --out runs/NAME-fFOLD-sSEED",
+        "```",
+        "",
+        "NAME: " + ", ".join(f"`{name}`" for name in left) + ".",
+        "",
+    ]
 
 
 def _cell(row: Mapping[str, float], key: str) -> str:
