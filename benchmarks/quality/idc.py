@@ -136,9 +136,9 @@ def _not_run(record: Mapping[str, Any]) -> list[str]:
     return [
         "## Rows not run",
         "",
-        "An epoch of CancerNet takes about 27 s of one core, so five folds of 20 epochs and three seeds are more than two hours "
-        "of a core for each of these, and hours more for the larger nets, which begin with weights of a hub. Each has its recipe "
-        "and a test of one step. On a GPU, with FOLD of 0 to 4 and SEED of 0 to 2, then `bleep evaluate --run` over all of them:",
+        "An epoch of CancerNet takes about 27 s of one core, so five folds of 20 epochs and three seeds are two hours and "
+        "more for each of these, and many for the larger nets, which begin with weights of a hub. Each has its recipe "
+        "and a test of one step. On a GPU, with FOLD of 0 to 4 and SEED of 0 to 2, then `bleep evaluate --run` over all:",
         "",
         "```bash",
         "accelerate launch bleep/train.py --config configs/patches.yaml configs/seeds/NAME.yaml --data.root idc \\",
