@@ -26,6 +26,15 @@ REPOSITORY = Path(__file__).parents[1]
 Recipe = Callable[..., dict[str, Any]]
 
 
+FIRST = ("test_quality.py", "test_stores.py", "test_wheel.py", "test_real_demo.py", "test_launch.py")
+"""Files of few tests that each take a minute or more: begun last, one process would wait for the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real tissue and weights; tests that need them carry the marker `data`."""
