@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, open_slide, resize
 from bleep.data.slides import base as overview
+from bleep.data.slides.pyramid import scanner_of
 from bleep.errors import DataError
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("slide_files.py"))))
@@ -439,3 +440,15 @@ def test_pictures_and_slides_of_other_content_have_other_digests(made: Made) -> 
     digests = {open_slide(made(name)).digest() for name in FORMS}
     assert len(digests) == len(FORMS)
     assert open_slide(made("svs")).digest() in digests
+
+
+def test_no_library_of_slides_is_asked_about_a_plain_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    openslide = pytest.importorskip("openslide")
+    asked: list[Path] = []
+    monkeypatch.setattr(openslide.OpenSlide, "detect_format", lambda path: asked.append(path))
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.jpg")
+    (tmp_path / "other.jpg").write_bytes(b"II*\0 a TIFF by its first bytes")
+    assert scanner_of(tmp_path / "plain.jpg") == ""
+    assert asked == []
+    scanner_of(tmp_path / "other.jpg")
+    assert asked == [tmp_path / "other.jpg"]

@@ -57,6 +57,14 @@ def test_the_card_of_a_packed_run_says_how_sure_it_is(calibrated: Path, tmp_path
     assert "with random weights" in card
 
 
+def test_a_calibration_of_another_run_is_not_packed(calibrated: Path, run_copy: Any, tmp_path: Path) -> None:
+    folder = run_copy()
+    shutil.copytree(calibrated / "calibration", folder / "calibration")
+    with pytest.raises(MismatchError):
+        pack(folder, tmp_path / "run.zip")
+    assert not (tmp_path / "run.zip").exists()
+
+
 def test_parts_are_left_out_once_each_with_nothing_of_them_in_the_rest(calibrated: Path, toys: tuple[Section, ...]) -> None:
     run = Run.load(calibrated)
     for sections, folds in ((toys[:2], None), (toys[:3], 2), (toys[:1], None)):
