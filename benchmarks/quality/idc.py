@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ["TQDM_DISABLE"] = "1"
+import numpy as np
+
 from bleep import runs
 from bleep.config import Config
+from bleep.evaluation import labels as scoring
 from bleep.files import write_json, write_text
+from bleep.predictors.classifier import ClassifierPredictor
 from bleep.workflows.fit import fit
-from bleep.workflows.labels import COLUMNS, LabelTable, evaluate_labels, save_labels
+from bleep.workflows.labels import COLUMNS, LabelTable, Pooled, evaluate_labels, save_labels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDS = 5
@@ -41,6 +45,11 @@ ROWS = {
     "default": Row(("idc",), "the shipped recipe: frozen ViT, depths 3, 5 and 8, context"),
     "cancernet": Row(NET, "CancerNet as the team's random search left it (Adadelta)"),
     "breakhis": Row(("patches", "seeds/idc-cancernet-breakhis"), "CancerNet, pretrained on BreakHis at 200 x"),
+    "scratch": Row(
+        ("patches", "seeds/idc-cancernet-breakhis"),
+        "the same net and settings as `breakhis`, from nothing and no layer fixed",
+        {"image": {"weights": "random", "freeze": 0}},
+    ),
     "vgg5": Row(("patches", "seeds/idc-vgg5-12"), "five blocks in the manner of VGG, 12 epochs"),
     "random": Row(NET, "CancerNet, patches split at random: LEAKS, a patient is on both sides", {"data": {"split": "random"}}),
 }
@@ -113,7 +122,14 @@ def _plain(name: str, table: LabelTable, arguments: argparse.Namespace) -> dict[
     command = f"python benchmarks/quality/idc.py --root idc --weights {arguments.weights.name} --rows {name}"
     command += f" --seeds {arguments.seeds}" + (f" --epochs {arguments.epochs}" if arguments.epochs else "")
     rows = {str(key): {score: round(float(value), 4) for score, value in row.items()} for key, row in table.rows.iterrows()}
-    return {"words": ROWS[name].words, "command": command, "leak": table.leak.status, "facts": table.facts, "predictors": rows}
+    about = {"words": ROWS[name].words, "command": command, "leak": table.leak.status, "facts": table.facts}
+    return about | {"predictors": rows, "by_seed": [_alone(table, seed) for seed in range(arguments.seeds)]}
+
+
+def _alone(table: LabelTable, seed: int) -> dict[str, float]:
+    """Return the scores of the classifier of one seed, all folds joined."""
+    mine = Pooled.of([one for one in table.told if one.predictor == ClassifierPredictor.name and one.seed == seed])
+    return {name: round(value, 4) for name, value in scoring.scores(mine.probability, mine.truth, mine.told).items()}
 
 
 def markdown(record: Mapping[str, Any]) -> str:
@@ -126,7 +142,20 @@ def markdown(record: Mapping[str, Any]) -> str:
             f"| {who} | " + " | ".join(_cell(row, key) for key in COLUMNS) + " |" for who, row in one["predictors"].items()
         ]
         lines += ["", f"Remade by `{one['command']}`.", ""]
-    return "\n".join([*lines, *_not_run(record)])
+    return "\n".join([*lines, *_transfer(record), *_not_run(record)])
+
+
+def _transfer(record: Mapping[str, Any]) -> list[str]:
+    """Return what starting from BreakHis gains over starting from nothing, seed by seed; nothing where either was not run."""
+    pair = [record.get(name, {}).get("by_seed") for name in ("breakhis", "scratch")]
+    if not all(pair) or len(pair[0]) != len(pair[1]):
+        return []
+    lines = ["## From BreakHis to IDC", "", f"`breakhis` less `scratch`, seed by seed, {len(pair[0])} seeds:", ""]
+    for key in ("auc", "balanced_accuracy", "f1"):
+        gains = np.array([one[key] - other[key] for one, other in zip(*pair, strict=True)])
+        spread = f", standard deviation {gains.std(ddof=1):.3f}" if len(gains) > 1 else ""
+        lines.append(f"- {key}: {gains.mean():+.3f} (from {gains.min():+.3f} to {gains.max():+.3f}{spread})")
+    return [*lines, ""]
 
 
 def _not_run(record: Mapping[str, Any]) -> list[str]:

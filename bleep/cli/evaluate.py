@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bleep.cli import look_flags
@@ -44,7 +45,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from bleep.outputs import check_output
 
     if arguments.out is not None:
-        for name in ("evaluation.json", "evaluation.md", "genes.csv", "evaluation.csv"):
+        names = (f"{stem}.{ending}" for stem in ("evaluation", "labels") for ending in ("json", "md", "csv"))
+        for name in (*names, "genes.csv"):
             check_output(arguments.out / name, overwrite=arguments.overwrite or arguments.out in folders)
     from bleep.workflows.labels import learns_labels
 
@@ -55,6 +57,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from bleep.workflows.evaluate import evaluate
     from bleep.workflows.experiment import opened
     from bleep.workflows.figures import check_genes
+    from bleep.workflows.labels import evaluate_spot_labels, label_text, label_words, save_labels
 
     experiments = opened(folders)
     if arguments.genes:
@@ -71,10 +74,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         metrics=arguments.metrics,
         all_floors=arguments.all_floors,
     )
+    labels = evaluate_spot_labels(experiments)
+    if labels is not None:
+        table = replace(table, facts=table.facts | {"labels told by neighbours": label_words(labels)})
     written = [*report.save(table, arguments.out or folders[0]), *(write_table(table, path) for path in arguments.table)]
+    if labels is not None:
+        written += save_labels(labels, arguments.out or folders[0], "labels")
     print(report.as_text(table))
     if arguments.all_scores:
         print("\n" + report.more_as_text(table))
+    if labels is not None:
+        print(f"\nlabels of spots, {experiments[0].run.config.data.label}\n{label_text(labels)}")
     for path in written:
         print(f"written: {path}")
     look_flags.show_evaluation(arguments, experiments, table)

@@ -59,6 +59,8 @@ class DataConfig(Settings):
     """Spots whose counts add up to less than this are left out as a section is read; 0: none. Spots of a query all stay."""
     drop: tuple[str, ...] = ()
     """Spots left out by name, as SECTION/SPOT or in a .csv with the columns section and spot (`outliers.csv` of describe)."""
+    annotations: Path | None = None
+    """A .csv of labels of spots, such as Loupe's: spot or Barcode, section where there are several, and columns for obs."""
     label: str = ""
     """Column of obs that holds each spot's label: what `loss.task: classify` learns (empty: `label`), what a query votes on."""
     thinnest: PositiveInt = 2

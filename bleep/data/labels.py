@@ -37,26 +37,49 @@ def labels_of(section: Section, column: str) -> list[str]:
     return ["" if missing else str(value).strip() for value, missing in zip(values, values.isna(), strict=True)]
 
 
-def labelled(sections: Sequence[Section], column: str) -> tuple[Section, ...]:
+def check_labels(sections: Sequence[Section], column: str) -> None:
+    """Refuse a column of labels that no section has, or that is empty in all of them.
+
+    Raises:
+        DataError: naming the columns there are.
+
+    """
+    found = [section for section in sections if column in section.counts.obs]
+    if not found:
+        labels_of(sections[0], column)
+    if not any(label for section in found for label in labels_of(section, column)):
+        raise DataError(
+            f"no spot of {', '.join(section.name for section in found)} has a {column}; label some, or leave data.label out"
+        )
+
+
+def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) -> tuple[Section, ...]:
     """Return the sections with labels in place of what was measured: spots x classes, 1 for a spot's own class.
+
+    With `partly`, spots and whole sections may be without labels, and have 0 for every class.
 
     Raises:
         DataError: a spot has no label, there is one class only, or so many that the column can be no label.
 
     """
-    found = [labels_of(section, column) for section in sections]
-    missing = [
-        (section, labels.count(""), len(labels)) for section, labels in zip(sections, found, strict=True) if "" in labels
+    found = [
+        [""] * len(section) if partly and column not in section.counts.obs else labels_of(section, column)
+        for section in sections
     ]
+    missing = (
+        []
+        if partly
+        else [(section, labels.count(""), len(labels)) for section, labels in zip(sections, found, strict=True) if "" in labels]
+    )
     if missing:
         section, count, of = missing[0]
         which = section.counts.obs_names[found[list(sections).index(section)].index("")]
         raise DataError(
             f"section {section.name}: {count} of {of} spots have no {column}, first {which!r}; label them or leave them out"
         )
-    classes = sorted(set().union(*found))
+    classes = sorted(set().union(*found) - {""})
     if len(classes) < 2:
-        raise DataError(f"all spots have {column} {classes[0]!r}; expected two classes or more: read more sections")
+        raise DataError(f"all spots have {column} {''.join(classes)!r}; expected two classes or more: read more sections")
     if len(classes) > MOST:
         raise DataError(f"{column} has {len(classes)} different values, so it is no label; name another column in data.label")
     return tuple(_one_hot(section, labels, classes) for section, labels in zip(sections, found, strict=True))
@@ -64,8 +87,9 @@ def labelled(sections: Sequence[Section], column: str) -> tuple[Section, ...]:
 
 def _one_hot(section: Section, labels: Sequence[str], classes: Sequence[str]) -> Section:
     columns = {label: column for column, label in enumerate(classes)}
-    rows, where = np.arange(len(labels)), np.array([columns[label] for label in labels])
-    table = sparse.csr_matrix((np.ones(len(labels), np.float32), (rows, where)), shape=(len(labels), len(classes)))
+    rows = [row for row, label in enumerate(labels) if label]
+    where = [columns[labels[row]] for row in rows]
+    table = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, where)), shape=(len(labels), len(classes)))
     counts = AnnData(X=table, obs=section.counts.obs.copy(), var=pd.DataFrame(index=pd.Index(classes, dtype=str)))
     return replace(section, counts=counts)
 

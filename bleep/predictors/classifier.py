@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
+from bleep.predictors.base import Predictor
 from bleep.predictors.baselines import colours
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
@@ -163,7 +164,8 @@ class MajorityPredictor:
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict the same shares for every tile."""
         check_tiles(self.run, tiles)
-        said = np.tile(self.run.panel.mean.astype(np.float32), (len(tiles), 1))
+        # Where some tiles have no label, the means are shares of all tiles.
+        said = np.tile((self.run.panel.mean / self.run.panel.mean.sum()).astype(np.float32), (len(tiles), 1))
         return Prediction(said, tiles, self.run.panel.genes, SCALE, self.name)
 
 
@@ -171,14 +173,32 @@ Floor = LogisticPredictor | FeatureKnnPredictor | MajorityPredictor
 
 
 def label_floors(run: Run, train: Tiles) -> dict[str, Floor]:
-    """Fit the floors of labels on a run's training tiles: what every classifier has to beat."""
+    """Fit the floors of labels on a run's training tiles that have one: what every classifier has to beat."""
     truth = np.concatenate([run.panel.values(section) for section in train.sections])
     groups = np.repeat([section.patient for section in train.sections], [len(section) for section in train.sections])
+    has = truth.any(axis=1)
     floors: list[Floor] = [
-        LogisticPredictor(run, fit_logistic(describe(run, train), truth, groups), name) for name, describe in DESCRIBED.items()
+        LogisticPredictor(run, fit_logistic(describe(run, train)[has], truth[has], groups[has]), name)
+        for name, describe in DESCRIBED.items()
     ]
-    floors += [FeatureKnnPredictor(run, trunk_features(run, train), truth), MajorityPredictor(run)]
+    floors += [FeatureKnnPredictor(run, trunk_features(run, train)[has], truth[has]), MajorityPredictor(run)]
     return {floor.name: floor for floor in floors}
+
+
+@final
+class NeighborVote:
+    """The weighted vote of a tile's neighbours, where a run of expression retrieves from spots with labels."""
+
+    def __init__(self, run: Run, retrieval: Predictor, reference: Reference, name: str) -> None:
+        """Join a run whose panel is of classes with the predictor and the reference of the run as it is."""
+        self.run, self.name = run, name
+        self._retrieval, self._reference = retrieval, reference
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict each class's share of the votes; 0 for one that no reference spot has."""
+        shares, voted = votes(self._retrieval.predict(tiles), self._reference)
+        said = pd.DataFrame(shares, columns=voted).reindex(columns=list(self.run.panel.genes), fill_value=0.0)
+        return Prediction(said.to_numpy(np.float32), tiles, self.run.panel.genes, SCALE, self.name)
 
 
 def with_labels(prediction: Prediction, run: Run, reference: Reference | None = None) -> Prediction:

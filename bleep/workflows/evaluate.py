@@ -19,7 +19,7 @@ from bleep.files import read_json
 from bleep.predictors.base import Predictor, Remembered, fit_other
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
-from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
+from bleep.records import Fitted, Leak, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -218,8 +218,7 @@ class _Evaluation:
 
     def table(self) -> Table:
         """Return the comparison."""
-        worst = max((run.facts.leak for run in self.runs), key=lambda leak: _ORDER.index(leak.status))
-        table = report.compare(self.cards, _protocol(self.runs[0]), worst, _words(self.runs), self.leaks)
+        table = report.compare(self.cards, _protocol(self.runs[0]), worst_leak(self.runs), _words(self.runs), self.leaks)
         if self.grades:
             means = pd.concat(self.grades, axis=1).mean(axis=1).dropna()
             words = ", ".join(f"{grade} {mean:.3f}" for grade, mean in means.items())
@@ -232,6 +231,11 @@ def _digests(sections: Sequence[Section]) -> frozenset[str]:
 
 
 _ORDER = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
+
+
+def worst_leak(seen: Sequence[Run]) -> Leak:
+    """Return what training shared with the test tissue, of the run that shared most."""
+    return max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
 
 
 def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folder: Path) -> None:

@@ -18,7 +18,7 @@ from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
 from bleep.data.datasets import AffineJitter, FeatureDataset, TileDataset
-from bleep.data.labels import LABEL, check_classes, labelled
+from bleep.data.labels import LABEL, check_classes, check_labels, labelled
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
@@ -56,10 +56,12 @@ def divide(sections: Sequence[Section], config: Config) -> Split:
     """Divide sections as a configuration says; what a classifier is to learn stands in place of what was measured.
 
     Raises:
-        DataError, ConfigError: see `split`, `labelled` and `check_classes`.
+        DataError, ConfigError: see `split`, `labelled`, `check_labels` and `check_classes`.
 
     """
     if config.loss.task != "classify":
+        if config.data.label:
+            check_labels(sections, config.data.label)
         return split(sections, config.data, config.seed)
     divided = split(labelled(sections, config.data.label or LABEL), config.data, config.seed)
     check_classes(divided)

@@ -10,7 +10,11 @@ import pandas as pd
 from jaxtyping import Float32, Int
 
 from bleep import runs
-from bleep.config import Config
+from bleep.config import Config, PanelConfig
+from bleep.config.config import CLASSES
+from bleep.data.labels import labelled
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import labels as scoring
@@ -18,14 +22,15 @@ from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
 from bleep.outputs import COMMENT, KEY, MARK, marked_header
 from bleep.predictors.base import Predictor
-from bleep.predictors.classifier import ClassifierPredictor, label_floors
+from bleep.predictors.classifier import ClassifierPredictor, NeighborVote, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Leak, LeakReport
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
-from bleep.workflows.evaluate import audit, check_held_out
+from bleep.workflows.evaluate import audit, check_held_out, worst_leak
+from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import best_device, load_split
 from bleep.workflows.place import differences
 
@@ -120,9 +125,47 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
             floors.add(tissue)
             own |= label_floors(run, run.tiles(divided.train))
         told += [_told(name, predictor, run, divided) for name, predictor in own.items()]
-    order = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
-    worst = max((run.facts.leak for run in seen), key=lambda leak: order.index(leak.status))
-    return replace(_joined(told, seen, worst, leaks), seen=tuple(zip(seen, splits, strict=True)))
+    return replace(_joined(told, seen, leaks), seen=tuple(zip(seen, splits, strict=True)))
+
+
+def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable | None:
+    """Score the labels that neighbours give test spots, for runs of expression whose `data.label` names a column of labels.
+
+    Beside them stand the floors of labels, fitted on the training spots that have one. Test spots without a label are not
+    scored; those of a class that no training spot has count as told wrong. None: no run has such labels and an index that
+    knows them, or no test spot has one.
+
+    Raises:
+        DataError: the runs' labels are of one class, or are no labels.
+        MismatchError: as `evaluate`.
+
+    """
+    seen: list[Run] = []
+    told: list[LabelPrediction] = []
+    for experiment in opened(what):
+        run, column, retrieval = experiment.run, experiment.run.config.data.label, RetrievalPredictor.name
+        if not column or run.model.classifies or experiment.is_ensemble or retrieval not in experiment.predictors():
+            continue
+        reference, divided = experiment.reference, experiment.split
+        check_held_out(run, divided, experiment.folder)
+        if reference is None or "label" not in reference.spots:
+            continue
+        divided = _labelled(divided, column)
+        view = replace(run, panel=GenePanel.fit(divided.train, PanelConfig.model_validate(CLASSES)))
+        if not any(view.panel.values(section).any() for section in divided.test):
+            continue
+        seen.append(view)
+        own: dict[str, Predictor] = {RETRIEVAL: NeighborVote(view, experiment.predictors()[retrieval], reference, RETRIEVAL)}
+        own |= label_floors(view, view.tiles(divided.train))
+        told += [_told(name, predictor, view, divided) for name, predictor in own.items()]
+    return _joined(told, seen, ()) if seen else None
+
+
+def _labelled(divided: Split, column: str) -> Split:
+    """Return a split with labels in place of expression, all sections of the same classes."""
+    train, val = len(divided.train), len(divided.val)
+    found = labelled((*divided.train, *divided.val, *divided.test), column, partly=True)
+    return replace(divided, train=found[:train], val=found[train : train + val], test=found[train + val :])
 
 
 def _reference(run: Run, divided: Split, folder: Path) -> Reference:
@@ -133,14 +176,20 @@ def _reference(run: Run, divided: Split, folder: Path) -> Reference:
 def _told(name: str, predictor: Predictor, run: Run, divided: Split) -> LabelPrediction:
     threshold = None
     if divided.val and len(run.panel.genes) == 2:
-        said = predictor.predict(run.tiles(divided.val)).expression
-        truth = np.concatenate([run.panel.values(section) for section in divided.val])
+        said, truth, _ = _with_truth(predictor, run, divided.val)
         threshold = scoring.best_threshold(said, truth, scoring.positive_f1)
-    prediction = predictor.predict(run.tiles(divided.test))
-    truth = np.concatenate([run.panel.values(section) for section in divided.test])
-    decided = scoring.decided(prediction.expression, threshold)
-    data = run.config.data
-    return LabelPrediction(name, run.config.seed, data.fold, prediction.expression, truth, decided, prediction.spots, threshold)
+    said, truth, spots = _with_truth(predictor, run, divided.test)
+    decided = scoring.decided(said, threshold)
+    return LabelPrediction(name, run.config.seed, run.config.data.fold, said, truth, decided, spots, threshold)
+
+
+def _with_truth(
+    predictor: Predictor, run: Run, sections: tuple[Section, ...]
+) -> tuple[Float32[np.ndarray, "tiles classes"], Float32[np.ndarray, "tiles classes"], pd.DataFrame]:
+    """Return what is predicted of the tiles that have a label, their labels, and their table."""
+    prediction, truth = predictor.predict(run.tiles(sections)), np.concatenate([run.panel.values(one) for one in sections])
+    has = truth.any(axis=1)
+    return prediction.expression[has], truth[has], prediction.spots.iloc[np.flatnonzero(has)]
 
 
 def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
@@ -166,7 +215,7 @@ def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
         raise MismatchError(f"{folder}: is of the same fold and seed as another of the runs; name each once")
 
 
-def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leak: Leak, leaks: Sequence[LeakReport]) -> LabelTable:
+def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequence[LeakReport]) -> LabelTable:
     classes = seen[0].panel.genes
     rows, patients, confusions = {}, [], {}
     for name in dict.fromkeys(one.predictor for one in told):
@@ -196,7 +245,9 @@ def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leak: Leak, le
         "intervals": "95 %, bootstrap over patients, of the first seed",
     }
     name = config.data.protocol or f"(unnamed: {config.data.source}, split by {config.data.split})"
-    return LabelTable(name, leak, facts, classes, table, pd.DataFrame(patients), confusions, tuple(told), tuple(leaks))
+    return LabelTable(
+        name, worst_leak(seen), facts, classes, table, pd.DataFrame(patients), confusions, tuple(told), tuple(leaks)
+    )
 
 
 @final
@@ -237,6 +288,12 @@ def label_text(table: LabelTable) -> str:
     return "\n".join([*lines, *found, *(f"{key}: {value}" for key, value in table.facts.items())])
 
 
+def label_words(table: LabelTable) -> str:
+    """Return the balanced accuracy of each predictor in one line."""
+    told = table.rows["balanced_accuracy"].sort_values(ascending=False)
+    return "balanced accuracy " + ", ".join(f"{name} {value:.3f}" for name, value in told.items())
+
+
 def label_markdown(table: LabelTable) -> str:
     """Return the table as Markdown, with the confusion of each predictor."""
     head = "| predictor | " + " | ".join(COLUMNS) + " |"
@@ -259,7 +316,7 @@ def interval_words(row: pd.Series, key: str) -> str:
     return f"{row[key]:.3f}" if np.isnan(low) else f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
 
 
-def save_labels(table: LabelTable, folder: Path) -> tuple[Path, ...]:
+def save_labels(table: LabelTable, folder: Path, name: str = "evaluation") -> tuple[Path, ...]:
     """Write `evaluation.json`, `evaluation.md` and every tile's probabilities as `evaluation.csv`; return their paths."""
     plain = {
         KEY: MARK,
@@ -273,7 +330,7 @@ def save_labels(table: LabelTable, folder: Path) -> tuple[Path, ...]:
         "confusions": {name: counted.tolist() for name, counted in table.confusions.items()},
         "thresholds": [[one.predictor, one.seed, one.fold, one.threshold] for one in table.told],
     }
-    paths = tuple(folder / f"evaluation.{ending}" for ending in ("json", "md", "csv"))
+    paths = tuple(folder / f"{name}.{ending}" for ending in ("json", "md", "csv"))
     write_json(paths[0], plain)
     write_text(paths[1], f"{label_markdown(table)}\n{COMMENT}\n")
     head, _, rest = _tiles(table).to_csv(index_label="tile").partition("\n")

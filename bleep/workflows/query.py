@@ -69,6 +69,7 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "sections": (),
         "min_counts": 0.0,
         "drop": (),
+        "annotations": None,
         "mpp": mpp or data.mpp,
         "pixel_limit": pixel_limit or data.pixel_limit,
     }

@@ -66,6 +66,7 @@ def open_slides(
             "sections": (),
             "min_counts": 0.0,
             "drop": (),
+            "annotations": None,
             "mpp": mpp,
             "step": data.step if step is None else step,
             "mask": None if mask is None else Path(mask),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bleep import registry
 from bleep.config import DataConfig
+from bleep.data.readers.annotations import with_annotations
 from bleep.data.readers.place import check_own_pictures
 from bleep.data.section import Section, without_spots
 from bleep.data.slides import MosaicSlide, PictureSlide, PyramidSlide, Slide
@@ -96,7 +97,9 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
     _check_pictures(sections)
-    kept = without_spots(tuple(sections), data)
+    if data.annotations is not None:
+        sections = with_annotations(sections, data.annotations)
+    kept = without_spots(sections, data)
     return by_region(kept, cache) if cache is not None else kept
 
 

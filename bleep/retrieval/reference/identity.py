@@ -1,5 +1,6 @@
 """What a reference belongs to, and which sections it holds."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -18,6 +19,8 @@ from bleep.retrieval.embed import embed_keys
 from bleep.retrieval.reference.expression_store import ExpressionStore, FormName
 from bleep.retrieval.reference.expression_writer import SPARSE, Block, stored
 from bleep.runs import Run
+
+log = logging.getLogger(__name__)
 
 OriginName = Literal["training", "added", "held out"]
 """How a section came in: trained on; added; added although the run holds it out to be tested on."""
@@ -76,10 +79,16 @@ def _short(value: object) -> str:
 
 
 def annotated(section: Section, label: str = "") -> pd.DataFrame:
-    """Return the table of a section's spots, with the organ where its files name it, and the label where one is asked for."""
+    """Return the table of a section's spots, with the organ where its files name it, and the label where one is asked for.
+
+    Spots of a section without labels have none, and no vote.
+    """
     frame, measured = section.frame(), section.counts.obs
     if "organ" in measured:
         frame = frame.assign(organ=measured["organ"].astype(str).to_numpy())
+    if label and label not in measured:
+        log.warning("section %s: has no column %r of labels, so its spots have no vote", section.name, label)
+        return frame.assign(label="")
     return frame.assign(label=labels_of(section, label)) if label else frame
 
 
