@@ -17,6 +17,7 @@ from torch import nn
 from bleep import find, registry
 from bleep.config import Config, FormName, KindName, SourceName
 from bleep.data.batch_correction import Correction
+from bleep.data.labels import classes_of
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.splits import Split
@@ -85,10 +86,14 @@ class Facts:
     """Where the parts come from that are not bleep's own."""
     reads: str = ""
     """What decides the trunk's features beside its weights; empty in runs of older versions."""
+    classes: tuple[str, ...] = ()
+    """Labels that were learnt beside the expression, under `loss.labels`."""
 
     @classmethod
-    def of(cls, split: Split, trunk: str, parts: tuple[Origin, ...] = (), reads: str = "") -> "Facts":
-        """Note down a split, a trunk, the parts of other packages and what the trunk reads."""
+    def of(
+        cls, split: Split, trunk: str, parts: tuple[Origin, ...] = (), reads: str = "", classes: tuple[str, ...] = ()
+    ) -> "Facts":
+        """Note down a split, a trunk, the parts of other packages, what the trunk reads, and the labels to learn."""
         return cls(
             version=version("bleep-st"),
             trunk=trunk,
@@ -99,6 +104,7 @@ class Facts:
             leak=split.leak,
             parts=parts,
             reads=reads,
+            classes=classes,
         )
 
     @classmethod
@@ -116,7 +122,8 @@ class Facts:
             rest = {key: plain[key] for key in ("version", "trunk", "by", "epoch")}
             parts = tuple(Origin(**part) for part in plain.get("parts", ()))
             test, reads = tuple(plain["test"]), str(plain.get("reads", ""))
-            return cls(**rest, **sections, test=test, leak=Leak(**plain["leak"]), parts=parts, reads=reads)
+            classes = tuple(map(str, plain.get("classes", ())))
+            return cls(**rest, **sections, test=test, leak=Leak(**plain["leak"]), parts=parts, reads=reads, classes=classes)
         except (KeyError, TypeError) as error:
             raise DataError(f"{FACTS}: lacks or garbles {error}; the run is damaged: train again") from None
 
@@ -149,8 +156,9 @@ class Run:
         torch.manual_seed(config.seed)
         trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
-        facts = Facts.of(split, name, parts_of(config), trunk.reads)
-        return cls(config, build_model(trunk, len(panel.genes), config), panel, facts)
+        classes = classes_of(split.train, config.data.label) if config.loss.labels > 0 else ()
+        facts = Facts.of(split, name, parts_of(config), trunk.reads, classes)
+        return cls(config, build_model(trunk, len(panel.genes), config, len(classes)), panel, facts)
 
     def untrained(self, panel: GenePanel, split: Split) -> "Run":
         """Return a run of the same recipe before training, on other tissue; a frozen trunk is shared, another built anew.
@@ -165,8 +173,9 @@ class Run:
         if self.model.trunk.learns:
             return Run.new(self.config, panel, split)
         torch.manual_seed(self.config.seed)
-        model = build_model(self.model.trunk, len(panel.genes), self.config)
-        return Run(self.config, model, panel, Facts.of(split, self.facts.trunk, self.facts.parts, self.facts.reads))
+        now = self.facts
+        model = build_model(self.model.trunk, len(panel.genes), self.config, len(now.classes))
+        return Run(self.config, model, panel, Facts.of(split, now.trunk, now.parts, now.reads, now.classes))
 
     def __repr__(self) -> str:
         spots = sum(section.spots for section in self.facts.train)
@@ -260,7 +269,7 @@ class Run:
                 f"{folder}: was trained when tokens of shared regions kept their positions (image.sharing tokens), and this "
                 "version reads them without; train again"
             )
-        model = build_model(built, len(panel.genes), config)
+        model = build_model(built, len(panel.genes), config, len(facts.classes))
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn import metrics as sk
 
 import bleep
@@ -17,7 +18,8 @@ from bleep.config import Config, DataConfig
 from bleep.data.labels import labels_of
 from bleep.data.readers import read_sections
 from bleep.data.toy import MORPHOLOGY
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
+from bleep.models.losses import class_weights, label_loss
 from bleep.workflows.fit import fit
 from bleep.workflows.labels import RETRIEVAL, evaluate_spot_labels
 from bleep.workflows.query import build_reference
@@ -147,3 +149,56 @@ def test_a_section_without_labels_is_added_and_has_no_vote(labelled: Path, toys:
     bare = [section for section in toys if section.name == "toy3"]
     grown = reference.add(experiment.run, bare, allow_held_out=True)
     assert set(grown.spots.loc[grown.spots["section"] == "toy3", "label"]) == {""}
+
+
+@pytest.fixture(scope="module")
+def learnt(recipe: Any, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run for retrieval, regression and labels at once."""
+    out = tmp_path_factory.mktemp("learnt") / "run"
+    over = {"data": {"annotations": str(table), "label": "tissue"}, "image": {"standardize": "section"}}
+    loss = {"loss": {"task": "both", "labels": 1.0, "class_weights": 0.5}, "optim": {"epochs": 40, "chunk": 16}}
+    run = fit(Config.load(recipe(out, over, loss)))
+    build_reference(run).save(out / "reference")
+    return out
+
+
+def test_labels_are_learnt_beside_expression(learnt: Path, tmp_path: Path) -> None:
+    """The label head is scored, written by `bleep query`, and the same when the run is loaded again."""
+    scored = evaluate_spot_labels([learnt])
+    assert scored is not None
+    assert scored.rows.loc["classifier", "balanced_accuracy"] > 0.45 > scored.rows.loc["majority class", "balanced_accuracy"]
+    own = scored.pooled("classifier")
+    images = Config.load(learnt / "config.yaml").data.root / "toy4"
+    assert main(["query", "--run", str(learnt), "--images", str(images), "--out", str(tmp_path / "p.h5ad")]) == 0
+    written = anndata.read_h5ad(tmp_path / "p.h5ad").obs
+    told = next(one for one in scored.told if one.predictor == "classifier").spots
+    said = pd.Series(np.array(scored.classes)[own.told], told.index)
+    both = said.index.intersection(written.index)
+    assert len(both) > 50
+    assert (written.loc[both, "label"].astype(str) == said[both]).all()
+    assert written.loc[both, "label_share"].between(1 / 3, 1).all()
+
+
+def test_spots_without_a_label_have_no_part_in_its_loss() -> None:
+    """The mean is over labelled spots: leaving the others out gives the same loss."""
+    torch.manual_seed(0)
+    logits, label = torch.randn(6, 3), torch.eye(3).repeat(2, 1)
+    label[[1, 5]] = 0
+    has = label.any(dim=1)
+    whole, part = (
+        label_loss(logits[rows], label[rows], class_weights(1.0, label[rows].mean(dim=0)))
+        for rows in (torch.ones(6, dtype=torch.bool), has)
+    )
+    torch.testing.assert_close(whole, part)
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"loss": {"labels": 1.0}}, "data.label names no column"),
+        ({"loss": {"labels": 1.0, "task": "regression"}, "data": {"label": "tissue"}}, "set loss.task to both"),
+    ],
+)
+def test_settings_that_cannot_learn_labels_are_refused(over: Any, words: str, recipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config.load(recipe(tmp_path / "run", over))

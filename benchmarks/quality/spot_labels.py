@@ -6,7 +6,7 @@ No public table says in which layer the spots of these sections lie, so the laye
 k-means of five, on 20 principal components of the logarithms of the 1000 genes that vary most, less each section's mean. They
 are written as a table of labels (`data.annotations`), as a pathologist's are, and the recipe `mob-mouse` is trained, indexed
 and scored both ways round. Clusters are found on all four sections together, since they are the truth here and nothing is
-predicted by them. The record goes to benchmarks/results/spot_labels.md.
+predicted by them. Records: benchmarks/results/spot_labels*.md.
 """
 
 import argparse
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of the four sections")
     parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--labels", type=float, default=0.0, help="loss.labels: learn the layers beside the expression too")
     parser.add_argument("--out", type=Path, default=Path("runs/spot-labels"), help="folder of the runs")
     parser.add_argument("--cache", type=Path, default=Path("cache"))
     arguments = parser.parse_args()
@@ -45,12 +46,13 @@ def main() -> None:
     folders = []
     for seed in range(arguments.seeds):
         for fold in range(2):
-            out = arguments.out / f"fold{fold}-seed{seed}"
+            out = arguments.out / f"fold{fold}-seed{seed}-labels{arguments.labels:g}"
             folders.append(out)
             if not (out / runs.REFERENCE).exists():
                 over = {
                     "data": {"root": str(arguments.root), "fold": fold, "annotations": str(table), "label": "layer"},
                     "image": {"weights": str(arguments.weights)},
+                    "loss": {"labels": arguments.labels},
                     "seed": seed,
                     "out": str(out),
                     "cache": str(arguments.cache),
@@ -62,9 +64,10 @@ def main() -> None:
     assert found is not None
     print(found.rows.round(3).to_string())
     save_labels(found, arguments.out, "labels")
-    result = REPOSITORY / "benchmarks/results/spot_labels"
+    name, told = ("spot_labels", "") if not arguments.labels else ("spot_labels-learnt", f" --labels {arguments.labels:g}")
+    made = f"Made by `python benchmarks/quality/spot_labels.py --seeds {arguments.seeds}{told}`."
     words = __doc__.split("\n\n")[2]
-    write_text(result.with_suffix(".md"), f"{label_markdown(found)}\n{words}\n")
+    write_text(REPOSITORY / f"benchmarks/results/{name}.md", f"{label_markdown(found)}\n{made} {words}\n")
 
 
 def layers(root: Path) -> pd.DataFrame:

@@ -193,6 +193,8 @@ class Config(Settings):
                         f"loss.task is classify, whose panel is of classes, but panel.{key} is {getattr(self.panel, key)}: "
                         f"leave it out, or set it to {value}"
                     )
+        if self.loss.labels > 0 and not self.data.label:
+            raise ValueError("loss.labels learns labels, but data.label names no column of obs: name one, or set it to 0")
         if self.data.fold >= self.data.folds:
             raise ValueError(
                 f"data.fold is {self.data.fold}, but data.folds is {self.data.folds}: use 0 to {self.data.folds - 1}"

@@ -57,12 +57,14 @@ class LossConfig(Settings):
     """Vary most by variance, or by coefficient of variation (genes of mean 0 or less come last)."""
     nb: NonNegativeFloat = 0.0
     """Regression: weight of the negative binomial likelihood of the counts; needs whole counts and `normalise: log1p`."""
+    labels: NonNegativeFloat = 0.0
+    """Contrastive and both: weight of the cross-entropy of `data.label` beside the loss of expression; 0: none is learnt."""
     class_weights: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Classify: a spot counts by its class's share of the training spots to minus this power; 0: alike, 1: classes alike."""
+    """Of labels: a spot counts by its class's share of the training spots to minus this power; 0: alike, 1: classes alike."""
     smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Classify: share of a label's weight that is spread over all classes (Szegedy et al., CVPR 2016)."""
+    """Of labels: share of a label's weight that is spread over all classes (Szegedy et al., CVPR 2016)."""
     focal: NonNegativeFloat = 0.0
-    """Classify: exponent that lets spots that are told well already count less (Lin et al., ICCV 2017); 0: cross-entropy."""
+    """Of labels: exponent that lets spots that are told well already count less (Lin et al., ICCV 2017); 0: cross-entropy."""
 
     more: dict[str, NonNegativeFloat] = Field(default={})
     """Regression: weights of losses that other packages bring, as `name: weight`; see docs/how-to/extend."""
@@ -81,6 +83,11 @@ class LossConfig(Settings):
         if self.task in ("regression", "both") and not (self.terms or any(self.more.values())) and self.nb == 0:
             raise ValueError(
                 f"loss.task is {self.task}, but every term of the regression loss has weight 0: give one, such as loss.mse 1"
+            )
+        if self.labels > 0 and self.task not in ("contrastive", "both"):
+            raise ValueError(
+                f"loss.labels is of labels beside a contrastive loss, but loss.task is {self.task}: set loss.task to both, or "
+                "to classify for labels alone"
             )
         if self.nb > 0 and self.task != "regression":
             raise ValueError(

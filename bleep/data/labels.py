@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from jaxtyping import Float32
 from scipy import sparse
 
 from bleep.data.section import Section
@@ -53,6 +54,31 @@ def check_labels(sections: Sequence[Section], column: str) -> None:
         )
 
 
+def classes_of(sections: Sequence[Section], column: str) -> tuple[str, ...]:
+    """Return the labels that spots of these sections have, in order.
+
+    Raises:
+        DataError: they are fewer than two, or so many that the column can be no label.
+
+    """
+    there = (labels_of(section, column) for section in sections if column in section.counts.obs)
+    classes = tuple(sorted(set().union(*there) - {""}))
+    if len(classes) < 2:
+        raise DataError(f"all spots have {column} {''.join(classes)!r}; expected two classes or more: read more sections")
+    if len(classes) > MOST:
+        raise DataError(f"{column} has {len(classes)} different values, so it is no label; name another column in data.label")
+    return classes
+
+
+def one_hot(sections: Sequence[Section], column: str, classes: Sequence[str]) -> Float32[np.ndarray, "spots classes"]:
+    """Return 1 for each spot's own class and 0 elsewhere; spots without a label, or of no such class, have 0 for all."""
+    found = []
+    for section in sections:
+        named = labels_of(section, column) if column in section.counts.obs else [""] * len(section)
+        found.append(np.array(named)[:, None] == np.array(classes)[None])
+    return np.concatenate(found).astype(np.float32)
+
+
 def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) -> tuple[Section, ...]:
     """Return the sections with labels in place of what was measured: spots x classes, 1 for a spot's own class.
 
@@ -62,36 +88,21 @@ def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) 
         DataError: a spot has no label, there is one class only, or so many that the column can be no label.
 
     """
-    found = [
-        [""] * len(section) if partly and column not in section.counts.obs else labels_of(section, column)
-        for section in sections
-    ]
-    missing = (
-        []
-        if partly
-        else [(section, labels.count(""), len(labels)) for section, labels in zip(sections, found, strict=True) if "" in labels]
-    )
-    if missing:
-        section, count, of = missing[0]
-        which = section.counts.obs_names[found[list(sections).index(section)].index("")]
-        raise DataError(
-            f"section {section.name}: {count} of {of} spots have no {column}, first {which!r}; label them or leave them out"
-        )
-    classes = sorted(set().union(*found) - {""})
-    if len(classes) < 2:
-        raise DataError(f"all spots have {column} {''.join(classes)!r}; expected two classes or more: read more sections")
-    if len(classes) > MOST:
-        raise DataError(f"{column} has {len(classes)} different values, so it is no label; name another column in data.label")
-    return tuple(_one_hot(section, labels, classes) for section, labels in zip(sections, found, strict=True))
+    for section in () if partly else sections:
+        named = labels_of(section, column)
+        if "" in named:
+            which = section.counts.obs_names[named.index("")]
+            raise DataError(
+                f"section {section.name}: {named.count('')} of {len(named)} spots have no {column}, first {which!r}; label "
+                "them or leave them out"
+            )
+    classes = classes_of(sections, column)
+    return tuple(_relabelled(section, one_hot((section,), column, classes), classes) for section in sections)
 
 
-def _one_hot(section: Section, labels: Sequence[str], classes: Sequence[str]) -> Section:
-    columns = {label: column for column, label in enumerate(classes)}
-    rows = [row for row, label in enumerate(labels) if label]
-    where = [columns[labels[row]] for row in rows]
-    table = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, where)), shape=(len(labels), len(classes)))
-    counts = AnnData(X=table, obs=section.counts.obs.copy(), var=pd.DataFrame(index=pd.Index(classes, dtype=str)))
-    return replace(section, counts=counts)
+def _relabelled(section: Section, table: Float32[np.ndarray, "spots classes"], classes: Sequence[str]) -> Section:
+    var = pd.DataFrame(index=pd.Index(classes, dtype=str))
+    return replace(section, counts=AnnData(X=sparse.csr_matrix(table), obs=section.counts.obs.copy(), var=var))
 
 
 def check_classes(divided: Split) -> None:

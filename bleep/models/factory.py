@@ -96,8 +96,8 @@ READ = ("layer", "output", "train", "unfreeze", "freeze", "layer_decay", "stain"
 """Settings of `image` that a trunk takes as they are."""
 
 
-def build_model(trunk: Trunk, genes: int, config: Config) -> Model:
-    """Return the untrained model of `loss.task` on a trunk, for a panel of so many columns.
+def build_model(trunk: Trunk, genes: int, config: Config, classes: int = 0) -> Model:
+    """Return the untrained model of `loss.task` on a trunk, for a panel of so many columns; and `classes` under `loss.labels`.
 
     Raises:
         ConfigError: a tile has fewer features than `head.components`.
@@ -144,6 +144,7 @@ def build_model(trunk: Trunk, genes: int, config: Config) -> Model:
         regress=loss.task == "both",
         hidden=head.hidden,
         before=head.before,
+        classes=classes,
     )
 
 

@@ -43,6 +43,8 @@ class Pair(NamedTuple):
     """What SigLIP adds to every logit; 0 under CLIP."""
     predicted: Float[Tensor, "batch predicted"]
     """Scaled values that the regression head says, under `loss.task: both`; no columns otherwise."""
+    logits: Float[Tensor, "batch classes"]
+    """Of each class, under `loss.labels`; no columns otherwise."""
 
 
 @final
@@ -72,6 +74,7 @@ class DualEncoder(nn.Module):
         regress: bool = False,
         hidden: int = 0,
         before: BeforeName = "none",
+        classes: int = 0,
     ) -> None:
         """Join the trunk, what standardises its features, and the heads.
 
@@ -91,6 +94,7 @@ class DualEncoder(nn.Module):
             regress: whether there is a regression head, for both tasks.
             hidden: width of its hidden layer; 0: it has none.
             before: what features go through before it.
+            classes: labels that are learnt beside the expression, by a head like the regression's; 0: none.
 
         """
         super().__init__()
@@ -102,6 +106,7 @@ class DualEncoder(nn.Module):
         # Made last, so that the other weights are the same with and without them.
         self.bias = nn.Parameter(torch.tensor(BIAS)) if siglip else None
         self.regression_head = regression_head(standardize.width, genes, hidden, dropout, before) if regress else None
+        self.label_head = classifier_head(standardize.width, classes, hidden, dropout, before) if classes else None
 
     @property
     def regresses(self) -> bool:
@@ -119,8 +124,11 @@ class DualEncoder(nn.Module):
                 self.log_scale.clamp_(-math.log(WARMEST), -math.log(COLDEST))
         image = self._normed(self.image_head(features))
         bias = features.new_zeros(()) if self.bias is None else self.bias
-        predicted = features.new_zeros((len(features), 0)) if self.regression_head is None else self.regression_head(features)
-        return Pair(image, self.embed_expression(expression), features, expression, self.log_scale.exp(), bias, predicted)
+        nothing = features.new_zeros((len(features), 0))
+        predicted = nothing if self.regression_head is None else self.regression_head(features)
+        logits = nothing if self.label_head is None else self.label_head(features)
+        embedded = self.embed_expression(expression)
+        return Pair(image, embedded, features, expression, self.log_scale.exp(), bias, predicted, logits)
 
     def embed_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch dim"]:
         """Embed what the trunk gave."""
@@ -140,6 +148,17 @@ class DualEncoder(nn.Module):
         if self.regression_head is None:
             raise MismatchError("this run is contrastive and has no regression head: build an index and retrieve")
         return self.regression_head(self.standardize(features))
+
+    def label_features(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+        """Predict the probability of each class from what the trunk gave.
+
+        Raises:
+            MismatchError: the model learnt no labels.
+
+        """
+        if self.label_head is None:
+            raise MismatchError("this run learnt no labels: train with loss.labels above 0")
+        return self.label_head(self.standardize(features)).softmax(dim=1)
 
     def _normed(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         return normalize(embedding, dim=1) if self.unit else embedding

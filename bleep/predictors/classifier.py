@@ -14,7 +14,7 @@ from bleep.data.tiles import Tiles
 from bleep.features import Features
 from bleep.predictors.base import Predictor
 from bleep.predictors.baselines import colours
-from bleep.retrieval.embed import check_tiles, through_head, tile_features
+from bleep.retrieval.embed import check_tiles, label_probabilities, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -186,6 +186,25 @@ def label_floors(run: Run, train: Tiles) -> dict[str, Floor]:
 
 
 @final
+class LabelHeadPredictor:
+    """The label head of a run of expression trained with `loss.labels`, its probabilities in the order of some classes."""
+
+    name = "classifier"
+
+    def __init__(self, run: Run, classes: Sequence[str] = ()) -> None:
+        """Take the run, and the classes in the order wanted; none: the run's own, in theirs."""
+        self.run, self.classes = run, tuple(classes) or run.facts.classes
+        run.model.eval()
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict the probability of each class; 0 for one that the run never learnt."""
+        check_tiles(self.run, tiles)
+        said = pd.DataFrame(label_probabilities(self.run, tile_features(self.run, tiles)), columns=list(self.run.facts.classes))
+        table = said.reindex(columns=list(self.classes), fill_value=0.0).to_numpy(np.float32)
+        return Prediction(table, tiles, self.classes, SCALE, self.name)
+
+
+@final
 class NeighborVote:
     """The weighted vote of a tile's neighbours, where a run of expression retrieves from spots with labels."""
 
@@ -201,14 +220,17 @@ class NeighborVote:
         return Prediction(said.to_numpy(np.float32), tiles, self.run.panel.genes, SCALE, self.name)
 
 
-def with_labels(prediction: Prediction, run: Run, reference: Reference | None = None) -> Prediction:
-    """Add to a prediction's table each tile's label and its share: a classifier's likeliest class, or its neighbours' vote.
+def with_labels(prediction: Prediction, run: Run, tiles: Tiles, reference: Reference | None = None) -> Prediction:
+    """Add to a prediction's table each tile's label and its share: the likeliest class, or the neighbours' vote.
 
-    Where the reference's spots carry labels, the weight of the neighbours that have each is its share of the votes; spots
-    without a label have none. Where there is neither, the prediction stays as it is.
+    A classifier says it itself, a run that learnt labels beside expression by its label head. Otherwise, where the reference's
+    spots carry labels, the weight of the neighbours that have each is its share of the votes; spots without a label have
+    none. Where there is none of these, the prediction stays as it is.
     """
     if run.model.classifies:
         said, classes = prediction.expression, np.array(prediction.genes)
+    elif run.facts.classes:
+        said, classes = LabelHeadPredictor(run).predict(tiles).expression, np.array(run.facts.classes)
     elif reference is not None and "label" in reference.spots and prediction.neighbors is not None:
         said, classes = votes(prediction, reference)
     else:

@@ -117,6 +117,16 @@ def through_head(run: Run, features: Features) -> Float32[np.ndarray, "tiles gen
     return _through(run.model.predict_features, features, run.device)
 
 
+def label_probabilities(run: Run, features: Features) -> Float32[np.ndarray, "tiles classes"]:
+    """Return the probability of each label that a run learnt beside expression.
+
+    Raises:
+        MismatchError: the run learnt none, or was trained by regression.
+
+    """
+    return _through(_dual(run).label_features, features, run.device)
+
+
 def check_tiles(run: Run, tiles: Tiles) -> None:
     """Refuse tiles cut otherwise than the run's, or of another species.
 

@@ -3,7 +3,7 @@
 So the loop, which knows neither, can encode a step in chunks and still take the loss over the whole of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, final, get_args
 
 import numpy as np
@@ -19,10 +19,7 @@ from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses import (
-    OVER_STEP,
     TARGETS,
-    TERMS,
-    Rules,
     Sides,
     alike_pairs,
     class_weights,
@@ -34,75 +31,7 @@ from bleep.models.losses import (
 )
 from bleep.models.models import Classifier, DualEncoder, Pair, Regressor
 from bleep.records import Batch
-
-OwnLoss = Callable[..., Tensor]
-"""A loss of somebody else: of regression, of (predicted, measured); contrastive, of (`Sides`, inverse temperature).
-
-Either is called with the spots of a whole step, those of all processes, and returns one number to be made small.
-"""
-
-
-@final
-class Terms(nn.Module):
-    """The weighted sum of the terms that compare scaled values; no weight of it learns.
-
-    An `own` loss takes the place of all of them.
-
-    Raises:
-        ConfigError: a term is of the panel's best genes, and no panel was given.
-
-    """
-
-    heg: Tensor
-    hvg: Tensor
-
-    def __init__(self, config: LossConfig, panel: GenePanel | None = None, own: OwnLoss | None = None) -> None:
-        super().__init__()
-        self.weights, self.delta = ({} if own is not None else config.terms), config.delta
-        more = {} if own is not None else {name: weight for name, weight in config.more.items() if weight > 0}
-        self.others = [(own, 1.0)] if own is not None else [(registry.load("losses", n), w) for n, w in more.items()]
-        asked = [name for name in ("heg_mse", "hvg_mse") if name in self.weights]
-        if asked and panel is None:
-            raise ConfigError(f"loss.{asked[0]} is of genes chosen on training spots, but no panel was given to choose from")
-        for name, by in (("heg", "mean"), ("hvg", config.hvg)):
-            columns = np.zeros(0, np.int64) if panel is None else panel.top(config.top, by)
-            # Not persistent: the panel knows them.
-            self.register_buffer(name, torch.from_numpy(columns.astype(np.int64)), persistent=False)
-
-    def forward(self, predicted: Float[Tensor, "batch genes"], measured: Float[Tensor, "batch genes"]) -> Float[Tensor, ""]:
-        """Return the sum over this process's spots; terms that are no means over spots are over those of all processes.
-
-        Processes hold equal parts, so that the mean over them is the loss of the whole step.
-        """
-        rules = Rules(self.delta, self.heg, self.hvg)
-        total = predicted.new_zeros(())
-        for name, weight in self.weights.items():
-            if name in OVER_STEP:
-                value = TERMS[name](gather_rows(predicted), gather_rows(measured), rules)
-            else:
-                value = TERMS[name](predicted, measured, rules)
-            total = total + weight * value
-        if self.others:
-            # Nobody knows whether another's loss is a mean over spots, so it is given all of them.
-            step = gather_rows(predicted), gather_rows(measured)
-            total = total + sum(weight * _checked(loss(*step), loss) for loss, weight in self.others)
-        return total
-
-
-def _checked(value: Tensor, loss: OwnLoss) -> Float[Tensor, ""]:
-    """Refuse what another's loss returned if nothing can be learnt from it.
-
-    Raises:
-        ConfigError: it is no single number that depends on the model.
-
-    """
-    name = getattr(loss, "__name__", type(loss).__name__)
-    if not isinstance(value, Tensor) or value.shape != ():
-        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise ConfigError(f"the loss {name} returned {given}; expected one number, as a tensor of no dimensions")
-    if torch.is_grad_enabled() and not value.requires_grad:
-        raise ConfigError(f"the loss {name} does not depend on the model, so nothing is learnt; is something detached?")
-    return value
+from bleep.training.terms import OwnLoss, Terms, checked
 
 
 class Counts(NamedTuple):
@@ -157,6 +86,7 @@ class Encoded(NamedTuple):
     scale: Float[Tensor, ""]
     bias: Float[Tensor, ""]
     predicted: Float[Tensor, "batch predicted"]
+    logits: Float[Tensor, "batch classes"]
     rows: Int[Tensor, " batch"]
     """Rows among the training spots."""
 
@@ -178,13 +108,18 @@ class Predicted(NamedTuple):
 class ContrastiveTask(nn.Module):
     """CLIP or SigLIP over the tiles and spots of all processes together, with a regression loss beside it under `both`.
 
+    Under `loss.labels` there is a loss of labels too, over the spots that have one.
+
     Raises:
-        ConfigError: SigLIP is asked for with soft targets, `near` without places, or terms of genes without a panel.
+        ConfigError: SigLIP is asked for with soft targets, `near` without places, terms of genes without a panel, or a model
+            that learns labels comes without them.
 
     """
 
     place: Tensor
     section: Tensor
+    label: Tensor
+    class_weights: Tensor
 
     def __init__(
         self,
@@ -193,8 +128,11 @@ class ContrastiveTask(nn.Module):
         places: Places | None = None,
         panel: GenePanel | None = None,
         own: OwnLoss | None = None,
+        label: Float[Tensor, "spots classes"] | None = None,
     ) -> None:
         super().__init__()
+        if model.label_head is not None and label is None:
+            raise ConfigError("the model learns labels, but no labels of the training spots were given")
         if config.form == "siglip" and config.targets != "hard":
             raise ConfigError(
                 f"loss.form is siglip, which knows only pairs and no softer targets, but loss.targets is {config.targets}: "
@@ -213,6 +151,10 @@ class ContrastiveTask(nn.Module):
             # Not persistent: where spots lie is known from the data, so neither a run nor a state need keep it.
             self.register_buffer("place", places.place, persistent=False)
             self.register_buffer("section", places.section, persistent=False)
+        if label is not None:
+            self.register_buffer("label", label, persistent=False)
+            # Spots without a label have a share too, so the mean over all spots is that over the labelled ones.
+            self.register_buffer("class_weights", class_weights(config.class_weights, label.mean(dim=0)), persistent=False)
 
     def forward(self, batch: Batch) -> Encoded:
         pair: Pair = self.model(batch.inputs, batch.expression)
@@ -222,13 +164,18 @@ class ContrastiveTask(nn.Module):
         """Return the loss over the spots of all processes; that of regression as `RegressionTask` does."""
         sides = Sides(*(gather_rows(side) for side in encoded[:4]))
         contrastive = self._contrastive(sides, encoded, self.ignored(gather_numbers(encoded.rows), sides.values))
-        if self.terms is None:
-            return contrastive
-        return contrastive + self.config.regression * self.terms(encoded.predicted, encoded.values)
+        total = contrastive
+        if self.terms is not None:
+            total = total + self.config.regression * self.terms(encoded.predicted, encoded.values)
+        if self.model.label_head is not None:
+            settings, label = self.config, self.label[encoded.rows]
+            told = label_loss(encoded.logits, label, self.class_weights, settings.smoothing, settings.focal)
+            total = total + settings.labels * told
+        return total
 
     def _contrastive(self, sides: Sides, encoded: Encoded, ignored: Bool[Tensor, "all all"] | None) -> Float[Tensor, ""]:
         if self.own is not None:
-            return _checked(self.own(sides, encoded.scale), self.own)
+            return checked(self.own(sides, encoded.scale), self.own)
         if self.config.form == "siglip":
             return siglip_loss(sides, encoded.scale, encoded.bias, ignored)
         targets = TARGETS[self.config.targets](sides, encoded.scale, self.config.target_temperature)
@@ -332,10 +279,12 @@ def task_of(
     sections: Sequence[Section] = (),
     panel: GenePanel | None = None,
     own: OwnLoss | None = None,
+    label: Float[np.ndarray, "spots classes"] | None = None,
 ) -> Task:
     """Return the task that trains this model on the spots of these sections, in their order.
 
     An `own` loss takes the place of the contrastive one under `loss.task: contrastive`, of the regression terms otherwise.
+    `label` has 1 for each spot's class, for a model that learns labels beside the expression.
 
     Raises:
         ConfigError: the settings of the loss contradict each other, or a term of it needs the panel.
@@ -349,7 +298,8 @@ def task_of(
     if isinstance(model, Regressor):
         counts = counts_of(sections, panel) if model.link is not None and sections and panel is not None else None
         return RegressionTask(model, config, panel, counts, own)
-    return ContrastiveTask(model, config, places_of(sections) if config.near > 0 and sections else None, panel, own)
+    places = places_of(sections) if config.near > 0 and sections else None
+    return ContrastiveTask(model, config, places, panel, own, None if label is None else torch.from_numpy(label))
 
 
 def places_of(sections: Sequence[Section]) -> Places:

@@ -18,7 +18,7 @@ from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
 from bleep.data.datasets import AffineJitter, FeatureDataset, TileDataset
-from bleep.data.labels import LABEL, check_classes, check_labels, labelled
+from bleep.data.labels import LABEL, check_classes, check_labels, labelled, one_hot
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
@@ -35,7 +35,8 @@ from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
-from bleep.training.tasks import OwnLoss, task_of
+from bleep.training.tasks import task_of
+from bleep.training.terms import OwnLoss
 from bleep.workflows.place import check_place, check_same_data, clear
 from bleep.workflows.scoring import validation
 
@@ -133,7 +134,7 @@ def _fit(
         run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, origin)))
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
-    task = task_of(run.model, config.loss, divided.train, panel, loss)
+    task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
     run.model.to(accelerator.device)
@@ -218,7 +219,7 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
             "contrastive loss would not be that of the larger batch; leave it out, and set optim.batch to the whole batch and "
             "optim.chunk to what fits into memory"
         )
-    task = task_of(fresh.model, run.config.loss, divided.train, panel)
+    task = task_of(fresh.model, run.config.loss, divided.train, panel, label=_labels(fresh, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), run.config.optim.batch, run.config.seed, 0, 1)
     fresh.model.to(accelerator.device)
@@ -229,6 +230,11 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
     fresh.model.eval()
     return fresh.finished(epoch)
+
+
+def _labels(run: Run, divided: Split) -> np.ndarray | None:
+    """Return the labels that a run learns beside the expression, if it learns any."""
+    return one_hot(divided.train, run.config.data.label, run.facts.classes) if run.facts.classes else None
 
 
 def _keeper(run: Run) -> Callable[[int], None]:

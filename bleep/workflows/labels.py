@@ -22,7 +22,7 @@ from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
 from bleep.outputs import COMMENT, KEY, MARK, marked_header
 from bleep.predictors.base import Predictor
-from bleep.predictors.classifier import ClassifierPredictor, NeighborVote, label_floors
+from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Leak, LeakReport
 from bleep.retrieval import reference as references
@@ -131,9 +131,9 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
 def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable | None:
     """Score the labels that neighbours give test spots, for runs of expression whose `data.label` names a column of labels.
 
-    Beside them stand the floors of labels, fitted on the training spots that have one. Test spots without a label are not
-    scored; those of a class that no training spot has count as told wrong. None: no run has such labels and an index that
-    knows them, or no test spot has one.
+    Beside them stand the run's own label head, under `loss.labels`, and the floors of labels, fitted on the training spots
+    that have one. Test spots without a label are not scored; those of a class that no training spot has count as told wrong.
+    None: no run has such labels and an index that knows them, or no test spot has one.
 
     Raises:
         DataError: the runs' labels are of one class, or are no labels.
@@ -156,6 +156,8 @@ def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable 
             continue
         seen.append(view)
         own: dict[str, Predictor] = {RETRIEVAL: NeighborVote(view, experiment.predictors()[retrieval], reference, RETRIEVAL)}
+        if run.facts.classes:
+            own[LabelHeadPredictor.name] = LabelHeadPredictor(run, view.panel.genes)
         own |= label_floors(view, view.tiles(divided.train))
         told += [_told(name, predictor, view, divided) for name, predictor in own.items()]
     return _joined(told, seen, ()) if seen else None

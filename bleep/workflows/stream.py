@@ -121,7 +121,7 @@ def stream(
         (whole,) = block.whole
         first, shown = whole.name != shown, whole.name
         if number >= skip:
-            labelled = with_labels(predictor.predict(block), run, reference)
+            labelled = with_labels(predictor.predict(block), run, block, reference)
             yield noted(labelled, facts, [whole] if first else [])
 
 
