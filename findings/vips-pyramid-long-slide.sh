@@ -39,7 +39,7 @@ for name, (width, height), (left, top) in (
     y, x = np.ogrid[0:height, 0:width]
     dot = 255 * np.exp(-((x + 0.5 - left) ** 2 + (y + 0.5 - top) ** 2) / (2 * 60**2))
     picture = pyvips.Image.new_from_array(np.repeat(dot.round().astype(np.uint8)[..., None], 3, axis=2))
-    picture.tiffsave(f"{name}.tif", pyramid=True, tile=True, tile_width=256, tile_height=256, compression="deflate")
+    picture.tiffsave(f"{name}.tif", pyramid=True, tile=True, tile_width=128, tile_height=128, compression="deflate")
     for library, slide in (("OpenSlide", openslide.OpenSlide(f"{name}.tif")), ("tiffslide", tiffslide.TiffSlide(f"{name}.tif"))):
         for level in (0, 3, 5):
             half = 15 if level == 5 else 50 if level == 3 else 250

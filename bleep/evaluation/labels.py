@@ -13,6 +13,8 @@ Probability = Float[np.ndarray, "tiles classes"]
 BINS = 15
 """Of confidence, for the calibration error (Guo et al., ICML 2017)."""
 RESAMPLES = 1000
+LEAST = 5
+"""Patients below which there are no intervals: of so few, resamples say nothing of the next one."""
 
 SCORES: Mapping[str, str] = {
     "auc": "area under the ROC curve; of several classes the mean of each against the rest",
@@ -159,11 +161,14 @@ class Interval:
 def patient_intervals(
     probability: Probability, truth: Probability, told: Int[np.ndarray, " tiles"], patients: np.ndarray, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return the 95 % bootstrap interval of every score, whole patients drawn with replacement (Efron 1979)."""
+    """Return the 95 % bootstrap interval of every score, whole patients drawn with replacement (Efron 1979).
+
+    NaN where there are fewer than `LEAST` patients.
+    """
     names, number = np.unique(patients, return_inverse=True)
     rows = [np.flatnonzero(number == at) for at in range(len(names))]
     draw, found = np.random.default_rng(seed), []
-    for _ in range(RESAMPLES if len(names) > 1 else 0):
+    for _ in range(RESAMPLES if len(names) >= LEAST else 0):
         picked = np.concatenate([rows[at] for at in draw.integers(len(names), size=len(names))])
         found.append(scores(probability[picked], truth[picked], told[picked]))
     nothing = Interval(float("nan"), float("nan"))

@@ -244,7 +244,7 @@ def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequenc
         "threshold": "chosen on validation tissue, by F1"
         if any(one.threshold is not None for one in told)
         else "likeliest class",
-        "intervals": "95 %, bootstrap over patients, of the first seed",
+        "intervals": f"95 %, bootstrap over patients, of the first seed; none of fewer than {scoring.LEAST} patients",
     }
     name = config.data.protocol or f"(unnamed: {config.data.source}, split by {config.data.split})"
     return LabelTable(
@@ -285,7 +285,7 @@ def label_text(table: LabelTable) -> str:
     lines = [f"protocol {table.protocol}", f"leak: {table.leak.status} ({table.leak.detail})", *leakage.lines(table.leaks), ""]
     best = str(table.rows.index[0])
     auc, low, high = table.rows[["auc", "auc_low", "auc_high"]].iloc[0].to_numpy(float)
-    over = "of one patient alone" if np.isnan(low) else f"over patients {low:.3f} to {high:.3f}"
+    over = "of too few patients for an interval" if np.isnan(low) else f"over patients {low:.3f} to {high:.3f}"
     found = [shown.to_string(), "", f"{best}: AUC {auc:.3f}, {over}"]
     return "\n".join([*lines, *found, *(f"{key}: {value}" for key, value in table.facts.items())])
 
