@@ -117,7 +117,7 @@ class LeakReport:
     """What of a run was fitted on which sections, and what of the test tissue was among them."""
 
     run: str
-    """Its folder."""
+    """Name of its folder."""
     fitted: tuple[Fitted, ...]
     findings: tuple[LeakFinding, ...]
     """Worst first; none: no test section, patient or duplicate took part in anything that could be looked at."""

@@ -61,7 +61,7 @@ def audit(run: Run, divided: Split, reference: Reference | None, folder: Path) -
     if stacker:
         fitted.append(Fitted("corrector", stacker, "weights, k and intervals, on left-out training sections"))
     fitted.append(Fitted("floors", names, "ridge, image-kNN and the mean, fitted anew at each evaluation"))
-    return leakage.report(str(folder), divided, fitted, found)
+    return leakage.report(folder.resolve().name, divided, fitted, found)
 
 
 def calibrated_on(folder: Path) -> tuple[str, ...]:

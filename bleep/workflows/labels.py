@@ -1,5 +1,6 @@
 """Runs that learnt labels, scored on the tissue they held out: by patient, beside floors fitted on the same training tissue."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from bleep.workflows.evaluate import audit, check_held_out, worst_leak
 from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import best_device, load_split
 from bleep.workflows.place import differences
+
+log = logging.getLogger(__name__)
 
 RETRIEVAL = "label retrieval"
 """How tables call the weighted vote of a tile's labelled neighbours."""
@@ -133,15 +136,15 @@ def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable 
 
     Beside them stand the run's own label head, under `loss.labels`, and the floors of labels, fitted on the training spots
     that have one. Test spots without a label are not scored; those of a class that no training spot has count as told wrong.
-    None: no run has such labels and an index that knows them, or no test spot has one.
+    None: no run has such labels and an index that knows them, or no test spot has one, or there is one class only.
 
     Raises:
-        DataError: the runs' labels are of one class, or are no labels.
         MismatchError: as `evaluate`.
 
     """
     seen: list[Run] = []
     told: list[LabelPrediction] = []
+    floors: set[tuple[str, ...]] = set()
     for experiment in opened(what):
         run, column, retrieval = experiment.run, experiment.run.config.data.label, RetrievalPredictor.name
         if not column or run.model.classifies or experiment.is_ensemble or retrieval not in experiment.predictors():
@@ -150,15 +153,25 @@ def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable 
         check_held_out(run, divided, experiment.folder)
         if reference is None or "label" not in reference.spots:
             continue
-        divided = _labelled(divided, column)
+        try:
+            divided = _labelled(divided, column)
+        except DataError as error:
+            log.warning("labels are not scored: %s", error)
+            continue
         view = replace(run, panel=GenePanel.fit(divided.train, PanelConfig.model_validate(CLASSES)))
         if not any(view.panel.values(section).any() for section in divided.test):
+            continue
+        if seen and view.panel.genes != seen[0].panel.genes:
+            log.warning("labels of %s are not scored: they are of other classes than the first run's", experiment.folder)
             continue
         seen.append(view)
         own: dict[str, Predictor] = {RETRIEVAL: NeighborVote(view, experiment.predictors()[retrieval], reference, RETRIEVAL)}
         if run.facts.classes:
             own[LabelHeadPredictor.name] = LabelHeadPredictor(run, view.panel.genes)
-        own |= label_floors(view, view.tiles(divided.train))
+        tissue = tuple(sorted(section.digest() for section in divided.train))
+        if tissue not in floors:
+            floors.add(tissue)
+            own |= label_floors(view, view.tiles(divided.train))
         told += [_told(name, predictor, view, divided) for name, predictor in own.items()]
     return _joined(told, seen, ()) if seen else None
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from bleep import runs
+from bleep.config import Config
 from bleep.data.downloads import SETS, PublicSet
 from bleep.errors import DataError
 from bleep.files import read_json, whole
@@ -193,7 +194,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
     calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
     card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
     texts = {CARD: card}
-    texts[runs.CONFIG] = yaml.safe_dump(_portable(run.config.dump()), sort_keys=False)
+    texts[runs.CONFIG] = yaml.safe_dump(portable(run.config.dump()), sort_keys=False)
     facts: dict[str, dict[str, Any]] = {}
     with whole(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name in [CARD, *names]:
@@ -274,14 +275,31 @@ def read_manifest(text: bytes, what: str) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _portable(config: dict[str, Any]) -> dict[str, Any]:
+PLACES = {("image", "weights"), ("image", "also_weights"), ("data", "options"), ("index", "uri")}
+"""Settings that may be a path, or name something else."""
+
+
+def portable(config: dict[str, Any]) -> dict[str, Any]:
     """Return settings without the folders of this machine: of every path its last part."""
     shown = {part: dict(inner) if isinstance(inner, dict) else inner for part, inner in config.items()}
-    for part, key in (("data", "root"), ("data", "image"), ("data", "mask"), ("image", "weights"), ("panel", "list")):
-        value = shown[part].get(key)
-        if isinstance(value, str) and ("/" in value or "\\" in value):
-            shown[part][key] = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    for part, field in Config.model_fields.items():
+        for key, inner in getattr(field.annotation, "model_fields", {}).items():
+            if "Path" in str(inner.annotation) or (part, key) in PLACES:
+                shown[part][key] = _without_folder(shown[part].get(key))
+    drop = shown["data"].get("drop", ())
+    shown["data"]["drop"] = [_without_folder(one) if one.lower().endswith(".csv") else one for one in drop]
     return shown | {"out": "runs/unpacked", "cache": "cache"}
+
+
+def _without_folder(value: Any) -> Any:
+    """Return the last part of a path, of each of several; what is no path, or a URL, as it is."""
+    if isinstance(value, dict):
+        return {key: _without_folder(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folder(one) for one in value]
+    if not isinstance(value, str) or "://" in value or not re.search(r"[/\\]", value):
+        return value
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bleep.cli.app import main
+from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
-from bleep.workflows.pack import MANIFEST, pack, trunk_licence, unpack
+from bleep.workflows.pack import MANIFEST, pack, portable, trunk_licence, unpack
 
 
 @pytest.fixture
@@ -51,6 +53,42 @@ def test_the_file_names_no_folder_of_this_machine_and_the_card_says_what_is_unkn
     assert "scores: unknown; the run was not evaluated" in card
     assert "- species: unknown" in card
     assert "toy1 (" in card
+
+
+def test_no_setting_that_is_a_path_tells_a_folder_of_this_machine() -> None:
+    """Every setting of the kind, whichever there are; spots, URLs and names of trunks stay."""
+    plain = Config.load({}).dump()
+    paths = [
+        (part, key)
+        for part, field in Config.model_fields.items()
+        for key, inner in getattr(field.annotation, "model_fields", {}).items()
+        if "Path" in str(inner.annotation)
+    ]
+    assert {("data", "root"), ("data", "features"), ("data", "annotations"), ("panel", "list")} <= set(paths)
+    for part, key in paths:
+        plain[part][key] = f"/home/alice/{key}"
+    plain["image"] |= {
+        "weights": "/home/alice/a.safetensors",
+        "also_weights": ["/home/alice/b.pth", "hub"],
+        "trunk": "small/vgg5",
+    }
+    plain["data"] |= {"drop": ["S.1/10x12", "/home/alice/outliers.csv"], "options": {"table": "C:\\alice\\t.csv", "kind": "x"}}
+    plain["index"]["uri"] = "/home/alice/atlas.db"
+    shown = portable(plain)
+    assert "alice" not in json.dumps(shown)
+    assert shown["data"]["drop"] == ["S.1/10x12", "outliers.csv"]
+    assert (shown["image"]["also_weights"], shown["image"]["trunk"]) == (["b.pth", "hub"], "small/vgg5")
+    assert portable(Config.load({"index": {"uri": "http://host:19530"}}).dump())["index"]["uri"] == "http://host:19530"
+
+
+def test_an_evaluated_run_tells_no_folder_either(run_copy: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run_copy("contrastive")
+    assert main(["evaluate", "--run", str(folder)]) == 0
+    pack(folder, tmp_path / "run.bleep.zip")
+    with zipfile.ZipFile(tmp_path / "run.bleep.zip") as held:
+        assert "evaluation.json" in held.namelist()
+        for name in held.namelist():
+            assert str(tmp_path.parent).encode() not in held.read(name), name
 
 
 @pytest.mark.parametrize(
