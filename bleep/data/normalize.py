@@ -52,6 +52,20 @@ def dense_values(
     return out
 
 
+MOSTLY = 0.8
+"""Share of the genes whose values look like z-scores that makes all of them such."""
+
+
+def standardised(matrix: sparse.csr_matrix) -> bool:
+    """Return whether most genes have a mean near 0 and values on both sides of it, as z-scores have."""
+    if not matrix.nnz or matrix.data.min() >= 0 or not np.isfinite(matrix.data).all():
+        return False
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    spread = np.sqrt(np.maximum(np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2, 0))
+    varied = spread > 0
+    return bool(varied.any() and (np.abs(mean[varied]) < 0.2 * spread[varied]).mean() > MOSTLY)
+
+
 def normalised_blocks(
     section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig, step: int = 1
 ) -> Iterator[sparse.csr_matrix]:
@@ -62,6 +76,11 @@ def normalised_blocks(
 
     """
     counts = sparse.csr_matrix(section.counts.X)
+    if standardised(counts):
+        raise DataError(
+            f"section {section.name}: holds z-scores, a mean of 0 and values of both signs in nearly every gene, and these are "
+            "no expression; give the counts, or their logarithms with panel.normalise none"
+        )
     if config.normalise != "none" and counts.nnz and counts.data.min() < 0:
         raise DataError(
             f"section {section.name}: holds negative values (least {counts.data.min():g}), which are no counts, but "

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bleep.data.labels import LABEL, labels_of
@@ -74,12 +75,26 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
     sections = read_sections(data.model_copy(update=changes), run.config.cache)
+    if mpp is None:
+        sections = tuple(map(_of_own_scale, sections))
     if run.model.classifies:
         check_known(sections, run)
     if not own and mpp is None:
         for section in sections:
             _check_scale(path, section.tile_side, run)
     return run.tiles(sections)
+
+
+def _of_own_scale(section: Section) -> Section:
+    """Return a section at the scale that its own files state: `data.mpp` was said of the tissue that was trained on."""
+    stated = section.counts.uns.get("bleep", {}).get("mpp")
+    if stated is None or abs(stated - section.mpp) <= 0.01 * stated:
+        return section
+    log.warning(
+        "section %s: its own files state %.4g microns per pixel, which is taken; the run's data.mpp %.4g is that of its "
+        "training tissue, and --mpp says otherwise", section.name, stated, section.mpp,
+    )  # fmt: skip
+    return replace(section, mpp=float(stated))
 
 
 def check_known(sections: Sequence[Section], run: Run) -> None:

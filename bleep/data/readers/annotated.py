@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float64
 from scipy import sparse
 
 from bleep.config import DataConfig
+from bleep.data.normalize import standardised
 from bleep.data.readers.lattice import PITCH, lattice, steps_of, visium_mpp
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
@@ -23,11 +25,14 @@ from bleep.files import check_file
 from bleep.outputs import check_h5
 
 IDS = ("gene_id", "gene_ids", "ensembl", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id")
-"""Columns of `var`, in small letters, that hold Ensembl ids."""
+"""Headings of `var`, by `heading`, over what is taken for Ensembl ids whatever it looks like; others by their values."""
 SYMBOLS = ("symbol", "symbols", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name")
-"""Columns of `var`, in small letters, that hold symbols."""
-SAMPLES = ("library_id", "library", "sample", "sample_id", "sample_name", "batch", "batch_id", "slide_id", "section_id")
-"""Columns of `obs` that say which sample a spot is of."""
+"""Headings of `var` over symbols."""
+SAMPLES = {
+    *("library_id", "library", "sample", "sample_id", "sampleid", "sample_name", "batch", "batch_id"),
+    *("slide", "slide_id", "section", "section_id", "capture_area", "orig_ident"),
+}
+"""Headings of `obs` that say which sample a spot is of."""
 COORDINATES = (
     ("pxl_col_in_fullres", "pxl_row_in_fullres"),
     ("imagecol", "imagerow"),
@@ -36,8 +41,6 @@ COORDINATES = (
     ("spatial_x", "spatial_y"),
 )
 """Columns of `obs` that well-known tools keep x and y in, in pixels of the full-resolution picture."""
-MOSTLY = 0.8
-"""Share of the genes whose values look like z-scores that makes all of them such."""
 LARGEST_LOG = 20.0
 """No logarithm of a count is as large as this."""
 ENSEMBL = r"ENS[A-Z]*G\d{6,}"
@@ -134,7 +137,7 @@ def check_one_sample(name: str, obs: pd.DataFrame, path: Path) -> None:
         DataError: a column that names samples holds several names.
 
     """
-    for column in (column for column in SAMPLES if column in obs):
+    for column in (column for column in obs if heading(column) in SAMPLES):
         found = [str(value) for value in obs[column].dropna().unique()]
         if 1 < len(found) <= len(obs) / 2:
             raise DataError(
@@ -161,7 +164,7 @@ def measured(data: AnnData, name: str, path: Path, config: DataConfig) -> Measur
     log.info("section %s: counts from %s, %d spots x %d genes", name, where, matrix.shape[0], matrix.shape[1])
     if not _whole(matrix):
         better = [key for key in data.layers if key is not None and _whole(_sample(data.layers[key], path))]
-        if _standardised(matrix):
+        if standardised(matrix):
             _refuse_scores(where, better, data, path)
         told = "so it is no table of raw counts; if it is normalised already, set panel.normalise to none"
         told = f"layers[{better[0]!r}] does: data.layer takes it" if better else told
@@ -198,16 +201,6 @@ def _whole_raw(data: AnnData, path: Path) -> bool:
     return data.raw is not None and _whole(_matrix(data.raw.X, path))
 
 
-def _standardised(matrix: sparse.csr_matrix) -> bool:
-    """Return whether most genes have a mean near 0 and values on both sides of it, as z-scores have."""
-    if not matrix.nnz or matrix.data.min() >= 0 or not np.isfinite(matrix.data).all():
-        return False
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    spread = np.sqrt(np.maximum(np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2, 0))
-    varied = spread > 0
-    return bool(varied.any() and (np.abs(mean[varied]) < 0.2 * spread[varied]).mean() > MOSTLY)
-
-
 def _refuse_scores(where: str, better: list[str], data: AnnData, path: Path) -> None:
     ways = [f"layers[{key!r}] holds whole numbers: set data.layer to it" for key in better[:1]]
     if data.raw is not None and not ways:
@@ -235,22 +228,47 @@ def _whole(matrix: sparse.csr_matrix) -> bool:
     return bool(np.isfinite(matrix.data).all() and (np.mod(matrix.data, 1) == 0).all())
 
 
+def heading(column: object) -> str:
+    """Return a heading in small letters, words joined by `_`: `orig.ident` and `Orig Ident` are `orig_ident`."""
+    return re.sub(r"[^a-z0-9]+", "_", str(column).strip().lower()).strip("_")
+
+
+def with_label(counts: AnnData, obs: pd.DataFrame, label: str) -> AnnData:
+    """Return counts with the column of labels that `data.label` names, where the file's `obs` has it."""
+    if label and label in obs and label not in counts.obs:
+        counts.obs[label] = pd.Series(obs[label].to_numpy(), index=obs.index.astype(str)).reindex(counts.obs_names).to_numpy()
+    return counts
+
+
 def gene_names(var: pd.DataFrame) -> pd.DataFrame:
-    """Return `symbol` and `gene_id`, as far as `var` knows them, indexed by the file's names, made unique."""
+    """Return `symbol` and `gene_id`, as far as `var` knows them, indexed by the file's names, made unique.
+
+    Columns that mostly hold Ensembl ids are such under any heading, as `gene_ids-0` of joined files; of several, a later one
+    tells what the earlier ones do not.
+    """
     names = var.index.astype(str)
-    columns = {str(column).lower(): column for column in var.columns}
+    columns = {heading(column): column for column in var.columns}
     found = {
-        kind: var[columns[key]].astype(object).fillna("").astype(str).to_numpy()
+        kind: _text(var[columns[key]])
         for kind, keys in (("symbol", SYMBOLS), ("gene_id", IDS))
         for key in keys[::-1]
         if key in columns
     }
+    ids = [_text(var[column]) for column in var.columns if not pd.api.types.is_numeric_dtype(var[column])]
+    for told in (one for one in ids if len(one) and pd.Series(one).str.fullmatch(ENSEMBL + r"(\.\d+)?").mean() > 0.5):
+        known = found.get("gene_id", told)
+        found["gene_id"] = np.where(known == "", told, known)
     own = "gene_id" if len(names) and names.str.fullmatch(ENSEMBL + r"(\.\d+)?").mean() > 0.5 else "symbol"
     found.setdefault(own, names.to_numpy())
     with warnings.catch_warnings():
         # It warns of genes that are called like a numbered one, such as HLA-1, which it then numbers on.
         warnings.simplefilter("ignore")
         return pd.DataFrame(found, index=anndata.utils.make_index_unique(pd.Index(names)))
+
+
+def _text(column: pd.Series) -> np.ndarray:
+    values: np.ndarray = column.astype(object).fillna("").astype(str).to_numpy(object)
+    return values
 
 
 def mpp_by_array(name: str, xy: Float64[np.ndarray, "spots 2"], obs: pd.DataFrame, fiducial: float | None = None) -> float:

@@ -25,9 +25,11 @@ from bleep.data.readers.annotated import (
     positions,
     read_h5ad,
     under_tissue,
+    with_label,
 )
+from bleep.data.readers.lattice import check_stated, lattice, steps_of
 from bleep.data.readers.place import Known, check_own_pictures, check_picture
-from bleep.data.readers.tables import joined
+from bleep.data.readers.tables import joined, note_mpp
 from bleep.data.section import Section, without_spots
 from bleep.data.slides import ArraySlide, Pixels, Slide, as_rgb, open_slide
 from bleep.errors import DataError
@@ -163,16 +165,19 @@ def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConf
     picture = _picture(name, stored, path, data)
     fiducial = _number(stored.get("scalefactors", {}).get("fiducial_diameter_fullres"))
     stated = data.mpp or _stated_mpp(stored)
+    if data.mpp is None and stated is not None and (steps := steps_of(part.obs[kept])) is not None:
+        check_stated(name, stated, lattice(steps, places[kept]), fiducial)
     mpp = data.mpp or (stated or mpp_by_array(name, places[kept], part.obs[kept], fiducial)) / picture.scale
     log.info("section %s: tiles from %s, %.3f microns per pixel", name, picture.name, mpp)
     table = pd.DataFrame(places * picture.scale, columns=["x", "y"], index=part.obs_names.astype(str))
     counts, xy = joined(name, measured(part[kept], name, path, data), table[kept], picture.slide.size)
+    note_mpp(counts, None if data.mpp is None else _stated_mpp(stored), picture.scale)
     return Section(
         name=name,
         patient=patient_of(name, part.obs[kept], data.patients),
         species=data.species,
         slide=picture.slide,
-        counts=counts,
+        counts=with_label(counts, part.obs, data.label),
         xy=xy,
         mpp=mpp,
     )
@@ -215,8 +220,11 @@ def _picture(name: str, stored: Mapping[str, Any], path: Path, data: DataConfig)
     keys = [key for key in PICTURES if key in images] + [key for key in images if key not in PICTURES]
     if not keys:
         raise DataError(f"{path}: uns['spatial'] holds no picture of section {name}; name the picture's file with data.image")
-    scale = _scale(stored, keys[0], path)
-    return _Picture(f"the {keys[0]} picture in uns", scale, ArraySlide(_pixels(images[keys[0]], keys[0], path)))
+    scale, shown = _scale(stored, keys[0], path), ArraySlide(_pixels(images[keys[0]], keys[0], path))
+    for key in [key for key in keys[1:] if key in PICTURES and _stated_scale(stored, key)][:1]:
+        known = Known(f"the {key} picture", _scale(stored, key, path), ArraySlide(_pixels(images[key], key, path)))
+        check_picture(name, f"the {keys[0]} picture in uns", shown, scale, known)
+    return _Picture(f"the {keys[0]} picture in uns", scale, shown)
 
 
 def _scale(stored: Mapping[str, Any], key: str, path: Path) -> float:

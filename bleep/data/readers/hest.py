@@ -13,8 +13,8 @@ import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.annotated import measured, positions, read_h5ad
-from bleep.data.readers.tables import joined, only, read_table, without_controls
+from bleep.data.readers.annotated import measured, positions, read_h5ad, with_label
+from bleep.data.readers.tables import joined, note_mpp, only, read_table, without_controls
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
 from bleep.data.slides.base import question
@@ -44,6 +44,8 @@ def _read_one(name: str, data: DataConfig) -> Section:
     # obs["in_tissue"] is not looked at: whoever made the collection says that it means nothing there.
     table = pd.DataFrame(positions(held, path), columns=["x", "y"], index=held.obs_names.astype(str))
     counts, xy = joined(name, without_controls(name, measured(held, name, path, data)), table, slide.size)
+    if data.mpp is not None:
+        note_mpp(counts, _mpp(name, facts, slide, data.model_copy(update={"mpp": None})))
     if organ := _text(facts, "organ"):
         counts.obs["organ"] = organ
     return Section(
@@ -51,7 +53,7 @@ def _read_one(name: str, data: DataConfig) -> Section:
         patient=_patient(name, facts, data),
         species=_species(name, facts, data),
         slide=slide,
-        counts=counts,
+        counts=with_label(counts, held.obs, data.label),
         xy=xy,
         mpp=_mpp(name, facts, slide, data),
     )

@@ -21,6 +21,8 @@ FIDUCIAL = 104.75
 """Microns across the frame's dots of a Visium slide: 104.5 to 105.0 in folders of Space Ranger 1 to 3 and of CytAssist."""
 AGREE = 1.1
 """Ratio up to which two statements of the scale agree."""
+NEIGHBOURS = 6
+"""Of a spot of a Visium slide, which stand in a honeycomb."""
 FEWEST = 6
 """Spots from which an array can be told."""
 STRAY = 0.2
@@ -102,15 +104,37 @@ def visium_mpp(name: str, found: Lattice | None, xy: Places, fiducial: float | N
         return by_frame
     if found is None and len(xy) >= FEWEST and np.isfinite(xy).all():
         found = _honeycomb(xy)
-    if found is None or found.neighbours != 6:
+    if found is None or found.neighbours != NEIGHBOURS:
         raise DataError(f"section {name}: nothing says its scale, and {_standing(found)}; set data.mpp, the microns per pixel")
     mpp = PITCH / settled(found.pitch, xy)
-    if by_frame is not None and max(mpp / by_frame, by_frame / mpp) > AGREE:
+    if by_frame is not None and _apart(mpp, by_frame) > AGREE:
         raise DataError(
             f"section {name}: its array of spots says {mpp:.4g} microns per full-resolution pixel, its fiducials "
             f"{by_frame:.4g}: positions and scale factors are of different pictures; take those of one, or set data.mpp"
         )
     return mpp
+
+
+def check_stated(name: str, stated: float, found: Lattice | None, fiducial: float | None) -> None:
+    """Refuse a stated scale that the array of a Visium slide and its fiducials, which agree, both contradict.
+
+    Raises:
+        DataError: naming all three.
+
+    """
+    if found is None or found.neighbours != NEIGHBOURS or not fiducial:
+        return
+    by_array, by_frame = PITCH / found.pitch, FIDUCIAL / fiducial
+    if _apart(by_array, by_frame) <= AGREE < min(_apart(stated, by_array), _apart(stated, by_frame)):
+        raise DataError(
+            f"section {name}: its scale factors state {stated:.4g} microns per full-resolution pixel, but its array of spots "
+            f"says {by_array:.4g} and its fiducials {by_frame:.4g}; correct microns_per_pixel, or set data.mpp, which is that "
+            "of the picture that tiles are cut from"
+        )
+
+
+def _apart(one: float, other: float) -> float:
+    return max(one / other, other / one)
 
 
 def settled(pitch: float, xy: Places) -> float:
@@ -133,7 +157,7 @@ def _honeycomb(xy: Places) -> Lattice | None:
     if distance <= 0:
         return None
     ring = cKDTree(xy).query_ball_point(xy, RING * distance, return_length=True) - 1
-    return Lattice(distance, 6) if np.quantile(ring, 0.9) >= 5 else None
+    return Lattice(distance, NEIGHBOURS) if np.quantile(ring, 0.9) >= 5 else None
 
 
 def _standing(found: Lattice | None) -> str:

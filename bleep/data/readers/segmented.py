@@ -30,8 +30,8 @@ from bleep.data.readers.place import (
     read_folder_of_mtx,
     scale_of,
 )
-from bleep.data.readers.spaceranger import read_h5
-from bleep.data.readers.tables import Measured, joined, nothing
+from bleep.data.readers.spaceranger import STATED, read_h5
+from bleep.data.readers.tables import Measured, joined, note_mpp, nothing
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
@@ -186,9 +186,9 @@ def _read_one(name: str, place: Place, outlines: Path, scale_name: str, picture:
     factors, slide = read_factors(path), open_slide(picture, data.pixel_limit)
     scale = scale_of(scale_name, factors, path)
     check_known_pictures(name, place, picture, scale, slide, factors, path, data.pixel_limit)
-    if data.mpp is None and "microns_per_pixel" not in factors:
+    if data.mpp is None and STATED not in factors:
         raise DataError(f"{path}: does not state microns_per_pixel, and cells give no scale; set data.mpp")
-    mpp = data.mpp or factor_of(factors, "microns_per_pixel", path) / scale
+    mpp = data.mpp or factor_of(factors, STATED, path) / scale
     told = "data.mpp" if data.mpp is not None else path.name
     centres = read_outlines(outlines) * scale
     log.info(
@@ -201,6 +201,8 @@ def _read_one(name: str, place: Place, outlines: Path, scale_name: str, picture:
         log.warning("section %s: can only be queried (%s)", name, why)
         measured = nothing(pd.Index([_barcode(number) for number in centres.index]), why)
     counts, xy = joined(name, measured, _by_barcode(centres, measured.spots), slide.size)
+    if data.mpp is not None and STATED in factors:
+        note_mpp(counts, factor_of(factors, STATED, path), scale)
     return Section(
         name=name,
         patient=data.patients.get(name, name),

@@ -28,6 +28,8 @@ DAMAGES = (
     *(RuntimeError, MemoryError, pd.errors.ParserWarning),
 )
 """What h5py, gzip and pandas raise at a damaged file of counts."""
+STATED = "microns_per_pixel"
+"""Key of the scale factors under which newer versions state the scale of the full-resolution picture."""
 GENES = "Gene Expression"
 """Kind of the features that are genes; others are antibodies, CRISPR guides, negative controls and the like."""
 

@@ -21,8 +21,8 @@ from scipy.spatial import cKDTree
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.annotated import clearly, measured, mpp_by_array, patient_of, under_tissue
-from bleep.data.readers.tables import joined
+from bleep.data.readers.annotated import clearly, measured, mpp_by_array, patient_of, under_tissue, with_label
+from bleep.data.readers.tables import joined, note_mpp
 from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale
 from bleep.errors import DataError
@@ -150,12 +150,13 @@ def _read_one(name: str, region: _Region, data: DataConfig) -> Section:
             name, image, slide.block[1], slide.block[0],
         )  # fmt: skip
     counts, xy = joined(name, measured(part, name, region.store, data), positions, slide.size)
+    note_mpp(counts, stated)
     return Section(
         name=name,
         patient=patient_of(name, part.obs, data.patients),
         species=data.species,
         slide=slide,
-        counts=counts,
+        counts=with_label(counts, part.obs, data.label),
         xy=xy,
         mpp=mpp,
     )

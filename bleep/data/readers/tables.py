@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import logging
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -29,11 +30,12 @@ DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, 
 NO_GENES = {
     *("in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres", "imagerow", "imagecol"),
     *("pixel_x", "pixel_y", "new_x", "new_y", "x_pixel", "y_pixel", "selected", "barcode", "barcodes", "spot_id"),
-    *("total_counts", "log1p_total_counts", "n_counts", "n_genes", "n_genes_by_counts", "log1p_n_genes_by_counts"),
-    *("pct_counts_mt", "percent.mt", "ncount_spatial", "nfeature_spatial", "cluster", "clusters", "leiden", "louvain"),
-    *("unnamed: 0", "sample_id", "library_id"),
+    *("array_x", "array_y", "row", "col", "n_counts", "n_genes", "n_genes_by_counts", "log1p_n_genes_by_counts"),
+    *("cluster", "clusters", "seurat_clusters", "leiden", "louvain", "unnamed: 0", "sample_id", "library_id"),
 }
 """Names of columns, in small letters, that tools keep beside the genes of a spot."""
+COUNTED = re.compile(r"(log1p_)?total_counts(_.+)?|(n_?count|n_?feature)s?_.+|(pct_counts|percent)[._].+")
+"""What scanpy and Seurat call sums over the genes of a spot, of any assay or set of genes, in small letters."""
 BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
 """Barcode and ending of a spot's id, or of a cell's."""
 CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
@@ -186,7 +188,7 @@ def genes_among(columns: list[str], path: Path) -> list[str]:
     named = {str(column).lower() for column in columns}
     # A fly has a gene y; beside an x it is a place.
     no_genes = NO_GENES | ({"x", "y"} if {"x", "y"} <= named else set())
-    left = [column for column in columns if str(column).lower() in no_genes]
+    left = [name for name in columns if (low := str(name).lower()) in no_genes or COUNTED.fullmatch(low)]
     if left:
         log.warning("%s: left out %s, which by their names are no genes", path.name, ", ".join(map(str, left)))
     return [column for column in columns if column not in left]
@@ -256,6 +258,15 @@ def joined(
     if counts.why:
         data.uns["bleep"]["nothing"] = counts.why
     return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
+
+
+def note_mpp(counts: AnnData, stated: float | None, scale: float = 1.0) -> None:
+    """Note down what the files themselves say of the scale, though `data.mpp` says another: a query goes by its own files.
+
+    `stated` is in microns per full-resolution pixel; `scale` the picture's pixels per such.
+    """
+    if stated is not None:
+        counts.uns["bleep"]["mpp"] = stated / scale
 
 
 def _check_one_sample(name: str, spots: pd.Index) -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.lattice import PITCH
+from bleep.data.readers.lattice import NEIGHBOURS, PITCH, check_stated
 from bleep.data.readers.place import (
     FACTORS,
     Place,
@@ -29,8 +29,8 @@ from bleep.data.readers.place import (
     read_folder_of_mtx,
     scale_of,
 )
-from bleep.data.readers.spaceranger import array_of, full_mpp, mpp_of, read_h5, read_positions, under_tissue
-from bleep.data.readers.tables import Measured, joined, nothing
+from bleep.data.readers.spaceranger import STATED, array_of, full_mpp, mpp_of, read_h5, read_positions, under_tissue
+from bleep.data.readers.tables import Measured, joined, note_mpp, nothing
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
@@ -149,7 +149,11 @@ def _read_one(name: str, place: Place, scale_name: str, picture: Path, data: Dat
         measured = nothing(places.index, why)
     counts, xy = joined(name, measured, places, slide.size)
     found = array_of(table)
-    counts.uns["bleep"]["pitch"] = found.pitch * scale if found is not None else None
+    # A square array that is not of bins is another maker's, of any pitch: 0 says so.
+    foreign = found is not None and not place.bin and found.neighbours != NEIGHBOURS
+    counts.uns["bleep"]["pitch"] = None if found is None else 0.0 if foreign else found.pitch * scale
+    if data.mpp is not None and STATED in factors:
+        note_mpp(counts, factor_of(factors, STATED, path), scale)
     return Section(
         name=name,
         patient=data.patients.get(name, name),
@@ -167,11 +171,14 @@ def _mpp(
     """Return `data.mpp`, else the microns per pixel of the full-resolution picture; and who says so."""
     if data.mpp is not None:
         return data.mpp, "data.mpp"
-    if "microns_per_pixel" in factors:
-        return factor_of(factors, "microns_per_pixel", path), path.name
+    fiducial = factor_of(factors, FIDUCIALS, path) if FIDUCIALS in factors else None
+    if STATED in factors:
+        stated = factor_of(factors, STATED, path)
+        if not place.bin:
+            check_stated(name, stated, array_of(table), fiducial)
+        return stated, path.name
     if place.bin:
         return mpp_of(name, table, float(place.bin)), f"the pitch of {place.bin} um"
-    fiducial = factor_of(factors, FIDUCIALS, path) if FIDUCIALS in factors else None
     told = "the fiducials" if fiducial is not None and array_of(table) is None else f"the pitch of {PITCH:g} um"
     return full_mpp(name, table, fiducial), told
 

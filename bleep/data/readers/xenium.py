@@ -19,7 +19,7 @@ from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.place import Place, check_own_pictures, read_folder_of_mtx
 from bleep.data.readers.spaceranger import read_h5
-from bleep.data.readers.tables import DAMAGES, Measured, joined, nothing, read_table, without_controls
+from bleep.data.readers.tables import DAMAGES, Measured, joined, note_mpp, nothing, read_table, without_controls
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
@@ -131,7 +131,8 @@ def _read_one(name: str, region: _Region, picture: Path, data: DataConfig) -> Se
     matrix_path = _alignment(name, picture, region, data)
     matrix, slide = _read_matrix(matrix_path), open_slide(picture, data.pixel_limit)
     pixel = _pixel_size(facts, path)
-    mpp = data.mpp or pixel * float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    stated = pixel * float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    mpp = data.mpp or stated
     cells = _read_cells(region)
     log.info(
         "section %s: %d cells, tiles from %s, %d x %d pixels of %.4g microns (from %s)",
@@ -146,6 +147,7 @@ def _read_one(name: str, region: _Region, picture: Path, data: DataConfig) -> Se
         log.warning("section %s: can only be queried (%s)", name, why)
         measured = nothing(cells.index, why)
     counts, xy = joined(name, without_controls(name, measured), placed, slide.size)
+    note_mpp(counts, stated)
     return Section(
         name=name,
         patient=data.patients.get(name, name),

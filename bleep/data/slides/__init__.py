@@ -19,11 +19,13 @@ from bleep.data.slides.image import (
 from bleep.data.slides.pyramid import (
     SCANNERS,
     TIFF,
+    TURNED,
     PyramidSlide,
     check_colours,
     clear,
     is_tiff,
     is_tiled,
+    photometric_of,
     scanner_of,
     series_of,
 )
@@ -75,10 +77,8 @@ def open_slide(path: Path, limit: int = LIMIT) -> PictureSlide | PyramidSlide:
     if not by_region or not (is_tiff(path) or ending in TIFF):
         return PictureSlide.open(path, limit)
     with clear(path):
-        planes = is_tiled(path) and check_colours(path, decoded=True) == "SYX"
-    if is_tiled(path) and not planes:
-        return PyramidSlide.open(path)
-    return PictureSlide.open(path, limit)
+        whole = not is_tiled(path) or check_colours(path, decoded=True) == "SYX" or photometric_of(path) in TURNED
+    return PictureSlide.open(path, limit) if whole else PyramidSlide.open(path)
 
 
 def slide_files(root: Path) -> dict[str, Path]:

@@ -77,11 +77,17 @@ def padded_array(pixels: Pixels, left: int, top: int, side: int, padding: Paddin
     return padded(lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], size, left, top, side, padding)
 
 
-def on_white(colours: Pixels, alpha: UInt8[np.ndarray, "height width"]) -> Pixels:
-    """Return a picture with white where it is transparent, whatever colour stands there."""
-    if (alpha > 0).all():
+def on_white(colours: Pixels, alpha: UInt8[np.ndarray, "height width"], *, multiplied: bool = False) -> Pixels:
+    """Return a picture laid over white: the more transparent a pixel, the less its own colour shows (Porter and Duff 1984).
+
+    Colours may be `multiplied` by alpha already, as a TIFF with associated alpha stores them.
+    """
+    if (alpha == 255).all():
         return np.ascontiguousarray(colours)
-    return np.where(alpha[..., None] == 0, np.uint8(255), colours)
+    share = alpha[..., None].astype(np.uint16)
+    shown = 255 * colours.astype(np.uint16) if multiplied else colours.astype(np.uint16) * share
+    over: np.ndarray = (shown + 255 * (255 - share) + 127) // 255
+    return np.minimum(over, 255).astype(np.uint8)
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bleep.config import DataConfig, PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_array, reduced, small_size, stamp
-from bleep.data.slides.pyramid import check_colours, clear, is_tiff
+from bleep.data.slides.pyramid import check_colours, clear, is_tiff, photometric_of
 from bleep.errors import DataError
 from bleep.files import check_file
 from bleep.outputs import PICTURES
@@ -25,6 +25,8 @@ LIMIT: int = DataConfig().pixel_limit
 """Most pixels decoded when nothing else is asked for."""
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Modes of Pillow whose values it cuts off, not scales, on the way to 8 bits."""
+OVERSHOOT = 2.0
+"""Largest number of a picture of numbers from 0 to 1, which resizing may have left beyond 1."""
 FLIP = Image.Transpose
 BACK = {
     2: FLIP.FLIP_LEFT_RIGHT,
@@ -67,7 +69,9 @@ class PictureSlide:
             DataError: the file is missing, is no image, or has more pixels than the limit.
 
         """
-        _check_tiff(path)
+        if _called_grey(path, _check_tiff(path)):
+            height, width = _joined(path).shape[:2]
+            return cls(path, (width, height), limit)
         with opened(path, limit) as image:
             size = image.size
             return cls(path, size[::-1] if _turn(image) in SWAPPED else size, limit)
@@ -180,8 +184,9 @@ def as_rgb(array: np.ndarray, what: str) -> Pixels:
                 f"{what} holds values beyond 0 to 255 (kind {plain.dtype}, from {plain.min():g} to {plain.max():g}); expected "
                 "0 to 1, or bytes: a picture of more bits, or of fluorescence, is not read"
             )
-        share = 255.0 if np.issubdtype(plain.dtype, np.floating) and plain.max() <= 1 else 1.0
-        plain = np.rint(plain * share).astype(np.uint8)
+        # Resizing by cubic curves leaves values a little above 1; bytes of tissue are never all below 3.
+        share = 255.0 if np.issubdtype(plain.dtype, np.floating) and plain.max() <= OVERSHOOT else 1.0
+        plain = np.rint(np.minimum(plain * share, 255.0)).astype(np.uint8)
     values = plain.shape[2]
     colours = plain[..., :3] if values > 2 else np.repeat(plain[..., :1], 3, axis=2)
     return on_white(colours, plain[..., -1]) if values in (2, 4) else np.ascontiguousarray(colours)
@@ -278,6 +283,8 @@ def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = No
 
     """
     axes = _check_tiff(path)
+    if _called_grey(path, axes):
+        return _joined(path)
     with opened(path, limit) as image:
         try:
             with _limit_of(limit):
@@ -318,12 +325,18 @@ def _check_tiff(path: Path) -> str:
         return check_colours(path, decoded=True)
 
 
+def _called_grey(path: Path, axes: str) -> bool:
+    """Return whether a TIFF holds red, green and blue beside each other, and calls them grey, which Pillow does not know."""
+    return axes == "YXS" and photometric_of(path) == "MINISBLACK"
+
+
 def _joined(path: Path) -> Pixels:
-    """Return a TIFF that holds red, green and blue one after the other."""
+    """Return a TIFF that holds red, green and blue in a way that Pillow does not know."""
     import tifffile
 
     with clear(path), tifffile.TiffFile(path) as file:
-        return as_rgb(np.moveaxis(file.series[0].asarray(), 0, -1), str(path))
+        series = file.series[0]
+        return as_rgb(series.asarray() if series.axes == "YXS" else np.moveaxis(series.asarray(), 0, -1), str(path))
 
 
 @lru_cache(maxsize=32)

@@ -37,6 +37,8 @@ from bleep.errors import DataError
 
 PLAIN = ("RGB", "YCBCR", "MINISBLACK")
 """What a TIFF may say its values are where these are colours as they stand."""
+TURNED = ("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB")
+"""What it may say where decoding it whole turns them into such."""
 UNNAMED = re.compile(r"(channel|ch|c)?[\s:_.#-]*[\d:]*")
 """What software calls a channel that nobody named."""
 COLOURS: Mapping[str, tuple[int, ...]] = {"YXS": (3, 4), "CYX": (3,), "YX": (1,)}
@@ -65,6 +67,14 @@ def check_whole(path: Path, complaints: Sequence[str]) -> None:
         raise DataError(f"{path}: is cut short (its pixels reach to byte {max(ends)} of {size}); fetch or export it again")
 
 
+def photometric_of(path: Path) -> str:
+    """Return what a TIFF says its values are, by tifffile's names."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return str(tifffile.PHOTOMETRIC(file.series[0].keyframe.photometric).name)
+
+
 def check_colours(path: Path, *, decoded: bool = False) -> str:
     """Refuse a TIFF whose pixels are no 8-bit colours or greys; return the order of its axes, as tifffile names them.
 
@@ -80,12 +90,10 @@ def check_colours(path: Path, *, decoded: bool = False) -> str:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         kind, axes, shape = series.dtype, series.axes, dict(zip(series.axes, series.shape, strict=True))
-        photometric = tifffile.PHOTOMETRIC(series.keyframe.photometric).name
+        photometric = photometric_of(path)
         names = _channels(file) if axes == "CYX" else []
     values = shape.get("S", shape.get("C", 1))
-    plain = photometric in (
-        ("RGB", "YCBCR", "MINISBLACK") + (("MINISWHITE", "PALETTE", "SEPARATED", "CIELAB") if decoded else ())
-    )
+    plain = photometric in ((*PLAIN, *TURNED) if decoded else PLAIN)
     known = {**COLOURS, "SYX": (3, 4)} if decoded else COLOURS
     if kind not in ((np.uint8, np.bool_) if decoded else (np.uint8,)) or values not in known.get(axes, ()) or not plain:
         raise DataError(
@@ -114,12 +122,17 @@ def _channels(file: Any) -> list[str]:
     return [name.lower() for name in names] if all(name and not UNNAMED.fullmatch(name.lower()) for name in names) else []
 
 
-def has_alpha(path: Path) -> bool:
-    """Return whether the fourth value of a TIFF's pixels says how opaque they are."""
+Alpha = Literal["", "associated", "straight"]
+"""Whether the fourth value of a TIFF's pixels says how opaque they are, and colours are multiplied by it already."""
+
+
+def alpha_of(path: Path) -> Alpha:
+    """Return what kind of alpha a TIFF has."""
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        return any(int(extra) in (1, 2) for extra in file.series[0].keyframe.extrasamples)
+        found = {int(extra) for extra in file.series[0].keyframe.extrasamples}
+    return "associated" if 1 in found else "straight" if 2 in found else ""
 
 
 Library = Literal["openslide", "tiffslide"]
@@ -142,8 +155,8 @@ class PyramidSlide:
     """Microns per pixel as the file says; none: it does not, or what it says cannot be a slide's."""
     source: Path | None = None
     """The picture this file is a tiled copy of; its digest stands for both."""
-    alpha: bool = False
-    """Whether a TIFF says how opaque its pixels are."""
+    alpha: Alpha = ""
+    """Of a TIFF."""
     offset: tuple[int, int] = (0, 0)
     """Upper left corner of what was scanned, in level-0 pixels: programs such as QuPath show the slide from there on."""
     proposed: tuple[float, str] | None = None
@@ -165,7 +178,7 @@ class PyramidSlide:
             if library == "tiffslide":
                 check_whole(path, complaints)
                 check_colours(path)
-            alpha = library == "tiffslide" and has_alpha(path)
+            alpha = alpha_of(path) if library == "tiffslide" else ""
             handle = _handle(path, library)
             size = handle.level_dimensions[0]
             levels = tuple(
@@ -216,7 +229,9 @@ class PyramidSlide:
             found = np.asarray(handle.read_region(at, number, (width, height), as_array=True))
             if found.shape[2] < 3:
                 return np.repeat(found[..., :1], 3, axis=2)
-            return on_white(found[..., :3], found[..., 3]) if self.alpha else found[..., :3]
+            if not self.alpha:
+                return found[..., :3]
+            return on_white(found[..., :3], found[..., 3], multiplied=self.alpha == "associated")
         found = np.asarray(handle.read_region((round(left * down), round(top * down)), number, (width, height)))
         # What the scanner did not take is transparent.
         return on_white(found[..., :3], found[..., 3])

@@ -14,6 +14,8 @@ import numpy as np
 
 from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
+from bleep.data.slides.image import OVERSHOOT
+from bleep.data.slides.pyramid import UNNAMED
 from bleep.errors import DataError
 from bleep.outputs import check_zarr
 
@@ -201,7 +203,7 @@ def _channels(path: Path, count: int, labels: list[str]) -> tuple[int, int, int]
     places = [next((names.index(name) for name in colour if name in names), -1) for colour in COLOURS]
     if -1 not in places and len(labels) == count:
         return places[0], places[1], places[2]
-    if count != 3:
+    if count != 3 or (-1 in places and any(names) and not all(UNNAMED.fullmatch(name) for name in names)):
         found = f" ({', '.join(labels[:6])})" if labels else ""
         raise DataError(f"{path}: the image has {count} channels{found}; expected a stained picture in red, green and blue")
     return 0, 1, 2
@@ -217,9 +219,9 @@ def _as_bytes(values: np.ndarray, path: Path) -> Pixels:
     """Return uint8 as it is, and other numbers as shares of full brightness."""
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > OVERSHOOT:
         raise DataError(f"{path}: the image holds numbers beyond 0 to 1; expected these, or bytes")
-    return np.ascontiguousarray(np.rint(values * 255).astype(np.uint8))
+    return np.ascontiguousarray(np.rint(np.minimum(values * 255, 255)).astype(np.uint8))
 
 
 @contextlib.contextmanager
