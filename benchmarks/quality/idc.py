@@ -24,7 +24,7 @@ from bleep.evaluation import labels as scoring
 from bleep.files import write_json, write_text
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.workflows.fit import fit
-from bleep.workflows.labels import COLUMNS, LabelTable, Pooled, evaluate_labels, save_labels
+from bleep.workflows.labels import COLUMNS, LabelPrediction, LabelTable, evaluate_labels, save_labels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDS = 5
@@ -123,13 +123,16 @@ def _plain(name: str, table: LabelTable, arguments: argparse.Namespace) -> dict[
     command += f" --seeds {arguments.seeds}" + (f" --epochs {arguments.epochs}" if arguments.epochs else "")
     rows = {str(key): {score: round(float(value), 4) for score, value in row.items()} for key, row in table.rows.iterrows()}
     about = {"words": ROWS[name].words, "command": command, "leak": table.leak.status, "facts": table.facts}
-    return about | {"predictors": rows, "by_seed": [_alone(table, seed) for seed in range(arguments.seeds)]}
+    return about | {
+        "predictors": rows,
+        "by_run": [_alone(one) for one in table.told if one.predictor == ClassifierPredictor.name],
+    }
 
 
-def _alone(table: LabelTable, seed: int) -> dict[str, float]:
-    """Return the scores of the classifier of one seed, all folds joined."""
-    mine = Pooled.of([one for one in table.told if one.predictor == ClassifierPredictor.name and one.seed == seed])
-    return {name: round(value, 4) for name, value in scoring.scores(mine.probability, mine.truth, mine.told).items()}
+def _alone(one: LabelPrediction) -> dict[str, float]:
+    """Return the scores of a classifier on the test tiles of one fold and seed."""
+    found = scoring.scores(one.probability, one.truth, one.told)
+    return {"seed": one.seed, "fold": one.fold} | {name: round(value, 4) for name, value in found.items()}
 
 
 def markdown(record: Mapping[str, Any]) -> str:
@@ -146,13 +149,16 @@ def markdown(record: Mapping[str, Any]) -> str:
 
 
 def _transfer(record: Mapping[str, Any]) -> list[str]:
-    """Return what starting from BreakHis gains over starting from nothing, seed by seed; nothing where either was not run."""
-    pair = [record.get(name, {}).get("by_seed") for name in ("breakhis", "scratch")]
-    if not all(pair) or len(pair[0]) != len(pair[1]):
+    """Return what starting from BreakHis gains over starting from nothing, run by run; nothing where either was not run."""
+    runs = [
+        {(one["seed"], one["fold"]): one for one in record.get(name, {}).get("by_run", [])} for name in ("breakhis", "scratch")
+    ]
+    both = sorted(runs[0].keys() & runs[1].keys())
+    if not both:
         return []
-    lines = ["## From BreakHis to IDC", "", f"`breakhis` less `scratch`, seed by seed, {len(pair[0])} seeds:", ""]
+    lines = ["## From BreakHis to IDC", "", f"`breakhis` less `scratch`, fold by fold, {len(both)} runs of each:", ""]
     for key in ("auc", "balanced_accuracy", "f1"):
-        gains = np.array([one[key] - other[key] for one, other in zip(*pair, strict=True)])
+        gains = np.array([runs[0][one][key] - runs[1][one][key] for one in both])
         spread = f", standard deviation {gains.std(ddof=1):.3f}" if len(gains) > 1 else ""
         lines.append(f"- {key}: {gains.mean():+.3f} (from {gains.min():+.3f} to {gains.max():+.3f}{spread})")
     return [*lines, ""]

@@ -91,7 +91,11 @@ class Section:
         matrix = self.counts.X
         values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
         if values.size and not np.isfinite(values).all():
-            raise DataError(f"section {self.name}: the expression holds values that are not numbers; mend or drop them")
+            spot, gene = (int(place[0]) for place in np.nonzero(~np.isfinite(sparse.csr_matrix(matrix).toarray())))
+            raise DataError(
+                f"section {self.name}: the expression of spot {self.counts.obs_names[spot]!r} and gene "
+                f"{self.counts.var_names[gene]!r} is no number; expected numbers in every place: mend or drop it"
+            )
         # Values that are normalised and corrected for batches may fall a little below 0; whole numbers are counts.
         if values.size and values.min() < 0 and not (values != np.round(values)).any():
             raise DataError(

@@ -55,8 +55,8 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
     twice = table["ID"][table["ID"].duplicated()]
     if len(twice):
         raise DataError(f"{path}: ID {twice.iloc[0]!r} stands more than once; each must stand once")
-    if "section" not in table:
-        table["section"] = path.stem
+    # Not put into the table: a column more in one of thousands is slow.
+    sections = table["section"] if "section" in table else pd.Series(path.stem, table.index)
     genes = [column for column in table.columns if column not in WORDS]
     genes = [*genes_among([gene for gene in genes if not gene.startswith("Unnamed: ")], path), *_nameless(genes)]
     nameless = next(iter(_nameless(genes)), None)
@@ -64,7 +64,7 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
         place = int(nameless.removeprefix("Unnamed: ")) + 1
         raise DataError(f"{path}: column {place} has no name; name its gene, or leave it out (in pandas: index=False)")
     numeric(table[genes], path)
-    return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby("section", sort=False)]
+    return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby(sections, sort=False)]
 
 
 def _nameless(columns: list[str]) -> list[str]:

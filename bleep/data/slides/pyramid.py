@@ -327,11 +327,13 @@ def _downsampling(told: float, size: tuple[int, int], level: tuple[int, int]) ->
     """Return how much coarser a level is.
 
     Libraries divide the sizes; but a level that was made by halving has lost the odd last column, and places taken from
-    that ratio drift by up to a pixel across the slide. The whole number that explains both sizes is the truth.
+    that ratio drift by up to a pixel across the slide, by more along the long side of a narrow one. The whole number that
+    explains both sizes is the truth: near what is told, or to either side's ratio, or a power of two.
     """
-    whole = max(round(told), 1)
-    explained = all(abs(full / whole - part) < 1 for full, part in zip(size, level, strict=True))
-    return float(whole) if explained else told
+    ratios = [full / part for full, part in zip(size, level, strict=True)]
+    tried = [*map(round, (told, *ratios)), 2 ** round(math.log2(max(told, 1)))]
+    explain = (one for one in tried if one > 0 and all(abs(f / one - p) < 1 for f, p in zip(size, level, strict=True)))
+    return float(next(explain, told))
 
 
 def _place(start: int, down: float) -> int:

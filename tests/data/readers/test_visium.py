@@ -290,12 +290,15 @@ def test_matrices_of_different_runs_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_zero_byte_in_a_matrix_does_not_end_the_process(tmp_path: Path) -> None:
-    # scipy's own reader of MTX does, at a zero byte behind the last number of a line.
+    # scipy's own reader of MTX does, at a zero byte behind the last number of a line; pandas 2 reads over it, pandas 3 refuses.
     root = FILES.visium(TOY, tmp_path / "sample", counts="mtx")
     path = root / "filtered_feature_bc_matrix" / "matrix.mtx"
     head, *rest = path.read_text().splitlines()
     path.write_text("\n".join([head, *rest[:2], f"{rest[2]}\0", *rest[3:]]))
-    assert is_toy(read(root))
+    try:
+        assert is_toy(read(root))
+    except DataError as error:
+        assert "cannot be read as a matrix" in str(error)
 
 
 @pytest.mark.data
