@@ -24,6 +24,7 @@ from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 from bleep.workflows.hub import copy, is_link
 from bleep.workflows.pack import pack, unpack
+from bleep.workflows.place import is_run
 from bleep.workflows.query import build_reference, open_tiles
 from bleep.workflows.report import evaluation_page
 
@@ -52,6 +53,9 @@ def run_demo(out: Path, epochs: int | None = None) -> Demo:
         DataError: `out` holds something else than an earlier demo.
 
     """
+    predictions = out / "predictions.h5ad"
+    for path in (predictions, *(out / name for name in report.WRITTEN)):
+        check_output(path, overwrite=None)
     over: dict[str, Any] = {} if epochs is None else {"optim": {"epochs": epochs}}
     folders = {task: out / task for task in ("contrastive", "regression")}
     for task, folder in folders.items():
@@ -67,7 +71,6 @@ def run_demo(out: Path, epochs: int | None = None) -> Demo:
     log.info("querying the tiles in %s", tissue / "test.csv")
     experiment = Experiment.of(run, folders["contrastive"])
     prediction = experiment.predict(open_tiles(tissue / "test.csv", run, mpp=1.0))
-    predictions = out / "predictions.h5ad"
     write_prediction(prediction, predictions)
     log.info("evaluating on the section held out")
     table = evaluate(list(folders.values()))
@@ -119,8 +122,8 @@ def run_real_demo(
     """
     root = _tissue(data)
     page, packed = out / "page.html", out / f"{RECIPE}.bleep.zip"
-    for place in (page, packed):
-        check_output(place, (root,))
+    for place in (page, packed, *(out / name for name in report.WRITTEN if given is not None)):
+        check_output(place, (root,), overwrite=None)
     folder = out / "run" if given is None or not Path(given).is_dir() else Path(given)
     if given is None:
         _train(folder, root, settings or {})
@@ -130,8 +133,9 @@ def run_real_demo(
     if not experiment.split.test:
         raise MismatchError(f"{folder}: held no section out, so there is none to show it on; train with a data.split that does")
     held = experiment.split.test[0]
-    log.info("predicting section %s, of a mouse that the run never saw", held.name)
     predictions = out / f"{held.name}.h5ad"
+    check_output(predictions, (root,), overwrite=None)
+    log.info("predicting section %s, of a mouse that the run never saw", held.name)
     write_prediction(experiment.predict(experiment.tiles((held,))), predictions)
     log.info("scoring it beside the floors, on %s", ", ".join(section.name for section in experiment.split.test))
     table = evaluate([experiment])
@@ -165,7 +169,7 @@ def _train(folder: Path, root: Path, settings: Mapping[str, Any]) -> None:
 def _taken(given: str, folder: Path) -> None:
     """Write a run that was sent to a folder of its own, in the place of what an earlier demo left."""
     if folder.exists():
-        if not (folder / runs.FACTS).is_file():
+        if not is_run(folder):
             raise DataError(f"{folder}: is there already and is no run; choose another --out")
         shutil.rmtree(folder)
     if is_link(given):

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,10 +181,16 @@ COMMENT = "<!-- written by bleep -->"
 """What HTML and Markdown carry."""
 LATEX = "% written by bleep"
 """What LaTeX begins with."""
+YAML = "# Written by `bleep "
+"""What recipes begin with that a command made."""
 PACKED = "bleep-pack.json"
 """Part of a run in one file that says what the others are."""
 TILES = "tiles.json"
 """What a folder of tiles beside a page carries its mark in."""
+WORD, QUOTED = re.compile(r"[A-Za-z][\w.]*( [\w.]+)*"), re.compile(r'"[A-Za-z][\w.]*"[,\n]')
+"""A heading that needs no quotes; a cell in quotes that it does not need."""
+NO_WORDS = ("true", "false", "nan", "nat", "inf", "infinity", "none", "null", "na")
+"""Values that some writers leave without quotes, and all words not."""
 TILE = re.compile(r"\d+/\d+/\d+_\d+\.jpg")
 """What its tiles are called: slide, scale, row and column."""
 PARTS = frozenset(
@@ -193,13 +199,13 @@ PARTS = frozenset(
 """What stands in a Zarr store of predictions; with anything else in it, somebody has added to it."""
 
 
-def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = False) -> None:
+def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool | None = False) -> None:
     """Refuse a place where writing would destroy what is not ours, before the work that would fill it.
 
     Args:
         path: what will be written, a file or a folder.
         inputs: files and folders that the command reads.
-        overwrite: whatever is there may go, but for inputs.
+        overwrite: whatever is there may go, but for inputs; none: the command knows no such flag.
 
     Raises:
         DataError: an input is there, or something that bleep did not write and `overwrite` is not given; or nothing can be
@@ -212,17 +218,44 @@ def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = F
             return
         if _is_empty(path):
             return
-        place = path.resolve()
-        for given in map(Path.resolve, inputs):
-            # A file inside a folder that is read belongs to the input, unless bleep has put it there.
-            if place == given or place in given.parents or (given in place.parents and not is_ours(path)):
-                raise DataError(f"{path}: is read by this command, so nothing is written there; choose another place")
+        if _is_read(path, inputs):
+            raise DataError(f"{path}: is read by this command, so nothing is written there; choose another place")
         if not overwrite and not is_ours(path):
-            raise DataError(
-                f"{path}: is there already, and bleep did not write it; choose another place, or add --overwrite to replace it"
-            )
+            way_out = "choose another place, or " + ("move it away" if overwrite is None else "add --overwrite to replace it")
+            raise DataError(f"{path}: is there already, and bleep did not write it; {way_out}")
     except OSError as error:
         raise DataError(f"{short(path)}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def check_folder(folder: Path, is_part: Callable[[str], object], what: str, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder that will be replaced as a whole, unless all that it holds is ours and none of it is read.
+
+    Args:
+        folder: what will be written.
+        is_part: whether a name is one of those that will be written.
+        what: what the folder is, in words.
+        inputs: files and folders that the command reads.
+
+    Raises:
+        DataError: see above; or it is a file.
+
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: is a file; expected a folder for {what}: choose another place")
+    found = sorted(folder.iterdir()) if folder.exists() else []
+    other = next((path.name for path in found if not is_part(path.name)), None)
+    if other is not None:
+        raise DataError(f"{folder}: holds {other!r}, which is no part of {what}; choose another place")
+    for path in found:
+        check_output(path, inputs, overwrite=None)
+    check_writable(folder / "part")
+
+
+def _is_read(path: Path, inputs: Iterable[Path]) -> bool:
+    place, ours = path.resolve(), is_ours(path)
+    # A file inside a folder that is read belongs to the input, unless bleep has put it there.
+    given = [each.resolve() for each in inputs]
+    return any(place == one or place in one.parents or (one in place.parents and not ours) for one in given)
 
 
 def is_ours(path: Path) -> bool:
@@ -237,6 +270,12 @@ def marked_header(line: str) -> str:
     """Return the first line of a CSV with its first name in quotes, and no other: readers take it for the same."""
     first, comma, rest = line.partition(",")
     return line if first.startswith('"') else f'"{first}"{comma}{rest}' if comma else line
+
+
+def marked_csv(text: str) -> str:
+    """Return a CSV with the first name in quotes, and no other."""
+    head, end, rest = text.partition("\n")
+    return f"{marked_header(head)}{end}{rest}"
 
 
 def plain_cell(name: object) -> str:
@@ -285,10 +324,12 @@ def _parquet(path: Path) -> bool:
 
 
 def _csv(path: Path) -> bool:
+    """Look for what `marked_header` leaves, and no writer with a rule for quotes: one word in them, and others without."""
     with path.open(encoding="utf-8") as file:
-        line = file.readline(1 << 20)
-    first, _, rest = line.partition(",")
-    return len(first) > 2 and first[0] == first[-1] == '"' and not rest.startswith('"')
+        head, row = file.readline(1 << 20), file.readline(1 << 20)
+    quoted, *others = head.rstrip("\n").split(",")
+    bare = any(WORD.fullmatch(other) and other.lower() not in NO_WORDS for other in others)
+    return bare and bool(WORD.fullmatch(quoted[1:-1])) and quoted == f'"{quoted[1:-1]}"' and not QUOTED.match(row)
 
 
 def _json(path: Path) -> bool:
@@ -297,6 +338,10 @@ def _json(path: Path) -> bool:
 
 def _comment(path: Path) -> bool:
     return any(COMMENT in line for line in _ends(path))
+
+
+def _yaml(path: Path) -> bool:
+    return next(_ends(path)).startswith(YAML)
 
 
 def _latex(path: Path) -> bool:
@@ -338,5 +383,6 @@ def _is_mark(found: object) -> bool:
 MARKS = {
     ".h5ad": _h5ad, ".zarr": _zarr, ".parquet": _parquet, ".csv": _csv, ".json": _json, ".html": _comment, ".md": _comment,
     ".tex": _latex, ".h5": _h5, ".zip": _zip, ".png": _figure, ".svg": _figure, ".pdf": _figure,
+    ".yaml": _yaml,
 }  # fmt: skip
 """How the mark is found, by suffix."""

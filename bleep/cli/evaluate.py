@@ -40,17 +40,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     check_contest(arguments)
     if arguments.protocol == "dacon":
         return evaluate_contest(arguments)
-    look_flags.check(arguments)
     folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
     from bleep.outputs import check_output
+    from bleep.workflows.inputs import Inputs
 
-    if arguments.out is not None:
-        names = (f"{stem}.{ending}" for stem in ("evaluation", "labels") for ending in ("json", "md", "csv"))
-        for name in (*names, "genes.csv"):
-            check_output(arguments.out / name, overwrite=arguments.overwrite or arguments.out in folders)
+    inputs = Inputs([arguments.genes_file], folders)
+    look_flags.check(arguments, inputs)
     from bleep.workflows.labels import learns_labels
 
-    if any(learns_labels(folder) for folder in folders):
+    out = arguments.out or folders[0]
+    classes = any(learns_labels(folder) for folder in folders)
+    for name in ("evaluation.json", "evaluation.md", "evaluation.csv" if classes else "genes.csv"):
+        check_output(out / name, inputs, overwrite=arguments.overwrite)
+    if classes:
         return _labels(arguments, folders)
     from bleep.evaluation import report
     from bleep.evaluation.tables import check_table, write_table
@@ -64,7 +66,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         check_genes(experiments, arguments.genes)
     for path in arguments.table:
         check_table(path)
-        check_output(path, overwrite=arguments.overwrite)
+        check_output(path, inputs, overwrite=arguments.overwrite)
+    if any(experiment.run.config.data.label for experiment in experiments):
+        for ending in ("json", "md", "csv"):
+            check_output(out / f"labels.{ending}", inputs, overwrite=arguments.overwrite)
     table = evaluate(
         experiments,
         protocol=arguments.protocol,
@@ -77,9 +82,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     labels = evaluate_spot_labels(experiments)
     if labels is not None:
         table = replace(table, facts=table.facts | {"labels told by neighbours": label_words(labels)})
-    written = [*report.save(table, arguments.out or folders[0]), *(write_table(table, path) for path in arguments.table)]
+    written = [*report.save(table, out), *(write_table(table, path) for path in arguments.table)]
     if labels is not None:
-        written += save_labels(labels, arguments.out or folders[0], "labels")
+        written += save_labels(labels, out, "labels")
     print(report.as_text(table))
     if arguments.all_scores:
         print("\n" + report.more_as_text(table))
@@ -152,15 +157,19 @@ def evaluate_contest(arguments: argparse.Namespace) -> int:
     """Score a submission, or runs, by the contest's protocol."""
     from bleep.outputs import check_output
     from bleep.workflows import contest
+    from bleep.workflows.inputs import Inputs
 
     top = TOP if arguments.top is None else arguments.top
-    if arguments.out is not None:
-        check_output(arguments.out / contest.FILE, overwrite=arguments.overwrite)
-    if arguments.submission is not None:
-        scores, out = contest.score_submission(arguments.submission, arguments.truth, arguments.train, top), arguments.out
-    else:
+    tables, folders = (arguments.submission, arguments.truth, arguments.train), []
+    if arguments.submission is None:
         folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
-        scores, out = contest.score_runs(folders, top), arguments.out or folders[0]
+    out = arguments.out or next(iter(folders), None)
+    if out is not None:
+        check_output(out / contest.FILE, Inputs(tables, folders), overwrite=arguments.overwrite)
+    if folders:
+        scores = contest.score_runs(folders, top)
+    else:
+        scores = contest.score_submission(arguments.submission, arguments.truth, arguments.train, top)
     print(scores.as_text())
     if out is not None:
         print(f"written: {scores.save(out)}")

@@ -1,7 +1,7 @@
 """Flags of `evaluate` and `query` that ask for pages, figures and explanations, and what becomes of them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ def add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--genes", **MANY, metavar="GENE", help="genes drawn on the tissue (default: four)")
 
 
-def check(arguments: argparse.Namespace, inputs: Sequence[Path] = ()) -> None:
+def check(arguments: argparse.Namespace, inputs: Iterable[Path] = ()) -> None:
     """Refuse what cannot be written, before anything long begins.
 
     Raises:
@@ -190,7 +190,9 @@ def check_explanations(arguments: argparse.Namespace) -> None:
         )
 
 
-def rows_to_explain(arguments: argparse.Namespace, tiles: "Tiles", reference: "Reference | None") -> "np.ndarray | None":
+def rows_to_explain(
+    arguments: argparse.Namespace, tiles: "Tiles", reference: "Reference | None", inputs: Iterable[Path] = ()
+) -> "np.ndarray | None":
     """Return the rows of the tiles that shall be explained, or none; to be asked before tiles are predicted.
 
     Raises:
@@ -202,7 +204,7 @@ def rows_to_explain(arguments: argparse.Namespace, tiles: "Tiles", reference: "R
         return None
     from bleep.workflows import explain as explaining
 
-    explaining.check_explaining(_explanations_folder(arguments), reference)
+    explaining.check_explaining(_explanations_folder(arguments), reference, inputs)
     if arguments.explain is None:
         return explaining.named_rows(tiles, arguments.explain_tiles)
     return explaining.spread_rows(tiles, arguments.explain)

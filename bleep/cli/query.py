@@ -11,6 +11,8 @@ from bleep.cli.flags import MANY, add_run, add_workers, check_workers, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bleep.contest import Submission
     from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
@@ -73,7 +75,7 @@ def check_archive(arguments: argparse.Namespace) -> None:
         )
 
 
-def query_archive(arguments: argparse.Namespace, run: Path, inputs: tuple[Path, ...]) -> int:
+def query_archive(arguments: argparse.Namespace, run: Path, inputs: "Iterable[Path]") -> int:
     """Predict an archive, say what failed, and return 0, or 3 where something did."""
     from bleep.outputs import check_output
     from bleep.workflows.archive import LEDGER, Job, find_slides, here, predict_archive
@@ -97,6 +99,8 @@ def query_archive(arguments: argparse.Namespace, run: Path, inputs: tuple[Path, 
         abstain=arguments.abstain,
         where=arguments.where,
         slide=options,
+        inputs=tuple(path.absolute() for path in (*inputs, *slides.values())),
+        overwrite=arguments.overwrite,
     )
     cluster = Cluster(arguments.address, arguments.workers, arguments.worker_cpus, arguments.worker_gpus)
     outcomes, before = predict_archive(job, slides, cluster if arguments.engine == "ray" else here)
@@ -174,8 +178,11 @@ def _query(arguments: argparse.Namespace) -> int:
     _check(arguments)
     look_flags.check_explanations(arguments)
     folder = named_run(arguments.run)
-    read = [arguments.images, *arguments.slides, arguments.mask, arguments.sample, folder]
-    inputs = tuple(path for path in read if path is not None)
+    from bleep.contest import find_sample
+    from bleep.workflows.inputs import Inputs
+
+    sample = find_sample(arguments.images, arguments.out, arguments.sample)
+    inputs = Inputs([arguments.images, *arguments.slides, arguments.mask, sample, folder], [folder])
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
         return query_archive(arguments, folder, inputs)
@@ -207,7 +214,7 @@ def _query(arguments: argparse.Namespace) -> int:
         genes = confident_genes(experiment, predictor, arguments.min_confidence, genes)
         output = replace(output, genes=genes)
     reference = experiment.reference
-    explained = look_flags.rows_to_explain(arguments, tiles, reference)
+    explained = look_flags.rows_to_explain(arguments, tiles, reference, inputs)
     if arguments.save_mask is not None:
         mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite)
     warn_of_trained(run, tiles)

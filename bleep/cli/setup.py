@@ -40,12 +40,16 @@ def _init(arguments: argparse.Namespace) -> int:
     from bleep.config.config import merged
     from bleep.data.qc import as_text
     from bleep.files import check_writable, write_text
+    from bleep.outputs import check_output
     from bleep.workflows.data import check
     from bleep.workflows.init import as_yaml, plan
+    from bleep.workflows.inputs import Inputs
 
     check_writable(arguments.out)
     over = merged(Config.load(*arguments.config).model_dump(mode="json", exclude_unset=True), overrides(arguments))
     made = plan(arguments.folder, {**over, "out": f"runs/{arguments.out.stem}"})
+    inputs = Inputs([arguments.folder, *arguments.config], configs=[made.config()])
+    check_output(arguments.out, inputs, overwrite=True)
     width = max(len(guess.what) for guess in made.guesses)
     for guess in made.guesses:
         print(f"{guess.what:{width}s}  {guess.found} ({guess.evidence})")

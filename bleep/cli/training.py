@@ -83,7 +83,8 @@ def _tune(arguments: argparse.Namespace) -> int:
         storage = f"sqlite:///{storage}"
     from bleep.workflows.tune import BEST, tune
 
-    tuned = tune(config, space, arguments.trials, out, storage, keep_all=arguments.keep_all)
+    inputs = (arguments.space, *arguments.config)
+    tuned = tune(config, space, arguments.trials, out, storage, keep_all=arguments.keep_all, inputs=inputs)
     ends = [one.state for one in tuned.tried]
     print(f"{len(ends)} trials: {ends.count('done')} done, {ends.count('pruned')} stopped early, {ends.count('failed')} failed")
     print("score: best mean correlation per gene on validation tissue; the test fold was not scored")

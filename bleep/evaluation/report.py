@@ -15,7 +15,7 @@ from bleep.evaluation import statistics as paired
 from bleep.evaluation.scorecard import METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
-from bleep.outputs import COMMENT, KEY, MARK, marked_header, plain_cell
+from bleep.outputs import COMMENT, KEY, MARK, marked_csv, plain_cell
 from bleep.records import Leak, LeakReport, Scorecard, Table
 
 HEADINGS = {
@@ -147,8 +147,7 @@ def save(table: Table, folder: Path) -> tuple[Path, Path, Path]:
     write_json(paths[0], plain)
     write_text(paths[1], f"{as_markdown(table)}\n{COMMENT}\n")
     genes = by_gene(table).rename(index=plain_cell, columns=plain_cell).to_csv(index_label="gene", float_format="%.4g")
-    head, _, rest = genes.partition("\n")
-    write_text(paths[2], f"{marked_header(head)}\n{rest}")
+    write_text(paths[2], marked_csv(genes))
     return paths
 
 

@@ -10,7 +10,7 @@ from bleep.errors import ConfigError
 from bleep.evaluation.report import FLOORS, HEADINGS
 from bleep.evaluation.scorecard import METRIC, SCORES
 from bleep.files import write_text
-from bleep.outputs import LATEX, marked_header, plain_cell
+from bleep.outputs import LATEX, marked_csv, plain_cell
 from bleep.records import Table
 
 ENDS = ("_sd", "_low", "_high")
@@ -54,8 +54,7 @@ def as_csv(table: Table) -> str:
         numbers = ["" if math.isnan(value) else f"{value:.6g}" for value in row]
         floor = "yes" if name in FLOORS else "no"
         writer.writerow([plain_cell(table.protocol), plain_cell(name), floor, sections[name], *numbers])
-    head, _, rest = out.getvalue().partition("\n")
-    return f"{marked_header(head)}\n{rest}"
+    return marked_csv(out.getvalue())
 
 
 def as_latex(table: Table) -> str:

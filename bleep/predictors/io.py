@@ -1,6 +1,7 @@
 """Predictions as files, by suffix; from blocks that follow one another, so that memory does not grow with them."""
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -181,6 +182,21 @@ SUFFIXES = (*ANNOTATED, *FRAMES)
 
 KEY = "query.json"
 """What says in the folder of blocks which query they are of."""
+BLOCK = re.compile(r"query\.json|\d{6,}\.h5ad|\..*\.part")
+"""What else may stand there: blocks, and what a killed writer left of one."""
+
+
+def check_blocks(folder: Path) -> None:
+    """Refuse a folder for blocks that holds anything else.
+
+    Raises:
+        DataError: see above.
+
+    """
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    strange = next((name for name in found if not BLOCK.fullmatch(name)), None)
+    if strange is not None:
+        raise DataError(f"{folder}: holds {strange!r}, which is no block of a stopped query; move it away")
 
 
 @final

@@ -32,6 +32,8 @@ DECIDING = (
     f"{find.CALIBRATION}/{find.CALIBRATED}",
 )
 """Files of a run that decide what it predicts."""
+BEGINS = '{"slide": "'
+"""What each line of a ledger begins with."""
 PIECE = 2**20
 """Bytes at the beginning of a slide's file that, with its size, tell it from another."""
 
@@ -58,6 +60,10 @@ class Job:
     where: str | None = None
     slide: Mapping[str, Any] = field(default_factory=dict)
     """Options of `open_slides`: mpp, step, mask, pixel_limit."""
+    inputs: tuple[Path, ...] = ()
+    """What is read, none of which is ever replaced."""
+    overwrite: bool = False
+    """Replace what is there even if bleep did not write it."""
 
     def digest(self) -> str:
         """Return a sha256 of what decides the predictions: the run, its reference and calibration, and what is asked."""
@@ -68,7 +74,7 @@ class Job:
             folders += [self.run / str(member["run"]) for member in named]
         for path in (folder / name for folder in folders for name in DECIDING):
             joined.update(path.read_bytes() if path.is_file() else b"-")
-        asked = {name: value for name, value in asdict(self).items() if name not in ("run", "out")}
+        asked = {name: value for name, value in asdict(self).items() if name not in ("run", "out", "inputs", "overwrite")}
         joined.update(json.dumps(asked, sort_keys=True, default=str).encode())
         return joined.hexdigest()
 
@@ -164,10 +170,12 @@ def _read(path: Path, digest: str) -> dict[str, str]:
             entry = json.loads(line)
             job, name, mark = str(entry["job"]), str(entry["slide"]), str(entry["mark"])
         except (ValueError, KeyError, TypeError, RecursionError):
-            if number == len(lines) - 1:
+            if number == len(lines) - 1 and BEGINS.startswith(line[: len(BEGINS)]):
                 path.write_text("".join(f"{whole}\n" for whole in lines[:-1]), encoding="utf-8")
                 break
-            raise DataError(f"{path}: line {number + 1} is damaged; remove it, and its slide is predicted again") from None
+            raise DataError(
+                f"{path}: line {number + 1} is damaged, or of no ledger; remove it, and its slide is predicted again"
+            ) from None
         if job != digest:
             raise MismatchError(
                 f"{path}: is of predictions by another run, index or question than this one; choose another --out, or remove "

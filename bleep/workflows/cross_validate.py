@@ -8,11 +8,14 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.data.splits import split
 from bleep.errors import ConfigError
+from bleep.evaluation import report
+from bleep.outputs import check_output
 from bleep.records import Table
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import best_device, fit
+from bleep.workflows.inputs import Inputs
 from bleep.workflows.query import build_reference
 
 log = logging.getLogger(__name__)
@@ -51,13 +54,15 @@ def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool 
 
     Raises:
         ConfigError: the recipe holds out by name or nothing at all, or there are fewer groups than folds.
-        DataError: the tissue cannot be read.
+        DataError: the tissue cannot be read, or the table would replace what bleep did not write.
         MismatchError: a fold's folder is of other settings or other tissue.
 
     """
     if config.data.test or config.data.split == "none":
         what = "data.test names what is held out" if config.data.test else "data.split is none"
         raise ConfigError(f"{what}, so there are no folds; leave data.test out and set data.split to patient, section or block")
+    for name in report.WRITTEN:
+        check_output(config.out / name, Inputs(configs=(config,)), overwrite=overwrite or None)
     folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]
     sections = read_sections(config.data, config.cache)
     for one in folds:

@@ -28,6 +28,7 @@ from bleep.outputs import check_output
 from bleep.progress import Progress
 from bleep.runs import STORES
 from bleep.workflows.fit import best_device
+from bleep.workflows.inputs import Inputs
 
 
 def check(config: Config) -> Check:
@@ -179,9 +180,9 @@ def features(config: Config, folder: Path, *, overwrite: bool = False) -> Iterat
     trunk, name = build_trunks(config.image, config.tiles.pixels, 1)
     trunk.to(best_device())
     reader = replace(FeatureReader.to_predict(trunk, Standardizer(trunk.width), config), per_section=False)
-    sections = read_sections(config.data, config.cache)
+    sections, inputs = read_sections(config.data, config.cache), Inputs(configs=(config,))
     for section in sections:
-        check_output(folder / f"{section.name}.h5", overwrite=overwrite)
+        check_output(folder / f"{section.name}.h5", inputs, overwrite=overwrite)
     for section in sections:
         found = reader.read(Tiles((section,), TileSpec.of(config.tiles), config.cache / STORES))
         path = folder / f"{section.name}.h5"

@@ -12,7 +12,7 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import DataError
 from bleep.files import whole
-from bleep.outputs import plain_cell
+from bleep.outputs import COMMENT, check_folder, marked_csv, plain_cell
 from bleep.progress import Progress
 from bleep.viz.describe import figures as exploration_figures
 from bleep.viz.describe import figures as exploration_heatmaps
@@ -22,6 +22,7 @@ from bleep.viz.describe.on_tissue import spatial_map
 from bleep.viz.describe.tables import Pairs, Pooled
 from bleep.viz.figures import style as exploration_style
 from bleep.viz.figures.style import Drawing
+from bleep.workflows.inputs import Inputs
 
 INDEX = "README.md"
 WARNING = (
@@ -66,11 +67,12 @@ def describe(config: Config, out: Path) -> Description:
     """Describe all tissue that a configuration reads, and write tables, figures and an index to `out`.
 
     Raises:
-        DataError: the extra `plots` is not installed, nothing was measured, or `out` holds other files.
+        DataError: the extra `plots` is not installed, nothing was measured, or `out` holds other files or an input.
 
     """
     _check_extra()
-    _check_place(out)
+    own = {INDEX, *TABLES, *(f"{name}.{form}" for name in FIGURES for form in ("png", "svg"))}
+    check_folder(out, own.__contains__, "a description", Inputs(configs=(config,)))
     with Progress(total=6, desc="describing", unit="step", leave=False) as steps:
         pooled = exploration.pool(read_sections(config.data), config.panel)
         steps.update()
@@ -107,7 +109,8 @@ def describe(config: Config, out: Path) -> Description:
         for name, table in zip(TABLES, tables, strict=True):
             words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
             safe = table.assign(**{str(column): table[column].map(plain_cell, na_action="ignore") for column in words})
-            safe.to_csv(folder / name, index=False, float_format="%.6g")
+            text = marked_csv(safe.to_csv(index=False, float_format="%.6g"))
+            (folder / name).write_text(text, encoding="utf-8")
         for drawing in drawings:
             exploration_style.save(drawing, folder)
         (folder / INDEX).write_text(_index(config, pooled, pairs, drawings, len(rows)), encoding="utf-8")
@@ -145,6 +148,8 @@ def _index(config: Config, pooled: Pooled, pairs: Pairs, drawings: tuple[Drawing
             "| --- | --- |",
             *(f"| [{name}]({name}) | {_cell(text)} |" for name, text in TABLES.items()),
             "",
+            COMMENT,
+            "",
         ]
     )
 
@@ -160,13 +165,3 @@ def _check_extra() -> None:
             f"bleep data describe draws with {', '.join(missing)}, not installed here: they need the extra plots: "
             "pip install -e '.[plots]' in bleep's clone"
         )
-
-
-def _check_place(out: Path) -> None:
-    """Refuse to replace anything but an earlier description."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file; expected a folder for the description: choose another --out")
-    own = {INDEX, *TABLES, *(f"{name}.{form}" for name in FIGURES for form in ("png", "svg"))}
-    other = sorted({path.name for path in out.iterdir()} - own) if out.exists() else []
-    if other:
-        raise DataError(f"{out}: holds {other[0]!r}, which is no part of a description; choose another --out")

@@ -12,6 +12,7 @@ from typing import Any, Literal, final
 from bleep import runs
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, read_lines, write_json
+from bleep.outputs import KEY, MARK, check_output
 from bleep.predictors.base import Ensemble, Predictor, plain
 from bleep.predictors.combined import CombinedPredictor
 from bleep.retrieval.reference import Reference
@@ -19,6 +20,8 @@ from bleep.runs import Run
 
 FILE = runs.ENSEMBLE
 """Name inside the folder of an ensemble."""
+OLD, OLD_MEMBER = {"version", "weighed", "members"}, {"run", "weights", "panel", "weight"}
+"""What it held before it had a mark, and what each of its members."""
 HowName = Literal["mean", "validation"]
 
 
@@ -68,6 +71,17 @@ def check_place(out: Path) -> None:
     """
     if out.is_file() or (out.exists() and any(path.name != FILE for path in out.iterdir())):
         raise DataError(f"{out}: already holds something else; choose another --out")
+    if not _is_unmarked(out / FILE):
+        check_output(out / FILE, overwrite=None)
+
+
+def _is_unmarked(path: Path) -> bool:
+    """Return whether a file is an ensemble's of a version that left no mark: it holds just what those do."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        return set(tree) == OLD and all(set(member) == OLD_MEMBER for member in tree["members"])
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, bagged: bool = False) -> list[float]:
@@ -98,7 +112,7 @@ def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, 
         for folder, run in zip(folders, loaded, strict=True)
     ]
     noted = [{**member, "weight": share} for member, share in zip(members, shares, strict=True)]
-    write_json(out / FILE, {"version": version("bleep-st"), "weighed": how, "members": noted})
+    write_json(out / FILE, {KEY: MARK, "version": version("bleep-st"), "weighed": how, "members": noted})
     return shares
 
 

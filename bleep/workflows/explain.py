@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import whole
+from bleep.outputs import check_folder, marked_csv
 from bleep.progress import Progress
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -29,11 +30,11 @@ log = logging.getLogger(__name__)
 Rows = Int64[np.ndarray, " rows"]
 
 
-def check_explaining(folder: Path, reference: Reference | None) -> None:
+def check_explaining(folder: Path, reference: Reference | None, inputs: Iterable[Path] = ()) -> None:
     """Refuse what cannot be explained, before anything long is begun.
 
     Raises:
-        DataError: the extra `plots` is not installed, or `folder` holds other files.
+        DataError: the extra `plots` is not installed, or `folder` holds other files or one of the `inputs`.
         MismatchError: there is no reference, so that there are no neighbours.
 
     """
@@ -44,12 +45,8 @@ def check_explaining(folder: Path, reference: Reference | None) -> None:
         )
     if importlib.util.find_spec("matplotlib") is None:
         raise DataError("explaining draws pictures and needs the extra `plots`: pip install -e '.[plots]' in bleep's clone")
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: is a file; expected a folder for the explanations: choose another place")
     own = re.compile(rf"{re.escape(NEIGHBORS)}|{re.escape(GENES)}|\d{{3,}}_.*\.(png|svg)")
-    other = sorted(path.name for path in folder.iterdir() if not own.fullmatch(path.name)) if folder.exists() else []
-    if other:
-        raise DataError(f"{folder}: holds {other[0]!r}, which is no part of an explanation; choose another place")
+    check_folder(folder, own.fullmatch, "an explanation", inputs)
 
 
 def spread_rows(tiles: Tiles, count: int) -> Rows:
@@ -126,8 +123,9 @@ def save_explanations(explanations: Sequence[Explanation], folder: Path) -> None
         for number, one in enumerate(Progress(explanations, desc="explaining", unit="tile", leave=False), 1):
             name = re.sub(r"[^A-Za-z0-9._-]+", "_", one.id)[:80]
             explanation.draw(one, temporary / f"{number:03d}_{name}")
-        neighbor_rows(explanations).to_csv(temporary / NEIGHBORS, index=False, float_format="%.6g")
-        gene_rows(explanations).to_csv(temporary / GENES, index=False, float_format="%.6g")
+        for name, table in ((NEIGHBORS, neighbor_rows(explanations)), (GENES, gene_rows(explanations))):
+            text = marked_csv(table.to_csv(index=False, float_format="%.6g"))
+            (temporary / name).write_text(text, encoding="utf-8")
 
 
 def _explained(run: Run, prediction: Prediction, reference: Reference, tiles: Tiles, row: int) -> Explanation:

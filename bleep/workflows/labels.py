@@ -21,7 +21,7 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import labels as scoring
 from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
-from bleep.outputs import COMMENT, KEY, MARK, marked_header
+from bleep.outputs import COMMENT, KEY, MARK, marked_csv
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -348,8 +348,7 @@ def save_labels(table: LabelTable, folder: Path, name: str = "evaluation") -> tu
     paths = tuple(folder / f"{name}.{ending}" for ending in ("json", "md", "csv"))
     write_json(paths[0], plain)
     write_text(paths[1], f"{label_markdown(table)}\n{COMMENT}\n")
-    head, _, rest = _tiles(table).to_csv(index_label="tile").partition("\n")
-    write_text(paths[2], f"{marked_header(head)}\n{rest}")
+    write_text(paths[2], marked_csv(_tiles(table).to_csv(index_label="tile")))
     return paths
 
 

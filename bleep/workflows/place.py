@@ -12,9 +12,16 @@ from bleep.find import MANIFEST
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
 from bleep.runs import Run
+from bleep.workflows.inputs import inputs_of
 
 OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
 """Files in a run's folder that say how its weights scored."""
+
+
+FILES = (runs.MODEL, *OF_SCORES, runs.LOG, runs.PANEL, runs.BATCH)
+FOLDERS = (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION)
+"""What is removed of an earlier run, in this order."""
+REMOVED = (*FILES, *FOLDERS)
 
 
 def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
@@ -49,6 +56,7 @@ def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     elif overwrite:
         if not is_run(out):
             raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
+        _check_reads(config)
     else:
         raise DataError(
             f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
@@ -61,17 +69,26 @@ def clear(out: Path) -> None:
     Settings and facts stay until they are replaced: whoever is killed before leaves what --overwrite still knows to be a run.
     """
     try:
-        for name in (runs.MODEL, *OF_SCORES, runs.LOG, runs.PANEL, runs.BATCH):
+        for name in FILES:
             (out / name).unlink(missing_ok=True)
         with contextlib.ExitStack() as stack:
             if (out / runs.REFERENCE / MANIFEST).exists():
                 stack.enter_context(storage.locked(out / runs.REFERENCE))
-            for name in (runs.STATE, runs.REFERENCE, runs.EPOCHS, CALIBRATION):
+            for name in FOLDERS:
                 if (out / name).exists():
                     shutil.rmtree(out / name)
     except OSError as error:
         raise DataError(f"{out}: the run there cannot be removed ({error.strerror}); choose another --out") from None
     sweep(out)
+
+
+def _check_reads(config: Config) -> None:
+    """Refuse to remove with an earlier run what this training reads."""
+    gone = [(config.out / name).resolve() for name in REMOVED]
+    for path in inputs_of(config):
+        place = path.resolve()
+        if place == config.out.resolve() or any(place == name or name in place.parents for name in gone):
+            raise DataError(f"{path}: is read by this training, and --overwrite would remove it; choose another --out")
 
 
 def is_run(folder: Path) -> bool:

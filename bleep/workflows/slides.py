@@ -1,7 +1,7 @@
 """Whole slides to predict: opened, checked against the run, and given back with what drawing them needs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section,
     return tuple(found)
 
 
-def mask_places(tiles: Tiles, path: Path, inputs: Sequence[Path] = (), *, overwrite: bool = False) -> tuple[Path, ...]:
+def mask_places(tiles: Tiles, path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = False) -> tuple[Path, ...]:
     """Return where the mask of each slide goes: one file for one slide, a folder for several.
 
     Raises:

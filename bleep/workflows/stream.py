@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from bleep.files import alone, check_writable
 from bleep.outputs import check_output
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import with_labels
-from bleep.predictors.io import Parts, check_form, check_values, write_blocks, write_frames
+from bleep.predictors.io import Parts, check_blocks, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
 from bleep.progress import Progress
 from bleep.retrieval.embed import check_tiles
@@ -70,7 +70,7 @@ class Output:
     """Go on with the same query where it was stopped."""
     whole: bool = False
     """All genes are needed after writing, by a page or by explanations, whatever `genes` are written."""
-    inputs: tuple[Path, ...] = ()
+    inputs: Iterable[Path] = ()
     """Files and folders that are read: none of them is ever replaced."""
     overwrite: bool = False
     """Replace what is there even if bleep did not write it."""
@@ -85,6 +85,7 @@ class Output:
             elif not any((path / name).exists() for name in (".zgroup", "zarr.json")):
                 raise DataError(f"{path}: is a folder, but no zarr; choose another place")
             check_output(path, self.inputs, overwrite=self.overwrite)
+        check_blocks(self.parts)
 
     @property
     def neighbors(self) -> Path:

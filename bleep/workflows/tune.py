@@ -5,8 +5,9 @@ import importlib.util
 import io
 import logging
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,14 +19,22 @@ from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.errors import ConfigError, DataError
 from bleep.files import read_lines, whole, write_text
+from bleep.outputs import check_output, marked_csv
 from bleep.progress import Progress
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested
 from bleep.training.tuning import Study, Trial, Tried
 from bleep.workflows.fit import fit, load_split
+from bleep.workflows.inputs import Inputs
 
 BEST, TABLE, IMPORTANCE, DATABASE, TRIALS = "best.yaml", "trials.csv", "importance", "study.db", "trials"
 """Names inside the folder of a tuning."""
+KINDS = ("png", "svg")
+OLD = {
+    BEST: re.compile(r"# Trial \d+ of \d+ tried: validation score "),
+    TABLE: re.compile("trial,state,score,epochs,seconds,.*why$"),
+}
+"""What files of versions began with that left no mark in them."""
 STUDY = "bleep"
 """Name of the study inside its database."""
 SCALES = ("panel.scale", "panel.clip", "loss.")
@@ -48,7 +57,16 @@ class Tuned:
     written: list[Path]
 
 
-def tune(config: Config, space: Space, trials: int, out: Path, storage: str | None = None, *, keep_all: bool = False) -> Tuned:
+def tune(
+    config: Config,
+    space: Space,
+    trials: int,
+    out: Path,
+    storage: str | None = None,
+    *,
+    keep_all: bool = False,
+    inputs: Iterable[Path] = (),
+) -> Tuned:
     """Train with settings proposed from a search space until `trials` have ended in all, and write what was best to `out`.
 
     The first trial is the recipe as it is, so that what is written is never worse. A trial is scored by the best validation
@@ -61,7 +79,11 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
         MismatchError: the study in the database is of another recipe or space.
 
     """
-    _check(config, space, out)
+    _check(config)
+    check_written(out, Inputs(inputs, configs=(config,)))
+    one = _laid(config, {name: rule.first() for name, rule in space.items()}, out)
+    divided = load_split(one)
+    Run.new(one, GenePanel.fit(divided.train, one.panel), divided)
     differing = [name for name in space if name.startswith(SCALES)]
     if differing:
         log.info(
@@ -98,8 +120,30 @@ def tune(config: Config, space: Space, trials: int, out: Path, storage: str | No
     return Tuned(tried, importances, _write(out, tried, importances, space))
 
 
-def _check(config: Config, space: Space, out: Path) -> None:
-    """Refuse what no trial could mend, before anything is written."""
+def check_written(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a folder where what is written at the end would replace an input, or what no tuning wrote.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder for the tuning: choose another --out")
+    for path in (out / BEST, out / TABLE, *(out / f"{IMPORTANCE}.{kind}" for kind in KINDS)):
+        check_output(path, inputs, overwrite=_is_unmarked(path) or None)
+
+
+def _is_unmarked(path: Path) -> bool:
+    """Return whether a table or a recipe is a tuning's of a version that left no mark."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return OLD[path.name].match(file.readline(10_000)) is not None
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _check(config: Config) -> None:
+    """Refuse what no trial could mend."""
     if config.data.val == "none":
         raise ConfigError(
             "data.val is none: trials are scored on tissue held out of training, never on the test fold; "
@@ -107,11 +151,6 @@ def _check(config: Config, space: Space, out: Path) -> None:
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("bleep tune trains each trial in one process: start the same command several times instead")
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file; expected a folder for the tuning: choose another --out")
-    one = _laid(config, {name: rule.first() for name, rule in space.items()}, out)
-    divided = load_split(one)
-    Run.new(one, GenePanel.fit(divided.train, one.panel), divided)
 
 
 def _laid(config: Config, values: Mapping[str, Any], out: Path) -> Config:
@@ -153,7 +192,8 @@ def _tidy(out: Path, numbers: set[int]) -> None:
 
 def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: Space) -> list[Path]:
     best = tried[0]
-    about = f"# Trial {best.number} of {len(tried)} tried: validation score {best.score:.4f}. To be laid over the recipe.\n"
+    about = "# Written by `bleep tune`, to be laid over the recipe.\n"
+    about += f"# Trial {best.number} of {len(tried)} tried: validation score {best.score:.4f}.\n"
     if best.recipe:
         about += "# These are the recipe's own settings: none tried was better.\n"
     write_text(out / BEST, about + yaml.safe_dump(nested(best.values), sort_keys=False))
@@ -163,7 +203,7 @@ def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: 
     for one in tried:
         values = [one.values.get(name) for name in space]
         writer.writerow([one.number, one.state, one.score, len(one.log), round(one.seconds, 1), *values, one.why])
-    write_text(out / TABLE, table.getvalue())
+    write_text(out / TABLE, marked_csv(table.getvalue()))
     written = [out / BEST, out / TABLE]
     if importances and importlib.util.find_spec("matplotlib") is not None:
         written += _draw(out, tried, importances)
@@ -171,7 +211,7 @@ def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: 
 
 
 def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[Path]:
-    from bleep.viz.figures.style import COLOURS, DOTS, blank, label_text
+    from bleep.viz.figures.style import COLOURS, DOTS, NOTES, blank, label_text
 
     names = list(importances)[::-1]
     shares = [100 * importances[name] for name in names]
@@ -184,9 +224,9 @@ def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[
     figure.suptitle(f"{names[-1]} mattered most in {done} trials trained to the end", fontsize=11, x=0.01, ha="left")
     import matplotlib
 
-    written = [out / f"{IMPORTANCE}.{kind}" for kind in ("png", "svg")]
+    written = [out / f"{IMPORTANCE}.{kind}" for kind in KINDS]
     with matplotlib.rc_context({"svg.hashsalt": "bleep"}):
         for path in written:
             with whole(path) as temporary:
-                figure.savefig(temporary, dpi=DOTS, metadata={"Date": None} if path.suffix == ".svg" else None)
+                figure.savefig(temporary, dpi=DOTS, metadata=NOTES[path.suffix.removeprefix(".")])
     return written

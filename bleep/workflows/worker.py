@@ -3,7 +3,7 @@
 import logging
 import time
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from bleep.errors import BleepError
 from bleep.workflows.archive import Job, Outcome
@@ -37,8 +37,9 @@ class Worker:
         try:
             tiles = open_slides((path,), self._run, **self._job.slide)
             asked = {key: getattr(self._job, key) for key in ("k", "weights", "abstain", "where")}
+            safe: dict[str, Any] = {"inputs": self._job.inputs, "overwrite": self._job.overwrite}
             query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
-            write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype))
+            write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype, **safe))
         except BleepError as error:
             return Outcome(name, failure=str(error))
         except Exception as error:  # whatever a slide does, the others must go on

@@ -12,8 +12,8 @@ from jaxtyping import Float32
 
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
-from bleep.outputs import KEY, MARK, check_output
-from bleep.viz.figures.style import DOTS
+from bleep.outputs import check_output
+from bleep.viz.figures.style import DOTS, NOTES
 from bleep.viz.page import TissueView
 
 if TYPE_CHECKING:
@@ -90,15 +90,9 @@ def _save(axes: "Axes", path: Path) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     form = path.suffix.lower().removeprefix(".")
-    # By the mark a later call knows its own file; without a date the same figure gives the same file.
-    notes: dict[str, dict[str, str | None]] = {
-        "png": {KEY: MARK},
-        "svg": {"Keywords": f"{KEY} {MARK}", "Date": None},
-        "pdf": {"Keywords": f"{KEY} {MARK}", "CreationDate": None},
-    }
     words: Any = {"svg.hashsalt": "bleep", "svg.fonttype": "none", "pdf.fonttype": 42}
     with whole(path) as temporary, matplotlib.rc_context(words):
-        figure.savefig(temporary, format=form, dpi=DOTS, metadata=notes[form])
+        figure.savefig(temporary, format=form, dpi=DOTS, metadata=NOTES[form])
 
 
 @final
