@@ -169,6 +169,8 @@ def _train(folder: Path, root: Path, settings: Mapping[str, Any]) -> None:
 def _taken(given: str, folder: Path) -> None:
     """Write a run that was sent to a folder of its own, in the place of what an earlier demo left."""
     if folder.exists():
+        if folder.resolve() in Path(given).resolve().parents:
+            raise DataError(f"{given}: lies in {folder}, which the demo replaces; choose another --out")
         if not is_run(folder):
             raise DataError(f"{folder}: is there already and is no run; choose another --out")
         shutil.rmtree(folder)

@@ -18,6 +18,7 @@ from bleep.data.prediction import Prediction
 from bleep.errors import DataError
 from bleep.outputs import check_folder, check_output, is_ours, marked_csv, plain_cell
 from bleep.predictors.io import SUFFIXES, write_prediction
+from bleep.workflows.archive import _clean as clean
 from bleep.workflows.archive import _read as read_ledger
 from bleep.workflows.ensemble import check_place as check_ensemble
 from bleep.workflows.inputs import Inputs, inputs_of
@@ -242,6 +243,10 @@ def test_an_ensemble_is_read_from_its_members(readable: Path) -> None:
     folder.mkdir()
     (folder / "ensemble.json").write_text(json.dumps({"members": [{"run": "../run"}]}))
     assert any(path.name == "train.csv" for path in Inputs(runs=[folder]))
+    tree = yaml.safe_load((readable / "config.yaml").read_text())
+    tree["data"]["image"] = "he.tif"
+    (readable / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert Path.cwd() / "mine" / "he.tif" in set(Inputs([Path("mine/a.h5ad")], [readable]))
     (folder / "ensemble.json").write_text("mine")
     with pytest.raises(DataError, match="bleep did not write it"):
         check_ensemble(folder)
@@ -266,9 +271,20 @@ def test_a_tuning_replaces_its_own_files_alone(name: str, kept: str, tmp_path: P
         check_written(tmp_path, ())
     with pytest.raises(DataError, match="is read by this command"):
         check_written(tmp_path, [tmp_path / name])
+    with pytest.raises(DataError, match="is read by this tuning"):
+        check_written(tmp_path, [tmp_path / "trials" / "0001"])
     (tmp_path / name).write_text("mine\n")
     with pytest.raises(DataError, match="bleep did not write it"):
         check_written(tmp_path, ())
+
+
+def test_what_a_killed_worker_left_of_a_slide_goes_and_nothing_else(tmp_path: Path) -> None:
+    left = (".A.h5ad.lock", ".A.h5ad.abcdefgh.part", ".A.neighbours.csv.abcdefgh.part")
+    kept = (".A.h5ad.bak", ".A.h5ad.partial", ".A.neighbours.mine", "A.h5ad", ".AB.h5ad.lock")
+    for name in (*left, *kept):
+        (tmp_path / name).touch()
+    clean(tmp_path / "A.h5ad")
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
 
 
 def test_what_is_no_ledger_and_no_block_is_left(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -193,8 +194,9 @@ def _mark(path: Path) -> str:
 
 def _clean(path: Path) -> None:
     """Remove what a killed worker left of a slide."""
-    for left in (
-        *path.parent.glob(f".{glob.escape(path.name)}.*"),
-        *path.parent.glob(f".{glob.escape(path.stem)}.neighbours.*"),
-    ):
+    names = "|".join(re.escape(name) for name in (path.name, f"{path.stem}.neighbours.csv", f"{path.stem}.neighbours.parquet"))
+    own = re.compile(rf"\.({names})\.(lock|parts|[a-z0-9_]{{8}}\.part)")
+    for left in path.parent.iterdir():
+        if own.fullmatch(left.name) is None:
+            continue
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)

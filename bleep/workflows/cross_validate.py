@@ -16,6 +16,7 @@ from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import best_device, fit
 from bleep.workflows.inputs import Inputs
+from bleep.workflows.place import check_reads
 from bleep.workflows.query import build_reference
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool 
     folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]
     sections = read_sections(config.data, config.cache)
     for one in folds:
+        if overwrite:
+            check_reads(one)
         split(sections, one.data, one.seed)  # what no training could mend is said before the first
     for number, one in enumerate(folds):
         log.info("fold %d of %d", number + 1, len(folds))

@@ -28,7 +28,7 @@ class Inputs(Iterable[Path]):
 
         Args:
             paths: files and folders; of a CSV, the tiles it names too.
-            runs: folders of runs and ensembles, which are read with all that their settings name.
+            runs: folders of runs and ensembles, which are read with all that their settings name, beside `paths` too.
             configs: settings of which all that they name is read.
 
         """
@@ -42,7 +42,7 @@ class Inputs(Iterable[Path]):
     def _found(self) -> tuple[Path, ...]:
         found = [path for given in self._paths for path in (given, *_tiles_of(given))]
         found += [path for config in self._configs for path in inputs_of(config)]
-        return tuple(dict.fromkeys([*found, *(path for folder in self._runs for path in _of_run(folder))]))
+        return tuple(dict.fromkeys([*found, *(path for folder in self._runs for path in _of_run(folder, self._paths))]))
 
 
 def inputs_of(config: Config) -> Iterator[Path]:
@@ -64,11 +64,14 @@ def inputs_of(config: Config) -> Iterator[Path]:
     yield from (Path(value) for value in data.options.values() if "\0" not in value and Path(value).exists())
 
 
-def _of_run(folder: Path) -> Iterator[Path]:
+def _of_run(folder: Path, tissue: Iterable[Path]) -> Iterator[Path]:
     """Yield what a run or an ensemble is read from; one that is damaged names no more, and is refused by whoever opens it."""
     yield from (folder / name for name in OF_RUN)
     with contextlib.suppress(BleepError, OSError):
-        yield from inputs_of(Config.load(folder / find.CONFIG))
+        config = Config.load(folder / find.CONFIG)
+        yield from inputs_of(config)
+        for root in tissue:
+            yield from inputs_of(config.model_copy(update={"data": config.data.model_copy(update={"root": root})}))
     try:
         members = json.loads((folder / find.ENSEMBLE).read_text(encoding="utf-8"))["members"]
         places = [folder / str(member["run"]) for member in members]
@@ -76,7 +79,7 @@ def _of_run(folder: Path) -> Iterator[Path]:
         places = []
     for place in places:
         if not (place / find.ENSEMBLE).exists():
-            yield from _of_run(place)
+            yield from _of_run(place, tissue)
 
 
 def _tiles_of(table: Path) -> Iterator[Path]:

@@ -56,7 +56,7 @@ def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     elif overwrite:
         if not is_run(out):
             raise DataError(f"{out}: holds files but no run; --overwrite only replaces runs: choose another --out")
-        _check_reads(config)
+        check_reads(config)
     else:
         raise DataError(
             f"{out}: already holds files; add --resume to go on, --overwrite to start anew, or choose another --out"
@@ -82,8 +82,13 @@ def clear(out: Path) -> None:
     sweep(out)
 
 
-def _check_reads(config: Config) -> None:
-    """Refuse to remove with an earlier run what this training reads."""
+def check_reads(config: Config) -> None:
+    """Refuse to remove with an earlier run what this training reads.
+
+    Raises:
+        DataError: see above.
+
+    """
     gone = [(config.out / name).resolve() for name in REMOVED]
     for path in inputs_of(config):
         place = path.resolve()

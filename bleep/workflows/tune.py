@@ -131,6 +131,11 @@ def check_written(out: Path, inputs: Iterable[Path]) -> None:
         raise DataError(f"{out}: is a file; expected a folder for the tuning: choose another --out")
     for path in (out / BEST, out / TABLE, *(out / f"{IMPORTANCE}.{kind}" for kind in KINDS)):
         check_output(path, inputs, overwrite=_is_unmarked(path) or None)
+    for path in inputs:
+        if (out / TRIALS).resolve() in path.resolve().parents:
+            raise DataError(
+                f"{path}: is read by this tuning, which keeps the best of the trials there alone; choose another --out"
+            )
 
 
 def _is_unmarked(path: Path) -> bool:
