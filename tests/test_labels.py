@@ -125,6 +125,15 @@ def test_names_of_breakhis_give_patient_and_class(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A"])
+def test_a_class_or_a_patient_may_be_called_what_pandas_takes_for_missing(word: str, tmp_path: Path) -> None:
+    for name in "abc":
+        save_png(np.full((SIDE, SIDE, 3), 90 + ord(name), np.uint8), tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text(f"path,label,patient\na.png,{word},{word}\nb.png,IDC,{word}\nc.png,,{word}\n")
+    (section,) = read_sections(DataConfig(source="patches", root=tmp_path / "t.csv"))
+    assert (list(section.counts.obs["label"]), section.patient) == ([word, "IDC", ""], word)
+
+
 def _broken(kind: str, root: Path) -> dict[str, Any]:
     """Return the settings under which something is wrong with these patches."""
     first = sorted(root.rglob("*.png"))[0]

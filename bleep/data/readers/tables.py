@@ -6,7 +6,7 @@ import gzip
 import logging
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,11 @@ BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
 """Barcode and ending of a spot's id, or of a cell's."""
 CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
 """Beginnings of the names of Xenium's features that are no genes."""
+MISSING = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"),
+    *("NaN", "None", "n/a", "nan", "null"),
+)
+"""What stands for no number in a column of numbers: pandas' own words."""
 BEYOND = 0.05
 """Share of spots that may lie beyond a picture and are left out: some pictures were cropped, some arrays reach over them."""
 
@@ -45,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **options: object) -> pd.DataFrame:
-    """Read a text table, checking its header.
+    """Read a text table, checking its header; in a column whose `dtype` is str only an empty cell is missing.
 
     Raises:
         DataError: the file is missing, damaged or empty, a column stands twice, or a needed one is missing.
@@ -56,7 +61,8 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         # Rows longer than the header would otherwise lend their first cell to an index, or lose their last.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         # Types by whole columns: by chunks, tables of many genes take half as long again.
-        table = pd.read_csv(path, sep=separator, low_memory=False, **{"index_col": False, **options})  # type: ignore[call-overload]
+        asked = {"index_col": False, **_missing(header, options.get("dtype")), **options}
+        table = pd.read_csv(path, sep=separator, low_memory=False, **asked)  # type: ignore[call-overload]
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
@@ -67,6 +73,15 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
     if table.empty:
         raise DataError(f"{path}: has a header but no rows")
     return table
+
+
+def _missing(header: list[str], kinds: object) -> dict[str, object]:
+    """Return what pandas shall take for missing: a class, a patient or a gene may be called NA or None."""
+    if kinds is str:
+        return {"keep_default_na": False, "na_values": [""]}
+    if not isinstance(kinds, Mapping):
+        return {}
+    return {"keep_default_na": False, "na_values": {name: [""] if kinds.get(name) is str else MISSING for name in header}}
 
 
 def read_headless(
