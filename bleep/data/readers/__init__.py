@@ -42,17 +42,17 @@ SOURCES: Mapping[str, str] = {
 }
 """Module of each form; it has `read(data: DataConfig) -> tuple[Section, ...]`."""
 
-MARKS: Mapping[str, str] = {
-    "her2st": "*_selection.tsv",
-    "st2k": "alignment_table_*.tsv",
-    "visium": "*scalefactors_json.json*",
-    "segmented": "*cell_segmentations.geojson*",
-    "xenium": "*experiment.xenium",
-    "h5ad": "*.h5ad",
-    "hest": "st/*.h5ad",
-    "spatialdata": "*.zarr",
-    "liver": "tissue_positions_list_*.csv",
-    "patches": "*_class*.png",
+MARKS: Mapping[str, tuple[str, ...]] = {
+    "her2st": ("*_selection.tsv", "*spot_data-selection-*.tsv", "*spot_data-selection-*.tsv.gz"),
+    "st2k": ("alignment_table_*.tsv",),
+    "visium": ("*scalefactors_json.json*",),
+    "segmented": ("*cell_segmentations.geojson*",),
+    "xenium": ("*experiment.xenium",),
+    "h5ad": ("*.h5ad",),
+    "hest": ("st/*.h5ad",),
+    "spatialdata": ("*.zarr",),
+    "liver": ("tissue_positions_list_*.csv",),
+    "patches": ("*_idx*_x*_y*_class*.*", "SOB_[BM]_*-*-*.*", "X.npy"),
 }
 """Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 
@@ -67,8 +67,8 @@ NEAR: Mapping[str, tuple[str, ...]] = {
 
 def has_form(root: Path, source: str) -> bool:
     """Return whether a place holds whole sections of this form."""
-    mark = MARKS.get(source)
-    return mark is not None and (root.match(mark) or any(fits(path.relative_to(root), (mark,)) for path in below(root)))
+    marks = MARKS.get(source, ())
+    return fits(root, marks) or (bool(marks) and any(fits(path.relative_to(root), marks) for path in below(root)))
 
 
 def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section, ...]:
@@ -157,10 +157,11 @@ def _nothing(data: DataConfig) -> str:
     shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "") if files else "no file"
     lacking = not has_form(data.root, data.source)
     near = [name for name in files if lacking and name.startswith(NEAR.get(data.source, ()))]
-    lacks = f"; beside {near[0]} the file {MARKS[data.source].strip('*')} is missing" if near else ""
+    lacks = f"; beside {near[0]} the file {MARKS[data.source][0].strip('*')} is missing" if near else ""
     other = next((form for form in SOURCES if form != data.source and has_form(data.root, form)), None)
     like = f"; there are files as of the form {other}" if other is not None and not near else ""
+    wanted = " or ".join(MARKS.get(data.source, ("its files",)))
     return (
-        f"{data.root}: no section of the form {data.source} is there: looked for {MARKS.get(data.source, 'its files')} at any "
+        f"{data.root}: no section of the form {data.source} is there: looked for {wanted} at any "
         f"depth, found {shown}{lacks}{like}; docs/reference/files lists what each form consists of"
     )
