@@ -128,7 +128,7 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
         ("visium", visium),
         ("segmented", outlines),
         ("h5ad", first(".h5ad")),
-        ("her2st", first("_selection.tsv")),
+        ("her2st", next((path for path in files if fits(path, MARKS["her2st"])), None)),
         ("st2k", next((path for path, name in names.items() if name.startswith("alignment_table_")), None)),
         ("folder", next((path for path, name in names.items() if name.endswith(".csv") and _is_table(path)), None)),
         ("patches", next((path for path in files if path.suffix.lower() in PATCHES and fits(path, MARKS["patches"])), None)),

@@ -71,10 +71,11 @@ def has_form(root: Path, source: str) -> bool:
     return fits(root, marks) or (bool(marks) and any(fits(path.relative_to(root), marks) for path in below(root)))
 
 
-def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section, ...]:
+def read_sections(data: DataConfig, cache: Path | None = None, *, to_query: bool = False) -> tuple[Section, ...]:
     """Read the sections a configuration asks for, in the order it names them.
 
-    Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same.
+    Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same. A query
+    needs no expression: values that cannot be used are left out then, aloud, and refused otherwise.
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
@@ -97,10 +98,26 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
     _check_pictures(sections)
+    for section in sections:
+        check_values(section, to_query=to_query)
     if data.annotations is not None:
         sections = with_annotations(sections, data.annotations)
     kept = without_spots(sections, data)
     return by_region(kept, cache) if cache is not None else kept
+
+
+def check_values(section: Section, *, to_query: bool) -> None:
+    """Refuse a section whose values cannot be used; for a query say that they are left out.
+
+    Raises:
+        DataError: see above.
+
+    """
+    facts = section.counts.uns.get("bleep", {})
+    if facts.get("refused") and to_query:
+        log.warning("section %s: is queried without its expression (%s)", section.name, facts["nothing"])
+    elif facts.get("refused"):
+        raise DataError(facts["nothing"])
 
 
 def _check_pictures(sections: tuple[Section, ...]) -> None:

@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from anndata import AnnData
 from jaxtyping import Bool, Float64
 from scipy import sparse
 
+from bleep.data.section import odd_values
 from bleep.errors import DataError
 from bleep.files import check_file
 from bleep.find import find
@@ -126,6 +127,8 @@ class Measured(NamedTuple):
     """Spots x genes."""
     why: str = ""
     """Why there are no genes, where there are none."""
+    refused: bool = False
+    """There are values, but such as cannot be used: whoever needs values refuses the section, a query does not."""
 
 
 def without_controls(name: str, counts: Measured) -> Measured:
@@ -137,11 +140,21 @@ def without_controls(name: str, counts: Measured) -> Measured:
     return counts._replace(genes=counts.genes.iloc[kept], matrix=counts.matrix[:, kept])
 
 
-def nothing(spots: pd.Index, why: str) -> Measured:
-    """Return the counts of spots on which nothing was measured, and why."""
-    return Measured(
-        spots, pd.DataFrame(index=pd.Index([], dtype=str)), sparse.csr_matrix((len(spots), 0), dtype=np.float32), why
-    )
+def nothing(spots: pd.Index, why: str, *, refused: bool = False) -> Measured:
+    """Return the counts of spots on which nothing was measured, or nothing that can be used, and why."""
+    genes, matrix = pd.DataFrame(index=pd.Index([], dtype=str)), sparse.csr_matrix((len(spots), 0), dtype=np.float32)
+    return Measured(spots, genes, matrix, why, refused)
+
+
+def usable(name: str, counts: Measured) -> Measured:
+    """Return counts as they are where they can be expression, else nothing, and why."""
+    odd = odd_values(counts.matrix)
+    return nothing(counts.spots, f"section {name}: {odd}", refused=True) if odd else counts
+
+
+def noted(counts: Measured) -> dict[str, Any]:
+    """Return what a section's `uns["bleep"]` says of counts that are missing."""
+    return {"nothing": counts.why, "refused": counts.refused} if counts.why else {}
 
 
 def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
@@ -263,13 +276,12 @@ def joined(
         )  # fmt: skip
     if size is not None:
         both = both[_within(name, positions.loc[both, ["x", "y"]].to_numpy(np.float64), size)]
-    matrix = counts.matrix[counts.spots.get_indexer(both)]
+    counts = usable(name, counts._replace(spots=both, matrix=counts.matrix[counts.spots.get_indexer(both)]))
+    matrix = counts.matrix
     # A copy of another type shares its indices with the counts: sorting them there would scramble these.
     matrix.sort_indices()
     data = AnnData(X=matrix, obs=pd.DataFrame(index=both.astype(str)), var=counts.genes)
-    data.uns["bleep"] = {"dropped": dict(zip(("counts", "positions"), alone, strict=True))}
-    if counts.why:
-        data.uns["bleep"]["nothing"] = counts.why
+    data.uns["bleep"] = {"dropped": dict(zip(("counts", "positions"), alone, strict=True)), **noted(counts)}
     return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
 
 
