@@ -30,6 +30,7 @@ from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.saliency import occlusion
 from bleep.records import Batch
 from bleep.runs import Run
+from bleep.workflows.data import check
 from bleep.workflows.figures import label_page
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.init import as_yaml, plan
@@ -353,6 +354,64 @@ def test_folders_and_tables_with_other_words_contradict_nobody(tmp_path: Path) -
     assert [(one.patient, list(one.counts.obs["label"])) for one in found] == [
         ("case 0", ["healthy", "tumour"]), ("case 1", ["healthy", "tumour"]),
     ]  # fmt: skip
+
+
+def _faulty(kind: str, root: Path) -> Path:
+    """Write forty patches of four patients with one fault."""
+    draw = np.random.default_rng(4)
+    arrays, rows = draw.integers(40, 220, (40, SIDE, SIDE, 3), dtype=np.uint8), []
+    if "copies" in kind:
+        within, glass = "within" in kind, "glass" in kind
+        arrays[[1, 2, 3] if within else [12, 22]] = 255 if glass else arrays[0]
+    labels = [at % 2 for at in range(40)]
+    if kind == "one class a patient":
+        labels[:10] = [0] * 10
+    elif kind == "rare":
+        labels = [int(at in (3, 13, 23)) for at in range(40)]
+    elif kind == "one class":
+        labels = [1] * 40
+    if kind.endswith("arrays"):
+        root.mkdir()
+        np.save(root / "X.npy", arrays)
+        np.save(root / "Y.npy", np.array(labels))
+        return root
+    for at in range(40):
+        path = root / f"{at}.png"
+        path.parent.mkdir(exist_ok=True)
+        save_png(arrays[at], path)
+        said = "" if kind == "no labels" or (kind == "some labels" and at == 7) else labels[at]
+        rows.append([path.name, said, f"p{at // 10}"])
+    pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(root / "t.csv", index=False)
+    return root / "t.csv"
+
+
+FAULTS = {
+    "none": {}, "copies of glass": {},
+    "one class a patient": {"one-class-patients": "1 of 4 patients have spots of one label only (p0: 0)"},
+    "rare": {
+        "rare-class": "label '1' has 3 of 40 spots (8%; 0 37, 1 3)",
+        "one-class-patients": "1 of 4 patients have spots of one label only (p3: 0)",
+    },
+    "one class": {"one-class": "all labelled spots have label '1'"},
+    "no labels": {"no-labels": "not one of 40 spots has a label"},
+    "some labels": {"no-labels": "1 of 40 spots have no label"},
+    "copies in several patients": {"same-tissue": "1 patch is the same picture in several patients (10% of one"},
+    "copies within one": {"repeated-patches": "3 of 10 patches are the same picture"},
+    "copies within arrays": {"repeated-patches": "3 of 40 patches are the same picture"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_check_of_patches_says_what_is_wrong_with_them(kind: str, tmp_path: Path) -> None:
+    root = _faulty(kind, tmp_path / "in")
+    split = {"split": "none", "test": []} if kind.endswith("arrays") else {"test": ["p3"]}
+    found = {finding.kind: finding.message for finding in check(settings(root, tmp_path / "run", data=split)).findings}
+    # Noise shows no tissue, and forty patches are few.
+    found = {
+        name: said for name, said in found.items() if name not in ("few-spots", "blurred-tiles", "patient", "leak", "stain")
+    }
+    assert found.keys() == FAULTS[kind].keys(), found
+    assert all(words in found[name] for name, words in FAULTS[kind].items()), found
 
 
 def test_a_split_by_random_patches_is_said_to_leak(patches: Path, tmp_path: Path) -> None:
