@@ -113,8 +113,8 @@ def _copies(sections: Sequence[Section], config: Config) -> Iterator[Finding]:
         yield (error if most > COMMON else warning)(
             "same-tissue",
             names,
-            f"{len(shared)} patch{'es are' if len(shared) > 1 else ' is'} the same picture in several patients ({most:.0%} of one patient's), so that a split "
-            "by patient has it on both sides; remove what stands twice",
+            f"{len(shared)} patch{'es are' if len(shared) > 1 else ' is'} the same picture in several patients "
+            f"({most:.0%} of one patient's), so that a split by patient has it on both sides; remove what stands twice",
         )
 
 

@@ -121,8 +121,29 @@ def check_values(section: Section, *, to_query: bool) -> None:
 
 
 def _check_pictures(sections: tuple[Section, ...]) -> None:
-    """Refuse one picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's."""
+    """Refuse one picture, or one ready-cut tile, for two sections, whatever the form, and a copy of a whole picture.
+
+    A store's regions are its reader's.
+    """
     check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
+    # Ready-cut tiles may look alike, as glass does: `bleep data check` tells of those.
+    whole = [section for section in sections if not isinstance(section.slide, MosaicSlide | PatchSlide)]
+    bulks = Counter(_bulk(section.slide) for section in whole)
+    first: dict[str, Section] = {}
+    for section in (section for section in whole if bulks[_bulk(section.slide)] > 1):
+        other = first.setdefault(section.slide.digest(), section)
+        if other is not section:
+            copy, of = (next(iter(map(str, _files(one.slide))), f"the picture of {one.name}") for one in (section, other))
+            raise DataError(
+                f"{copy} is the same picture for sections {other.name!r} and {section.name!r}, a copy of {of}; give each its "
+                "own"
+            )
+
+
+def _bulk(slide: Slide) -> tuple[str, int, int]:
+    """Return what two copies of a picture have in common, and next to no others; it is known without reading them."""
+    files = [path.stat().st_size for path in _files(slide) if path.is_file()]
+    return (type(slide).__name__, *slide.size) if not files else ("file", len(files), sum(files))
 
 
 def _files(slide: Slide) -> tuple[Path, ...]:
