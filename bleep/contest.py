@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import pandas as pd
@@ -257,7 +257,8 @@ def _read_sample(sample: Path) -> tuple[bytes, list[str], list[str]]:
         with sample.open("rb") as file:
             header = file.readline().rstrip(b"\r\n")
         names = next(csv.reader([header.decode("utf-8-sig")]), [])
-        table = pd.read_csv(sample, usecols=["ID"], dtype=str, encoding="utf-8-sig") if "ID" in names else None
+        asked: dict[str, Any] = {"usecols": ["ID"], "dtype": str, "keep_default_na": False, "na_values": [""]}
+        table = pd.read_csv(sample, encoding="utf-8-sig", **asked) if "ID" in names else None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{sample}: cannot be read as a sample submission ({str(error).splitlines()[0]})") from None
     if table is None or names[0] != "ID" or len(names) < 2:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
@@ -29,8 +30,10 @@ from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.saliency import occlusion
 from bleep.records import Batch
 from bleep.runs import Run
+from bleep.workflows.data import check
 from bleep.workflows.figures import label_page
 from bleep.workflows.fit import fit, load_split
+from bleep.workflows.init import as_yaml, plan
 from bleep.workflows.labels import RETRIEVAL, evaluate_labels
 from bleep.workflows.query import open_tiles
 
@@ -125,6 +128,15 @@ def test_names_of_breakhis_give_patient_and_class(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("word", ["None", "NA", "nan", "null", "N/A"])
+def test_a_class_or_a_patient_may_be_called_what_pandas_takes_for_missing(word: str, tmp_path: Path) -> None:
+    for name in "abc":
+        save_png(np.full((SIDE, SIDE, 3), 90 + ord(name), np.uint8), tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text(f"path,label,patient\na.png,{word},{word}\nb.png,IDC,{word}\nc.png,,{word}\n")
+    (section,) = read_sections(DataConfig(source="patches", root=tmp_path / "t.csv"))
+    assert (list(section.counts.obs["label"]), section.patient) == ([word, "IDC", ""], word)
+
+
 def _broken(kind: str, root: Path) -> dict[str, Any]:
     """Return the settings under which something is wrong with these patches."""
     first = sorted(root.rglob("*.png"))[0]
@@ -187,8 +199,6 @@ def test_bad_patches_are_one_sentence_and_nothing_is_written(
     if kind == "label missing":
         (root / "p0/0/a.png").write_bytes(sorted(root.rglob("*.png"))[1].read_bytes())
     changed = _broken(kind, root)
-    import yaml
-
     config = settings(root, tmp_path / "run").dump()
     config["data"] |= changed
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
@@ -229,6 +239,179 @@ def test_a_class_that_the_run_does_not_know_is_refused_at_query(run_folder: Path
     root = draw_patches(tmp_path, patients=1, classes=("0", "7"))
     with pytest.raises(MismatchError, match="'7'"):
         open_tiles(root, Run.load(run_folder))
+
+
+def _form(kind: str, root: Path) -> tuple[Path, set[str]]:
+    """Write the same twelve patches in one form; return where they are, and the labels that a query shall find."""
+    draw, root = np.random.default_rng(3), root / kind
+    arrays = draw.integers(40, 220, (12, SIDE, SIDE, 3), dtype=np.uint8)
+    root.mkdir()
+    if kind.startswith("arrays"):
+        np.save(root / "X.npy", arrays)
+        if kind == "arrays":
+            np.save(root / "Y.npy", np.arange(12) % 2)
+        return (root / "X.npy", {""}) if kind == "arrays without classes" else (root, {"0", "1"})
+    named = {
+        "idc": "{p}/{c}/{p}_idx5_x{x}_y1_class{c}.png", "breakhis": "{w}/SOB_{k}_A-14-{p}-200-{x}.png",
+        "breakhis as handed out": "{w}/SOB/adenosis/SOB_{k}_A_14-{p}/200X/SOB_{k}_A-14-{p}-200-{x}.png",
+        "folders": "{p}/{c}/{x}.png", "other folders": "images/{p}/{x}.png",
+    }  # fmt: skip
+    rows = []
+    for at in range(12):
+        words = {"c": at % 2, "p": f"p{at // 6}", "x": 1 + SIDE * at, "w": ("benign", "malignant")[at % 2], "k": "BM"[at % 2]}
+        path = root / named.get(kind, "{x}.png").format(**words)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_png(arrays[at], path)
+        rows.append([path.relative_to(root), at % 2])
+    if not kind.startswith("table"):
+        return root, {"0", "1"} if kind in ("idc", "folders") else {""}
+    table = pd.DataFrame(rows, columns=["path", "label"])
+    (table[["path"]] if kind == "table of paths" else table).to_csv(root / "t.csv", index=False)
+    return root / "t.csv", {""} if kind == "table of paths" else {"0", "1"}
+
+
+FORMS = (
+    "idc", "breakhis", "breakhis as handed out", "folders", "other folders", "table", "table of paths", "arrays",
+    "arrays without classes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_every_form_of_patches_can_be_queried_and_needs_no_labels(kind: str, run_folder: Path, tmp_path: Path) -> None:
+    place, labels = _form(kind, tmp_path)
+    tiles = open_tiles(place, Run.load(run_folder))
+    assert len(tiles) == 12
+    assert {label for section in tiles.sections for label in section.counts.obs["label"]} == labels
+
+
+def test_one_patch_can_be_queried(run_folder: Path, tmp_path: Path) -> None:
+    place, _ = _form("idc", tmp_path)
+    assert len(open_tiles(sorted(place.rglob("*.png"))[0], Run.load(run_folder))) == 1
+
+
+@pytest.mark.parametrize("kind", ["idc", "breakhis", "breakhis as handed out", "table", "arrays"])
+def test_init_knows_patches_and_writes_a_recipe_that_is_read_back(kind: str, tmp_path: Path) -> None:
+    place, _ = _form(kind, tmp_path)
+    made = plan(place, {})
+    config = Config.load(yaml.safe_load(as_yaml(made)))
+    assert (config.data.source, config.loss.task, config.tiles.microns) == ("patches", "classify", (float(SIDE),))
+    assert config.data.split == ("patient" if len(made.sections) > 1 else "none")
+    assert len(load_split(config).train) > 0
+
+
+def test_a_table_of_patches_needs_no_patients(tmp_path: Path) -> None:
+    place, _ = _form("table", tmp_path)
+    (section,) = read_sections(DataConfig(source="patches", root=place))
+    # As where arrays do not say whom they are from.
+    assert (section.name, section.patient, len(section)) == ("t", "t", 12)
+
+
+CONTRADICTIONS = {
+    "name and folder, class": ("p0/1/p0_idx5_x1_y1_class0.png", None, "its name says class 0, its folder 1"),
+    "name and folder, patient": ("p1/0/p0_idx5_x1_y1_class0.png", None, "its name says patient p0, its folder p1"),
+    "name and folder of BreakHis": (
+        "malignant/SOB_B_A-14-p0-200-1.png", None, "its name says class benign, its folder malignant",
+    ),
+    "name and table, class": ("p0/0/p0_idx5_x1_y1_class0.png", ("1", "p0"), "its name says class 0, t.csv 1"),
+    "name and table, patient": ("p0/0/p0_idx5_x1_y1_class0.png", ("0", "p1"), "its name says patient p0, t.csv p1"),
+    "folder and table, class": ("p0/0/a.png", ("1", "p0"), "its folder says class 0, t.csv 1"),
+    "folder and table, patient": ("p1/0/a.png", ("0", "p0"), "its folder says patient p1, t.csv p0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_name_folder_and_table_must_agree(kind: str, tmp_path: Path) -> None:
+    odd, told, words = CONTRADICTIONS[kind]
+    plain, rows = Path(odd).stem == "a", []
+    for patient in ("p0", "p1"):
+        for label in "01":
+            name = f"{patient}_{label}" if plain else f"{patient}_idx5_x1_y{1 + SIDE * (1 + int(label))}_class{label}"
+            rows.append([f"{patient}/{label}/{name}.png", label, patient])
+    rows.append([odd, *(told or ("0", "p0"))])
+    for path, *_ in rows:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        save_png(np.full((SIDE, SIDE, 3), 90, np.uint8), tmp_path / path)
+    pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(DataError, match=words):
+        read_sections(DataConfig(source="patches", root=tmp_path / "t.csv" if told else tmp_path))
+    # Without the odd one all agree.
+    pd.DataFrame(rows[:-1], columns=["path", "label", "patient"]).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / odd).unlink()
+    assert len(read_sections(DataConfig(source="patches", root=tmp_path / "t.csv" if told else tmp_path))) == 2
+
+
+def test_folders_and_tables_with_other_words_contradict_nobody(tmp_path: Path) -> None:
+    rows = []
+    for patient in "01":
+        for label in "01":
+            path = f"train/{label}/{patient}_idx5_x1_y{1 + SIDE * int(label)}_class{label}.png"
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            save_png(np.full((SIDE, SIDE, 3), 90, np.uint8), tmp_path / path)
+            rows.append([path, ("healthy", "tumour")[int(label)], f"case {patient}"])
+    assert [one.patient for one in read_sections(DataConfig(source="patches", root=tmp_path))] == ["0", "1"]
+    pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(tmp_path / "t.csv", index=False)
+    found = read_sections(DataConfig(source="patches", root=tmp_path / "t.csv"))
+    assert [(one.patient, list(one.counts.obs["label"])) for one in found] == [
+        ("case 0", ["healthy", "tumour"]), ("case 1", ["healthy", "tumour"]),
+    ]  # fmt: skip
+
+
+def _faulty(kind: str, root: Path) -> Path:
+    """Write forty patches of four patients with one fault."""
+    draw = np.random.default_rng(4)
+    arrays, rows = draw.integers(40, 220, (40, SIDE, SIDE, 3), dtype=np.uint8), []
+    if "copies" in kind:
+        within, glass = "within" in kind, "glass" in kind
+        arrays[[1, 2, 3] if within else [12, 22]] = 255 if glass else arrays[0]
+    labels = [at % 2 for at in range(40)]
+    if kind == "one class a patient":
+        labels[:10] = [0] * 10
+    elif kind == "rare":
+        labels = [int(at in (3, 13, 23)) for at in range(40)]
+    elif kind == "one class":
+        labels = [1] * 40
+    if kind.endswith("arrays"):
+        root.mkdir()
+        np.save(root / "X.npy", arrays)
+        np.save(root / "Y.npy", np.array(labels))
+        return root
+    for at in range(40):
+        path = root / f"{at}.png"
+        path.parent.mkdir(exist_ok=True)
+        save_png(arrays[at], path)
+        said = "" if kind == "no labels" or (kind == "some labels" and at == 7) else labels[at]
+        rows.append([path.name, said, f"p{at // 10}"])
+    pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(root / "t.csv", index=False)
+    return root / "t.csv"
+
+
+FAULTS = {
+    "none": {}, "copies of glass": {},
+    "one class a patient": {"one-class-patients": "1 of 4 patients have spots of one label only (p0: 0)"},
+    "rare": {
+        "rare-class": "label '1' has 3 of 40 spots (8%; 0 37, 1 3)",
+        "one-class-patients": "1 of 4 patients have spots of one label only (p3: 0)",
+    },
+    "one class": {"one-class": "all labelled spots have label '1'"},
+    "no labels": {"no-labels": "not one of 40 spots has a label"},
+    "some labels": {"no-labels": "1 of 40 spots have no label"},
+    "copies in several patients": {"same-tissue": "1 patch is the same picture in several patients (10% of one"},
+    "copies within one": {"repeated-patches": "3 of 10 patches are the same picture"},
+    "copies within arrays": {"repeated-patches": "3 of 40 patches are the same picture"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_check_of_patches_says_what_is_wrong_with_them(kind: str, tmp_path: Path) -> None:
+    root = _faulty(kind, tmp_path / "in")
+    split = {"split": "none", "test": []} if kind.endswith("arrays") else {"test": ["p3"]}
+    found = {finding.kind: finding.message for finding in check(settings(root, tmp_path / "run", data=split)).findings}
+    # Noise shows no tissue, and forty patches are few.
+    found = {
+        name: said for name, said in found.items() if name not in ("few-spots", "blurred-tiles", "patient", "leak", "stain")
+    }
+    assert found.keys() == FAULTS[kind].keys(), found
+    assert all(words in found[name] for name, words in FAULTS[kind].items()), found
 
 
 def test_a_split_by_random_patches_is_said_to_leak(patches: Path, tmp_path: Path) -> None:

@@ -81,6 +81,18 @@ def test_what_loupe_exports_is_read(files: Path, toys: tuple[Any, ...], tmp_path
     assert dict(zip(section.counts.obs_names, labels_of(section, "Pathology"), strict=True)) == dict(own.to_numpy())
 
 
+@pytest.mark.parametrize("word", ["None", "NA", "nan"])
+def test_a_label_may_be_called_what_pandas_takes_for_missing(
+    word: str, files: Path, toys: tuple[Any, ...], tmp_path: Path
+) -> None:
+    own = tissue_table(toys[:1])
+    own.loc[[0, 1], "tissue"] = [word, ""]
+    own.to_csv(tmp_path / "t.csv", index=False)
+    data = DataConfig(source="st2k", root=files / "st2k", sections=("toy1",), annotations=tmp_path / "t.csv")
+    told = dict(zip(read_sections(data)[0].counts.obs_names, labels_of(read_sections(data)[0], "tissue"), strict=True))
+    assert [told[spot] for spot in own["spot"][:2]] == [word, ""]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

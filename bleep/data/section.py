@@ -5,7 +5,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,18 @@ from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+def odd_values(matrix: Any) -> str:
+    """Return why a table is no expression, in words; empty: it is."""
+    values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+    if values.size and not np.isfinite(values).all():
+        row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(sparse.csr_matrix(matrix).toarray())))
+        return f"the expression holds no number for spot {row + 1}, gene {column + 1}; expected one: mend or drop it"
+    # Values that are normalised and corrected for batches may fall a little below 0; whole numbers are counts.
+    if values.size and values.min() < 0 and not (values != np.round(values)).any():
+        return f"the expression holds negative values (least {values.min():g}); expected counts, or normalised values"
+    return ""
 
 
 @final
@@ -88,20 +100,8 @@ class Section:
         )
 
     def _check_counts(self) -> None:
-        matrix = self.counts.X
-        values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
-        if values.size and not np.isfinite(values).all():
-            spot, gene = (int(place[0]) for place in np.nonzero(~np.isfinite(sparse.csr_matrix(matrix).toarray())))
-            raise DataError(
-                f"section {self.name}: the expression of spot {self.counts.obs_names[spot]!r} and gene "
-                f"{self.counts.var_names[gene]!r} is no number; expected numbers in every place: mend or drop it"
-            )
-        # Values that are normalised and corrected for batches may fall a little below 0; whole numbers are counts.
-        if values.size and values.min() < 0 and not (values != np.round(values)).any():
-            raise DataError(
-                f"section {self.name}: the expression holds negative values (least {values.min():g}); "
-                "expected counts, or normalised values"
-            )
+        if odd := odd_values(self.counts.X):
+            raise DataError(f"section {self.name}: {odd}")
 
     def __len__(self) -> int:
         return len(self.xy)

@@ -14,7 +14,7 @@ import torch
 from bleep.config import Config
 from bleep.data import tiles as store
 from bleep.data.panel import GenePanel
-from bleep.data.qc import Check, Finding, Measures, across, alone, measure
+from bleep.data.qc import Check, Finding, Measures, across, alone, labelling, measure
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.splits import Split, split
@@ -27,7 +27,7 @@ from bleep.models.heads import Standardizer
 from bleep.outputs import check_output
 from bleep.progress import Progress
 from bleep.runs import STORES
-from bleep.workflows.fit import best_device
+from bleep.workflows.fit import best_device, divide
 from bleep.workflows.inputs import Inputs
 
 
@@ -43,6 +43,7 @@ def check(config: Config) -> Check:
     for one in measured:
         findings += alone(one, config)
     findings += across(sections, measured)
+    findings += labelling(sections, config)
     findings += _divided(sections, config, findings)
     findings.sort(key=lambda finding: finding.severity)
     return Check(tuple(measured), tuple(findings))
@@ -87,14 +88,17 @@ def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) 
 def _divided(sections: Sequence[Section], config: Config, findings: Sequence[Finding]) -> Iterator[Finding]:
     """Yield what is wrong with the split, or with the panel fitted on its training side."""
     names, twice = tuple(section.name for section in sections), any(f.kind == "same-tissue" for f in findings)
+    classified = config.loss.task == "classify"
+    if classified and any(finding.kind in ("no-labels", "one-class") for finding in findings):
+        return
     try:
-        divided = split(sections, config.data, config.seed)
+        divided = divide(sections, config) if classified else split(sections, config.data, config.seed)
     except BleepError as error:
         if not twice:
             yield Finding("error", "split", names, str(error))
         return
     yield from _leak(divided, names)
-    if any(finding.kind in ("few-shared-genes", "gene-names", "nothing-measured") for finding in findings):
+    if not classified and any(finding.kind in ("few-shared-genes", "gene-names", "nothing-measured") for finding in findings):
         return
     try:
         GenePanel.fit(divided.train, config.panel)

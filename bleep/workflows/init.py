@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,17 @@ from scipy import sparse
 
 from bleep.config import Config, SourceName, describe_fields
 from bleep.config.config import merged
-from bleep.data.readers import read_sections
+from bleep.data.labels import LABEL, labels_of
+from bleep.data.readers import MARKS, read_sections
+from bleep.data.readers.patches import has_patches
 from bleep.data.section import Section
+from bleep.data.slides.patches import PatchSlide
 from bleep.errors import DataError
-from bleep.find import inside
+from bleep.find import fits, inside
 
 SCANNED = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+PATCHES = (*PICTURES, ".npy")
 DEEP = 6
 """Folders below the given one that are looked into: samples of Visium HD have their scale factors in the fifth."""
 ALL_GENES = 300
@@ -74,19 +79,23 @@ def plan(folder: Path, over: Mapping[str, Any]) -> Plan:
     settings = merged({"data": {"source": source, "root": str(folder)}}, over)
     with _Heard() as notes:
         sections = read_sections(Config.load(settings).data)
-    if not any(len(section.genes) for section in sections):
+    patches = source == "patches" and any(any(labels_of(section, LABEL)) for section in sections)
+    if not patches and not any(len(section.genes) for section in sections):
         raise DataError(
             f"{folder}: {len(sections)} sections, none with genes: nothing to train on; predict them by `bleep query`"
         )
     spots = ", ".join(f"{s.name} ({len(s)} spots)" for s in sections[:6]) + (", ..." if len(sections) > 6 else "")
-    guesses.append(Guess("sections", f"{len(sections)}: {spots}", f"{len(sections[0].genes)} genes in the first"))
+    held = "labelled patches" if patches else f"{len(sections[0].genes)} genes in the first"
+    guesses.append(Guess("sections", f"{len(sections)}: {spots}", held))
     found: dict[str, Any] = {}
-    for part, noted in (_species(sections, given), _scale(sections, given, notes), _values(sections), _panel(sections)):
+    parts = [_classes(sections)] if patches else [_species(sections, given), _values(sections), _panel(sections)]
+    for part, noted in (*parts, _scale(sections, given, notes, placed=not patches)):
         found = merged(found, part)
         guesses.append(noted)
     suggested, noted = _patients(sections, given)
-    part, divided = _split(sections)
-    found = merged(merged(merged(found, part), _tiles(sections)), {"data": {"protocol": folder.resolve().name}})
+    part, divided = _split(sections, placed=not patches)
+    tiles = _patch_tiles(sections) if patches else _tiles(sections)
+    found = merged(merged(merged(found, part), tiles), {"data": {"protocol": folder.resolve().name}})
     guesses += [noted, divided]
     return Plan(merged(merged(settings, found), over), tuple(guesses), sections, suggested)
 
@@ -119,15 +128,20 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
         ("visium", visium),
         ("segmented", outlines),
         ("h5ad", first(".h5ad")),
-        ("her2st", first("_selection.tsv")),
+        ("her2st", next((path for path in files if fits(path, MARKS["her2st"])), None)),
         ("st2k", next((path for path, name in names.items() if name.startswith("alignment_table_")), None)),
         ("folder", next((path for path, name in names.items() if name.endswith(".csv") and _is_table(path)), None)),
+        ("patches", next((path for path in files if path.suffix.lower() in PATCHES and fits(path, MARKS["patches"])), None)),
+        ("patches", folder if folder.is_file() and has_patches(folder) else None),
     ]
     for source, shown in checks:
         if shown is not None:
             return source, f"{shown.relative_to(folder) if shown != folder and folder.is_dir() else shown.name} is there"
     if first(*SCANNED) or first(*PICTURES):
-        raise DataError(f"{folder}: holds pictures but no measured values: nothing to train on; predict them by `bleep query`")
+        raise DataError(
+            f"{folder}: holds pictures but no measured values: nothing to train on; predict them by `bleep query`, or where "
+            "folders are classes of patches say --data.source patches"
+        )
     raise DataError(f"{folder}: no known form of tissue found; docs/how-to/own-data lists them, or name one by --data.source")
 
 
@@ -201,6 +215,12 @@ class _Heard:
         logging.getLogger("bleep").setLevel(self.level)
 
 
+def _classes(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
+    counts = Counter(label or "(no label)" for section in sections for label in labels_of(section, LABEL))
+    shown = ", ".join(f"{label} ({count} patches)" for label, count in counts.most_common(6))
+    return {}, Guess("classes", f"{len(counts)}: {shown}", "names, folders or the table say them")
+
+
 def _species(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[dict[str, Any], Guess]:
     if given.get("species") or sections[0].species != "unknown":
         said = given.get("species") or sections[0].species
@@ -224,18 +244,19 @@ def _species(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[dic
     return {}, Guess("species", "unknown", "the gene names do not say; set data.species, so that other species are refused")
 
 
-def _scale(sections: Sequence[Section], given: Mapping[str, Any], notes: Sequence[str]) -> tuple[dict[str, Any], Guess]:
+def _scale(
+    sections: Sequence[Section], given: Mapping[str, Any], notes: Sequence[str], *, placed: bool
+) -> tuple[dict[str, Any], Guess]:
     shown = ", ".join(sorted({f"{section.mpp:.4g}" for section in sections}))
     if "mpp" in given:
         why = "given"
-    elif not sections[0].has_positions:
+    elif not placed or not sections[0].has_positions:
         why = "ready-cut tiles do not say it: a pixel counts as one micron; set data.mpp where it is known"
     else:
         said = [line for line in notes if "micron" in line or " um" in line]
         why = said[0] if said else "as the files, or their form, have it"
-    distance = (
-        "" if not sections[0].has_positions else f"; spots stand {sections[0].pitch() * sections[0].mpp:.0f} microns apart"
-    )
+    known = placed and sections[0].has_positions
+    distance = f"; spots stand {sections[0].pitch() * sections[0].mpp:.0f} microns apart" if known else ""
     return {}, Guess("scale", f"{shown} microns per pixel{distance}", why)
 
 
@@ -276,8 +297,8 @@ def _patients(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[di
     return {}, Guess("patients", "each section is its own", "neither files nor names say; set data.patients where it is known")
 
 
-def _split(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
-    patients, cut = {section.patient for section in sections}, not sections[0].has_positions
+def _split(sections: Sequence[Section], *, placed: bool) -> tuple[dict[str, Any], Guess]:
+    patients, cut = {section.patient for section in sections}, not placed or not sections[0].has_positions
     said = any(section.patient != section.name for section in sections)
     by, count = ("patient", len(patients)) if said and len(patients) > 1 else ("section", len(sections))
     if count > 1:
@@ -302,4 +323,19 @@ def _tiles(sections: Sequence[Section]) -> dict[str, Any]:
         "head": {"hidden": 256, "dropout": 0.5},
         "loss": {"task": "both"},
         "optim": {"epochs": 60, "gene_dropout": 0.5},
+    }
+
+
+def _patch_tiles(sections: Sequence[Section]) -> dict[str, Any]:
+    """Return how labelled patches are shown, and what learns their classes: the way of configs/idc.yaml."""
+    slide = sections[0].slide
+    # Patches of arrays lie two sides apart from one another.
+    side = max(slide.whole) if isinstance(slide, PatchSlide) else sections[0].pitch() / 2 if len(sections[0]) > 1 else 50.0
+    return {
+        "tiles": {"pixels": 112, "microns": [round(float(side * sections[0].mpp), 2)]},
+        "image": {"trunk": "vit_small_patch14_dinov2", "layer": 5},
+        "head": {"hidden": 128, "dropout": 0.5},
+        "loss": {"task": "classify", "class_weights": 0.5},
+        "panel": {"choice": "all"},
+        "optim": {"epochs": 20},
     }

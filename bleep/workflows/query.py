@@ -4,10 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
 from bleep.data.readers import has_form, read_sections
+from bleep.data.readers.patches import has_patches
 from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
@@ -24,6 +26,9 @@ from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import trained_tissue
 from bleep.workflows.slides import described
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +66,9 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
     path, data = Path(path), run.config.data
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
-    own = has_form(path, data.source)
-    if not own and has_slides(path):
+    slides = has_slides(path)
+    own = has_form(path, data.source) or (data.source == "patches" and not slides and has_patches(path))
+    if not own and slides:
         raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
     changes = {
         "source": data.source if own else "folder",
@@ -74,10 +80,11 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "mpp": mpp or data.mpp,
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
-    sections = read_sections(data.model_copy(update=changes), run.config.cache)
+    sections = read_sections(data.model_copy(update=changes), run.config.cache, to_query=True)
     if mpp is None:
         sections = tuple(map(_of_own_scale, sections))
     if run.model.classifies:
+        sections = _without_folders(sections, run)
         check_known(sections, run)
     if not own and mpp is None:
         for section in sections:
@@ -95,6 +102,26 @@ def _of_own_scale(section: Section) -> Section:
         "training tissue, and --mpp says otherwise", section.name, stated, section.mpp,
     )  # fmt: skip
     return replace(section, mpp=float(stated))
+
+
+def _without_folders(sections: tuple[Section, ...], run: Run) -> tuple[Section, ...]:
+    """Return tiles of a query without their labels where not one is a class of the run: folders need not be classes."""
+    column = run.config.data.label or LABEL
+    there = [section for section in sections if column in section.counts.obs]
+    named = sorted(set().union(*(labels_of(section, column) for section in there)) - {""})
+    if not named or set(named) & set(run.panel.genes):
+        return sections
+    log.warning(
+        "%s, as folders or files call the tiles, are none of the run's classes (%s): taken for no labels",
+        ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else ""), ", ".join(run.panel.genes),
+    )  # fmt: skip
+    return tuple(replace(one, counts=_unlabelled(one.counts, column)) if column in one.counts.obs else one for one in sections)
+
+
+def _unlabelled(counts: "AnnData", column: str) -> "AnnData":
+    counts = counts.copy()
+    counts.obs[column] = ""
+    return counts
 
 
 def check_known(sections: Sequence[Section], run: Run) -> None:

@@ -140,6 +140,8 @@ def _picture(of: Measures, config: Config) -> Iterator[Finding]:
 
 def _values(of: Measures, config: Config) -> Iterator[Finding]:
     found, normalise = of.counts, config.panel.normalise
+    if config.loss.task == "classify":
+        return
     if found.values == "nothing":
         yield warning("nothing-measured", [of.section], "has no genes, so that it can be queried, but not trained on or scored")
         return

@@ -42,17 +42,17 @@ SOURCES: Mapping[str, str] = {
 }
 """Module of each form; it has `read(data: DataConfig) -> tuple[Section, ...]`."""
 
-MARKS: Mapping[str, str] = {
-    "her2st": "*_selection.tsv",
-    "st2k": "alignment_table_*.tsv",
-    "visium": "*scalefactors_json.json*",
-    "segmented": "*cell_segmentations.geojson*",
-    "xenium": "*experiment.xenium",
-    "h5ad": "*.h5ad",
-    "hest": "st/*.h5ad",
-    "spatialdata": "*.zarr",
-    "liver": "tissue_positions_list_*.csv",
-    "patches": "*_class*.png",
+MARKS: Mapping[str, tuple[str, ...]] = {
+    "her2st": ("*_selection.tsv", "*spot_data-selection-*.tsv", "*spot_data-selection-*.tsv.gz"),
+    "st2k": ("alignment_table_*.tsv",),
+    "visium": ("*scalefactors_json.json*",),
+    "segmented": ("*cell_segmentations.geojson*",),
+    "xenium": ("*experiment.xenium",),
+    "h5ad": ("*.h5ad",),
+    "hest": ("st/*.h5ad",),
+    "spatialdata": ("*.zarr",),
+    "liver": ("tissue_positions_list_*.csv",),
+    "patches": ("*_idx*_x*_y*_class*.*", "SOB_[BM]_*-*-*.*", "X.npy"),
 }
 """Files by which a folder of whole sections is told from a folder of tiles; some forms are such a file themselves."""
 
@@ -67,14 +67,15 @@ NEAR: Mapping[str, tuple[str, ...]] = {
 
 def has_form(root: Path, source: str) -> bool:
     """Return whether a place holds whole sections of this form."""
-    mark = MARKS.get(source)
-    return mark is not None and (root.match(mark) or any(fits(path.relative_to(root), (mark,)) for path in below(root)))
+    marks = MARKS.get(source, ())
+    return fits(root, marks) or (bool(marks) and any(fits(path.relative_to(root), marks) for path in below(root)))
 
 
-def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section, ...]:
+def read_sections(data: DataConfig, cache: Path | None = None, *, to_query: bool = False) -> tuple[Section, ...]:
     """Read the sections a configuration asks for, in the order it names them.
 
-    Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same.
+    Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same. A query
+    needs no expression: values that cannot be used are left out then, aloud, and refused otherwise.
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
@@ -97,15 +98,52 @@ def read_sections(data: DataConfig, cache: Path | None = None) -> tuple[Section,
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
     _check_pictures(sections)
+    for section in sections:
+        check_values(section, to_query=to_query)
     if data.annotations is not None:
         sections = with_annotations(sections, data.annotations)
     kept = without_spots(sections, data)
     return by_region(kept, cache) if cache is not None else kept
 
 
+def check_values(section: Section, *, to_query: bool) -> None:
+    """Refuse a section whose values cannot be used; for a query say that they are left out.
+
+    Raises:
+        DataError: see above.
+
+    """
+    facts = section.counts.uns.get("bleep", {})
+    if facts.get("refused") and to_query:
+        log.warning("section %s: is queried without its expression (%s)", section.name, facts["nothing"])
+    elif facts.get("refused"):
+        raise DataError(facts["nothing"])
+
+
 def _check_pictures(sections: tuple[Section, ...]) -> None:
-    """Refuse one picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's."""
+    """Refuse one picture, or one ready-cut tile, for two sections, whatever the form, and a copy of a whole picture.
+
+    A store's regions are its reader's.
+    """
     check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
+    # Ready-cut tiles may look alike, as glass does: `bleep data check` tells of those.
+    whole = [section for section in sections if not isinstance(section.slide, MosaicSlide | PatchSlide)]
+    bulks = Counter(_bulk(section.slide) for section in whole)
+    first: dict[str, Section] = {}
+    for section in (section for section in whole if bulks[_bulk(section.slide)] > 1):
+        other = first.setdefault(section.slide.digest(), section)
+        if other is not section:
+            copy, of = (next(iter(map(str, _files(one.slide))), f"the picture of {one.name}") for one in (section, other))
+            raise DataError(
+                f"{copy} is the same picture for sections {other.name!r} and {section.name!r}, a copy of {of}; give each its "
+                "own"
+            )
+
+
+def _bulk(slide: Slide) -> tuple[str, int, int]:
+    """Return what two copies of a picture have in common, and next to no others; it is known without reading them."""
+    files = [path.stat().st_size for path in _files(slide) if path.is_file()]
+    return (type(slide).__name__, *slide.size) if not files else ("file", len(files), sum(files))
 
 
 def _files(slide: Slide) -> tuple[Path, ...]:
@@ -157,10 +195,11 @@ def _nothing(data: DataConfig) -> str:
     shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "") if files else "no file"
     lacking = not has_form(data.root, data.source)
     near = [name for name in files if lacking and name.startswith(NEAR.get(data.source, ()))]
-    lacks = f"; beside {near[0]} the file {MARKS[data.source].strip('*')} is missing" if near else ""
+    lacks = f"; beside {near[0]} the file {MARKS[data.source][0].strip('*')} is missing" if near else ""
     other = next((form for form in SOURCES if form != data.source and has_form(data.root, form)), None)
     like = f"; there are files as of the form {other}" if other is not None and not near else ""
+    wanted = " or ".join(MARKS.get(data.source, ("its files",)))
     return (
-        f"{data.root}: no section of the form {data.source} is there: looked for {MARKS.get(data.source, 'its files')} at any "
+        f"{data.root}: no section of the form {data.source} is there: looked for {wanted} at any "
         f"depth, found {shown}{lacks}{like}; docs/reference/files lists what each form consists of"
     )

@@ -150,22 +150,25 @@ def measured(data: AnnData, name: str, path: Path, config: DataConfig) -> Measur
     """Return the counts, and say where they are from.
 
     They are the layer that `data.layer` names, or `raw` with `data.raw`; else the layer `counts`, `raw` where it holds whole
-    numbers, or X. A file without any has no genes: it can be queried.
+    numbers, or X. A file without any has no genes: it can be queried. So can one without what was asked for, or whose values
+    are z-scores: see `Measured.refused`.
 
     Raises:
-        DataError: what was asked for is not there, or they are no numbers, or z-scores.
+        DataError: they are no numbers.
 
     """
     if data.X is None and not config.layer and not config.raw and "counts" not in data.layers and not _whole_raw(data, path):
         why = f"{path}: has neither X, nor layers['counts'], nor whole numbers in raw"
         log.warning("section %s: can only be queried (%s)", name, why)
         return nothing(data.obs_names.astype(str), why)
+    if lacks := _lacks(data, path, config):
+        return nothing(data.obs_names.astype(str), lacks, refused=True)
     where, matrix, var = _counts(data, path, config)
     log.info("section %s: counts from %s, %d spots x %d genes", name, where, matrix.shape[0], matrix.shape[1])
     if not _whole(matrix):
         better = [key for key in data.layers if key is not None and _whole(_sample(data.layers[key], path))]
         if standardised(matrix):
-            _refuse_scores(where, better, data, path)
+            return nothing(data.obs_names.astype(str), _scores(where, better, data, path), refused=True)
         told = "so it is no table of raw counts; if it is normalised already, set panel.normalise to none"
         told = f"layers[{better[0]!r}] does: data.layer takes it" if better else told
         log.warning("section %s: %s does not hold whole numbers, %s", name, where, told)
@@ -182,13 +185,8 @@ def _counts(data: AnnData, path: Path, config: DataConfig) -> tuple[str, sparse.
     if config.layer == "X" and data.X is not None:
         return "X", _matrix(data.X, path), data.var
     if config.layer:
-        if config.layer not in data.layers:
-            found = ", ".join(str(key) for key in data.layers if key is not None) or "none"
-            raise DataError(f"{path}: has no layer {config.layer!r}; found {found}: set data.layer to one of them")
         return f"layers[{config.layer!r}]", _matrix(data.layers[config.layer], path), data.var
     if config.raw:
-        if data.raw is None:
-            raise DataError(f"{path}: has no raw; data.raw asks for it")
         return "raw.X", _matrix(data.raw.X, path), data.raw.var
     if "counts" in data.layers:
         return "layers['counts']", _matrix(data.layers["counts"], path), data.var
@@ -197,18 +195,30 @@ def _counts(data: AnnData, path: Path, config: DataConfig) -> tuple[str, sparse.
     return "X", _matrix(data.X, path), data.var
 
 
+def _lacks(data: AnnData, path: Path, config: DataConfig) -> str:
+    """Return what was asked for and is not there, with what is; empty: nothing."""
+    if config.layer and config.layer not in data.layers and (config.layer != "X" or data.X is None):
+        found = [str(key) for key in data.layers if key is not None]
+        way = f"found {', '.join(found)}: set data.layer to one of them" if found else "found none: leave data.layer out"
+        return f"{path}: has no layer {config.layer!r}; {way}"
+    if config.raw and not config.layer and data.raw is None:
+        return f"{path}: has no raw, and data.raw asks for it; leave data.raw out"
+    return ""
+
+
 def _whole_raw(data: AnnData, path: Path) -> bool:
     return data.raw is not None and _whole(_matrix(data.raw.X, path))
 
 
-def _refuse_scores(where: str, better: list[str], data: AnnData, path: Path) -> None:
-    ways = [f"layers[{key!r}] holds whole numbers: set data.layer to it" for key in better[:1]]
+def _scores(where: str, better: list[str], data: AnnData, path: Path) -> str:
+    """Return that z-scores are no expression, and what to take instead."""
+    ways = [f"layers[{key!r}] holds whole numbers: set data.layer to it, or call it counts" for key in better[:1]]
     if data.raw is not None and not ways:
         raw = _matrix(data.raw.X, path)
         if raw.nnz and raw.data.min() >= 0 and raw.data.max() < LARGEST_LOG:
             ways = ["raw holds logarithms: set data.raw to true and panel.normalise to none"]
     way = ways[0] if ways else "write the counts into the file, in a layer called counts"
-    raise DataError(
+    return (
         f"{path}: {where} holds z-scores, a mean of 0 and values of both signs in nearly every gene, and these are no "
         f"expression; {way}"
     )

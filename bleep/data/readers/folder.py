@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.tables import genes_among, numeric, read_table, sparse_counts
+from bleep.data.readers.tables import Measured, genes_among, noted, numeric, read_table, sparse_counts, usable
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError
@@ -86,11 +86,9 @@ def _section(name: str, table: pd.DataFrame, genes: list[str], base: Path, data:
     slide = MosaicSlide.open(tuple(base / path for path in table["path"]))
     if data.mpp is None:
         log.info("section %s: no data.mpp given: a pixel of its %d-pixel tiles counts as one micron", name, slide.side)
-    counts = AnnData(
-        X=sparse_counts(table[genes]),
-        obs=pd.DataFrame(index=pd.Index(table["ID"].to_numpy(str))),
-        var=pd.DataFrame(index=pd.Index(genes, dtype=str)),
-    )
+    named = pd.DataFrame(index=pd.Index(genes, dtype=str))
+    found = usable(name, Measured(pd.Index(table["ID"].to_numpy(str)), named, sparse_counts(table[genes])))
+    counts = AnnData(X=found.matrix, obs=pd.DataFrame(index=found.spots), var=found.genes, uns={"bleep": noted(found)})
     patients = list(table["patient"].unique()) if "patient" in table else [name]
     if len(patients) > 1:
         raise DataError(f"section {name!r} stands under patient {patients[0]!r} and {patients[1]!r}; name one for each section")

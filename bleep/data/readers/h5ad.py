@@ -15,7 +15,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep.config import Config, DataConfig
-from bleep.data.readers import chosen_names
+from bleep.data.readers import check_values, chosen_names
 from bleep.data.readers.annotated import (
     check_one_sample,
     clearly,
@@ -88,8 +88,9 @@ def from_anndata(
 ) -> tuple[Section, ...]:
     """Return the sections of an AnnData in memory, as they would be read from its file; the AnnData is not changed.
 
-    The sections can be predicted: `experiment.predict(experiment.tiles(bleep.from_anndata(adata)))`. To train on them, write
-    the file and name it in the configuration, since a run reads its tissue again.
+    The sections can be predicted: `experiment.predict(experiment.tiles(bleep.from_anndata(adata)))`; values that are no
+    expression, such as z-scores, are left out, aloud. To train on them, write the file and name it in the configuration, since
+    a run reads its tissue again.
 
     Args:
         data: spots x genes, positions in `obsm["spatial"]`, a picture in `uns["spatial"]`; see docs/how-to/own-data.
@@ -122,6 +123,8 @@ def from_anndata(
     _check_pictures(dict.fromkeys([each for each, _ in found], place), config)
     sections = tuple(_read_one(each, library, place, held, config) for each, library in found)
     _check_arrays(place, sections)
+    for section in sections:
+        check_values(section, to_query=True)
     return without_spots(sections, config)
 
 

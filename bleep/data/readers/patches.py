@@ -1,15 +1,14 @@
 """Labelled patches: `PATIENT/CLASS/*.png` with places in the names, folders a class, a CSV, or `X.npy` beside `Y.npy`.
 
+Without a column `label`, or without `Y.npy`, they can be queried alone.
+
 A section is a patient's slide, and the class of a patch stands in `obs["label"]` (empty where there is none). Nothing is
 measured on patches: they have no genes.
 """
 
+import csv
 import logging
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
 import numpy as np
 import pandas as pd
@@ -18,40 +17,23 @@ from scipy import sparse
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
+from bleep.data.readers.patch_names import Patch, listed, walked
 from bleep.data.readers.tables import read_table
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, Slide
 from bleep.data.slides.patches import PatchSlide
 from bleep.errors import DataError
-from bleep.find import below
+from bleep.find import below, visible
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Files that are taken for patches."""
 LABEL = "label"
 """Column of `obs` that holds the class of a patch."""
-PLACED = re.compile(r"^(?P<patient>.+?)_idx\d+_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[^_.]+)$")
-"""Names of the published patches of invasive ductal carcinoma."""
-BREAKHIS = re.compile(r"^SOB_(?P<kind>[BM])_(?P<tumour>[A-Z]+)[-_](?P<patient>.+)-(?P<zoom>\d+)-(?P<number>\d+)$")
-"""Names of BreakHis: kind and type of the tumour, year and slide (the patient), magnification, number."""
 SLIDE = "slide-"
 """Stands before a patient's name in that of the section."""
 PICTURES, CLASSES = "X.npy", "Y.npy"
 
 log = logging.getLogger(__name__)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One picture file, and what its name and folders say of it."""
-
-    path: Path
-    patient: str
-    """Empty: nobody says."""
-    label: str
-    """Empty: nobody says."""
-    corner: tuple[int, int] | None
-    """Left and top on the slide, in pixels; None: nobody says."""
 
 
 def read(data: DataConfig) -> tuple[Section, ...]:
@@ -62,10 +44,11 @@ def read(data: DataConfig) -> tuple[Section, ...]:
             are damaged, hold objects or differ in length.
 
     """
-    if data.root.is_dir() and (data.root / PICTURES).exists():
-        found = {section.name: section for section in (_from_arrays(data),)}
+    arrays = data.root.parent if data.root.name == PICTURES else data.root
+    if arrays.is_dir() and (arrays / PICTURES).exists():
+        found = {section.name: section for section in (_from_arrays(arrays, data),)}
         return tuple(found[name] for name in chosen_names(list(found), data))
-    patches = list(_listed(data.root) if data.root.is_file() else _walked(data.root))
+    patches = _found(data.root)
     by_slide: dict[str, list[Patch]] = {}
     for patch in patches:
         # A section that is called like its patient counts as one of whom nobody said who it is from.
@@ -81,46 +64,60 @@ def read(data: DataConfig) -> tuple[Section, ...]:
     return sections
 
 
-def _walked(root: Path) -> Iterator[Patch]:
+def has_patches(place: Path) -> bool:
+    """Return whether a place may hold patches though no name says so: a CSV of pictures, or pictures in folders.
+
+    Ready-cut tiles beside a CSV with an ID are of the form folder.
+    """
+    if place.is_file():
+        columns = _columns(place)
+        return "path" in columns and "ID" not in columns
+    if any({"ID", "path"} <= _columns(path) for path in visible(place, "*.csv")):
+        return False
+    return any(path.suffix.lower() in SUFFIXES and path.parent != place for path in below(place))
+
+
+def _columns(path: Path) -> set[str]:
+    if path.suffix.lower() != ".csv":
+        return set()
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return {cell.strip() for cell in next(csv.reader([file.readline(1 << 20)]), [])}
+
+
+def _found(root: Path) -> list[Patch]:
+    if root.is_file():
+        return walked([root], root.parent) if root.suffix.lower() in SUFFIXES else _listed(root)
     paths = sorted(path for path in below(root) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(
             f"{root}: holds no patches; expected PATIENT/CLASS/*.png, folders a class, a CSV of path,label, or {PICTURES} "
             f"beside {CLASSES}"
         )
-    for path in paths:
-        yield _patch(path, path.relative_to(root).parts[:-1])
+    return walked(paths, root)
 
 
-def _patch(path: Path, folders: tuple[str, ...]) -> Patch:
-    placed, of_breakhis = PLACED.match(path.stem), BREAKHIS.match(path.stem)
-    if placed is not None:
-        label = placed["label"]
-        if folders and folders[-1] != label and len(folders) > 1:
-            raise DataError(f"{path}: its name says class {label}, its folder {folders[-1]}; move it or rename it")
-        return Patch(path, placed["patient"], label, (int(placed["x"]), int(placed["y"])))
-    if of_breakhis is not None:
-        label = folders[-1] if folders else {"B": "benign", "M": "malignant"}[of_breakhis["kind"]]
-        return Patch(path, of_breakhis["patient"], label, None)
-    label = folders[-1] if folders else ""
-    return Patch(path, folders[-2] if len(folders) > 1 else "", label, None)
-
-
-def _listed(path: Path) -> Iterator[Patch]:
-    table = read_table(path, ",", ("path", LABEL), dtype={"path": str, LABEL: str, "patient": str})
+def _listed(path: Path) -> list[Patch]:
+    table = read_table(path, ",", ("path",), dtype={"path": str, LABEL: str, "patient": str})
     if table["path"].isna().any():
         raise DataError(f"{path}: line {int(np.argmax(table['path'].isna())) + 2} names no picture; expected one on every line")
+    if LABEL not in table:
+        log.warning("%s: has no column %s, so nobody says of which class its patches are", path, LABEL)
+        table[LABEL] = ""
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
         raise DataError(f"{path}: {twice.iloc[0]} stands more than once; each patch must stand once")
-    for at, row in enumerate(table.itertuples()):
-        place = path.parent / str(row.path)
-        guessed = _patch(place, ())
-        patient = guessed.patient if "patient" not in table else row.patient
-        if not isinstance(patient, str) or not patient.strip():
-            raise DataError(f"{path}: line {at + 2} has no patient; give one on every line, or leave the column out")
-        label = getattr(row, LABEL)
-        yield Patch(place, patient.strip(), label.strip() if isinstance(label, str) else "", guessed.corner)
+    patients = _words(table["patient"]) if "patient" in table else None
+    if patients is not None and "" in patients:
+        line = patients.index("") + 2
+        raise DataError(f"{path}: line {line} has no patient; give one on every line, or leave the column out")
+    names = list(map(Path, table["path"]))
+    return listed(
+        path, [path.parent / name for name in names], _words(table[LABEL]), patients, [name.parts[:-1] for name in names]
+    )
+
+
+def _words(column: pd.Series) -> list[str]:
+    return [str(word).strip() for word in column.fillna("")]
 
 
 def _section(name: str, patches: list[Patch], data: DataConfig) -> Section:
@@ -157,18 +154,21 @@ def _made(name: str, slide: Slide, xy: np.ndarray, spots: list[str], labels: lis
     )
 
 
-def _from_arrays(data: DataConfig) -> Section:
+def _from_arrays(root: Path, data: DataConfig) -> Section:
     """Lay the patches of `X.npy` side by side, so far apart that a window of twice their side shows one alone."""
-    pictures, classes = _array(data.root / PICTURES), _array(data.root / CLASSES)
-    where = data.root / PICTURES
+    where = root / PICTURES
+    pictures = _array(where)
     if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8:
         raise DataError(
             f"{where}: holds {pictures.dtype} of shape {pictures.shape}; expected uint8 of shape (patches, height, width, 3)"
         )
+    if (root / CLASSES).exists():
+        classes = _array(root / CLASSES)
+    else:
+        log.warning("%s: lies beside no %s, so nobody says of which class its patches are", where, CLASSES)
+        classes = np.full(len(pictures), "")
     if classes.ndim != 1 or classes.dtype.kind not in "iubUS":
-        raise DataError(
-            f"{data.root / CLASSES}: holds {classes.dtype} of shape {classes.shape}; expected a class for each patch"
-        )
+        raise DataError(f"{root / CLASSES}: holds {classes.dtype} of shape {classes.shape}; expected a class for each patch")
     if len(pictures) != len(classes):
         raise DataError(f"{where}: holds {len(pictures)} patches, but {CLASSES} {len(classes)} classes; expected one for each")
     count, height, width, _ = pictures.shape
@@ -184,13 +184,13 @@ def _from_arrays(data: DataConfig) -> Section:
         canvas[top : top + height, left : left + width] = pictures[row]
         xy[row] = left + width / 2, top + height / 2
     labels = [str(value.decode() if isinstance(value, bytes) else value) for value in classes.tolist()]
-    name = data.root.resolve().name
+    name = root.resolve().name
     return _made(name, ArraySlide(canvas), xy, [f"{row:06d}" for row in range(count)], labels, data)
 
 
 def _array(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise DataError(f"{path}: no such file; {PICTURES} and {CLASSES} must lie beside each other")
+        raise DataError(f"{path}: is a folder; expected an array, as numpy.save writes it")
     try:
         # Mapped, so that what the header says of its size is compared with the file before memory is taken.
         array = np.load(path, mmap_mode="r", allow_pickle=False)

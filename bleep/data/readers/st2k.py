@@ -85,5 +85,6 @@ def _symbols(data: DataConfig) -> pd.Series | None:
     found = find(data.root, "*_genes.tsv.gz")
     if not found:
         return None
-    table = read_table(found[0], "\t", ("gene_id", "gene_name"), dtype=str).drop_duplicates("gene_id")
+    # R writes NA for a gene without a symbol.
+    table = read_table(found[0], "\t", ("gene_id", "gene_name"), dtype=str, keep_default_na=True).drop_duplicates("gene_id")
     return pd.Series(table["gene_name"].to_numpy(), index=table["gene_id"])

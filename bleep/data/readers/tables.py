@@ -7,9 +7,9 @@ import logging
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from anndata import AnnData
 from jaxtyping import Bool, Float64
 from scipy import sparse
 
+from bleep.data.section import odd_values
 from bleep.errors import DataError
 from bleep.files import check_file
 from bleep.find import find
@@ -40,6 +41,11 @@ BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
 """Barcode and ending of a spot's id, or of a cell's."""
 CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
 """Beginnings of the names of Xenium's features that are no genes."""
+MISSING = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"),
+    *("NaN", "None", "n/a", "nan", "null"),
+)
+"""What stands for no number in a column of numbers: pandas' own words."""
 BEYOND = 0.05
 """Share of spots that may lie beyond a picture and are left out: some pictures were cropped, some arrays reach over them."""
 
@@ -47,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **options: object) -> pd.DataFrame:
-    """Read a text table, checking its header.
+    """Read a text table, checking its header; in a column whose `dtype` is str only an empty cell is missing.
 
     Raises:
         DataError: the file is missing, damaged or empty, a column stands twice, or a needed one is missing.
@@ -58,7 +64,8 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         # Rows longer than the header would otherwise lend their first cell to an index, or lose their last.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         # Types by whole columns: by chunks, tables of many genes take half as long again.
-        table = pd.read_csv(path, sep=separator, low_memory=False, **{"index_col": False, **options})  # type: ignore[call-overload]
+        asked = {"index_col": False, **_missing(header, options.get("dtype")), **options}
+        table = pd.read_csv(path, sep=separator, low_memory=False, **asked)  # type: ignore[call-overload]
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
@@ -69,6 +76,15 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
     if table.empty:
         raise DataError(f"{path}: has a header but no rows")
     return table
+
+
+def _missing(header: list[str], kinds: object) -> dict[str, object]:
+    """Return what pandas shall take for missing: a class, a patient or a gene may be called NA or None."""
+    if kinds is str:
+        return {"keep_default_na": False, "na_values": [""]}
+    if not isinstance(kinds, Mapping):
+        return {}
+    return {"keep_default_na": False, "na_values": {name: [""] if kinds.get(name) is str else MISSING for name in header}}
 
 
 def read_headless(
@@ -113,6 +129,8 @@ class Measured(NamedTuple):
     """Spots x genes."""
     why: str = ""
     """Why there are no genes, where there are none."""
+    refused: bool = False
+    """There are values, but such as cannot be used: whoever needs values refuses the section, a query does not."""
 
 
 def without_controls(name: str, counts: Measured) -> Measured:
@@ -124,11 +142,21 @@ def without_controls(name: str, counts: Measured) -> Measured:
     return counts._replace(genes=counts.genes.iloc[kept], matrix=counts.matrix[:, kept])
 
 
-def nothing(spots: pd.Index, why: str) -> Measured:
-    """Return the counts of spots on which nothing was measured, and why."""
-    return Measured(
-        spots, pd.DataFrame(index=pd.Index([], dtype=str)), sparse.csr_matrix((len(spots), 0), dtype=np.float32), why
-    )
+def nothing(spots: pd.Index, why: str, *, refused: bool = False) -> Measured:
+    """Return the counts of spots on which nothing was measured, or nothing that can be used, and why."""
+    genes, matrix = pd.DataFrame(index=pd.Index([], dtype=str)), sparse.csr_matrix((len(spots), 0), dtype=np.float32)
+    return Measured(spots, genes, matrix, why, refused)
+
+
+def usable(name: str, counts: Measured) -> Measured:
+    """Return counts as they are where they can be expression, else nothing, and why."""
+    odd = odd_values(counts.matrix)
+    return nothing(counts.spots, f"section {name}: {odd}", refused=True) if odd else counts
+
+
+def noted(counts: Measured) -> dict[str, Any]:
+    """Return what a section's `uns["bleep"]` says of counts that are missing."""
+    return {"nothing": counts.why, "refused": counts.refused} if counts.why else {}
 
 
 def read_counts(path: Path, symbols: pd.Series | None = None) -> Measured:
@@ -250,13 +278,12 @@ def joined(
         )  # fmt: skip
     if size is not None:
         both = both[_within(name, positions.loc[both, ["x", "y"]].to_numpy(np.float64), size)]
-    matrix = counts.matrix[counts.spots.get_indexer(both)]
+    counts = usable(name, counts._replace(spots=both, matrix=counts.matrix[counts.spots.get_indexer(both)]))
+    matrix = counts.matrix
     # A copy of another type shares its indices with the counts: sorting them there would scramble these.
     matrix.sort_indices()
     data = AnnData(X=matrix, obs=pd.DataFrame(index=both.astype(str)), var=counts.genes)
-    data.uns["bleep"] = {"dropped": dict(zip(("counts", "positions"), alone, strict=True))}
-    if counts.why:
-        data.uns["bleep"]["nothing"] = counts.why
+    data.uns["bleep"] = {"dropped": dict(zip(("counts", "positions"), alone, strict=True)), **noted(counts)}
     return data, positions.loc[both, ["x", "y"]].to_numpy(np.float64)
 
 

@@ -142,7 +142,8 @@ def _read_one(name: str, place: Place, scale_name: str, picture: Path, data: Dat
         name, f"bins of {place.bin} um" if place.bin else "spots", picture.name, scale_name,
         mpp if data.mpp is not None else mpp / scale, source,
     )  # fmt: skip
-    places, measured = under_tissue(table, where) * scale, _counts(place)
+    places = under_tissue(table, where) * scale
+    measured = _counts(place, places.index)
     if measured is None:
         why = f"{place.counts}: has no counts; expected *filtered_feature_bc_matrix.h5 or that folder"
         log.warning("section %s: can only be queried (%s)", name, why)
@@ -183,8 +184,8 @@ def _mpp(
     return full_mpp(name, table, fiducial), told
 
 
-def _counts(place: Place) -> Measured | None:
-    """Read the counts; none: there are none, and the section can only be queried."""
+def _counts(place: Place, spots: pd.Index) -> Measured | None:
+    """Read the counts; none: there are none, and the section can only be queried. A query needs none of the whole array's."""
     folder = place.counts
     packed = place.counted("filtered_feature_bc_matrix.h5")
     if len(packed) > 1:
@@ -201,10 +202,11 @@ def _counts(place: Place) -> Measured | None:
     if place.counted("matrix.mtx", "matrix.mtx.gz"):
         return read_folder_of_mtx(place)
     if other := place.counted("filtered_feature_bc_matrix.h5.gz"):
-        raise DataError(f"{other[0]}: is packed, and h5 files are read unpacked: run gunzip on it")
+        return nothing(spots, f"{other[0]}: is packed, and h5 files are read unpacked: run gunzip on it", refused=True)
     if other := place.counted("filtered_gene_bc_matrices*.h5"):
         return read_h5(other[0])
     if raw := place.counted("raw_feature_bc_matrix*"):
         wanted = raw[0].name.replace("raw_", "filtered_")
-        raise DataError(f"{raw[0]}: holds the whole array, tissue or not; expected {wanted}, which lies beside it in outs")
+        why = f"{raw[0]}: holds the whole array, tissue or not; expected {wanted}, which lies beside it in outs"
+        return nothing(spots, why, refused=True)
     return None

@@ -132,7 +132,21 @@ def own_picture(form: str, root: Path) -> None:
         read_all(form, root, **more)
 
 
-RULES = (hidden_files, linked_folders, spots_beyond, unused_spots, transparent, deep, one_sample, own_picture)
+def copied_picture(form: str, root: Path) -> None:
+    """a picture that is copied to a second section is refused"""
+    for name in ("s1", "s2"):
+        FORMS[form](replace(tissue(), picture=np.roll(RGB, 0 if form not in PICTURES else int(name[1]), axis=0)), root, name)
+    if form in PICTURES:
+        assert len(read_all(form, root)) == 2
+        one, two = (root / PICTURES[form].format(name) for name in (("A1", "B1") if form == "liver" else ("s1", "s2")))
+        shutil.copy(one, two)
+    with pytest.raises(DataError, match=r"is the same picture for sections '.+' and '.+', a copy of"):
+        read_all(form, root)
+
+
+RULES = (
+    hidden_files, linked_folders, spots_beyond, unused_spots, transparent, deep, one_sample, own_picture, copied_picture,
+)  # fmt: skip
 NOT: dict[tuple[str, str], str] = {
     ("segmented", "unused_spots"): "every cell is used",
     ("xenium", "unused_spots"): "every cell is used",
@@ -146,6 +160,7 @@ NOT: dict[tuple[str, str], str] = {
     ("wsi", "spots_beyond"): "the grid is laid on the picture",
     **{(form, "unused_spots"): "every tile is used" for form in ("folder", "patches", "wsi")},
     **{(form, "one_sample"): "tiles have no barcodes" for form in ("folder", "patches", "wsi")},
+    **{(form, "copied_picture"): "glass looks alike: `bleep data check` tells" for form in ("folder", "patches")},
     ("her2st", "one_sample"): "spots are named by their place",
     ("st2k", "one_sample"): "spots are named by their place",
 }

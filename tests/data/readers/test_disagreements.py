@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,12 @@ from scipy import sparse
 
 from bleep.config import DataConfig, PanelConfig
 from bleep.data.panel import GenePanel
-from bleep.data.readers import read_sections
+from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.lattice import lattice
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, as_rgb, open_slide
 from bleep.errors import DataError, MismatchError
+from bleep.workflows.init import form_of
 
 CAREFUL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("form_files.py"))))
 RGB = CAREFUL.RGB
@@ -164,6 +166,43 @@ def test_z_scores_are_refused_with_what_the_file_holds_instead(tmp_path: Path) -
         read("h5ad", scaled(tmp_path / "c", raw=False, counts=False))
     with pytest.raises(DataError, match="has no layer 'no'; found umi"):
         read("h5ad", one, layer="no")
+    for root, more in ((one, {}), (two, {}), (one, {"layer": "no"})):
+        asked = DataConfig.model_validate({"source": "h5ad", "root": root, "mpp": 5.0, **more})
+        (section,) = read_sections(asked, to_query=True)
+        assert (len(section), len(section.genes)) == (100, 0)
+    # The other way out that is named.
+    import anndata
+
+    data = anndata.read_h5ad(one / "in" / "s1.h5ad")
+    data.layers["counts"] = data.layers.pop("umi")
+    data.write_h5ad(one / "in" / "s1.h5ad")
+    assert CAREFUL.same(read("h5ad", one), CAREFUL.tissue())
+
+
+@pytest.mark.parametrize("odd", [np.nan, -3.0])
+@pytest.mark.parametrize("form", [form for form in CAREFUL.FORMS if form not in ("patches", "wsi")])
+def test_a_query_needs_no_values_and_leaves_out_those_that_are_none(
+    form: str, odd: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    of = CAREFUL.tissue()
+    counts = of.counts.astype(float)
+    counts[3, 4] = odd
+    root = CAREFUL.FORMS[form](replace(of, counts=counts), tmp_path / "in")
+    with pytest.raises(DataError, match=r"not numbers|negative values") as refused:
+        read(form, root)
+    asked = DataConfig.model_validate({"source": form, "root": root, "mpp": 5.0})
+    (section,) = read_sections(asked, to_query=True)
+    assert (len(section), len(section.genes)) == (100, 0)
+    assert f"is queried without its expression ({refused.value})" in caplog.text
+
+
+def test_a_query_needs_no_counts_of_the_tissue_alone(tmp_path: Path) -> None:
+    root = CAREFUL.visium(CAREFUL.tissue(), tmp_path)
+    (root / "s1" / "filtered_feature_bc_matrix.h5").rename(root / "s1" / "raw_feature_bc_matrix.h5")
+    with pytest.raises(DataError, match="holds the whole array"):
+        read("visium", root)
+    (section,) = read_sections(DataConfig(source="visium", root=root, mpp=5.0), to_query=True)
+    assert (len(section), len(section.genes)) == (100, 0)
 
 
 @pytest.mark.parametrize("column", ["sample", "batch", "sample_id", "library_id"])
@@ -355,6 +394,8 @@ def test_the_skin_cancer_of_geo_is_read_and_its_scale_asked_for(tmp_path: Path) 
     (root / "s1.jpg").rename(root / "GSM1_P2_ST_rep1.jpg")
     with pytest.raises(DataError, match=r"its spots stand 20 pixels apart; set data.mpp"):
         read("her2st", root)
+    assert has_form(root, "her2st")
+    assert form_of(root) == ("her2st", "GSM1_spot_data-selection-P2_ST_rep1.tsv is there")
     section = read("her2st", root, mpp=5.0)
     assert (section.name, section.patient) == ("P2_ST_rep1", "P2")
     assert CAREFUL.same(section, CAREFUL.tissue())

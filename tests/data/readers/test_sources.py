@@ -56,6 +56,15 @@ def test_a_csv_without_genes_has_nothing_measured(files: Path, toys: tuple[Secti
     }
 
 
+def test_a_patient_of_a_table_may_be_called_na(copies: Copies) -> None:
+    root = copies("st2k")
+    (root / "sections.csv").write_text("section,patient\ntoy1,NA\ntoy2,None\n")
+    assert [read("st2k", root)[name].patient for name in ("toy1", "toy2")] == ["NA", "None"]
+    csv = copies("folder") / "train.csv"
+    pd.read_csv(csv).assign(patient="NA").to_csv(csv, index=False)
+    assert {section.patient for section in read("folder", csv).values()} == {"NA"}
+
+
 def test_a_bare_folder_of_tiles_is_one_section(files: Path, toys: tuple[Section, ...]) -> None:
     found = read("folder", files / "folder" / "test")
     assert list(found) == ["test"]
