@@ -26,7 +26,10 @@ def odd_values(matrix: Any) -> str:
     values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
     if values.size and not np.isfinite(values).all():
         row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(sparse.csr_matrix(matrix).toarray())))
-        return f"the expression holds no number for spot {row + 1}, gene {column + 1}; expected one: mend or drop it"
+        return (
+            f"the expression holds values that are not numbers, first for spot {row + 1}, gene {column + 1}; expected numbers: "
+            "mend or drop them"
+        )
     # Values that are normalised and corrected for batches may fall a little below 0; whole numbers are counts.
     if values.size and values.min() < 0 and not (values != np.round(values)).any():
         return f"the expression holds negative values (least {values.min():g}); expected counts, or normalised values"
