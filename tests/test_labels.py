@@ -22,10 +22,10 @@ from bleep.data.slides import save_png
 from bleep.data.slides.patches import PatchSlide
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.evaluation import labels as scoring
+from bleep.marks import is_ours
 from bleep.models.factory import build_trunk
 from bleep.models.heads import PrincipalAxes
 from bleep.models.losses import class_weights, label_loss
-from bleep.outputs import is_ours
 from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.saliency import occlusion
 from bleep.records import Batch

@@ -16,7 +16,8 @@ from bleep.cli import app
 from bleep.config import Config
 from bleep.data.prediction import Prediction
 from bleep.errors import DataError
-from bleep.outputs import check_folder, check_output, is_ours, marked_csv, plain_cell
+from bleep.marks import is_ours, marked_csv, plain_cell
+from bleep.outputs import check_folder, check_output
 from bleep.predictors.io import SUFFIXES, write_prediction
 from bleep.workflows.archive import _clean as clean
 from bleep.workflows.archive import _read as read_ledger

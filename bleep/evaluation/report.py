@@ -15,7 +15,7 @@ from bleep.evaluation import statistics as paired
 from bleep.evaluation.scorecard import METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
-from bleep.outputs import COMMENT, KEY, MARK, marked_csv, plain_cell
+from bleep.marks import COMMENT, KEY, MARK, marked_csv, plain_cell
 from bleep.records import Leak, LeakReport, Scorecard, Table
 
 HEADINGS = {

@@ -10,7 +10,7 @@ from bleep.errors import ConfigError
 from bleep.evaluation.report import FLOORS, HEADINGS
 from bleep.evaluation.scorecard import METRIC, SCORES
 from bleep.files import write_text
-from bleep.outputs import LATEX, marked_csv, plain_cell
+from bleep.marks import LATEX, marked_csv, plain_cell
 from bleep.records import Table
 
 ENDS = ("_sd", "_low", "_high")

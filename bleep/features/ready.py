@@ -18,7 +18,8 @@ from scipy.spatial import cKDTree
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
-from bleep.outputs import KEY, MARK, check_h5
+from bleep.marks import KEY, MARK
+from bleep.outputs import check_h5
 
 log = logging.getLogger(__name__)
 

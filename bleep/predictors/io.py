@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from anndata.io import write_elem
 
-from bleep import outputs
+from bleep import marks
 from bleep.config import DtypeName
 from bleep.data.prediction import Prediction
 from bleep.errors import ConfigError, DataError, MismatchError
@@ -103,10 +103,10 @@ def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
             words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-            safe = table.assign(**{str(column): table[column].map(outputs.plain_cell, na_action="ignore") for column in words})
+            safe = table.assign(**{str(column): table[column].map(marks.plain_cell, na_action="ignore") for column in words})
             if number == 0:
-                safe_names = safe.iloc[:0].rename(columns=outputs.plain_cell)
-                file.write(outputs.marked_header(safe_names.to_csv(index=False)))
+                safe_names = safe.iloc[:0].rename(columns=marks.plain_cell)
+                file.write(marks.marked_header(safe_names.to_csv(index=False)))
             safe.to_csv(file, index=False, header=False)
 
 
@@ -116,7 +116,7 @@ def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
         for table in tables:
             group = pa.Table.from_pandas(table, schema=None if writer is None else writer.schema, preserve_index=False)
             if writer is None:
-                group = group.replace_schema_metadata({**(group.schema.metadata or {}), outputs.KEY: outputs.MARK})
+                group = group.replace_schema_metadata({**(group.schema.metadata or {}), marks.KEY: marks.MARK})
                 writer = pq.ParquetWriter(path, group.schema)
             writer.write_table(group)
     finally:
@@ -172,7 +172,7 @@ def _fill(root: Any, blocks: Iterable[Prediction], dtype: DtypeName, create: Cal
         write_elem(root, name, getattr(rest, name))
     for name in ("obsm", "varm", "obsp", "varp", "uns"):
         write_elem(root, name, dict(getattr(rest, name)))
-    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0", outputs.KEY: outputs.MARK})
+    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0", marks.KEY: marks.MARK})
 
 
 FRAMES: Mapping[str, Callable[[Iterable[pd.DataFrame], Path], None]] = {".csv": _csv, ".parquet": _parquet}

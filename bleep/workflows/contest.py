@@ -13,7 +13,7 @@ from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation.protocols import named
 from bleep.files import write_json
-from bleep.outputs import KEY, MARK
+from bleep.marks import KEY, MARK
 from bleep.runs import Run
 from bleep.workflows.evaluate import check_held_out
 from bleep.workflows.experiment import Experiment, opened

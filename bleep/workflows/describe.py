@@ -12,7 +12,8 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import DataError
 from bleep.files import whole
-from bleep.outputs import COMMENT, check_folder, marked_csv, plain_cell
+from bleep.marks import COMMENT, marked_csv, plain_cell
+from bleep.outputs import check_folder
 from bleep.progress import Progress
 from bleep.viz.describe import figures as exploration_figures
 from bleep.viz.describe import figures as exploration_heatmaps

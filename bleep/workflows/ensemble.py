@@ -12,7 +12,8 @@ from typing import Any, Literal, final
 from bleep import runs
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, read_lines, write_json
-from bleep.outputs import KEY, MARK, check_output
+from bleep.marks import KEY, MARK
+from bleep.outputs import check_output
 from bleep.predictors.base import Ensemble, Predictor, plain
 from bleep.predictors.combined import CombinedPredictor
 from bleep.retrieval.reference import Reference

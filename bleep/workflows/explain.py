@@ -14,7 +14,8 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import whole
-from bleep.outputs import check_folder, marked_csv
+from bleep.marks import marked_csv
+from bleep.outputs import check_folder
 from bleep.progress import Progress
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run

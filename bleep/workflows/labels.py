@@ -21,7 +21,7 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import labels as scoring
 from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
-from bleep.outputs import COMMENT, KEY, MARK, marked_csv
+from bleep.marks import COMMENT, KEY, MARK, marked_csv
 from bleep.predictors.base import Predictor
 from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor

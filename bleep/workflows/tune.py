@@ -19,7 +19,8 @@ from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.errors import ConfigError, DataError
 from bleep.files import read_lines, whole, write_text
-from bleep.outputs import check_output, marked_csv
+from bleep.marks import marked_csv
+from bleep.outputs import check_output
 from bleep.progress import Progress
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested

@@ -17,7 +17,7 @@ from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.data.splits import split
 from bleep.data.tiles import TileSpec
-from bleep.outputs import is_ours
+from bleep.marks import is_ours
 from bleep.workflows.fit import fit, load_split
 
 SMALL = ("--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--optim.batch", "32")

@@ -25,7 +25,7 @@ from bleep.evaluation.statistics import (
     neighbour_graph,
     sets_of_test,
 )
-from bleep.outputs import is_ours
+from bleep.marks import is_ours
 from bleep.records import Leak, Scorecard
 
 LEAK = Leak("none", "no patient of the test tissue was trained on")

@@ -10,7 +10,8 @@ from PIL import Image
 
 from bleep.data.slides import ArraySlide, Box
 from bleep.errors import DataError
-from bleep.outputs import check_output, is_ours
+from bleep.marks import is_ours
+from bleep.outputs import check_output
 from bleep.viz.page import content
 from bleep.viz.page.content import SIDE, DeepZoom, write_tiles
 

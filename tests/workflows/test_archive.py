@@ -73,7 +73,7 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(job: Job, slides: dic
         predict_archive(job, slides, dying)
     with (job.out / LEDGER).open("a") as ledger:
         ledger.write('{"slide": "c", "ma')  # cut short by the death
-    (job.out / ".c.csv.123.part.csv").write_text("half")
+    (job.out / ".c.csv.abcd1234.part").write_text("half")
     outcomes, before = predict_archive(job, slides, here)
     assert ([each.name for each in outcomes], before) == (["c", "d"], 2)
     assert not list(job.out.glob(".*"))

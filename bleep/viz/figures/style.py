@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from jaxtyping import Float, Int64
 
-from bleep.outputs import KEY, MARK
+from bleep.marks import KEY, MARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from bleep.data.slides import Pixels, Slide, jpeg_bytes, resize
 from bleep.errors import MismatchError
 from bleep.files import whole, write_json
-from bleep.outputs import KEY, MARK, TILES
+from bleep.marks import KEY, MARK, TILES
 from bleep.progress import Progress
 
 
