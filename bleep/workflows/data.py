@@ -15,7 +15,7 @@ from bleep.config import Config
 from bleep.data import tiles as store
 from bleep.data.panel import GenePanel
 from bleep.data.qc import Check, Finding, Measures, across, alone, labelling, measure
-from bleep.data.readers import read_sections
+from bleep.data.readers import check_copies, read_sections
 from bleep.data.section import Section
 from bleep.data.splits import Split, split
 from bleep.data.tiles import Tiles, TileSpec
@@ -43,6 +43,7 @@ def check(config: Config) -> Check:
     for one in measured:
         findings += alone(one, config)
     findings += across(sections, measured)
+    findings += _copied(sections, findings)
     findings += labelling(sections, config)
     findings += _divided(sections, config, findings)
     findings.sort(key=lambda finding: finding.severity)
@@ -53,7 +54,7 @@ def _read(config: Config) -> tuple[tuple[Section, ...], list[Finding]]:
     """Read the sections together; where that fails and they are named, each alone, so that one does not hide the others."""
     data = config.data
     try:
-        return read_sections(data, config.cache), []
+        return read_sections(data, config.cache, purpose="check"), []
     except DataError as error:
         if len(data.sections) < 2:
             raise
@@ -62,7 +63,7 @@ def _read(config: Config) -> tuple[tuple[Section, ...], list[Finding]]:
     findings: list[Finding] = []
     for name in data.sections:
         try:
-            sections += read_sections(data.model_copy(update={"sections": (name,)}), config.cache)
+            sections += read_sections(data.model_copy(update={"sections": (name,)}), config.cache, purpose="check")
         except DataError as error:
             findings.append(Finding("error", "unreadable", (name,), str(error)))
     if not sections:
@@ -83,6 +84,15 @@ def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) 
     if not sections:
         raise reason
     return sections, measured
+
+
+def _copied(sections: Sequence[Section], findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield that training would refuse a copied picture, where that is not said already."""
+    try:
+        check_copies(sections)
+    except DataError as error:
+        if not any(finding.kind == "same-tissue" for finding in findings):
+            yield Finding("error", "same-picture", tuple(section.name for section in sections), str(error))
 
 
 def _divided(sections: Sequence[Section], config: Config, findings: Sequence[Finding]) -> Iterator[Finding]:

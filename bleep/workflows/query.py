@@ -80,7 +80,7 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         "mpp": mpp or data.mpp,
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
-    sections = read_sections(data.model_copy(update=changes), run.config.cache, to_query=True)
+    sections = read_sections(data.model_copy(update=changes), run.config.cache, purpose="query")
     if mpp is None:
         sections = tuple(map(_of_own_scale, sections))
     if run.model.classifies:

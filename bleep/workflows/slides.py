@@ -88,11 +88,11 @@ def open_slides(
 def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section, ...]:
     """Return the slides of a place; with `broken`, those that can be read."""
     if broken is None:
-        return read_sections(data)
+        return read_sections(data, purpose="query")
     found: list[Section] = []
     for path in slide_files(data.root).values():
         try:
-            found += read_sections(data.model_copy(update={"root": path}))
+            found += read_sections(data.model_copy(update={"root": path}), purpose="query")
         except DataError as error:
             log.warning("%s: left out (%s)", path, error)
             broken[str(path)] = str(error)

@@ -103,6 +103,25 @@ def test_a_section_under_two_names_is_an_error(copies: Any, recipe_of: Any, run:
     assert out.splitlines()[-1].startswith("1 error, 0 warnings")
 
 
+def test_a_copied_picture_that_training_refuses_is_an_error(copies: Any, recipe_of: Any, run: Run) -> None:
+    root = copies("st2k")
+    shutil.copy(root / "toy1" / "toy1.jpg", root / "toy2" / "toy2.jpg")
+    code, out, _ = run(recipe_of(root), "--json")
+    assert (code, findings(out)) == (1, [("error", "same-tissue")])
+    assert "lie at the same places of one picture" in out
+
+
+def test_a_copied_picture_is_an_error_wherever_its_spots_lie(copies: Any) -> None:
+    from bleep.config import DataConfig
+    from bleep.data.readers import read_sections
+    from bleep.workflows.data import _copied
+
+    root = copies("st2k")
+    shutil.copy(root / "toy1" / "toy1.jpg", root / "toy2" / "toy2.jpg")
+    sections = read_sections(DataConfig(source="st2k", root=root), purpose="check")
+    assert [(finding.severity, finding.kind) for finding in _copied(sections, [])] == [("error", "same-picture")]
+
+
 def test_one_broken_section_does_not_hide_the_others(copies: Any, recipe_of: Any, run: Run) -> None:
     root = copies("st2k")
     names = [f"toy{i}" for i in range(1, 5)]

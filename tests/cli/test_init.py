@@ -47,7 +47,7 @@ def visium(folder: Path, names: list[str], counts: np.ndarray, samples: tuple[st
         data.var_names, data.obs_names = names, [f"s{i}" for i in range(len(counts))]
         data.obsm["spatial"] = np.array([[10.0 + 20 * (i % 6), 10.0 + 20 * (i // 6)] for i in range(len(counts))])
         scales = {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": 10.0, "microns_per_pixel": 5.0}
-        image = np.random.default_rng(len(sample)).integers(0, 255, (140, 140, 3)).astype(np.uint8)
+        image = np.random.default_rng(samples.index(sample)).integers(0, 255, (140, 140, 3)).astype(np.uint8)
         data.uns["spatial"] = {sample: {"images": {"hires": image}, "scalefactors": scales}}
         folder.mkdir(exist_ok=True)
         data.write_h5ad(folder / f"{sample}.h5ad")

@@ -3,9 +3,10 @@
 import importlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from bleep import registry
 from bleep.config import DataConfig
@@ -71,11 +72,14 @@ def has_form(root: Path, source: str) -> bool:
     return fits(root, marks) or (bool(marks) and any(fits(path.relative_to(root), marks) for path in below(root)))
 
 
-def read_sections(data: DataConfig, cache: Path | None = None, *, to_query: bool = False) -> tuple[Section, ...]:
+def read_sections(
+    data: DataConfig, cache: Path | None = None, *, purpose: Literal["training", "query", "check"] = "training"
+) -> tuple[Section, ...]:
     """Read the sections a configuration asks for, in the order it names them.
 
     Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same. A query
-    needs no expression: values that cannot be used are left out then, aloud, and refused otherwise.
+    needs no expression: values that cannot be used are left out then, aloud, and refused otherwise; and copies of a
+    picture harm none. A check finds these by itself: see `check_copies`.
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
@@ -97,9 +101,12 @@ def read_sections(data: DataConfig, cache: Path | None = None, *, to_query: bool
     species = {section.species for section in sections}
     if len(species) > 1:
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
-    _check_pictures(sections)
+    # One picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's.
+    check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
+    if purpose == "training":
+        check_copies(sections)
     for section in sections:
-        check_values(section, to_query=to_query)
+        check_values(section, to_query=purpose == "query")
     if data.annotations is not None:
         sections = with_annotations(sections, data.annotations)
     kept = without_spots(sections, data)
@@ -120,12 +127,13 @@ def check_values(section: Section, *, to_query: bool) -> None:
         raise DataError(facts["nothing"])
 
 
-def _check_pictures(sections: tuple[Section, ...]) -> None:
-    """Refuse one picture, or one ready-cut tile, for two sections, whatever the form, and a copy of a whole picture.
+def check_copies(sections: Sequence[Section]) -> None:
+    """Refuse a whole picture that two sections hold, each in a file of its own.
 
-    A store's regions are its reader's.
+    Raises:
+        DataError: see above.
+
     """
-    check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
     # Ready-cut tiles may look alike, as glass does: `bleep data check` tells of those.
     whole = [section for section in sections if not isinstance(section.slide, MosaicSlide | PatchSlide)]
     bulks = Counter(_bulk(section.slide) for section in whole)

@@ -168,7 +168,7 @@ def test_z_scores_are_refused_with_what_the_file_holds_instead(tmp_path: Path) -
         read("h5ad", one, layer="no")
     for root, more in ((one, {}), (two, {}), (one, {"layer": "no"})):
         asked = DataConfig.model_validate({"source": "h5ad", "root": root, "mpp": 5.0, **more})
-        (section,) = read_sections(asked, to_query=True)
+        (section,) = read_sections(asked, purpose="query")
         assert (len(section), len(section.genes)) == (100, 0)
     # The other way out that is named.
     import anndata
@@ -191,7 +191,7 @@ def test_a_query_needs_no_values_and_leaves_out_those_that_are_none(
     with pytest.raises(DataError, match=r"not numbers|negative values") as refused:
         read(form, root)
     asked = DataConfig.model_validate({"source": form, "root": root, "mpp": 5.0})
-    (section,) = read_sections(asked, to_query=True)
+    (section,) = read_sections(asked, purpose="query")
     assert (len(section), len(section.genes)) == (100, 0)
     assert f"is queried without its expression ({refused.value})" in caplog.text
 
@@ -201,7 +201,7 @@ def test_a_query_needs_no_counts_of_the_tissue_alone(tmp_path: Path) -> None:
     (root / "s1" / "filtered_feature_bc_matrix.h5").rename(root / "s1" / "raw_feature_bc_matrix.h5")
     with pytest.raises(DataError, match="holds the whole array"):
         read("visium", root)
-    (section,) = read_sections(DataConfig(source="visium", root=root, mpp=5.0), to_query=True)
+    (section,) = read_sections(DataConfig(source="visium", root=root, mpp=5.0), purpose="query")
     assert (len(section), len(section.genes)) == (100, 0)
 
 

@@ -89,7 +89,9 @@ def test_a_file_or_a_folder_of_one_reads_to_the_tissue_it_was_written_from(folde
 
 def test_several_files_are_several_sections_in_the_order_asked_for(tmp_path: Path) -> None:
     for name in "abc":
-        write(annotated(), tmp_path / name / f"{name}.h5ad")
+        own = annotated()
+        own.uns["spatial"]["V1"]["images"]["hires"][0, 0] = ord(name) / 255
+        write(own, tmp_path / name / f"{name}.h5ad")
     data = DataConfig(source="h5ad", root=tmp_path, mpp=1.0)
     assert [section.name for section in read_sections(data)] == ["a", "b", "c"]
     asked = data.model_copy(update={"sections": ("c", "a"), "patients": {"c": "donor"}})

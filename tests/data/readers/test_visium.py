@@ -144,10 +144,11 @@ def test_a_root_that_is_the_folder_of_one_size_of_bins_decides(tmp_path: Path) -
 def test_several_samples_of_hd_and_of_visium_may_lie_side_by_side(tmp_path: Path) -> None:
     FILES.visium_hd({16: TOY, 8: OTHER}, tmp_path / "one")
     FILES.visium_hd({16: OTHER}, tmp_path / "two")
-    FILES.visium(TOY, tmp_path / "three" / "outs")
+    third = toy_section("toy3", "donor3", 63, side=256, pitch=26)
+    FILES.visium(third, tmp_path / "three" / "outs")
     found = read_sections(DataConfig(source="visium", root=tmp_path))
     assert [section.name for section in found] == ["one", "three", "two"]
-    assert all(is_toy(section, OTHER if section.name == "two" else TOY) for section in found)
+    assert all(is_toy(section, toy) for section, toy in zip(found, (TOY, third, OTHER), strict=True))
 
 
 def test_outlines_of_cells_and_shared_pictures_of_hd_are_no_sections(tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_the_flat_packed_files_of_geo_read_to_the_same_tissue(counts: str, tmp_p
 def test_each_section_has_its_own_full_picture(tmp_path: Path) -> None:
     for name, toy in (("GSM1", TOY), ("GSM2", OTHER)):
         FILES.geo(toy, tmp_path, f"{name}_")
-        save_png(np.full((1024, 1024, 3), 200, np.uint8), tmp_path / f"{name}.png")
+        save_png(np.full((1024, 1024, 3), 200 + int(name[-1]), np.uint8), tmp_path / f"{name}.png")
     found = read_sections(DataConfig(source="visium", root=tmp_path, image="{name}.png"))  # type: ignore[arg-type]
     assert [section.slide.path.name for section in found] == ["GSM1.png", "GSM2.png"]
     with pytest.raises(DataError, match=r"is the same picture for sections 'GSM1' and 'GSM2'; write \{name\}"):

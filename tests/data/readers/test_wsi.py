@@ -170,7 +170,7 @@ def test_several_slides_take_their_masks_from_a_folder(pixels: np.ndarray, tmp_p
     slides.mkdir()
     drawn.mkdir()
     for name, wide in (("a", 20), ("b", 30)):
-        FILES.svs(slides / f"{name}.svs", pixels, mpp=1.0)
+        FILES.svs(slides / f"{name}.svs", pixels if name == "a" else pixels[::-1].copy(), mpp=1.0)
         mask_of(drawn / f"{name}.png", (130, 100), (0, 0, wide, 100))
     assert [len(section) for section in read(slides, mask=drawn)] == [20, 30]
     with pytest.raises(DataError, match=r"a\.png: is one mask for 2 slides; give a folder with a NAME\.png"):
