@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from bleep.config import Config
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.marks import marked_header
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Neighbors
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
+from bleep.viz.figures.style import Drawing, save
 from bleep.workflows import explain as explaining
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
@@ -168,9 +171,15 @@ def test_tiles_are_found_by_name_in_their_own_order(tiles: Tiles) -> None:
 
 
 def test_a_folder_of_other_files_is_refused_and_an_earlier_one_is_not(reference: Reference, tmp_path: Path) -> None:
-    (tmp_path / "001_toy3_2x1.png").touch()
-    (tmp_path / "genes.csv").touch()
+    drawn, notes = tmp_path / "001_toy3_2x1.png", tmp_path / "genes.csv"
+    save(Drawing("001_toy3_2x1", Figure(), "", ""), tmp_path)
+    notes.write_text(marked_header("gene,value\n"))
     explaining.check_explaining(tmp_path, reference)
+    for path, ours in ((drawn, drawn.read_bytes()), (notes, notes.read_bytes())):
+        path.write_bytes(b"")
+        with pytest.raises(DataError, match=rf"{path.name}: is there already, and bleep did not write it"):
+            explaining.check_explaining(tmp_path, reference)
+        path.write_bytes(ours)
     (tmp_path / "thesis.docx").touch()
     with pytest.raises(DataError, match=r"thesis\.docx"):
         explaining.check_explaining(tmp_path, reference)

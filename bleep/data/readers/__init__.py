@@ -13,7 +13,7 @@ from bleep.config import DataConfig
 from bleep.data.readers.annotations import with_annotations
 from bleep.data.readers.place import check_own_pictures
 from bleep.data.section import Section, without_spots
-from bleep.data.slides import MosaicSlide, PictureSlide, PyramidSlide, Slide
+from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide, Slide
 from bleep.data.slides.patches import PatchSlide
 from bleep.data.slides.tiled_copy import can_copy, tiled
 from bleep.errors import DataError
@@ -140,7 +140,9 @@ def check_copies(sections: Sequence[Section]) -> None:
     first: dict[str, Section] = {}
     for section in (section for section in whole if bulks[_bulk(section.slide)] > 1):
         other = first.setdefault(section.slide.digest(), section)
-        if other is not section:
+        # Regions that lie apart in one image of a store share it.
+        shared = not isinstance(section.slide, ArraySlide) and section.slide == other.slide
+        if other is not section and not shared:
             copy, of = (next(iter(map(str, _files(one.slide))), f"the picture of {one.name}") for one in (section, other))
             raise DataError(
                 f"{copy} is the same picture for sections {other.name!r} and {section.name!r}, a copy of {of}; give each its "

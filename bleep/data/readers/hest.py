@@ -6,7 +6,7 @@ estimated from the spots is right; the one embedded in the original file may be 
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,8 @@ def _read_one(name: str, data: DataConfig) -> Section:
     table = pd.DataFrame(positions(held, path), columns=["x", "y"], index=held.obs_names.astype(str))
     counts, xy = joined(name, without_controls(name, measured(held, name, path, data)), table, slide.size)
     if data.mpp is not None:
-        note_mpp(counts, _mpp(name, facts, slide, data.model_copy(update={"mpp": None})))
+        stated, own = facts.get(SIZE), slide.mpp if isinstance(slide, PyramidSlide) else None
+        note_mpp(counts, float(stated) if _is_scale(stated) else own)
     if organ := _text(facts, "organ"):
         counts.obs["organ"] = organ
     return Section(
@@ -77,7 +78,7 @@ def _mpp(name: str, facts: dict[str, Any], slide: Slide, data: DataConfig) -> fl
     if data.mpp is not None:
         return data.mpp
     stated = facts.get(SIZE)
-    if isinstance(stated, int | float | np.number) and np.isfinite(stated) and stated > 0:
+    if _is_scale(stated):
         if own is not None and abs(own - stated) > APART * stated:
             log.warning(
                 "section %s: the metadata say %.4f microns per pixel, the slide's file %.4f; the first is taken",
@@ -91,6 +92,10 @@ def _mpp(name: str, facts: dict[str, Any], slide: Slide, data: DataConfig) -> fl
         )
     log.warning("section %s: the metadata do not say the scale; the slide's file does, %.4f microns per pixel", name, own)
     return own
+
+
+def _is_scale(stated: Any) -> TypeGuard[float]:
+    return isinstance(stated, int | float | np.number) and bool(np.isfinite(stated) and stated > 0)
 
 
 def _patient(name: str, facts: dict[str, Any], data: DataConfig) -> str:

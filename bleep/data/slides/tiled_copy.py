@@ -82,8 +82,9 @@ def _copy(source: Path, target: Path) -> None:
         if image.interpretation not in ("srgb", "rgb"):
             image = image.colourspace("srgb")
         if image.hasalpha():
-            clear_of = image[image.bands - 1] == 0
-            image = clear_of.ifthenelse(255, image[0 : image.bands - 1])
+            # Over white, to the very numbers of `on_white`.
+            alpha, colours = image[image.bands - 1], image[0 : image.bands - 1]
+            image = ((colours * alpha + (255 - alpha) * 255 + 127) / 255).floor()
         image = image[0:3].cast("uchar")
         _save(image, target, f"tiling {source.name}")
     except pyvips.Error as error:

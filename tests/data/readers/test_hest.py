@@ -64,7 +64,11 @@ def layout(root: Path, name: str = "T1", mpp: float | None = 0.5, **facts: objec
     for folder in ("st", "wsis", "metadata"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     annotated().write_h5ad(root / "st" / f"{name}.h5ad")
-    write_pyramid(root / "wsis" / f"{name}.tif", TOY.slide.region(0, 0, 512, "white"), mpp)
+    pixels = TOY.slide.region(0, 0, 512, "white").copy()
+    if name != "T1":
+        # No two sections have one picture.
+        pixels[0, 0] = int(name[1:])
+    write_pyramid(root / "wsis" / f"{name}.tif", pixels, mpp)
     (root / "metadata" / f"{name}.json").write_text(json.dumps({**FACTS, "id": name, **facts}))
     return root
 

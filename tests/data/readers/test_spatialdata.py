@@ -167,8 +167,8 @@ def test_regions_that_lie_among_each_other_in_one_image_are_refused(tmp_path: Pa
 
 
 def test_several_stores_are_several_sections(tmp_path: Path) -> None:
-    for name in "ab":
-        write(tmp_path / f"{name}.zarr")
+    for name, pixels in (("a", PICTURE), ("b", 255 - PICTURE)):
+        write(tmp_path / f"{name}.zarr", images={"he": image(pixels=pixels)})
     data = DataConfig(source="spatialdata", root=tmp_path, mpp=1.0, patients={"b": "donor"})
     assert [(s.name, s.patient) for s in read_sections(data)] == [("a", "a"), ("b", "donor")]
     assert has_form(tmp_path, "spatialdata")
