@@ -79,7 +79,7 @@ def read_sections(
 
     Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same. A query
     needs no expression: values that cannot be used are left out then, aloud, and refused otherwise; and copies of a
-    picture harm none. A check finds these by itself: see `check_copies`.
+    picture harm none, while training is told of them. A check finds these by itself: see `check_copies`.
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
@@ -104,7 +104,11 @@ def read_sections(
     # One picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's.
     check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
     if purpose == "training":
-        check_copies(sections)
+        try:
+            check_copies(sections)
+        except DataError as error:
+            # Several capture areas may lie on one picture, each folder with its copy.
+            log.warning("%s, unless their spots lie on different pieces of it", error)
     for section in sections:
         check_values(section, to_query=purpose == "query")
     if data.annotations is not None:
