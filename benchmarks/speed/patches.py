@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def task() -> ClassifyTask:
-    config = Config.load(RECIPES / "patches.yaml", RECIPES / "seeds/idc-cancernet.yaml")
+    config = Config.load(RECIPES / "patches.yaml", RECIPES / "seeds/idc-cancernet-adam.yaml")
     trunk, _ = build_trunk(config.image, config.tiles.pixels)
     return ClassifyTask(build_model(trunk, 2, config), config.loss, torch.tensor([0.7, 0.3]))
 

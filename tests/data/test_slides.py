@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, open_slide, resize
 from bleep.data.slides import base as overview
-from bleep.data.slides.pyramid import scanner_of
+from bleep.data.slides.pyramid import _downsampling, scanner_of
 from bleep.errors import DataError
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("slide_files.py"))))
@@ -452,6 +452,12 @@ def test_a_box_around_any_place_of_the_slide_can_be_read(name: str, made: Made) 
         corners = [[0, 0], [WIDTH - 1e-6, HEIGHT - 1e-6], [0, HEIGHT - 1e-6], [WIDTH - 1e-6, 0]]
         for x, y in [*places, *corners]:
             assert slide.region(round(x - side / 2), round(y - side / 2), side, "white", 8).shape[0] >= 8
+
+
+@pytest.mark.parametrize(("told", "level"), [(32.56, (255, 31)), (4.01, (2047, 255)), (32.12, (255, 32))])
+def test_a_level_of_a_narrow_slide_is_as_coarse_as_a_whole_number_says(told: float, level: tuple[int, int]) -> None:
+    """Libraries take the mean of both sides' ratios, which is off where halving dropped a part of the short side."""
+    assert _downsampling(told, (8191, 1023), level) == 2 ** round(np.log2(told))
 
 
 def test_pictures_and_slides_of_other_content_have_other_digests(made: Made) -> None:
