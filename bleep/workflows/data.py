@@ -15,7 +15,7 @@ from bleep.config import Config
 from bleep.data import tiles as store
 from bleep.data.panel import GenePanel
 from bleep.data.qc import Check, Finding, Measures, across, alone, labelling, measure
-from bleep.data.readers import check_copies, read_sections
+from bleep.data.readers import copied_picture, read_sections
 from bleep.data.section import Section
 from bleep.data.splits import Split, split
 from bleep.data.tiles import Tiles, TileSpec
@@ -87,12 +87,10 @@ def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) 
 
 
 def _copied(sections: Sequence[Section], findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Yield that training would refuse a copied picture, where that is not said already."""
-    try:
-        check_copies(sections)
-    except DataError as error:
-        if not any(finding.kind == "same-tissue" for finding in findings):
-            yield Finding("error", "same-picture", tuple(section.name for section in sections), str(error))
+    """Yield that two sections hold copies of one picture, where that is not said already."""
+    copied = copied_picture(sections)
+    if copied and not any(finding.kind == "same-tissue" for finding in findings):
+        yield Finding("warning", "same-picture", tuple(section.name for section in sections), copied)
 
 
 def _divided(sections: Sequence[Section], config: Config, findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -11,10 +11,7 @@ import pandas as pd
 from jaxtyping import Float32, Int
 
 from bleep import runs
-from bleep.config import Config, PanelConfig
-from bleep.config.config import CLASSES
-from bleep.data.labels import labelled
-from bleep.data.panel import GenePanel
+from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError
@@ -23,7 +20,7 @@ from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, MARK, marked_csv
 from bleep.predictors.base import Predictor
-from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, label_floors
+from bleep.predictors.classifier import ClassifierPredictor, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Leak, LeakReport
 from bleep.retrieval import reference as references
@@ -31,7 +28,6 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
 from bleep.workflows.evaluate import audit, check_held_out, worst_leak
-from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import best_device, load_split
 from bleep.workflows.place import differences
 
@@ -127,60 +123,8 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
         if tissue not in floors:
             floors.add(tissue)
             own |= label_floors(run, run.tiles(divided.train))
-        told += [_told(name, predictor, run, divided) for name, predictor in own.items()]
-    return replace(_joined(told, seen, leaks), seen=tuple(zip(seen, splits, strict=True)))
-
-
-def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable | None:
-    """Score the labels that neighbours give test spots, for runs of expression whose `data.label` names a column of labels.
-
-    Beside them stand the run's own label head, under `loss.labels`, and the floors of labels, fitted on the training spots
-    that have one. Test spots without a label are not scored; those of a class that no training spot has count as told wrong.
-    None: no run has such labels and an index that knows them, or no test spot has one, or there is one class only.
-
-    Raises:
-        MismatchError: as `evaluate`.
-
-    """
-    seen: list[Run] = []
-    told: list[LabelPrediction] = []
-    floors: set[tuple[str, ...]] = set()
-    for experiment in opened(what):
-        run, column, retrieval = experiment.run, experiment.run.config.data.label, RetrievalPredictor.name
-        if not column or run.model.classifies or experiment.is_ensemble or retrieval not in experiment.predictors():
-            continue
-        reference, divided = experiment.reference, experiment.split
-        check_held_out(run, divided, experiment.folder)
-        if reference is None or "label" not in reference.spots:
-            continue
-        try:
-            divided = _labelled(divided, column)
-        except DataError as error:
-            log.warning("labels are not scored: %s", error)
-            continue
-        view = replace(run, panel=GenePanel.fit(divided.train, PanelConfig.model_validate(CLASSES)))
-        if not any(view.panel.values(section).any() for section in divided.test):
-            continue
-        if seen and view.panel.genes != seen[0].panel.genes:
-            log.warning("labels of %s are not scored: they are of other classes than the first run's", experiment.folder)
-            continue
-        seen.append(view)
-        own: dict[str, Predictor] = {RETRIEVAL: NeighborVote(view, experiment.predictors()[retrieval], reference, RETRIEVAL)}
-        if run.facts.classes:
-            own[LabelHeadPredictor.name] = LabelHeadPredictor(run, view.panel.genes)
-        tissue = tuple(sorted(section.digest() for section in divided.train))
-        if tissue not in floors:
-            floors.add(tissue)
-            own |= label_floors(view, view.tiles(divided.train))
-        told += [_told(name, predictor, view, divided) for name, predictor in own.items()]
-    return _joined(told, seen, ()) if seen else None
-
-
-def _labelled(divided: Split, column: str) -> Split:
-    """Return a split with labels in place of expression, all sections of the same classes."""
-    train, val = len(divided.train), len(divided.val)
-    found = labelled((*divided.train, *divided.val, *divided.test), column, partly=True)
-    return replace(divided, train=found[:train], val=found[train : train + val], test=found[train + val :])
+        told += [told_by(name, predictor, run, divided) for name, predictor in own.items()]
+    return replace(joined(told, seen, leaks), seen=tuple(zip(seen, splits, strict=True)))
 
 
 def _reference(run: Run, divided: Split, folder: Path) -> Reference:
@@ -188,7 +132,11 @@ def _reference(run: Run, divided: Split, folder: Path) -> Reference:
     return Reference.load(kept) if kept.is_dir() else references.build(run, divided.train)
 
 
-def _told(name: str, predictor: Predictor, run: Run, divided: Split) -> LabelPrediction:
+def told_by(name: str, predictor: Predictor, run: Run, divided: Split) -> LabelPrediction:
+    """Return what a predictor says of the test tiles of a run whose panel is of classes.
+
+    A threshold is chosen on validation tiles, where there are any.
+    """
     threshold = None
     if divided.val and len(run.panel.genes) == 2:
         said, truth, _ = _with_truth(predictor, run, divided.val)
@@ -230,7 +178,8 @@ def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
         raise MismatchError(f"{folder}: is of the same fold and seed as another of the runs; name each once")
 
 
-def _joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequence[LeakReport]) -> LabelTable:
+def joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequence[LeakReport]) -> LabelTable:
+    """Return the table of these predictions, folds joined and seeds averaged."""
     classes = seen[0].panel.genes
     rows, patients, confusions = {}, [], {}
     for name in dict.fromkeys(one.predictor for one in told):

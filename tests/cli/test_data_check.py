@@ -111,7 +111,7 @@ def test_a_copied_picture_that_training_refuses_is_an_error(copies: Any, recipe_
     assert "lie at the same places of one picture" in out
 
 
-def test_a_copied_picture_is_an_error_wherever_its_spots_lie(copies: Any) -> None:
+def test_a_copied_picture_is_told_wherever_its_spots_lie(copies: Any) -> None:
     from bleep.config import DataConfig
     from bleep.data.readers import read_sections
     from bleep.workflows.data import _copied
@@ -119,7 +119,7 @@ def test_a_copied_picture_is_an_error_wherever_its_spots_lie(copies: Any) -> Non
     root = copies("st2k")
     shutil.copy(root / "toy1" / "toy1.jpg", root / "toy2" / "toy2.jpg")
     sections = read_sections(DataConfig(source="st2k", root=root), purpose="check")
-    assert [(finding.severity, finding.kind) for finding in _copied(sections, [])] == [("error", "same-picture")]
+    assert [(finding.severity, finding.kind) for finding in _copied(sections, [])] == [("warning", "same-picture")]
 
 
 def test_one_broken_section_does_not_hide_the_others(copies: Any, recipe_of: Any, run: Run) -> None:

@@ -79,7 +79,7 @@ def read_sections(
 
     Pictures too large to be held decoded get a tiled copy below `cache`; none: they are decoded whole all the same. A query
     needs no expression: values that cannot be used are left out then, aloud, and refused otherwise; and copies of a
-    picture harm none, while training is told of them. A check finds these by itself: see `check_copies`.
+    picture harm none, while training is told of them. A check finds these by itself: see `copied_picture`.
 
     Raises:
         DataError: the root is missing, a section is not there, or a file is damaged or contradicts another.
@@ -103,12 +103,9 @@ def read_sections(
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
     # One picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's.
     check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
-    if purpose == "training":
-        try:
-            check_copies(sections)
-        except DataError as error:
-            # Several capture areas may lie on one picture, each folder with its copy.
-            log.warning("%s, unless their spots lie on different pieces of it", error)
+    if purpose == "training" and (copied := copied_picture(sections)):
+        # Several capture areas may lie on one picture, each folder with its copy.
+        log.warning("%s", copied)
     for section in sections:
         check_values(section, to_query=purpose == "query")
     if data.annotations is not None:
@@ -131,13 +128,8 @@ def check_values(section: Section, *, to_query: bool) -> None:
         raise DataError(facts["nothing"])
 
 
-def check_copies(sections: Sequence[Section]) -> None:
-    """Refuse a whole picture that two sections hold, each in a file of its own.
-
-    Raises:
-        DataError: see above.
-
-    """
+def copied_picture(sections: Sequence[Section]) -> str:
+    """Return which whole picture two sections hold, each in a file of its own; empty: none."""
     # Ready-cut tiles may look alike, as glass does: `bleep data check` tells of those.
     whole = [section for section in sections if not isinstance(section.slide, MosaicSlide | PatchSlide)]
     bulks = Counter(_bulk(section.slide) for section in whole)
@@ -148,10 +140,11 @@ def check_copies(sections: Sequence[Section]) -> None:
         shared = not isinstance(section.slide, ArraySlide) and section.slide == other.slide
         if other is not section and not shared:
             copy, of = (next(iter(map(str, _files(one.slide))), f"the picture of {one.name}") for one in (section, other))
-            raise DataError(
+            return (
                 f"{copy} is the same picture for sections {other.name!r} and {section.name!r}, a copy of {of}; give each its "
-                "own"
+                "own, unless their spots lie on different pieces of it"
             )
+    return ""
 
 
 def _bulk(slide: Slide) -> tuple[str, int, int]:

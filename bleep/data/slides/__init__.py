@@ -16,19 +16,8 @@ from bleep.data.slides.image import (
     save_jpeg,
     save_png,
 )
-from bleep.data.slides.pyramid import (
-    SCANNERS,
-    TIFF,
-    TURNED,
-    PyramidSlide,
-    check_colours,
-    clear,
-    is_tiff,
-    is_tiled,
-    photometric_of,
-    scanner_of,
-    series_of,
-)
+from bleep.data.slides.pyramid import SCANNERS, TIFF, PyramidSlide, scanner_of, series_of
+from bleep.data.slides.tiff import TURNED, check_colours, clear, is_tiff, is_tiled, photometric_of
 from bleep.errors import DataError
 from bleep.find import inside
 

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bleep.config import DataConfig, PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_array, reduced, small_size, stamp
-from bleep.data.slides.pyramid import check_colours, clear, is_tiff, photometric_of
+from bleep.data.slides.tiff import called_grey, check_colours, clear, is_tiff, size_of
 from bleep.errors import DataError
 from bleep.files import check_file
 from bleep.outputs import PICTURES
@@ -25,6 +25,10 @@ LIMIT: int = DataConfig().pixel_limit
 """Most pixels decoded when nothing else is asked for."""
 DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Modes of Pillow whose values it cuts off, not scales, on the way to 8 bits."""
+TOO_LARGE = (
+    "{path}: has more than the {limit} pixels that guard against damaged files; raise data.pixel_limit (--pixel-limit of bleep "
+    "query) if the picture is really that large"
+)
 OVERSHOOT = 2.0
 """Largest number of a picture of numbers from 0 to 1, which resizing may have left beyond 1."""
 FLIP = Image.Transpose
@@ -69,9 +73,11 @@ class PictureSlide:
             DataError: the file is missing, is no image, or has more pixels than the limit.
 
         """
-        if _called_grey(path, _check_tiff(path)):
-            height, width = _joined(path).shape[:2]
-            return cls(path, (width, height), limit)
+        if called_grey(path, _check_tiff(path)):
+            size = size_of(path)
+            if size[0] * size[1] > limit:
+                raise DataError(TOO_LARGE.format(path=path, limit=limit))
+            return cls(path, size, limit)
         with opened(path, limit) as image:
             size = image.size
             return cls(path, size[::-1] if _turn(image) in SWAPPED else size, limit)
@@ -231,10 +237,7 @@ def opened(path: Path, limit: int = LIMIT) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; expected the picture named there") from None
     except Image.DecompressionBombError:
-        raise DataError(
-            f"{path}: has more than the {limit} pixels that guard against damaged files; "
-            "raise data.pixel_limit (--pixel-limit of bleep query) if the picture is really that large"
-        ) from None
+        raise DataError(TOO_LARGE.format(path=path, limit=limit)) from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if path.is_file() and (kind := _kind(path)):
             raise DataError(f"{path}: is {kind}, which is not read as a picture; export it as OME-TIFF, TIFF or PNG") from None
@@ -283,7 +286,7 @@ def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = No
 
     """
     axes = _check_tiff(path)
-    if _called_grey(path, axes):
+    if called_grey(path, axes):
         return _joined(path)
     with opened(path, limit) as image:
         try:
@@ -323,11 +326,6 @@ def _check_tiff(path: Path) -> str:
         return ""
     with clear(path):
         return check_colours(path, decoded=True)
-
-
-def _called_grey(path: Path, axes: str) -> bool:
-    """Return whether a TIFF holds red, green and blue beside each other, and calls them grey, which Pillow does not know."""
-    return axes == "YXS" and photometric_of(path) == "MINISBLACK"
 
 
 def _joined(path: Path) -> Pixels:

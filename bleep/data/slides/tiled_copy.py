@@ -12,7 +12,8 @@ from typing import Any
 
 from bleep.data.slides.base import file_digest
 from bleep.data.slides.image import PictureSlide, opened
-from bleep.data.slides.pyramid import PyramidSlide, check_colours, check_whole, clear
+from bleep.data.slides.pyramid import PyramidSlide
+from bleep.data.slides.tiff import check_colours, check_whole, clear
 from bleep.errors import DataError
 from bleep.files import whole
 from bleep.progress import Progress

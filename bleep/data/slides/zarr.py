@@ -15,7 +15,7 @@ import numpy as np
 from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
 from bleep.data.slides.image import OVERSHOOT
-from bleep.data.slides.pyramid import UNNAMED
+from bleep.data.slides.tiff import UNNAMED
 from bleep.errors import DataError
 from bleep.outputs import check_zarr
 
