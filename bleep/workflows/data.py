@@ -88,9 +88,9 @@ def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) 
 
 def _copied(sections: Sequence[Section], findings: Sequence[Finding]) -> Iterator[Finding]:
     """Yield that two sections hold copies of one picture, where that is not said already."""
-    copied = copied_picture(sections)
-    if copied and not any(finding.kind == "same-tissue" for finding in findings):
-        yield Finding("warning", "same-picture", tuple(section.name for section in sections), copied)
+    told, names = copied_picture(sections)
+    if told and not any(finding.kind == "same-tissue" for finding in findings):
+        yield Finding("warning", "same-picture", names, told)
 
 
 def _divided(sections: Sequence[Section], config: Config, findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -119,7 +119,8 @@ def test_a_copied_picture_is_told_wherever_its_spots_lie(copies: Any) -> None:
     root = copies("st2k")
     shutil.copy(root / "toy1" / "toy1.jpg", root / "toy2" / "toy2.jpg")
     sections = read_sections(DataConfig(source="st2k", root=root), purpose="check")
-    assert [(finding.severity, finding.kind) for finding in _copied(sections, [])] == [("warning", "same-picture")]
+    (found,) = _copied(sections, [])
+    assert (found.severity, found.kind, found.sections) == ("warning", "same-picture", ("toy1", "toy2"))
 
 
 def test_one_broken_section_does_not_hide_the_others(copies: Any, recipe_of: Any, run: Run) -> None:

@@ -103,9 +103,9 @@ def read_sections(
         raise DataError(f"{data.root}: sections of several species ({', '.join(sorted(species))}); read one species at a time")
     # One picture, or one ready-cut tile, for two sections, whatever the form; a store's regions are its reader's.
     check_own_pictures((section.name, path) for section in sections for path in _files(section.slide))
-    if purpose == "training" and (copied := copied_picture(sections)):
+    if purpose == "training" and (told := copied_picture(sections)[0]):
         # Several capture areas may lie on one picture, each folder with its copy.
-        log.warning("%s", copied)
+        log.warning("%s", told)
     for section in sections:
         check_values(section, to_query=purpose == "query")
     if data.annotations is not None:
@@ -128,8 +128,8 @@ def check_values(section: Section, *, to_query: bool) -> None:
         raise DataError(facts["nothing"])
 
 
-def copied_picture(sections: Sequence[Section]) -> str:
-    """Return which whole picture two sections hold, each in a file of its own; empty: none."""
+def copied_picture(sections: Sequence[Section]) -> tuple[str, tuple[str, ...]]:
+    """Return in words which whole picture two sections hold, each in a file of its own, and their names; empty: none."""
     # Ready-cut tiles may look alike, as glass does: `bleep data check` tells of those.
     whole = [section for section in sections if not isinstance(section.slide, MosaicSlide | PatchSlide)]
     bulks = Counter(_bulk(section.slide) for section in whole)
@@ -140,11 +140,12 @@ def copied_picture(sections: Sequence[Section]) -> str:
         shared = not isinstance(section.slide, ArraySlide) and section.slide == other.slide
         if other is not section and not shared:
             copy, of = (next(iter(map(str, _files(one.slide))), f"the picture of {one.name}") for one in (section, other))
-            return (
+            told = (
                 f"{copy} is the same picture for sections {other.name!r} and {section.name!r}, a copy of {of}; give each its "
                 "own, unless their spots lie on different pieces of it"
             )
-    return ""
+            return told, (other.name, section.name)
+    return "", ()
 
 
 def _bulk(slide: Slide) -> tuple[str, int, int]:
