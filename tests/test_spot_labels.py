@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from sklearn import metrics as sk
 
 import bleep
 from bleep.cli.app import main
-from bleep.config import Config, DataConfig
+from bleep.config import Config, DataConfig, PanelConfig
+from bleep.config.config import CLASSES
+from bleep.data import labels as of_sections
 from bleep.data.labels import labels_of
+from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
 from bleep.data.toy import MORPHOLOGY
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses import class_weights, label_loss
+from bleep.predictors.classifier import NeighborVote
 from bleep.workflows.fit import fit
 from bleep.workflows.labels import RETRIEVAL
 from bleep.workflows.query import build_reference
@@ -153,6 +158,26 @@ def test_neighbours_tell_the_labels_of_test_spots_and_are_scored(
 
 def test_a_run_without_labels_has_no_scores_of_them(trained: dict[str, Path]) -> None:
     assert evaluate_spot_labels([trained["contrastive"]]) is None
+
+
+def test_a_tile_whose_neighbours_have_no_label_is_told_the_shares_of_all_labels(labelled: Path) -> None:
+    """Not the first class of the list: of two spots that are left with a label, both have the last."""
+    experiment = bleep.load(labelled)
+    reference, retrieval = experiment.reference, experiment.predictors()["retrieval"]
+    assert reference is not None
+    spots = reference.spots.assign(label="")
+    spots.loc[spots.index[:2], "label"] = KINDS[0]
+    few = replace(reference, spots=spots)
+    (section,) = (one for one in experiment.split.test if one.name == "toy3")
+    classes = GenePanel.fit(
+        of_sections.labelled(experiment.split.train, "tissue", partly=True), PanelConfig.model_validate(CLASSES)
+    )
+    said = NeighborVote(replace(experiment.run, panel=classes), retrieval, few, RETRIEVAL).predict(
+        experiment.run.tiles((section,))
+    )
+    assert sorted(KINDS)[0] != KINDS[0]
+    assert set(np.array(said.genes)[said.expression.argmax(axis=1)]) == {KINDS[0]}
+    np.testing.assert_allclose(said.expression.sum(axis=1), 1, atol=1e-6)
 
 
 def test_a_section_without_labels_is_added_and_has_no_vote(labelled: Path, toys: tuple[Any, ...], tmp_path: Path) -> None:

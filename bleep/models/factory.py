@@ -68,6 +68,8 @@ def _has_units(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return True  # An older torch does not tell: the measurement alone decides.
     facts = torch.cpu.get_capabilities()
     return bool(facts.get("amx_bf16") or facts.get("avx512_bf16") or facts.get("bf16"))
 

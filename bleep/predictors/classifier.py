@@ -214,8 +214,13 @@ class NeighborVote:
         self._retrieval, self._reference = retrieval, reference
 
     def predict(self, tiles: Tiles) -> Prediction:
-        """Predict each class's share of the votes; 0 for one that no reference spot has."""
+        """Predict each class's share of the votes; 0 for one that no reference spot has.
+
+        A tile none of whose neighbours has a label gets the shares that classes have among the reference's labelled spots.
+        """
         shares, voted = votes(self._retrieval.predict(tiles), self._reference)
+        everywhere = self._reference.spots["label"].value_counts(normalize=True).reindex(voted).to_numpy(np.float32)
+        shares = np.where(shares.any(axis=1, keepdims=True), shares, everywhere / everywhere.sum())
         said = pd.DataFrame(shares, columns=voted).reindex(columns=list(self.run.panel.genes), fill_value=0.0)
         return Prediction(said.to_numpy(np.float32), tiles, self.run.panel.genes, SCALE, self.name)
 

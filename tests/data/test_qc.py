@@ -341,7 +341,7 @@ def test_the_table_shows_every_section_and_finding(clean: tuple[Section, ...]) -
     assert all(len(line) <= 100 for line in lines[4:])
     assert len({len(line) for line in lines[:4]}) == 1
     assert "a name of more lett…" in lines[3]
-    assert lines[-1] == "0 errors, 1 warning: nothing that would spoil a result"
+    assert lines[-1] == "0 errors, 1 warning: nothing that stops training; read each warning before you trust a result"
 
 
 def test_measures_are_plain_values_even_where_nothing_could_be_seen(clean: tuple[Section, ...]) -> None:

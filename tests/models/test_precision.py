@@ -39,6 +39,15 @@ def test_bfloat16_is_taken_where_it_has_units_and_is_much_faster(
     assert resolve_precision(ImageConfig(), CPU) == chosen
 
 
+@pytest.mark.parametrize(("ratio", "chosen"), [(3.0, "bf16"), (1.2, "float32")])
+def test_where_torch_does_not_tell_its_units_the_measurement_decides(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, chosen: str
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(precision, "_seconds", lambda device, dtype: ratio if dtype == torch.float32 else 1.0)
+    assert resolve_precision(ImageConfig(), CPU) == chosen
+
+
 def test_what_was_asked_for_stays_and_a_trunk_that_learns_is_left_to_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "fast_bf16", lambda device: True)
     assert resolve_precision(ImageConfig(precision="float32"), CPU) == "float32"

@@ -128,4 +128,4 @@ def _sum(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing found that would spoil a result"
     said = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    return said if errors else f"{said}: nothing that would spoil a result"
+    return said if errors else f"{said}: nothing that stops training; read each warning before you trust a result"
