@@ -74,6 +74,16 @@ def embed_spots(run: Run, sections: Sequence[Section]) -> Embeddings:
     return Embeddings(_through(model.embed_expression, values, run.device), ids)
 
 
+def without_expression(run: Run, sections: Sequence[Section]) -> str:
+    """Return why the measured expression of test sections has no place in a run's shared space; empty: it has one."""
+    if run.panel.batch is not None:
+        return f"the batch correction ({run.panel.batch.kind}) is known for training spots alone"
+    for section in sections:
+        if lacking := int((run.panel.columns(section, "zero") < 0).sum()):
+            return f"section {section.name} lacks {lacking} of the panel's {len(run.panel.genes)} genes"
+    return ""
+
+
 def embed_queries(run: Run, tiles: Tiles, keys: KeysName = "expression") -> Float32[np.ndarray, "tiles dim"]:
     """Embed tiles so that their inner product with what `embed_keys` gives is the similarity.
 

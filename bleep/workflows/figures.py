@@ -21,7 +21,7 @@ from bleep.predictors.classifier import SCALE, ClassifierPredictor
 from bleep.predictors.saliency import GRID, check_maps, grad_cam, occlusion
 from bleep.progress import Progress
 from bleep.records import Table
-from bleep.retrieval.embed import embed_spots, embed_tiles
+from bleep.retrieval.embed import embed_spots, embed_tiles, without_expression
 from bleep.runs import Run
 from bleep.viz.figures import labels as figures
 from bleep.viz.figures.explanation import HeatView, occlusion_map
@@ -159,6 +159,9 @@ def _space(seen: Sequence[TestSection], methods: Sequence[str]) -> Iterator[Draw
     mine = [one for one in seen if one.experiment is seen[0].experiment]
     run = mine[0].run
     sections = tuple(one.section for one in mine)
+    if why := without_expression(run, sections):
+        log.warning("the shared space of test tiles and spots is not drawn: %s", why)
+        return
     images, expression = embed_tiles(run, run.tiles(sections)).vectors, embed_spots(run, sections).vectors
     names = np.repeat([section.name for section in sections], [len(section) for section in sections])
     labels = {"section": names} if len(sections) > 1 else {}

@@ -31,7 +31,7 @@ from bleep.models.models import DualEncoder, Model
 from bleep.predictors.base import Predictor, plain
 from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor, weighted_mean
 from bleep.records import Scorecard, Table
-from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features
+from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features, without_expression
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run
 from bleep.training.tasks import Task
@@ -154,10 +154,10 @@ class Scorer:
     def _ranking(self, predictor: Predictor, alone: Tiles, run: Run) -> dict[str, float]:
         """Return how well a tile finds its own spot among those of its section.
 
-        A batch correction is known for training spots alone, so a run with one has no such scores.
+        Where measured expression has no place in the shared space there are no such scores.
         """
         shared = run.model.retrieves and isinstance(plain(predictor), RetrievalPredictor)
-        if not (self.all_scores and shared) or run.panel.batch is not None:
+        if not (self.all_scores and shared) or without_expression(run, alone.sections):
             return {}
         return ranking_scores(true_ranks(embed_tiles(run, alone).vectors, embed_spots(run, alone.sections).vectors))
 

@@ -5,18 +5,24 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bleep.cli import app
+from bleep.config import Config
+from bleep.runs import Run
 from bleep.viz.figures.style import save
 from bleep.viz.figures.tissue_maps import bar_length, correlation, gene_map, gene_relations, variances
 from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView
+from bleep.workflows import figures
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.experiment import opened
 from bleep.workflows.figures import draw_figures
+from bleep.workflows.fit import fit
+from bleep.workflows.query import build_reference
 from bleep.workflows.report import held_out_sections, shared_genes, uncertainty_of
 
 pytest.importorskip("matplotlib", reason="figures need the extra `plots`")
@@ -82,6 +88,27 @@ def test_a_run_without_a_log_and_a_table_of_others_are_drawn_without_them(
     assert "training" not in found
     assert "joint_space_umap" not in found
     assert "genes_ranked" in found
+
+
+@pytest.mark.parametrize("kind", ["a batch correction", "absent genes"])
+def test_the_shared_space_is_left_out_where_test_spots_have_no_place_in_it(
+    kind: str, recipe: Callable[..., dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their expression cannot be embedded; the scores of ranking are left out alike."""
+    run = tmp_path / "run"
+    over = {"panel": {"batch": "center"}} if kind == "a batch correction" else {"panel": {"absent": "skip"}}
+    fit(Config.load(recipe(run, over | {"optim": {"epochs": 1}})))
+    build_reference(Run.load(run)).save(run / "reference")
+    experiments = opened([run])
+    if kind == "absent genes":
+        (one,) = experiments
+        there = one.run.panel.genes[3]
+        fewer = [replace(each, counts=each.counts[:, each.genes != there].copy()) for each in one.split.test]
+        one.__dict__["split"] = replace(one.split, test=tuple(fewer))
+    table = evaluate(experiments, all_scores=True)
+    assert list(figures._space(held_out_sections(experiments), ["t-SNE"])) == []
+    assert "is not drawn: " in caplog.text
+    assert not [name for name in table.rows if str(name).startswith("recall")]
 
 
 def test_a_query_writes_a_page_beside_its_prediction(run_copy: Callable[..., Path], files: Path, tmp_path: Path) -> None:
