@@ -15,8 +15,8 @@ from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
 from .errors import MismatchError as MismatchError
 from .errors import WeightsError as WeightsError
-from .predictors.base import Ensemble as Ensemble
-from .predictors.base import MeanOfPredictors as MeanOfPredictors
+from .predictors import Ensemble as Ensemble
+from .predictors import MeanOfPredictors as MeanOfPredictors
 from .predictors.baselines import ImageKnnPredictor as ImageKnnPredictor
 from .predictors.baselines import MeanPredictor as MeanPredictor
 from .predictors.baselines import RegressionPredictor as RegressionPredictor

@@ -14,7 +14,7 @@ MOVED = {
     "bleep.prediction.baselines": "bleep.predictors.baselines",
     "bleep.prediction.calibration": "bleep.predictors.calibration",
     "bleep.prediction.combined": "bleep.predictors.combined",
-    "bleep.prediction.ensemble": "bleep.predictors.base",
+    "bleep.prediction.ensemble": "bleep.predictors",
     "bleep.prediction.reference": "bleep.retrieval.reference",
     "bleep.prediction.regression": "bleep.predictors.baselines",
     "bleep.prediction.retrieval": "bleep.predictors.retrieval",

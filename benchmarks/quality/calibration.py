@@ -23,7 +23,7 @@ from bleep.config import ABSTAIN, Config
 from bleep.data.panel import GenePanel
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.predictors.base import MeanOfPredictors
+from bleep.predictors import MeanOfPredictors
 from bleep.predictors.baselines import ImageKnnPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.retrieval import RetrievalPredictor

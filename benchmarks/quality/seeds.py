@@ -28,7 +28,7 @@ from bleep.data.panel import GenePanel
 from bleep.data.tiles import TileSpec
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_json, write_text
-from bleep.predictors.base import MeanOfPredictors, Predictor
+from bleep.predictors import MeanOfPredictors, Predictor
 from bleep.predictors.baselines import RidgePredictor
 from bleep.predictors.calibration import FOLDER, Calibration
 from bleep.runs import Run

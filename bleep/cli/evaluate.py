@@ -42,7 +42,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return evaluate_contest(arguments)
     folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
     from bleep.outputs import check_output
-    from bleep.workflows.inputs import Inputs
+    from bleep.workflows import Inputs
 
     inputs = Inputs([arguments.genes_file], folders)
     look_flags.check(arguments, inputs)
@@ -157,8 +157,7 @@ def check_contest(arguments: argparse.Namespace) -> None:
 def evaluate_contest(arguments: argparse.Namespace) -> int:
     """Score a submission, or runs, by the contest's protocol."""
     from bleep.outputs import check_output
-    from bleep.workflows import contest
-    from bleep.workflows.inputs import Inputs
+    from bleep.workflows import Inputs, contest
 
     top = TOP if arguments.top is None else arguments.top
     tables, folders = (arguments.submission, arguments.truth, arguments.train), []

@@ -41,9 +41,9 @@ def _init(arguments: argparse.Namespace) -> int:
     from bleep.data.qc import as_text
     from bleep.files import check_writable, write_text
     from bleep.outputs import check_output
+    from bleep.workflows import Inputs
     from bleep.workflows.data import check
     from bleep.workflows.init import as_yaml, plan
-    from bleep.workflows.inputs import Inputs
 
     check_writable(arguments.out)
     over = merged(Config.load(*arguments.config).model_dump(mode="json", exclude_unset=True), overrides(arguments))

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.baselines import colours
 from bleep.retrieval.embed import check_tiles, label_probabilities, through_head, tile_features
 from bleep.retrieval.index import FlatIndex

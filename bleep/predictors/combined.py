@@ -8,7 +8,7 @@ from bleep.config import ABSTAIN
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.predictors.base import Predictor, predicted_by, restore_other
+from bleep.predictors import Predictor, predicted_by, restore_other
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration
 from bleep.predictors.members import SimplePredictor

@@ -11,11 +11,11 @@ from bleep.errors import ConfigError
 from bleep.evaluation import report
 from bleep.outputs import check_output
 from bleep.records import Table
+from bleep.workflows import Inputs
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import best_device, fit
-from bleep.workflows.inputs import Inputs
 from bleep.workflows.place import check_reads
 from bleep.workflows.query import build_reference
 

@@ -16,7 +16,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.predictors.base import Ensemble, MeanOfPredictors, Predictor, Remembered, plain
+from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, Remembered, plain
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import Calibration, calibration_of
 from bleep.predictors.classifier import ClassifierPredictor

@@ -27,7 +27,7 @@ from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
 from bleep.features import FeatureReader
-from bleep.models.backbones.base import GIVEN, check_weights
+from bleep.models.backbones import GIVEN, check_weights
 from bleep.models.factory import resolve_precision
 from bleep.records import Batch
 from bleep.registry import Origin

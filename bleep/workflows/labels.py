@@ -19,7 +19,7 @@ from bleep.evaluation import labels as scoring
 from bleep.evaluation import leakage
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, MARK, marked_csv
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.classifier import ClassifierPredictor, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Leak, LeakReport

@@ -14,7 +14,7 @@ from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
 from bleep.retrieval import embed

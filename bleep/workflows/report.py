@@ -18,7 +18,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS
 from bleep.evaluation.scorecard import SCORES
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
 from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference

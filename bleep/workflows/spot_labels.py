@@ -11,7 +11,7 @@ from bleep.data.labels import labelled
 from bleep.data.panel import GenePanel
 from bleep.data.splits import Split
 from bleep.errors import DataError
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.classifier import LabelHeadPredictor, NeighborVote, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.runs import Run

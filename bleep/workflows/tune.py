@@ -25,8 +25,8 @@ from bleep.progress import Progress
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested
 from bleep.training.tuning import Study, Trial, Tried
+from bleep.workflows import Inputs
 from bleep.workflows.fit import fit, load_split
-from bleep.workflows.inputs import Inputs
 
 BEST, TABLE, IMPORTANCE, DATABASE, TRIALS = "best.yaml", "trials.csv", "importance", "study.db", "trials"
 """Names inside the folder of a tuning."""
@@ -217,7 +217,7 @@ def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: 
 
 
 def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[Path]:
-    from bleep.viz.figures.style import COLOURS, DOTS, NOTES, blank, label_text
+    from bleep.viz.figures import COLOURS, DOTS, NOTES, blank, label_text
 
     names = list(importances)[::-1]
     shares = [100 * importances[name] for name in names]

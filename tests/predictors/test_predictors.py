@@ -11,7 +11,7 @@ import pytest
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import MismatchError
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
 from bleep.predictors.retrieval import RetrievalPredictor, neighbor_table
 from bleep.retrieval.reference import Reference
