@@ -1,6 +1,6 @@
-"""Training tiles as a dataset of torch, and how whole batches are turned, shifted, sheared and zoomed."""
+"""Tiles as datasets of torch, and how whole batches are turned, shifted, sheared and zoomed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from bleep.config import OptimConfig
 from bleep.data.tiles import Tiles
@@ -71,6 +71,35 @@ class FeatureDataset(Dataset[Batch]):
     def __getitem__(self, key: tuple[int, Sequence[int]]) -> Batch:
         where = torch.as_tensor(key[1])
         return Batch(self.features[where], self.expression[where], where)
+
+
+@final
+class Steps(Sampler[range]):
+    """The rows of each step, in order."""
+
+    def __init__(self, rows: range, batch: int) -> None:
+        self.rows, self.batch = rows, batch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch)
+
+    def __iter__(self) -> Iterator[range]:
+        for start in range(0, len(self.rows), self.batch):
+            yield self.rows[start : start + self.batch]
+
+
+@final
+class TileImages(Dataset[Tile]):
+    """Tiles as they are, a whole step at a time: `images[rows]`."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self.tiles = tiles
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, rows: range) -> Tile:
+        return torch.from_numpy(self.tiles.images(rows))
 
 
 _AFFINE = 0xAFF1

@@ -19,8 +19,7 @@ from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
-from bleep.retrieval.reference import Reference
-from bleep.retrieval.reference.build import queried
+from bleep.retrieval.reference import Reference, queried
 from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
