@@ -12,8 +12,7 @@ from scipy.spatial import cKDTree
 
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide, resize
-from bleep.data.slides.patches import PatchSlide
+from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.evaluation.report import HEADINGS

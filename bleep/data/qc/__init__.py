@@ -14,9 +14,8 @@ from bleep.data.qc.cohort_rules import across
 from bleep.data.qc.measures import SHARP, Measures, measure
 from bleep.data.qc.report import Check, Finding, as_text, error, warning
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, MosaicSlide, pixels_of
+from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, pixels_of
 from bleep.data.slides.base import file_digest
-from bleep.data.slides.patches import PatchSlide
 from bleep.errors import DataError
 
 __all__ = ["Check", "Finding", "Measures", "across", "alone", "as_text", "labelling", "measure"]
