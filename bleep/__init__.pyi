@@ -22,7 +22,7 @@ from .predictors.baselines import MeanPredictor as MeanPredictor
 from .predictors.baselines import RegressionPredictor as RegressionPredictor
 from .predictors.baselines import RidgePredictor as RidgePredictor
 from .predictors.calibration import Calibration as Calibration
-from .predictors.combined import CombinedPredictor as CombinedPredictor
+from .predictors.calibration import CombinedPredictor as CombinedPredictor
 from .predictors.retrieval import RetrievalPredictor as RetrievalPredictor
 from .records import Scorecard as Scorecard
 from .records import Table as Table

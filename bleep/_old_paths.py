@@ -13,7 +13,7 @@ MOVED = {
     "bleep.prediction": "bleep.predictors",
     "bleep.prediction.baselines": "bleep.predictors.baselines",
     "bleep.prediction.calibration": "bleep.predictors.calibration",
-    "bleep.prediction.combined": "bleep.predictors.combined",
+    "bleep.prediction.combined": "bleep.predictors.calibration",
     "bleep.prediction.ensemble": "bleep.predictors",
     "bleep.prediction.reference": "bleep.retrieval.reference",
     "bleep.prediction.regression": "bleep.predictors.baselines",

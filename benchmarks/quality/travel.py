@@ -24,7 +24,7 @@ from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
 from bleep.runs import Run
 from bleep.workflows.calibrate import cross_fit, fit_calibration

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bleep.cli import look_flags
-from bleep.cli.flags import DEFAULT, MANY, named_run
+from bleep.cli import DEFAULT, MANY, look_flags, named_run
 from bleep.errors import ConfigError
 
 PROTOCOLS = (
@@ -55,7 +54,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if classes:
         return _labels(arguments, folders)
     from bleep.evaluation import report
-    from bleep.evaluation.tables import check_table, write_table
+    from bleep.evaluation.report import check_table, write_table
     from bleep.workflows.evaluate import evaluate
     from bleep.workflows.experiment import opened
     from bleep.workflows.figures import check_genes

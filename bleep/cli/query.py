@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import look_flags
-from bleep.cli.flags import MANY, add_run, add_workers, check_workers, named_run
+from bleep.cli import MANY, add_run, add_workers, check_workers, look_flags, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:

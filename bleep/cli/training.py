@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bleep.cli import DEFAULT, MANY, add_settings, load_settings, named_run, own_usage
 from bleep.cli.app import GO_ON, guarded
-from bleep.cli.flags import DEFAULT, MANY, add_settings, load_settings, named_run, own_usage
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -27,11 +27,10 @@ from bleep.errors import DataError, one_sentence
 from bleep.features.cache import BLOCK, FeatureCache
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
-from bleep.models.heads import Standardizer
+from bleep.models.heads import RunningStats, Standardizer, limit_of
 from bleep.models.image import ReadyTrunk
 from bleep.models.stored import Trunk
 from bleep.progress import Progress
-from bleep.spreads import RunningStats, limit_of
 
 __all__ = ["BLOCK", "FEW", "FeatureReader", "Features", "trunk_digest"]
 

@@ -13,12 +13,12 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.features import FeatureReader, Features
 from bleep.models.factory import build_trunks, without_weights
+from bleep.models.heads import floored
 from bleep.models.image import ReadyTrunk
 from bleep.predictors.retrieval import weighted_mean
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run
-from bleep.spreads import floored
 
 ALPHAS = tuple(10.0**power for power in np.arange(0, 6.5, 0.5))
 """Penalties tried, for standardised features: with n spots, n is a shrinkage by half along a direction of unit variance."""

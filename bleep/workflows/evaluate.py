@@ -17,7 +17,7 @@ from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
 from bleep.predictors import Predictor, Remembered, fit_other
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
 from bleep.records import Fitted, Leak, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features

@@ -18,9 +18,8 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
 from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, Remembered, plain
 from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
-from bleep.predictors.calibration import Calibration, calibration_of
+from bleep.predictors.calibration import Calibration, CombinedPredictor, calibration_of
 from bleep.predictors.classifier import ClassifierPredictor
-from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.members import more_baselines_of
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Table

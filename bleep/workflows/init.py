@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from bleep.config import Config, SourceName, describe_fields
-from bleep.config.config import merged
+from bleep.config.base import merged
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.readers import MARKS, read_sections
 from bleep.data.readers.patches import has_patches

@@ -15,7 +15,7 @@ from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors import Predictor
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references

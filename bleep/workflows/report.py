@@ -15,8 +15,7 @@ from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
-from bleep.evaluation.report import HEADINGS
-from bleep.evaluation.scorecard import SCORES
+from bleep.evaluation.scorecard import HEADINGS, SCORES
 from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
 from bleep.records import LeakReport, Table

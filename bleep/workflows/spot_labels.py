@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bleep.config import PanelConfig
-from bleep.config.config import CLASSES
+from bleep.config import CLASSES, PanelConfig
 from bleep.data.labels import labelled
 from bleep.data.panel import GenePanel
 from bleep.data.splits import Split

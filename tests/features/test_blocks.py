@@ -16,9 +16,8 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FeatureReader
 from bleep.features import cache as kept
 from bleep.models.factory import build_trunk
-from bleep.models.heads import Standardizer
+from bleep.models.heads import RunningStats, Standardizer
 from bleep.models.image import ImageTrunk
-from bleep.spreads import RunningStats
 
 SPEC = TileSpec(32, (64.0,))
 
