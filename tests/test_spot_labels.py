@@ -21,9 +21,8 @@ from bleep.data.toy import MORPHOLOGY
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses import class_weights, label_loss
 from bleep.workflows.fit import fit
-from bleep.workflows.labels import RETRIEVAL
+from bleep.workflows.labels import RETRIEVAL, evaluate_spot_labels
 from bleep.workflows.query import build_reference
-from bleep.workflows.spot_labels import evaluate_spot_labels
 
 KINDS = ["sparse", "mixed", "dense"]
 

@@ -58,8 +58,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from bleep.workflows.evaluate import evaluate
     from bleep.workflows.experiment import opened
     from bleep.workflows.figures import check_genes
-    from bleep.workflows.labels import label_text, label_words, save_labels
-    from bleep.workflows.spot_labels import evaluate_spot_labels
+    from bleep.workflows.labels import evaluate_spot_labels, label_text, label_words, save_labels
 
     experiments = opened(folders)
     if arguments.genes:

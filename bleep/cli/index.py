@@ -105,7 +105,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _add(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments, changes=True)
-    from bleep.workflows import index as indexing
+    from bleep.workflows import query as indexing
     from bleep.workflows.fit import best_device
 
     run.model.to(best_device())
@@ -117,14 +117,14 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def _remove(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run, changes=True)
-    from bleep.workflows import index as indexing
+    from bleep.workflows import query as indexing
 
     return _told(folder, indexing.remove_spots(folder, arguments.section, arguments.patient))
 
 
 def _merge(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run, changes=True)
-    from bleep.workflows import index as indexing
+    from bleep.workflows import query as indexing
 
     return _told(folder, indexing.merge_references(folder, arguments.other))
 

@@ -135,7 +135,7 @@ def add_cv(parser: argparse.ArgumentParser) -> None:
 def _cv(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
     from bleep.evaluation import report
-    from bleep.workflows.cross_validate import BAG, check_bag, cross_validate
+    from bleep.workflows.tune import BAG, check_bag, cross_validate
 
     if arguments.bag:
         check_bag(config)

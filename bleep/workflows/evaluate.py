@@ -24,8 +24,8 @@ from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment, opened
-from bleep.workflows.index import check_reference
 from bleep.workflows.place import differences
+from bleep.workflows.query import check_reference
 from bleep.workflows.scoring import Scorer
 
 CALIBRATION = "calibration"

@@ -15,6 +15,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
+from bleep.evaluation.labels import LabelPrediction
 from bleep.files import read_lines, whole
 from bleep.predictors import plain
 from bleep.predictors.classifier import SCALE, ClassifierPredictor
@@ -31,7 +32,7 @@ from bleep.viz.figures.training import METHODS, coverage, curves, error_by_uncer
 from bleep.viz.page import Cell, Column, Grid, Page, TissueView
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import spread_rows
-from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelPrediction, LabelTable, interval_words
+from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelTable, interval_words
 from bleep.workflows.report import HELD_OUT, TestSection, held_out_sections, shared_genes, uncertainty_of, view_of
 
 log = logging.getLogger(__name__)

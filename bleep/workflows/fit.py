@@ -35,8 +35,7 @@ from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
-from bleep.training.tasks import task_of
-from bleep.training.terms import OwnLoss
+from bleep.training.tasks import OwnLoss, task_of
 from bleep.workflows.place import check_place, check_same_data, clear
 from bleep.workflows.scoring import validation
 
