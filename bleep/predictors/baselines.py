@@ -15,6 +15,7 @@ from bleep.features import FeatureReader, Features
 from bleep.models.factory import build_trunks, without_weights
 from bleep.models.heads import floored
 from bleep.models.image import ReadyTrunk
+from bleep.predictors import Predictor
 from bleep.predictors.retrieval import weighted_mean
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
@@ -230,3 +231,10 @@ class RegressionPredictor:
         check_tiles(self.run, tiles)
         expression = self.run.panel.unscaled(through_head(self.run, tile_features(self.run, tiles)))
         return _prediction(self.run, tiles, expression, self.name)
+
+
+def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
+    """Fit the baselines on a run's training tiles: ridge on its features and on colour, image-kNN and the mean."""
+    ridge, colour = RidgePredictor.fit(run, train_tiles), RidgePredictor.fit_colour(run, train_tiles)
+    floors: tuple[Predictor, ...] = (ridge, colour, ImageKnnPredictor.fit(run, train_tiles), MeanPredictor(run))
+    return {floor.name: floor for floor in floors}

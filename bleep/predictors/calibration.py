@@ -1,4 +1,4 @@
-"""What rehearsals teach a run, its files in the run's folder, and the combined predictor that is made of it."""
+"""What rehearsals teach a run, its files in the run's folder, the combined predictor made of it, and all that a run has."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
-from bleep.predictors import Predictor, predicted_by, restore_other
+from bleep.predictors import MeanOfPredictors, Predictor, Remembered, predicted_by, restore_other
 from bleep.predictors.baselines import RegressionPredictor, Ridge, RidgePredictor
+from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance
 from bleep.predictors.cross_fitting import NeighborWeighting
 from bleep.predictors.members import KINDS, Fitted, SimplePredictor
@@ -35,6 +36,8 @@ FOLDER, FACTS, REHEARSAL = find.CALIBRATION, find.CALIBRATED, "rehearsal"
 TENSORS = ("calibration.safetensors", "calibration-2.safetensors")
 """The numbers, under one name or the other: a new calibration takes the name that the one before does not have."""
 AGAIN = "run `bleep calibrate` again"
+MEAN = "mean of both"
+"""How tables call the plain mean of retrieval and regression."""
 
 
 @final
@@ -303,3 +306,32 @@ class CombinedPredictor:
             marks=marks,
             confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(self.run.panel.genes),
         )
+
+
+def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
+    """Return a run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
+
+    With a calibration, the combined predictor too. Each remembers what it last predicted, so that a mean of two does not
+    compute them again.
+
+    Raises:
+        DataError: a contrastive run has no reference.
+
+    """
+    found: dict[str, Predictor] = {}
+    if run.model.classifies:
+        found[ClassifierPredictor.name] = Remembered(ClassifierPredictor(run))
+        if reference is not None:
+            found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
+        return found
+    if run.model.retrieves:
+        if reference is None:
+            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
+        found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
+    if run.model.regresses:
+        found[RegressionPredictor.name] = Remembered(RegressionPredictor(run))
+    if len(found) > 1:
+        found[MEAN] = Remembered(MeanOfPredictors(tuple(found.values()), MEAN))
+    if calibration is not None:
+        found[CombinedPredictor.name] = Remembered(CombinedPredictor(run, reference, calibration))
+    return found

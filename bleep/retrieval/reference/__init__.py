@@ -14,6 +14,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, DataError, MismatchError
 from bleep.retrieval.embed import embed_queries, share_features
 from bleep.retrieval.index import build_index, choose_kind
+from bleep.retrieval.reference import storage
 from bleep.retrieval.reference.expression_remote import RemoteExpression, check_url, digest_of
 from bleep.retrieval.reference.expression_writer import steps
 from bleep.retrieval.reference.identity import Spread, embedded, identity, noted
