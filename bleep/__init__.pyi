@@ -15,14 +15,14 @@ from .errors import ConfigError as ConfigError
 from .errors import DataError as DataError
 from .errors import MismatchError as MismatchError
 from .errors import WeightsError as WeightsError
-from .predictors.base import Ensemble as Ensemble
-from .predictors.base import MeanOfPredictors as MeanOfPredictors
+from .predictors import Ensemble as Ensemble
+from .predictors import MeanOfPredictors as MeanOfPredictors
 from .predictors.baselines import ImageKnnPredictor as ImageKnnPredictor
 from .predictors.baselines import MeanPredictor as MeanPredictor
 from .predictors.baselines import RegressionPredictor as RegressionPredictor
 from .predictors.baselines import RidgePredictor as RidgePredictor
 from .predictors.calibration import Calibration as Calibration
-from .predictors.combined import CombinedPredictor as CombinedPredictor
+from .predictors.calibration import CombinedPredictor as CombinedPredictor
 from .predictors.retrieval import RetrievalPredictor as RetrievalPredictor
 from .records import Scorecard as Scorecard
 from .records import Table as Table

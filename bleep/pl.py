@@ -22,9 +22,8 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, read_lines
 from bleep.records import Table
 from bleep.runs import Facts, Run
+from bleep.viz.figures import Where, column_of, few, figure_axes, finished, label_text, section_of
 from bleep.viz.figures import explanation as explaining
-from bleep.viz.figures.canvas import Where, column_of, few, figure_axes, finished, section_of
-from bleep.viz.figures.style import label_text
 from bleep.viz.figures.tissue_maps import INCHES, VALUES, backdrop, draw_ranked, draw_tissue, draw_values
 from bleep.viz.figures.training import draw_coverage, draw_curves, draw_error_by_uncertainty, logged
 from bleep.viz.neighbors import Explanation

@@ -25,7 +25,7 @@ from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError, MismatchError, WeightsError
 from bleep.features.ready import peek
 from bleep.files import alone, read_json, whole, write_json, write_text
-from bleep.models.backbones.base import GIVEN
+from bleep.models.backbones import GIVEN
 from bleep.models.factory import build_model, build_trunks, stored_trunk, without_weights
 from bleep.models.image import PLACELESS, READY
 from bleep.models.models import Model
@@ -142,7 +142,7 @@ class Run:
     def new(cls, config: Config, panel: GenePanel, split: Split, own: nn.Module | None = None) -> "Run":
         """Build an untrained run; the seed decides the weights of its heads.
 
-        An `own` network takes the place of `image.trunk`: see `bleep.models.backbones.base.given`.
+        An `own` network takes the place of `image.trunk`: see `bleep.models.backbones.given`.
 
         Raises:
             ConfigError: the trunk is unknown or cannot take such tiles.

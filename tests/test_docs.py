@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from bleep.cli import overrides
 from bleep.cli.app import build_parser
-from bleep.cli.flags import overrides
 from bleep.cli.training import build_parser as build_train_parser
-from bleep.config import Config
-from bleep.config.config import recipe_names, recipes_folder
+from bleep.config import Config, recipe_names, recipes_folder
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))

@@ -18,8 +18,7 @@ from bleep.config import Config, DataConfig, ImageConfig, OptimConfig
 from bleep.data.datasets import AffineJitter, moved
 from bleep.data.labels import labelled
 from bleep.data.readers import read_sections
-from bleep.data.slides import save_png
-from bleep.data.slides.patches import PatchSlide
+from bleep.data.slides import PatchSlide, save_png
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.evaluation import labels as scoring
 from bleep.marks import is_ours

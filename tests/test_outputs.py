@@ -19,10 +19,10 @@ from bleep.errors import DataError
 from bleep.marks import is_ours, marked_csv, plain_cell
 from bleep.outputs import check_folder, check_output
 from bleep.predictors.io import SUFFIXES, write_prediction
+from bleep.workflows import Inputs, inputs_of
 from bleep.workflows.archive import _clean as clean
 from bleep.workflows.archive import _read as read_ledger
 from bleep.workflows.ensemble import check_place as check_ensemble
-from bleep.workflows.inputs import Inputs, inputs_of
 from bleep.workflows.place import check_place as check_run
 from bleep.workflows.stream import Output
 from bleep.workflows.tune import check_written

@@ -7,8 +7,8 @@ import pytest
 
 import bleep
 from bleep.config import Config
+from bleep.predictors.calibration import predictors_of
 from bleep.runs import Run
-from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
 

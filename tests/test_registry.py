@@ -142,7 +142,7 @@ def test_a_run_of_own_parts_trains_answers_and_loads_again(installed: Path, stri
 def test_a_predictor_and_a_metric_of_another_package_stand_beside_the_others(
     installed: Path, stripes: Path, tmp_path: Path
 ) -> None:
-    from bleep.evaluation.tables import write_table
+    from bleep.evaluation.report import write_table
     from bleep.predictors.calibration import Calibration
     from bleep.workflows.calibrate import calibrate
     from bleep.workflows.evaluate import evaluate

@@ -11,10 +11,11 @@ import pytest
 from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
+from bleep.predictors.baselines import baselines_of
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run, newest_run
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.experiment import Experiment, baselines_of
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
 

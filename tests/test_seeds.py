@@ -15,11 +15,11 @@ from bleep.data.panel import GenePanel
 from bleep.data.slides import save_png
 from bleep.models.factory import JOIN
 from bleep.models.heads import BEFORE, regression_head
+from bleep.predictors.calibration import predictors_of
 from bleep.records import Batch
 from bleep.runs import Run
 from bleep.training.optimizers import build_optimizer
 from bleep.training.tasks import RegressionTask, task_of
-from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import open_tiles
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from bleep.config.config import CLASSES
 from sklearn import metrics as sk
 
 import bleep
 from bleep.cli.app import main
 from bleep.config import Config, DataConfig, PanelConfig
-from bleep.config.config import CLASSES
 from bleep.data import labels as of_sections
 from bleep.data.labels import labels_of
 from bleep.data.panel import GenePanel
@@ -26,9 +26,8 @@ from bleep.errors import ConfigError, DataError
 from bleep.models.losses import class_weights, label_loss
 from bleep.predictors.classifier import NeighborVote
 from bleep.workflows.fit import fit
-from bleep.workflows.labels import RETRIEVAL
+from bleep.workflows.labels import RETRIEVAL, evaluate_spot_labels
 from bleep.workflows.query import build_reference
-from bleep.workflows.spot_labels import evaluate_spot_labels
 
 KINDS = ["sparse", "mixed", "dense"]
 

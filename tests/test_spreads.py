@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bleep.models.heads import PrincipalAxes, Standardizer
+from bleep.models.heads import LIMIT, PrincipalAxes, RunningStats, Standardizer, floored, limit_of
 from bleep.predictors.baselines import fit_ridge
 from bleep.predictors.conformal import PpcaDistance
 from bleep.predictors.members import COLOURS, _mean_spread
-from bleep.spreads import LIMIT, RunningStats, floored, limit_of
 
 Standard = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

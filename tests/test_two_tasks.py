@@ -12,8 +12,9 @@ from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.models import DualEncoder
+from bleep.predictors.calibration import predictors_of
 from bleep.runs import Run
-from bleep.workflows.experiment import Experiment, predictors_of
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
 

@@ -19,9 +19,10 @@ os.environ["TQDM_DISABLE"] = "1"
 from bleep.config import Config
 from bleep.evaluation import report
 from bleep.files import write_text
-from bleep.predictors.base import MeanOfPredictors, Predictor
+from bleep.predictors import MeanOfPredictors, Predictor
+from bleep.predictors.baselines import baselines_of
+from bleep.predictors.calibration import predictors_of
 from bleep.records import Leak, Scorecard
-from bleep.workflows.experiment import baselines_of, predictors_of
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
 from bleep.workflows.scoring import Scorer

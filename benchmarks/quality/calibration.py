@@ -23,9 +23,9 @@ from bleep.config import ABSTAIN, Config
 from bleep.data.panel import GenePanel
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.predictors.base import MeanOfPredictors
+from bleep.predictors import MeanOfPredictors
 from bleep.predictors.baselines import ImageKnnPredictor, RegressionPredictor, RidgePredictor
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.runs import Run
 from bleep.workflows.calibrate import cross_fit, fit_calibration

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bleep.cli.flags import add_settings, overrides
+from bleep.cli import add_settings, overrides
 from bleep.config import Config
 from bleep.workflows.fit import fit
 

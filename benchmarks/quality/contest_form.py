@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from bleep.cli.flags import add_settings, load_settings
+from bleep.cli import add_settings, load_settings
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.slides import save_png

@@ -20,7 +20,8 @@ import numpy as np
 os.environ["TQDM_DISABLE"] = "1"
 from bleep.config import Config
 from bleep.files import whole, write_json, write_text
-from bleep.workflows.experiment import baselines_of, predictors_of
+from bleep.predictors.baselines import baselines_of
+from bleep.predictors.calibration import predictors_of
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
 from bleep.workflows.scoring import Scorer

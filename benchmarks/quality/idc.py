@@ -21,10 +21,11 @@ import numpy as np
 from bleep import runs
 from bleep.config import Config
 from bleep.evaluation import labels as scoring
+from bleep.evaluation.labels import LabelPrediction
 from bleep.files import write_json, write_text
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.workflows.fit import fit
-from bleep.workflows.labels import COLUMNS, LabelPrediction, LabelTable, evaluate_labels, save_labels
+from bleep.workflows.labels import COLUMNS, LabelTable, evaluate_labels, save_labels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDS = 5

@@ -28,12 +28,11 @@ from bleep.data.panel import GenePanel
 from bleep.data.tiles import TileSpec
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_json, write_text
-from bleep.predictors.base import MeanOfPredictors, Predictor
-from bleep.predictors.baselines import RidgePredictor
-from bleep.predictors.calibration import FOLDER, Calibration
+from bleep.predictors import MeanOfPredictors, Predictor
+from bleep.predictors.baselines import RidgePredictor, baselines_of
+from bleep.predictors.calibration import FOLDER, Calibration, predictors_of
 from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
-from bleep.workflows.experiment import baselines_of, predictors_of
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference, open_tiles
 

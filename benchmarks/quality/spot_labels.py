@@ -24,9 +24,8 @@ from bleep.config import Config, DataConfig
 from bleep.data.readers import read_sections
 from bleep.files import write_text
 from bleep.workflows.fit import fit
-from bleep.workflows.labels import label_markdown, save_labels
+from bleep.workflows.labels import evaluate_spot_labels, label_markdown, save_labels
 from bleep.workflows.query import build_reference
-from bleep.workflows.spot_labels import evaluate_spot_labels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS, COMPONENTS, GENES = 5, 20, 1000

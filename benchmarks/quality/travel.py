@@ -24,11 +24,11 @@ from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.evaluation.metrics import pearson
 from bleep.files import write_text
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.baselines import baselines_of
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
 from bleep.runs import Run
 from bleep.workflows.calibrate import cross_fit, fit_calibration
-from bleep.workflows.experiment import baselines_of
 from bleep.workflows.fit import load_split, refit
 from bleep.workflows.query import build_reference
 

@@ -56,7 +56,7 @@ def load() -> None:
 
     from bleep.cli.app import build_parser
     from bleep.predictors import io  # noqa: F401
-    from bleep.workflows import calibrate, fit, index, query, stream  # noqa: F401
+    from bleep.workflows import calibrate, fit, query, stream  # noqa: F401
 
     build_parser()
 

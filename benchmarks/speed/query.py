@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bleep import runs
 from bleep.config import Config
 from bleep.files import write_json, write_text
+from bleep.predictors.calibration import predictors_of
+from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference, open_tiles, share_features
@@ -73,7 +76,8 @@ def measured(root: Path) -> dict[str, float]:
     loaded = Run.load(root / "run")
     run = Run(loaded.config.model_copy(update={"cache": root / "cache"}), loaded.model, loaded.panel, loaded.facts)
     begun = time.process_time()
-    predictor, reference = open_predictor(run, root / "run")
+    reference = Reference.load(root / "run" / runs.REFERENCE)
+    predictor = next(iter(predictors_of(run, reference).values()))
     tiles = open_tiles(root / "tissue", run)
     opened = time.process_time()
     share_features(run, tiles)

@@ -25,7 +25,7 @@ import pandas as pd
 
 from bleep.data.slides import Slide, open_slide
 from bleep.files import read_json, write_json, write_text
-from bleep.viz.figures.style import Drawing, save
+from bleep.viz.figures import Drawing, save
 from bleep.viz.figures.tissue_maps import gene_map, gene_relations, ranked, variances
 from bleep.viz.figures.training import METHODS, error_by_uncertainty, joint_space
 from bleep.viz.page import Nearest, Page, TissueView, tiles_folder, write_page

@@ -64,7 +64,7 @@ def _shorten_usage(parser: argparse.ArgumentParser) -> None:
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     for child in (child for group in groups for child in group.choices.values()):
         _shorten_usage(child)
-    from bleep.cli.flags import own_usage
+    from bleep.cli import own_usage
 
     parser.usage = None if groups else own_usage(parser)
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bleep.cli.flags import add_settings, load_settings, overrides
+from bleep.cli import add_settings, load_settings, overrides
 from bleep.errors import ConfigError
 
 

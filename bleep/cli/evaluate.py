@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bleep.cli import look_flags
-from bleep.cli.flags import DEFAULT, MANY, named_run
+from bleep.cli import DEFAULT, MANY, look_flags, named_run
 from bleep.errors import ConfigError
 
 PROTOCOLS = (
@@ -42,7 +41,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return evaluate_contest(arguments)
     folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
     from bleep.outputs import check_output
-    from bleep.workflows.inputs import Inputs
+    from bleep.workflows import Inputs
 
     inputs = Inputs([arguments.genes_file], folders)
     look_flags.check(arguments, inputs)
@@ -55,12 +54,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if classes:
         return _labels(arguments, folders)
     from bleep.evaluation import report
-    from bleep.evaluation.tables import check_table, write_table
+    from bleep.evaluation.report import check_table, write_table
     from bleep.workflows.evaluate import evaluate
     from bleep.workflows.experiment import opened
     from bleep.workflows.figures import check_genes
-    from bleep.workflows.labels import label_text, label_words, save_labels
-    from bleep.workflows.spot_labels import evaluate_spot_labels
+    from bleep.workflows.labels import evaluate_spot_labels, label_text, label_words, save_labels
 
     experiments = opened(folders)
     if arguments.genes:
@@ -157,8 +155,7 @@ def check_contest(arguments: argparse.Namespace) -> None:
 def evaluate_contest(arguments: argparse.Namespace) -> int:
     """Score a submission, or runs, by the contest's protocol."""
     from bleep.outputs import check_output
-    from bleep.workflows import contest
-    from bleep.workflows.inputs import Inputs
+    from bleep.workflows import Inputs, contest
 
     top = TOP if arguments.top is None else arguments.top
     tables, folders = (arguments.submission, arguments.truth, arguments.train), []

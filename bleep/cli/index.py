@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli.flags import MANY, add_run, add_workers, check_workers, named_run
+from bleep.cli import MANY, add_run, add_workers, check_workers, named_run
 
 if TYPE_CHECKING:
     from bleep.retrieval.reference import Reference
@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="embed the training spots and index them", allow_abbrev=False)
     if "info" not in sys.argv[1:3]:
         # Settings take a second to load, which who only looks at an index need not wait for.
-        from bleep.cli.flags import add_settings
+        from bleep.cli import add_settings
 
         add_settings(build, only="index")
     group = build.add_argument_group("many sections")
@@ -57,7 +57,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
     from functools import partial
 
-    from bleep.cli.flags import overrides
+    from bleep.cli import overrides
     from bleep.config import Config
     from bleep.runs import REFERENCE, Run
     from bleep.workflows.fit import best_device, is_main_process
@@ -105,7 +105,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _add(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments, changes=True)
-    from bleep.workflows import index as indexing
+    from bleep.workflows import query as indexing
     from bleep.workflows.fit import best_device
 
     run.model.to(best_device())
@@ -117,14 +117,14 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def _remove(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run, changes=True)
-    from bleep.workflows import index as indexing
+    from bleep.workflows import query as indexing
 
     return _told(folder, indexing.remove_spots(folder, arguments.section, arguments.patient))
 
 
 def _merge(arguments: argparse.Namespace) -> int:
     folder = named_run(arguments.run, changes=True)
-    from bleep.workflows import index as indexing
+    from bleep.workflows import query as indexing
 
     return _told(folder, indexing.merge_references(folder, arguments.other))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bleep.cli.flags import MANY
+from bleep.cli import MANY
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import look_flags
-from bleep.cli.flags import MANY, add_run, add_workers, check_workers, named_run
+from bleep.cli import MANY, add_run, add_workers, check_workers, look_flags, named_run
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from bleep.contest import Submission
     from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
-    from bleep.predictors.base import Predictor
+    from bleep.predictors import Predictor
     from bleep.runs import Run
 
 
@@ -179,7 +178,7 @@ def _query(arguments: argparse.Namespace) -> int:
     look_flags.check_explanations(arguments)
     folder = named_run(arguments.run)
     from bleep.contest import find_sample
-    from bleep.workflows.inputs import Inputs
+    from bleep.workflows import Inputs
 
     sample = find_sample(arguments.images, arguments.out, arguments.sample)
     inputs = Inputs([arguments.images, *arguments.slides, arguments.mask, sample, folder], [folder])

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bleep.cli.flags import add_settings, load_settings, overrides
+from bleep.cli import add_settings, load_settings, overrides
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def _init(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.overwrite:
         raise DataError(f"{arguments.out}: is there already; add --overwrite to replace it, or choose another --out")
     from bleep.config import Config
-    from bleep.config.config import merged
+    from bleep.config.base import merged
     from bleep.data.qc import as_text
     from bleep.files import check_writable, write_text
     from bleep.outputs import check_output
+    from bleep.workflows import Inputs
     from bleep.workflows.data import check
     from bleep.workflows.init import as_yaml, plan
-    from bleep.workflows.inputs import Inputs
 
     check_writable(arguments.out)
     over = merged(Config.load(*arguments.config).model_dump(mode="json", exclude_unset=True), overrides(arguments))
@@ -105,7 +105,7 @@ def _docs(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from bleep.config.config import described_recipes, recipes_folder
+    from bleep.config import described_recipes, recipes_folder
 
     for name, text in described_recipes():
         print(f"{name}: {text}")

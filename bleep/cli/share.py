@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bleep.cli.flags import MANY, add_run, named_run
+from bleep.cli import MANY, add_run, named_run
 from bleep.errors import ConfigError
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bleep.cli import DEFAULT, MANY, add_settings, load_settings, named_run, own_usage
 from bleep.cli.app import GO_ON, guarded
-from bleep.cli.flags import DEFAULT, MANY, add_settings, load_settings, named_run, own_usage
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def add_cv(parser: argparse.ArgumentParser) -> None:
 def _cv(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
     from bleep.evaluation import report
-    from bleep.workflows.cross_validate import BAG, check_bag, cross_validate
+    from bleep.workflows.tune import BAG, check_bag, cross_validate
 
     if arguments.bag:
         check_bag(config)

@@ -1,15 +1,19 @@
-"""What every part of the settings is: frozen, checked, and documented by the text under each field; settings in words."""
+"""What every part of the settings is: frozen, checked, documented by the text under each field; read from YAML and merged."""
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from bleep import registry
+from bleep.errors import ConfigError
+from bleep.files import check_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +109,62 @@ def _shown(value: object) -> str:
         return short.repr(value)
     except ValueError:
         return "a number of more digits than Python writes"
+
+
+VALUES = 1_000_000
+"""More values than any recipe has."""
+
+
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """Read a mapping from YAML; an empty file is an empty one.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds something else than a mapping.
+        DataError: it is a pipe or a device.
+
+    """
+    check_file(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration file ({_first_line(error)})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML ({_first_line(error)}); mend that place") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested far deeper than any recipe; write it flat") from None
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML lets through what its parts raise at a value that looks like a date or a number and is none.
+        raise ConfigError(f"{path}: holds a value that YAML cannot read ({_first_line(error)}); write it in quotes") from None
+    if _size(tree, {}) > VALUES:
+        raise ConfigError(f"{path}: names more than {VALUES:,} values by pointing at itself (*), far more than any recipe has")
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds a {type(tree).__name__} where a mapping such as `data:` was expected")
+    return tree
+
+
+def _size(tree: object, known: dict[int, int]) -> int:
+    """Return how many values a tree holds once what is pointed at several times is written out; one that holds itself, none."""
+    if not isinstance(tree, dict | list | tuple | set):
+        return 1
+    if id(tree) not in known:
+        known[id(tree)] = 0
+        known[id(tree)] = 1 + sum(_size(each, known) for each in (tree.values() if isinstance(tree, dict) else tree))
+    return known[id(tree)]
+
+
+def _first_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}: " if mark is not None else ""
+    said = str(getattr(error, "problem", None) or error) or type(error).__name__
+    return where + said.splitlines()[0][:200]
+
+
+def merged(base: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return `base` with the leaves of `over` in their places."""
+    joined = dict(base)
+    for key, value in over.items():
+        below = joined.get(key)
+        joined[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return joined

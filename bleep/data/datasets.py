@@ -1,19 +1,23 @@
-"""Training tiles as a dataset of torch, and how whole batches are turned, shifted, sheared and zoomed."""
+"""Tiles as datasets of torch, counts and places of their spots; how whole batches are turned, shifted, sheared and zoomed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, UInt8
+from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from bleep.config import OptimConfig
+from bleep.data.panel import GenePanel
+from bleep.data.section import Section
 from bleep.data.tiles import Tiles
+from bleep.errors import DataError
 from bleep.records import Batch
 
 Tile = UInt8[Tensor, "*many 3 pixels pixels"]
@@ -73,6 +77,35 @@ class FeatureDataset(Dataset[Batch]):
         return Batch(self.features[where], self.expression[where], where)
 
 
+@final
+class Steps(Sampler[range]):
+    """The rows of each step, in order."""
+
+    def __init__(self, rows: range, batch: int) -> None:
+        self.rows, self.batch = rows, batch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch)
+
+    def __iter__(self) -> Iterator[range]:
+        for start in range(0, len(self.rows), self.batch):
+            yield self.rows[start : start + self.batch]
+
+
+@final
+class TileImages(Dataset[Tile]):
+    """Tiles as they are, a whole step at a time: `images[rows]`."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self.tiles = tiles
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, rows: range) -> Tile:
+        return torch.from_numpy(self.tiles.images(rows))
+
+
 _AFFINE = 0xAFF1
 """Keeps these draws apart from those of other augmentations of the same seed."""
 
@@ -127,3 +160,63 @@ def moved(
     grid = affine_grid(maps, [batch, 1, height, width], align_corners=False)
     seen = grid_sample(flat, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return seen.round().clamp(0, 255).to(torch.uint8).reshape(images.shape)
+
+
+class Counts(NamedTuple):
+    """What was counted in every training spot."""
+
+    counts: Float[Tensor, "spots genes"]
+    """Of the panel's genes."""
+    log_exposure: Float[Tensor, " spots"]
+    """Logarithm of a spot's total over the panel's target: what a rate is multiplied by to be a count."""
+
+
+def counts_of(sections: Sequence[Section], panel: GenePanel) -> Counts:
+    """Return the counts of the spots of these sections.
+
+    Raises:
+        DataError: a section holds values that are not whole numbers.
+
+    """
+    tables, totals = [], []
+    for section in sections:
+        every = sparse.csr_matrix(section.counts.X, dtype=np.float64)
+        odd = every.data[every.data != np.round(every.data)]
+        if len(odd):
+            raise DataError(
+                f"section {section.name}: holds {odd[0]:g}, which is no whole number, but loss.nb is a likelihood of counts: "
+                "give counts, or set loss.nb to 0"
+            )
+        table = every[:, panel.columns(section)].toarray()
+        tables.append(table)
+        totals.append(table.sum(axis=1) if panel.denominator == "panel" else np.asarray(every.sum(axis=1)).ravel())
+    # A spot without counts is taken to have one: its counts are all 0 whatever its total is.
+    exposure = np.log(np.maximum(np.concatenate(totals), 1.0) / panel.target)
+    return Counts(torch.from_numpy(np.concatenate(tables)).float(), torch.from_numpy(exposure).float())
+
+
+class Places(NamedTuple):
+    """Where every training spot lies."""
+
+    place: Float[Tensor, "spots 2"]
+    """In microns, x first."""
+    section: Int[Tensor, " spots"]
+    """Number of its section."""
+
+
+def places_of(sections: Sequence[Section]) -> Places:
+    """Return where the spots of these sections lie, in microns.
+
+    Raises:
+        DataError: a section is of ready-cut tiles, which have no known places.
+
+    """
+    for section in sections:
+        if not section.has_positions:
+            raise DataError(
+                f"section {section.name}: its ready-cut tiles have no known places, so none is near another: "
+                "set loss.near to 0, or use loss.alike"
+            )
+    place = np.concatenate([section.xy * section.mpp for section in sections])
+    number = np.concatenate([np.full(len(section), which) for which, section in enumerate(sections)])
+    return Places(torch.from_numpy(place).float(), torch.from_numpy(number))

@@ -1,11 +1,12 @@
 """Scores of predicted labels, as functions of the probability of each class and the true class, one-hot."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+import pandas as pd
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from bleep.errors import DataError
 
@@ -191,3 +192,47 @@ def roc_curve(probability: Float[np.ndarray, " tiles"], own: Bool[np.ndarray, " 
 def _quantiles(values: list[float]) -> tuple[float, float]:
     known = np.array(values)[np.isfinite(values)]
     return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else (float("nan"), float("nan"))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LabelPrediction:
+    """What one predictor says of the test tiles of one run."""
+
+    predictor: str
+    seed: int
+    fold: int
+    probability: Float32[np.ndarray, "tiles classes"]
+    truth: Float32[np.ndarray, "tiles classes"]
+    told: Int[np.ndarray, " tiles"]
+    """Class each tile is said to be, by the threshold below."""
+    spots: pd.DataFrame
+    threshold: float | None
+    """Of the last of two classes, chosen on validation tissue; None: the likeliest class."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """The test tiles of all folds of one seed."""
+
+    probability: Float32[np.ndarray, "tiles classes"]
+    truth: Float32[np.ndarray, "tiles classes"]
+    told: Int[np.ndarray, " tiles"]
+    patients: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[LabelPrediction]) -> "Pooled":
+        """Join folds."""
+        tables = [[one.probability for one in parts], [one.truth for one in parts], [one.told for one in parts]]
+        probability, truth, told = (np.concatenate(table) for table in tables)
+        return cls(probability, truth, told, np.concatenate([one.spots["patient"].to_numpy(str) for one in parts]))
+
+    def by_patient(self) -> list[dict[str, Any]]:
+        """Return the scores of each patient's own tiles; those of one class have no ROC."""
+        found = []
+        for patient in np.unique(self.patients):
+            mine = self.patients == patient
+            line = scores(self.probability[mine], self.truth[mine], self.told[mine])
+            found.append({"patient": str(patient), "tiles": int(mine.sum()), **line})
+        return found

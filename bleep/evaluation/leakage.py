@@ -12,8 +12,8 @@ from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import BleepError
+from bleep.models.heads import floored
 from bleep.records import Fitted, LeakFinding, LeakReport
-from bleep.spreads import floored
 
 KINDS: Mapping[str, str] = {
     "random split": "test spots lie between training spots",

@@ -24,6 +24,15 @@ SCORES: Mapping[str, str] = {
     "variance_ratio": "variance of the predicted values over that of the measured, median over genes: below 1 is too smooth",
 }
 """What is always reported, and what it means."""
+HEADINGS = {
+    "pcc": "PCC",
+    "pcc_heg50": "HEG50",
+    "pcc_hvg50": "HVG50",
+    "pcc_spot": "per spot",
+    "mse": "MSE",
+    "variance_ratio": "var. ratio",
+}
+"""How the scores are called in tables."""
 METRIC = "metric:"
 """Begins the names of scores of other packages."""
 MORE: Mapping[str, str] = {

@@ -13,9 +13,7 @@ from torch import nn
 from bleep import registry
 from bleep.config import Config, ImageConfig, PrecisionName
 from bleep.errors import ConfigError, WeightsError
-from bleep.models.backbones import small as small_nets
-from bleep.models.backbones import torchvision as torchvision_trunks
-from bleep.models.backbones.base import (
+from bleep.models.backbones import (
     FOUNDATION,
     Backbone,
     clear_errors,
@@ -25,11 +23,12 @@ from bleep.models.backbones.base import (
     help_with_weights,
     page,
 )
-from bleep.models.heads import Standardizer
+from bleep.models.backbones import small as small_nets
+from bleep.models.backbones import torchvision as torchvision_trunks
+from bleep.models.heads import Standardizer, limit_of
 from bleep.models.image import READY, FusedTrunk, ImageTrunk, ReadyTrunk, StainTarget, reads_of
 from bleep.models.models import Classifier, DualEncoder, Model, Regressor
 from bleep.models.stored import StoredTrunk, Trunk
-from bleep.spreads import limit_of
 
 FASTER = 1.5
 """How many times the speed of float32 bf16 must reach before it is taken."""

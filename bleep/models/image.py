@@ -11,8 +11,8 @@ from torch.nn.functional import interpolate
 
 from bleep.config import PrecisionName, StainName, TrainName
 from bleep.errors import ConfigError, MismatchError
+from bleep.models.backbones import MARK, Backbone, check_reached
 from bleep.models.backbones import torchvision as torchvision_trunks
-from bleep.models.backbones.base import MARK, Backbone, check_reached
 
 log = logging.getLogger(__name__)
 

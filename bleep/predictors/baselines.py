@@ -13,12 +13,13 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.features import FeatureReader, Features
 from bleep.models.factory import build_trunks, without_weights
+from bleep.models.heads import floored
 from bleep.models.image import ReadyTrunk
+from bleep.predictors import Predictor
 from bleep.predictors.retrieval import weighted_mean
 from bleep.retrieval.embed import check_tiles, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.runs import Run
-from bleep.spreads import floored
 
 ALPHAS = tuple(10.0**power for power in np.arange(0, 6.5, 0.5))
 """Penalties tried, for standardised features: with n spots, n is a shrinkage by half along a direction of unit variance."""
@@ -230,3 +231,10 @@ class RegressionPredictor:
         check_tiles(self.run, tiles)
         expression = self.run.panel.unscaled(through_head(self.run, tile_features(self.run, tiles)))
         return _prediction(self.run, tiles, expression, self.name)
+
+
+def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
+    """Fit the baselines on a run's training tiles: ridge on its features and on colour, image-kNN and the mean."""
+    ridge, colour = RidgePredictor.fit(run, train_tiles), RidgePredictor.fit_colour(run, train_tiles)
+    floors: tuple[Predictor, ...] = (ridge, colour, ImageKnnPredictor.fit(run, train_tiles), MeanPredictor(run))
+    return {floor.name: floor for floor in floors}

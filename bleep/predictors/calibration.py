@@ -1,4 +1,4 @@
-"""What rehearsals teach a run: weights of neighbours, the corrector, intervals, familiarity; its files in the run's folder."""
+"""What rehearsals teach a run, its files in the run's folder, the combined predictor made of it, and all that a run has."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,15 +12,22 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bleep import find
-from bleep.errors import DataError, MismatchError
+from bleep.config import ABSTAIN
+from bleep.data.prediction import Prediction
+from bleep.data.tiles import Tiles
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
-from bleep.predictors.baselines import Ridge
+from bleep.predictors import MeanOfPredictors, Predictor, Remembered, predicted_by, restore_other
+from bleep.predictors.baselines import RegressionPredictor, Ridge, RidgePredictor
+from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance
 from bleep.predictors.cross_fitting import NeighborWeighting
-from bleep.predictors.members import KINDS, Fitted
-from bleep.predictors.retrieval import WEIGHTS
+from bleep.predictors.members import KINDS, Fitted, SimplePredictor
+from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor
 from bleep.predictors.stacking import Stacker
 from bleep.registry import Origin
+from bleep.retrieval.embed import raw_features, tile_features
+from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.identity import SHARED, identity
 from bleep.runs import Run
 
@@ -29,6 +36,8 @@ FOLDER, FACTS, REHEARSAL = find.CALIBRATION, find.CALIBRATED, "rehearsal"
 TENSORS = ("calibration.safetensors", "calibration-2.safetensors")
 """The numbers, under one name or the other: a new calibration takes the name that the one before does not have."""
 AGAIN = "run `bleep calibrate` again"
+MEAN = "mean of both"
+"""How tables call the plain mean of retrieval and regression."""
 
 
 @final
@@ -222,3 +231,107 @@ def calibration_of(run: Run, folder: Path) -> Calibration | None:
     calibration = Calibration.load(folder / FOLDER)
     calibration.check(run)
     return calibration
+
+
+@final
+class CombinedPredictor:
+    """Members joined gene by gene by a corrector that was fitted on left-out training tissue."""
+
+    name = "combined"
+
+    def __init__(self, run: Run, reference: Reference | None, calibration: Calibration, abstain: float | None = None) -> None:
+        """Join a run, its reference where it retrieves, and its calibration.
+
+        With `abstain`, tiles of lower familiarity are marked.
+
+        Raises:
+            MismatchError: the calibration or the reference belongs to another run.
+            DataError: the run retrieves, and there is no reference.
+            ConfigError: `abstain` is no share.
+
+        """
+        calibration.check(run)
+        if abstain is not None and not 0 < abstain < 1:
+            raise ConfigError(f"abstain is {abstain:g}; expected a share between 0 and 1, such as {ABSTAIN}")
+        self.run, self.calibration, self.abstain = run, calibration, abstain
+        self.members: dict[str, Predictor] = {}
+        if "retrieval" in calibration.stacker.members and calibration.weighting is not None:
+            if reference is None:
+                raise DataError("the combined predictor retrieves from an index: make it with `bleep index build`")
+            how = calibration.weighting
+            self.members["retrieval"] = RetrievalPredictor(run, reference, how.k, how.weights, how.temperature)
+        if "regression" in calibration.stacker.members:
+            self.members["regression"] = RegressionPredictor(run)
+        if calibration.ridge is not None:
+            self.members["ridge"] = RidgePredictor(run, calibration.ridge, "ridge", tile_features)
+        self.members |= {name: SimplePredictor(run, name, fitted) for name, fitted in calibration.simple.items()}
+        self._others = {
+            origin.name: restore_other(origin.name, run, calibration.others[origin.name], origin)
+            for origin in calibration.origins
+        }
+
+    def predict(self, tiles: Tiles) -> Prediction:
+        """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours.
+
+        Values beyond the calibration's bounds are brought to them, and their tiles are marked as `bounded`.
+        """
+        predictions = {name: member.predict(tiles) for name, member in self.members.items()}
+        values = {name: one.expression for name, one in predictions.items()}
+        values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in self._others.items()}
+        expression = self.calibration.stacker.apply(values)
+        retrieval = predictions.get("retrieval")
+        spread = None if retrieval is None else retrieval.spread
+        familiarity = self.calibration.familiarity
+        distance = familiarity.cloud.distance(raw_features(self.run, tiles))
+        half = self.calibration.conformal.half_width(expression.shape, spread, self.run.config.query.interval, distance)
+        share = familiarity.of(distance)
+        marks: dict[str, np.ndarray] = {"distance": distance.astype(np.float32), "familiarity": share.astype(np.float32)}
+        if self.calibration.bounds is not None:
+            held = np.clip(expression, *self.calibration.bounds).astype(np.float32)
+            marks["bounded"] = (held != expression).any(axis=1)
+            expression = held
+        if self.abstain is not None:
+            marks["abstain"] = share < self.abstain
+        return Prediction(
+            expression,
+            tiles,
+            self.run.panel.genes,
+            self.run.panel.describe(),
+            f"{self.name} of {', '.join(values)}",
+            spread=spread,
+            neighbors=None if retrieval is None else retrieval.neighbors,
+            weights=None if retrieval is None else retrieval.weights,
+            lower=expression - half,
+            upper=expression + half,
+            marks=marks,
+            confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(self.run.panel.genes),
+        )
+
+
+def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
+    """Return a run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
+
+    With a calibration, the combined predictor too. Each remembers what it last predicted, so that a mean of two does not
+    compute them again.
+
+    Raises:
+        DataError: a contrastive run has no reference.
+
+    """
+    found: dict[str, Predictor] = {}
+    if run.model.classifies:
+        found[ClassifierPredictor.name] = Remembered(ClassifierPredictor(run))
+        if reference is not None:
+            found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
+        return found
+    if run.model.retrieves:
+        if reference is None:
+            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
+        found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
+    if run.model.regresses:
+        found[RegressionPredictor.name] = Remembered(RegressionPredictor(run))
+    if len(found) > 1:
+        found[MEAN] = Remembered(MeanOfPredictors(tuple(found.values()), MEAN))
+    if calibration is not None:
+        found[CombinedPredictor.name] = Remembered(CombinedPredictor(run, reference, calibration))
+    return found

@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float, Float32, Int
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
-from bleep.predictors.base import Predictor
+from bleep.models.heads import floored
+from bleep.predictors import Predictor
 from bleep.predictors.baselines import colours
 from bleep.retrieval.embed import check_tiles, label_probabilities, through_head, tile_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.spreads import floored
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 """Tried; as scikit-learn counts, 1 / C."""

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Float64
 
 from bleep.errors import ConfigError
 from bleep.features import Features
-from bleep.spreads import floored
+from bleep.models.heads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 FoldValues = Float32[np.ndarray, "_ genes"]

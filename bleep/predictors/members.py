@@ -18,10 +18,10 @@ from bleep.data.section import Section
 from bleep.data.stain import VECTORS, glass, optical_density
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
+from bleep.models.heads import floored
 from bleep.predictors.baselines import ALPHAS, Ridge, RidgePredictor, fit_ridge, groups_of, solve_ridge, training_values
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
-from bleep.spreads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 Describe = Callable[[Run, Tiles], Features]

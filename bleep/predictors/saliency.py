@@ -21,7 +21,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError
 from bleep.features.regions import members
 from bleep.models.image import ImageTrunk
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.retrieval.embed import check_tiles, tile_features
 from bleep.runs import Run
 

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64, Shaped
 from scipy.optimize import nnls
 
 from bleep.errors import MismatchError
-from bleep.spreads import floored
+from bleep.models.heads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 FoldValues = Float32[np.ndarray, "_ genes"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from bleep.config import Config, describe_fields
-from bleep.config.config import find_recipe, merged, read_yaml
+from bleep.config import Config, describe_fields, find_recipe
+from bleep.config.base import merged, read_yaml
 from bleep.errors import ConfigError
 
 FORBIDDEN = {

@@ -3,23 +3,26 @@
 So the loop, which knows neither, can encode a step in chunks and still take the loss over the whole of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, final, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import sparse
 from torch import Tensor, nn
 
 from bleep import registry
 from bleep.collectives import gather_numbers, gather_rows
 from bleep.config import FormName, LossConfig
+from bleep.data.datasets import Counts, Places, counts_of, places_of
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.errors import ConfigError, DataError
+from bleep.errors import ConfigError
 from bleep.models.losses import (
+    OVER_STEP,
     TARGETS,
+    TERMS,
+    Rules,
     Sides,
     alike_pairs,
     class_weights,
@@ -31,49 +34,75 @@ from bleep.models.losses import (
 )
 from bleep.models.models import Classifier, DualEncoder, Pair, Regressor
 from bleep.records import Batch
-from bleep.training.terms import OwnLoss, Terms, checked
+
+OwnLoss = Callable[..., Tensor]
+"""A loss of somebody else: of regression, of (predicted, measured); contrastive, of (`Sides`, inverse temperature).
+
+Either is called with the spots of a whole step, those of all processes, and returns one number to be made small.
+"""
 
 
-class Counts(NamedTuple):
-    """What was counted in every training spot."""
+@final
+class Terms(nn.Module):
+    """The weighted sum of the terms that compare scaled values; no weight of it learns.
 
-    counts: Float[Tensor, "spots genes"]
-    """Of the panel's genes."""
-    log_exposure: Float[Tensor, " spots"]
-    """Logarithm of a spot's total over the panel's target: what a rate is multiplied by to be a count."""
-
-
-def counts_of(sections: Sequence[Section], panel: GenePanel) -> Counts:
-    """Return the counts of the spots of these sections.
+    An `own` loss takes the place of all of them.
 
     Raises:
-        DataError: a section holds values that are not whole numbers.
+        ConfigError: a term is of the panel's best genes, and no panel was given.
 
     """
-    tables, totals = [], []
-    for section in sections:
-        every = sparse.csr_matrix(section.counts.X, dtype=np.float64)
-        odd = every.data[every.data != np.round(every.data)]
-        if len(odd):
-            raise DataError(
-                f"section {section.name}: holds {odd[0]:g}, which is no whole number, but loss.nb is a likelihood of counts: "
-                "give counts, or set loss.nb to 0"
-            )
-        table = every[:, panel.columns(section)].toarray()
-        tables.append(table)
-        totals.append(table.sum(axis=1) if panel.denominator == "panel" else np.asarray(every.sum(axis=1)).ravel())
-    # A spot without counts is taken to have one: its counts are all 0 whatever its total is.
-    exposure = np.log(np.maximum(np.concatenate(totals), 1.0) / panel.target)
-    return Counts(torch.from_numpy(np.concatenate(tables)).float(), torch.from_numpy(exposure).float())
+
+    heg: Tensor
+    hvg: Tensor
+
+    def __init__(self, config: LossConfig, panel: GenePanel | None = None, own: OwnLoss | None = None) -> None:
+        super().__init__()
+        self.weights, self.delta = ({} if own is not None else config.terms), config.delta
+        more = {} if own is not None else {name: weight for name, weight in config.more.items() if weight > 0}
+        self.others = [(own, 1.0)] if own is not None else [(registry.load("losses", n), w) for n, w in more.items()]
+        asked = [name for name in ("heg_mse", "hvg_mse") if name in self.weights]
+        if asked and panel is None:
+            raise ConfigError(f"loss.{asked[0]} is of genes chosen on training spots, but no panel was given to choose from")
+        for name, by in (("heg", "mean"), ("hvg", config.hvg)):
+            columns = np.zeros(0, np.int64) if panel is None else panel.top(config.top, by)
+            # Not persistent: the panel knows them.
+            self.register_buffer(name, torch.from_numpy(columns.astype(np.int64)), persistent=False)
+
+    def forward(self, predicted: Float[Tensor, "batch genes"], measured: Float[Tensor, "batch genes"]) -> Float[Tensor, ""]:
+        """Return the sum over this process's spots; terms that are no means over spots are over those of all processes.
+
+        Processes hold equal parts, so that the mean over them is the loss of the whole step.
+        """
+        rules = Rules(self.delta, self.heg, self.hvg)
+        total = predicted.new_zeros(())
+        for name, weight in self.weights.items():
+            if name in OVER_STEP:
+                value = TERMS[name](gather_rows(predicted), gather_rows(measured), rules)
+            else:
+                value = TERMS[name](predicted, measured, rules)
+            total = total + weight * value
+        if self.others:
+            # Nobody knows whether another's loss is a mean over spots, so it is given all of them.
+            step = gather_rows(predicted), gather_rows(measured)
+            total = total + sum(weight * checked(loss(*step), loss) for loss, weight in self.others)
+        return total
 
 
-class Places(NamedTuple):
-    """Where every training spot lies."""
+def checked(value: Tensor, loss: OwnLoss) -> Float[Tensor, ""]:
+    """Refuse what another's loss returned if nothing can be learnt from it.
 
-    place: Float[Tensor, "spots 2"]
-    """In microns, x first."""
-    section: Int[Tensor, " spots"]
-    """Number of its section."""
+    Raises:
+        ConfigError: it is no single number that depends on the model.
+
+    """
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if not isinstance(value, Tensor) or value.shape != ():
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ConfigError(f"the loss {name} returned {given}; expected one number, as a tensor of no dimensions")
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise ConfigError(f"the loss {name} does not depend on the model, so nothing is learnt; is something detached?")
+    return value
 
 
 class Encoded(NamedTuple):
@@ -300,21 +329,3 @@ def task_of(
         return RegressionTask(model, config, panel, counts, own)
     places = places_of(sections) if config.near > 0 and sections else None
     return ContrastiveTask(model, config, places, panel, own, None if label is None else torch.from_numpy(label))
-
-
-def places_of(sections: Sequence[Section]) -> Places:
-    """Return where the spots of these sections lie, in microns.
-
-    Raises:
-        DataError: a section is of ready-cut tiles, which have no known places.
-
-    """
-    for section in sections:
-        if not section.has_positions:
-            raise DataError(
-                f"section {section.name}: its ready-cut tiles have no known places, so none is near another: "
-                "set loss.near to 0, or use loss.alike"
-            )
-    place = np.concatenate([section.xy * section.mpp for section in sections])
-    number = np.concatenate([np.full(len(section), which) for which, section in enumerate(sections)])
-    return Places(torch.from_numpy(place).float(), torch.from_numpy(number))

@@ -1,6 +1,6 @@
 """An archive of slides: a file for each, a ledger of what is done, and a slide that fails never stops the rest.
 
-Nothing heavy is imported here: who leaves the work to others need not wait for torch.
+Nothing heavy is imported at the top: who leaves the work to others need not wait for torch.
 """
 
 import glob
@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, final
 from bleep import find
 from bleep.config import DtypeName, PredictorName, WeightsName
 from bleep.data.slides import slide_files
-from bleep.errors import DataError, MismatchError
+from bleep.errors import BleepError, DataError, MismatchError
 from bleep.files import check_writable, read_json
 from bleep.progress import Progress
 
@@ -100,10 +101,47 @@ Engine = Callable[[Job, Mapping[str, Path]], Iterator[Outcome]]
 """Predicts slides, by name, in any order."""
 
 
+@final
+class Worker:
+    """A run opened once, for slide after slide."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the run and what it predicts by.
+
+        Raises:
+            BleepError: as `Experiment.select`.
+
+        """
+        from bleep.workflows.experiment import Experiment
+
+        experiment = Experiment(job.run, where=job.where)
+        self._job, self._run = job, experiment.run
+        self._predictor = experiment.select(job.predictor, job.k, job.weights, job.abstain)
+        self._reference = experiment.reference
+
+    def predict(self, name: str, path: Path) -> Outcome:
+        """Predict a slide and write it, whole or not at all."""
+        from bleep.workflows.ensemble import fitted
+        from bleep.workflows.slides import open_slides
+        from bleep.workflows.stream import Output, Query, write_query
+
+        began = time.perf_counter()
+        try:
+            tiles = open_slides((path,), self._run, **self._job.slide)
+            asked = {key: getattr(self._job, key) for key in ("k", "weights", "abstain", "where")}
+            safe: dict[str, Any] = {"inputs": self._job.inputs, "overwrite": self._job.overwrite}
+            query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
+            write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype, **safe))
+        except BleepError as error:
+            return Outcome(name, failure=str(error))
+        except Exception as error:  # whatever a slide does, the others must go on
+            log.debug("slide %s", name, exc_info=True)
+            return Outcome(name, failure=f"{path}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Outcome(name, len(tiles), time.perf_counter() - began)
+
+
 def here(job: Job, slides: Mapping[str, Path]) -> Iterator[Outcome]:
     """Predict slides one after another in this process."""
-    from bleep.workflows.worker import Worker
-
     worker = Worker(job)
     for name, path in slides.items():
         yield worker.predict(name, path)

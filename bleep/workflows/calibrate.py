@@ -21,7 +21,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
-from bleep.predictors.base import fit_other, predicted_by
+from bleep.predictors import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration
 from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance

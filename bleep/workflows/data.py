@@ -27,8 +27,8 @@ from bleep.models.heads import Standardizer
 from bleep.outputs import check_output
 from bleep.progress import Progress
 from bleep.runs import STORES
+from bleep.workflows import Inputs
 from bleep.workflows.fit import best_device, divide
-from bleep.workflows.inputs import Inputs
 
 
 def check(config: Config) -> Check:

@@ -15,15 +15,13 @@ from bleep.files import whole
 from bleep.marks import COMMENT, marked_csv, plain_cell
 from bleep.outputs import check_folder
 from bleep.progress import Progress
-from bleep.viz.describe import figures as exploration_figures
-from bleep.viz.describe import figures as exploration_heatmaps
-from bleep.viz.describe import on_tissue as exploration_maps
-from bleep.viz.describe import tables as exploration
-from bleep.viz.describe.on_tissue import spatial_map
-from bleep.viz.describe.tables import Pairs, Pooled
-from bleep.viz.figures import style as exploration_style
-from bleep.viz.figures.style import Drawing
-from bleep.workflows.inputs import Inputs
+from bleep.viz import describe as exploration
+from bleep.viz.describe import Pairs, Pooled
+from bleep.viz.figures import Drawing, save
+from bleep.viz.figures import described as exploration_figures
+from bleep.viz.figures import on_tissue as exploration_maps
+from bleep.viz.figures.on_tissue import spatial_map
+from bleep.workflows import Inputs
 
 INDEX = "README.md"
 WARNING = (
@@ -83,7 +81,7 @@ def describe(config: Config, out: Path) -> Description:
         steps.update()
         pairs = exploration.gene_pairs(pooled)
         steps.update()
-        scores = exploration_maps.principal(pooled, exploration_heatmaps.most_variable(genes, exploration_maps.VARIABLE))
+        scores = exploration_maps.principal(pooled, exploration_figures.most_variable(genes, exploration_maps.VARIABLE))
         distance = exploration_maps.distance(scores, pooled.codes)
         odd = exploration.outliers(pooled, distance)
         steps.update()
@@ -100,8 +98,8 @@ def describe(config: Config, out: Path) -> Description:
         exploration_figures.gene_ranges(pooled, genes),
         exploration_figures.mean_variance(pooled, genes),
         exploration_figures.odd_spots(pooled, distance, odd),
-        exploration_heatmaps.heatmap(pooled, genes, scores, rows),
-        exploration_heatmaps.gene_correlation(pooled, genes),
+        exploration_figures.heatmap(pooled, genes, scores, rows),
+        exploration_figures.gene_correlation(pooled, genes),
         *(exploration_figures.layout(pooled, name, found, rows, mixed) for name, found in places.items()),
     )
     tables = (sections, genes.sort_values("rank_variance"), odd, pairs.table, _maps(pooled, rows, places))
@@ -113,7 +111,7 @@ def describe(config: Config, out: Path) -> Description:
             text = marked_csv(safe.to_csv(index=False, float_format="%.6g"))
             (folder / name).write_text(text, encoding="utf-8")
         for drawing in drawings:
-            exploration_style.save(drawing, folder)
+            save(drawing, folder)
         (folder / INDEX).write_text(_index(config, pooled, pairs, drawings, len(rows)), encoding="utf-8")
     return Description(pooled, genes, odd, pairs, {drawing.name: drawing.finding for drawing in drawings})
 

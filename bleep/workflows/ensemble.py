@@ -14,8 +14,8 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, read_lines, write_json
 from bleep.marks import KEY, MARK
 from bleep.outputs import check_output
-from bleep.predictors.base import Ensemble, Predictor, plain
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors import Ensemble, Predictor, plain
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 

@@ -16,16 +16,16 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
-from bleep.predictors.base import Predictor, Remembered, fit_other
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors import Predictor, Remembered, fit_other
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
 from bleep.records import Fitted, Leak, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment, opened
-from bleep.workflows.index import check_reference
 from bleep.workflows.place import differences
+from bleep.workflows.query import check_reference
 from bleep.workflows.scoring import Scorer
 
 CALIBRATION = "calibration"

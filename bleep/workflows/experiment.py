@@ -16,11 +16,10 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
-from bleep.predictors.base import Ensemble, MeanOfPredictors, Predictor, Remembered, plain
-from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
-from bleep.predictors.calibration import Calibration, calibration_of
+from bleep.predictors import Ensemble, Predictor, Remembered, plain
+from bleep.predictors.baselines import RegressionPredictor, baselines_of
+from bleep.predictors.calibration import MEAN, Calibration, CombinedPredictor, calibration_of, predictors_of
 from bleep.predictors.classifier import ClassifierPredictor
-from bleep.predictors.combined import CombinedPredictor
 from bleep.predictors.members import more_baselines_of
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Table
@@ -30,8 +29,6 @@ from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, membe
 from bleep.workflows.fit import best_device, divide
 from bleep.workflows.hub import is_link, pull
 
-MEAN = "mean of both"
-"""How tables call the plain mean of retrieval and regression."""
 ORDER = (ClassifierPredictor.name, CombinedPredictor.name, MEAN, RetrievalPredictor.name, RegressionPredictor.name)
 """Which of a run's predictors is the run's own predictor: the first there is."""
 HELD = 64
@@ -313,42 +310,6 @@ def opened(what: Sequence[str | Path | Experiment]) -> list[Experiment]:
     """Return experiments as they are, and open folders; those opened here share the sections they read."""
     tissue = Tissue()
     return [one if isinstance(one, Experiment) else Experiment(one, tissue=tissue) for one in what]
-
-
-def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
-    """Return a run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
-
-    With a calibration, the combined predictor too. Each remembers what it last predicted, so that a mean of two does not
-    compute them again.
-
-    Raises:
-        DataError: a contrastive run has no reference.
-
-    """
-    found: dict[str, Predictor] = {}
-    if run.model.classifies:
-        found[ClassifierPredictor.name] = Remembered(ClassifierPredictor(run))
-        if reference is not None:
-            found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
-        return found
-    if run.model.retrieves:
-        if reference is None:
-            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
-        found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
-    if run.model.regresses:
-        found[RegressionPredictor.name] = Remembered(RegressionPredictor(run))
-    if len(found) > 1:
-        found[MEAN] = Remembered(MeanOfPredictors(tuple(found.values()), MEAN))
-    if calibration is not None:
-        found[CombinedPredictor.name] = Remembered(CombinedPredictor(run, reference, calibration))
-    return found
-
-
-def baselines_of(run: Run, train_tiles: Tiles) -> dict[str, Predictor]:
-    """Fit the baselines on a run's training tiles: ridge on its features and on colour, image-kNN and the mean."""
-    ridge, colour = RidgePredictor.fit(run, train_tiles), RidgePredictor.fit_colour(run, train_tiles)
-    floors: tuple[Predictor, ...] = (ridge, colour, ImageKnnPredictor.fit(run, train_tiles), MeanPredictor(run))
-    return {floor.name: floor for floor in floors}
 
 
 def open_ensemble(folder: str | Path, k: int | None = None, weights: WeightsName | None = None) -> Ensemble:

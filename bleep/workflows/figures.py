@@ -15,23 +15,24 @@ from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
+from bleep.evaluation.labels import LabelPrediction
 from bleep.files import read_lines, whole
-from bleep.predictors.base import plain
+from bleep.predictors import plain
 from bleep.predictors.classifier import SCALE, ClassifierPredictor
 from bleep.predictors.saliency import GRID, check_maps, grad_cam, occlusion
 from bleep.progress import Progress
 from bleep.records import Table
 from bleep.retrieval.embed import embed_spots, embed_tiles, without_expression
 from bleep.runs import Run
+from bleep.viz.figures import Drawing, save
 from bleep.viz.figures import labels as figures
 from bleep.viz.figures.explanation import HeatView, occlusion_map
-from bleep.viz.figures.style import Drawing, save
 from bleep.viz.figures.tissue_maps import gene_map, gene_relations, ranked, variances
 from bleep.viz.figures.training import METHODS, coverage, curves, error_by_uncertainty, joint_space
 from bleep.viz.page import Cell, Column, Grid, Page, TissueView
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import spread_rows
-from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelPrediction, LabelTable, interval_words
+from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelTable, interval_words
 from bleep.workflows.report import HELD_OUT, TestSection, held_out_sections, shared_genes, uncertainty_of, view_of
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
 from bleep.features import FeatureReader
-from bleep.models.backbones.base import GIVEN, check_weights
+from bleep.models.backbones import GIVEN, check_weights
 from bleep.models.factory import resolve_precision
 from bleep.records import Batch
 from bleep.registry import Origin
@@ -35,8 +35,7 @@ from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
-from bleep.training.tasks import task_of
-from bleep.training.terms import OwnLoss
+from bleep.training.tasks import OwnLoss, task_of
 from bleep.workflows.place import check_place, check_same_data, clear
 from bleep.workflows.scoring import validation
 

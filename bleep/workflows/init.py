@@ -14,12 +14,12 @@ import pandas as pd
 from scipy import sparse
 
 from bleep.config import Config, SourceName, describe_fields
-from bleep.config.config import merged
+from bleep.config.base import merged
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.readers import MARKS, read_sections
 from bleep.data.readers.patches import has_patches
 from bleep.data.section import Section
-from bleep.data.slides.patches import PatchSlide
+from bleep.data.slides import PatchSlide
 from bleep.errors import DataError
 from bleep.find import fits, inside
 

@@ -1,4 +1,4 @@
-"""Runs that learnt labels, scored on the tissue they held out: by patient, beside floors fitted on the same training tissue."""
+"""Labels of tiles, as runs learnt them or neighbours of measured spots tell them, scored on held-out tissue beside floors."""
 
 import logging
 from collections.abc import Sequence
@@ -11,16 +11,19 @@ import pandas as pd
 from jaxtyping import Float32, Int
 
 from bleep import runs
-from bleep.config import Config
+from bleep.config import CLASSES, Config, PanelConfig
+from bleep.data.labels import labelled
+from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import labels as scoring
 from bleep.evaluation import leakage
+from bleep.evaluation.labels import LabelPrediction, Pooled
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, MARK, marked_csv
-from bleep.predictors.base import Predictor
-from bleep.predictors.classifier import ClassifierPredictor, label_floors
+from bleep.predictors import Predictor
+from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Leak, LeakReport
 from bleep.retrieval import reference as references
@@ -28,6 +31,7 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
 from bleep.workflows.evaluate import audit, check_held_out, worst_leak
+from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import best_device, load_split
 from bleep.workflows.place import differences
 
@@ -37,23 +41,6 @@ RETRIEVAL = "label retrieval"
 """How tables call the weighted vote of a tile's labelled neighbours."""
 COLUMNS = ("auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "calibration_error")
 """Scores of the table; the file has them all."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class LabelPrediction:
-    """What one predictor says of the test tiles of one run."""
-
-    predictor: str
-    seed: int
-    fold: int
-    probability: Float32[np.ndarray, "tiles classes"]
-    truth: Float32[np.ndarray, "tiles classes"]
-    told: Int[np.ndarray, " tiles"]
-    """Class each tile is said to be, by the threshold below."""
-    spots: pd.DataFrame
-    threshold: float | None
-    """Of the last of two classes, chosen on validation tissue; None: the likeliest class."""
 
 
 @final
@@ -76,7 +63,7 @@ class LabelTable:
     seen: tuple[tuple[Run, Split], ...] = field(default=(), repr=False)
     """Each run scored, and how its tissue was divided."""
 
-    def pooled(self, predictor: str) -> "Pooled":
+    def pooled(self, predictor: str) -> Pooled:
         """Return what a predictor says of the test tiles of all folds of the first seed."""
         mine = [one for one in self.told if one.predictor == predictor]
         return Pooled.of([one for one in mine if one.seed == min(each.seed for each in mine)])
@@ -214,33 +201,6 @@ def joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequence
     )
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Pooled:
-    """The test tiles of all folds of one seed."""
-
-    probability: Float32[np.ndarray, "tiles classes"]
-    truth: Float32[np.ndarray, "tiles classes"]
-    told: Int[np.ndarray, " tiles"]
-    patients: np.ndarray
-
-    @classmethod
-    def of(cls, parts: Sequence[LabelPrediction]) -> "Pooled":
-        """Join folds."""
-        tables = [[one.probability for one in parts], [one.truth for one in parts], [one.told for one in parts]]
-        probability, truth, told = (np.concatenate(table) for table in tables)
-        return cls(probability, truth, told, np.concatenate([one.spots["patient"].to_numpy(str) for one in parts]))
-
-    def by_patient(self) -> list[dict[str, Any]]:
-        """Return the scores of each patient's own tiles; those of one class have no ROC."""
-        found = []
-        for patient in np.unique(self.patients):
-            mine = self.patients == patient
-            line = scoring.scores(self.probability[mine], self.truth[mine], self.told[mine])
-            found.append({"patient": str(patient), "tiles": int(mine.sum()), **line})
-        return found
-
-
 def label_text(table: LabelTable) -> str:
     """Return the table for a terminal."""
     shown = table.rows[list(COLUMNS)].map(lambda value: f"{value:.3f}")
@@ -313,3 +273,55 @@ def _tiles(table: LabelTable) -> pd.DataFrame:
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
+
+
+def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable | None:
+    """Score the labels that neighbours give test spots, for runs of expression whose `data.label` names a column of labels.
+
+    Beside them stand the run's own label head, under `loss.labels`, and the floors of labels, fitted on the training spots
+    that have one. Test spots without a label are not scored; those of a class that no training spot has count as told wrong.
+    None: no run has such labels and an index that knows them, or no test spot has one, or there is one class only.
+
+    Raises:
+        MismatchError: as `evaluate`.
+
+    """
+    seen: list[Run] = []
+    told: list[LabelPrediction] = []
+    floors: set[tuple[str, ...]] = set()
+    for experiment in opened(what):
+        run, column, retrieval = experiment.run, experiment.run.config.data.label, RetrievalPredictor.name
+        if not column or run.model.classifies or experiment.is_ensemble or retrieval not in experiment.predictors():
+            continue
+        reference, divided = experiment.reference, experiment.split
+        check_held_out(run, divided, experiment.folder)
+        if reference is None or "label" not in reference.spots:
+            continue
+        try:
+            divided = _labelled(divided, column)
+        except DataError as error:
+            log.warning("labels are not scored: %s", error)
+            continue
+        view = replace(run, panel=GenePanel.fit(divided.train, PanelConfig.model_validate(CLASSES)))
+        if not any(view.panel.values(section).any() for section in divided.test):
+            continue
+        if seen and view.panel.genes != seen[0].panel.genes:
+            log.warning("labels of %s are not scored: they are of other classes than the first run's", experiment.folder)
+            continue
+        seen.append(view)
+        own: dict[str, Predictor] = {RETRIEVAL: NeighborVote(view, experiment.predictors()[retrieval], reference, RETRIEVAL)}
+        if run.facts.classes:
+            own[LabelHeadPredictor.name] = LabelHeadPredictor(run, view.panel.genes)
+        tissue = tuple(sorted(section.digest() for section in divided.train))
+        if tissue not in floors:
+            floors.add(tissue)
+            own |= label_floors(view, view.tiles(divided.train))
+        told += [told_by(name, predictor, view, divided) for name, predictor in own.items()]
+    return joined(told, seen, ()) if seen else None
+
+
+def _labelled(divided: Split, column: str) -> Split:
+    """Return a split with labels in place of expression, all sections of the same classes."""
+    train, val = len(divided.train), len(divided.val)
+    found = labelled((*divided.train, *divided.val, *divided.test), column, partly=True)
+    return replace(divided, train=found[:train], val=found[train : train + val], test=found[train + val :])

@@ -18,7 +18,7 @@ from bleep.data.downloads import SETS, PublicSet
 from bleep.errors import DataError
 from bleep.files import read_json, whole
 from bleep.marks import PACKED
-from bleep.models.backbones.base import GIVEN
+from bleep.models.backbones import GIVEN
 from bleep.models.factory import JOIN, licence_of, started_from
 from bleep.models.image import READY
 from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of

@@ -12,7 +12,7 @@ from bleep.find import MANIFEST
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
 from bleep.runs import Run
-from bleep.workflows.inputs import inputs_of
+from bleep.workflows import inputs_of
 
 OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
 """Files in a run's folder that say how its weights scored."""

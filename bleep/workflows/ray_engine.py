@@ -168,7 +168,7 @@ class _Actor:
 
 
 def _predictor(job: Job) -> Callable[[str, Path], Outcome]:
-    from bleep.workflows.worker import Worker
+    from bleep.workflows.archive import Worker
 
     return Worker(job).predict
 

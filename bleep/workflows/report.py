@@ -12,13 +12,11 @@ from scipy.spatial import cKDTree
 
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, MosaicSlide, PictureSlide, PyramidSlide, resize
-from bleep.data.slides.patches import PatchSlide
+from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
-from bleep.evaluation.report import HEADINGS
-from bleep.evaluation.scorecard import SCORES
-from bleep.predictors.base import Predictor
+from bleep.evaluation.scorecard import HEADINGS, SCORES
+from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
 from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference

@@ -28,7 +28,7 @@ from bleep.evaluation.scorecard import METRIC, Truth, score
 from bleep.evaluation.statistics import smoothing
 from bleep.features import FeatureReader
 from bleep.models.models import DualEncoder, Model
-from bleep.predictors.base import Predictor, plain
+from bleep.predictors import Predictor, plain
 from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor, weighted_mean
 from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features, without_expression

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bleep.config import DataConfig
-from bleep.data import tissue_mask as masks
 from bleep.data.prediction import Prediction
 from bleep.data.readers import by_region, read_sections
+from bleep.data.readers.wsi import save_mask
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, slide_files
 from bleep.data.tiles import Tiles
@@ -128,7 +128,7 @@ def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
     """
     written = mask_places(tiles, path, overwrite=True)
     for section, place in zip(tiles.sections, written, strict=True):
-        masks.save_mask(section.counts.uns["mask"], place)
+        save_mask(section.counts.uns["mask"], place)
     return written
 
 

@@ -20,7 +20,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.files import alone, check_writable
 from bleep.outputs import check_output
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.classifier import with_labels
 from bleep.predictors.io import Parts, check_blocks, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table

@@ -1,4 +1,4 @@
-"""From a recipe and a search space to the settings with the best validation score."""
+"""Many trainings from one recipe: every fold of it in one table, or settings of a search space and the best of them."""
 
 import csv
 import importlib.util
@@ -15,18 +15,28 @@ from typing import Any, final
 import torch
 import yaml
 
+from bleep import runs
 from bleep.config import Config
 from bleep.data.panel import GenePanel
+from bleep.data.readers import read_sections
+from bleep.data.splits import split
 from bleep.errors import ConfigError, DataError
+from bleep.evaluation import report
 from bleep.files import read_lines, whole, write_text
 from bleep.marks import marked_csv
 from bleep.outputs import check_output
 from bleep.progress import Progress
+from bleep.records import Table
 from bleep.runs import LOG, Run
 from bleep.training.search_space import Space, nested
 from bleep.training.tuning import Study, Trial, Tried
-from bleep.workflows.fit import fit, load_split
-from bleep.workflows.inputs import Inputs
+from bleep.workflows import Inputs
+from bleep.workflows.calibrate import calibrate
+from bleep.workflows.ensemble import check_place
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.fit import best_device, fit, load_split
+from bleep.workflows.place import check_reads
+from bleep.workflows.query import build_reference
 
 BEST, TABLE, IMPORTANCE, DATABASE, TRIALS = "best.yaml", "trials.csv", "importance", "study.db", "trials"
 """Names inside the folder of a tuning."""
@@ -217,7 +227,7 @@ def _write(out: Path, tried: list[Tried], importances: dict[str, float], space: 
 
 
 def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[Path]:
-    from bleep.viz.figures.style import COLOURS, DOTS, NOTES, blank, label_text
+    from bleep.viz.figures import COLOURS, DOTS, NOTES, blank, label_text
 
     names = list(importances)[::-1]
     shares = [100 * importances[name] for name in names]
@@ -236,3 +246,68 @@ def _draw(out: Path, tried: list[Tried], importances: dict[str, float]) -> list[
             with whole(path) as temporary:
                 figure.savefig(temporary, dpi=DOTS, metadata=NOTES[path.suffix.removeprefix(".")])
     return written
+
+
+def fold_folder(out: Path, fold: int) -> Path:
+    """Return the folder of a fold's run."""
+    return out / f"fold{fold}"
+
+
+BAG = "bag"
+"""Folder of the ensemble of all folds, inside that of the folds."""
+
+
+def check_bag(config: Config) -> None:
+    """Refuse to bag folds whose panels are chosen on their own training tissue, before hours are spent on them.
+
+    Raises:
+        ConfigError: saying what to set.
+        DataError: the folder of the ensemble holds something else.
+
+    """
+    check_place(config.out / BAG)
+    if config.panel.choice not in ("all", "list"):
+        raise ConfigError(
+            f"--bag: panel.choice is {config.panel.choice}, so each fold chooses genes of its own, and their predictions have "
+            "no mean; set it to all, or to list with panel.list"
+        )
+
+
+def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool = False) -> tuple[Table, list[Path]]:
+    """Train, index and, if asked for, calibrate a run for each fold below `config.out`, and score all of them in one table.
+
+    Each test section (or block) is held out once, so that the table's spread is over all of them. Folds that are finished are
+    used again, so a cross-validation that was stopped goes on.
+
+    Raises:
+        ConfigError: the recipe holds out by name or nothing at all, or there are fewer groups than folds.
+        DataError: the tissue cannot be read, or the table would replace what bleep did not write.
+        MismatchError: a fold's folder is of other settings or other tissue.
+
+    """
+    if config.data.test or config.data.split == "none":
+        what = "data.test names what is held out" if config.data.test else "data.split is none"
+        raise ConfigError(f"{what}, so there are no folds; leave data.test out and set data.split to patient, section or block")
+    for name in report.WRITTEN:
+        check_output(config.out / name, Inputs(configs=(config,)), overwrite=overwrite or None)
+    folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]
+    sections = read_sections(config.data, config.cache)
+    for one in folds:
+        if overwrite:
+            check_reads(one)
+        split(sections, one.data, one.seed)  # what no training could mend is said before the first
+    for number, one in enumerate(folds):
+        log.info("fold %d of %d", number + 1, len(folds))
+        begun = not overwrite and (one.out / runs.CONFIG).exists()
+        run = fit(one, resume=begun, overwrite=overwrite)
+        run.model.to(best_device())
+        if run.model.retrieves and not (one.out / runs.REFERENCE).exists():
+            build_reference(run).save(one.out / runs.REFERENCE)
+        if calibrated:
+            calibrate(one.out)
+    folders = [one.out for one in folds]
+    return evaluate(folders), folders
+
+
+def _place(config: Config, fold: int) -> dict[str, object]:
+    return {"data": {"fold": fold}, "out": str(fold_folder(config.out, fold))}

@@ -84,13 +84,13 @@ WORLD = """
 import atexit, os
 def tell():
     import sys
-    if "bleep.features.extractor" in sys.modules and "RANK" in os.environ:
+    if "bleep.features" in sys.modules and "RANK" in os.environ:
         import torch.distributed as dist
-        from bleep.features import extractor as reader
+        import bleep.features as reader
         with open(os.environ["TELL"] + "/rank" + os.environ["RANK"], "w") as file:
             file.write(str(reader.passed))
 def watch():
-    from bleep.features import extractor as reader
+    import bleep.features as reader
     reader.passed = 0
     compute = reader.FeatureReader._compute
     def counted(self, tiles, rows, bar):

@@ -8,8 +8,7 @@ import yaml
 
 import bleep
 from bleep.cli import app
-from bleep.config import Config
-from bleep.config.config import recipe_names, recipes_folder
+from bleep.config import Config, recipe_names, recipes_folder
 
 
 def test_a_name_a_file_name_and_a_path_of_the_repository_find_the_same_recipe(repository: Path) -> None:

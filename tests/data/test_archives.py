@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from bleep.features import FeatureReader
-from bleep.predictors.calibration import calibration_of
+from bleep.predictors.calibration import calibration_of, predictors_of
 from bleep.retrieval.reference import Reference, verify
 from bleep.runs import Run
-from bleep.workflows.experiment import predictors_of
 from bleep.workflows.fit import load_split
 
 ARCHIVE = Path(__file__).parent / "archives" / "run-v0.1"

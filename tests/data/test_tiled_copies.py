@@ -17,7 +17,7 @@ from bleep.config import DataConfig
 from bleep.data import readers as sources
 from bleep.data.readers import read_sections
 from bleep.data.slides import PictureSlide, PyramidSlide, pixels_of
-from bleep.data.slides import tiled_copy as copies
+from bleep.data.slides import pyramid as copies
 from bleep.data.tiles import TileSpec, cut
 from bleep.errors import DataError
 
@@ -124,7 +124,7 @@ import signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from bleep.cli.app import guarded
-from bleep.data.slides import PictureSlide, tiled_copy as copies
+from bleep.data.slides import PictureSlide, pyramid as copies
 def work():
     copies.tiled(PictureSlide.open(Path(sys.argv[1]), 10**9), Path(sys.argv[2]))
     return 0

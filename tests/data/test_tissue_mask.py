@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import ndimage
 
 from bleep.config import DataConfig
-from bleep.data import tissue_mask as masks
 from bleep.data.readers import read_sections
+from bleep.data.readers import wsi as masks
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
 

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from bleep import features as reader
 from bleep.config import FLOOR, ImageConfig
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FeatureReader
 from bleep.features import cache as kept
-from bleep.features import extractor as reader
 from bleep.models.factory import build_trunk
-from bleep.models.heads import Standardizer
+from bleep.models.heads import RunningStats, Standardizer
 from bleep.models.image import ImageTrunk
-from bleep.spreads import RunningStats
 
 SPEC = TileSpec(32, (64.0,))
 

@@ -17,9 +17,8 @@ from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FEW, FeatureReader, trunk_digest
 from bleep.models.factory import build_trunk
-from bleep.models.heads import Standardizer
+from bleep.models.heads import Standardizer, floored
 from bleep.models.image import ImageTrunk
-from bleep.spreads import floored
 
 SPEC = TileSpec(32, (64.0,))
 

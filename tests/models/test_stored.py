@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from bleep.data.toy import toy_section
 from bleep.errors import MismatchError
-from bleep.features.extractor import trunk_digest
+from bleep.features import trunk_digest
 from bleep.models import factory
 from bleep.models.stored import StoredTrunk
 from bleep.runs import Run

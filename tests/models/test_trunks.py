@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError, WeightsError
-from bleep.models.backbones.base import FOUNDATION, OTHERS, page
+from bleep.models.backbones import FOUNDATION, OTHERS, page
 from bleep.models.factory import build_trunk
 from bleep.models.image import ImageTrunk
 

@@ -8,7 +8,7 @@ import pytest
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
-from bleep.predictors.base import MeanOfPredictors
+from bleep.predictors import MeanOfPredictors
 from bleep.predictors.baselines import MeanPredictor, RegressionPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.retrieval.reference import Reference

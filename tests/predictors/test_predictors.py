@@ -11,12 +11,11 @@ import pytest
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import MismatchError
-from bleep.predictors.base import Predictor
-from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor
+from bleep.predictors import Predictor
+from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, RegressionPredictor, RidgePredictor, baselines_of
 from bleep.predictors.retrieval import RetrievalPredictor, neighbor_table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.experiment import baselines_of
 from bleep.workflows.fit import load_split
 from bleep.workflows.query import build_reference
 

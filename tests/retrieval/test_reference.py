@@ -20,7 +20,7 @@ from bleep.files import read_json, write_json
 from bleep.retrieval.reference import Reference, build, change, identity, storage, verify
 from bleep.retrieval.reference import reference as record
 from bleep.runs import Run
-from bleep.workflows import index as indexing
+from bleep.workflows import query as indexing
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference

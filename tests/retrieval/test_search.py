@@ -11,7 +11,7 @@ import pytest
 from bleep.config import IndexConfig
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.retrieval import index as search
-from bleep.retrieval.index import FlatIndex, build_index, choose_kind, factory, facts, load_index, measure
+from bleep.retrieval.index import FlatIndex, build_index, choose_kind, facts, load_index, measure
 from bleep.retrieval.index import base as devices
 from bleep.retrieval.index.base import faiss
 from bleep.retrieval.index.factory import between
@@ -95,7 +95,7 @@ def test_an_exact_search_that_is_faster_is_warned_of(
     worth: float, slower: bool, warned: bool, built: dict[str, Any], vectors: np.ndarray, queries: np.ndarray,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    search, exact = type(built["ivf"]).search, factory.exact_search
+    search, exact = type(built["ivf"]).search, exact_search
 
     def late(*words: Any) -> Any:
         time.sleep(0.2)
@@ -105,8 +105,8 @@ def test_an_exact_search_that_is_faster_is_warned_of(
         time.sleep(0.0 if slower else 1.0)
         return exact(*words)
 
-    monkeypatch.setattr(factory, "WORTH", worth)
-    monkeypatch.setattr(factory, "exact_search", late_exact)
+    monkeypatch.setattr("bleep.retrieval.index.WORTH", worth)
+    monkeypatch.setattr("bleep.retrieval.index.exact_search", late_exact)
     monkeypatch.setattr(type(built["ivf"]), "search", late)
     measure(built["ivf"], vectors, queries[:20], 10)
     assert ("set index.kind to flat" in caplog.text) == warned

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from bleep.config import Config
+from bleep.data.datasets import places_of
 from bleep.data.readers import read_sections
 from bleep.errors import ConfigError, DataError
 from bleep.models.factory import build_model, build_trunk
 from bleep.models.models import DualEncoder
-from bleep.training.tasks import ContrastiveTask, places_of, task_of
+from bleep.training.tasks import ContrastiveTask, task_of
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 KINDS = (

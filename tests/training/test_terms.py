@@ -10,6 +10,7 @@ from scipy import sparse
 
 import bleep
 from bleep.config import Config, LossConfig, PanelConfig
+from bleep.data.datasets import counts_of
 from bleep.data.panel import GenePanel
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
@@ -18,7 +19,7 @@ from bleep.models.heads import CountLink
 from bleep.models.losses import pearson_distance
 from bleep.models.models import Regressor
 from bleep.runs import Run
-from bleep.training.tasks import RegressionTask, Terms, counts_of, task_of
+from bleep.training.tasks import RegressionTask, Terms, task_of
 from bleep.workflows.fit import fit
 
 TEAM = {"mse": 1.0, "pearson": 1.0, "heg_mse": 5.0, "hvg_mse": 2.0, "top": 3}
@@ -124,8 +125,8 @@ def test_the_likelihood_finds_rate_and_dispersion_of_drawn_counts(panel: GenePan
     rate, dispersion = np.linspace(5, 60, 12), np.linspace(0.5, 4, 12)
     exposure = rng.uniform(0.5, 2, (spots, 1))
     drawn = rng.negative_binomial(dispersion, dispersion / (dispersion + rate * exposure), (spots, 12))
+    from bleep.data.datasets import Counts
     from bleep.records import Batch
-    from bleep.training.tasks import Counts
 
     model, whole = regressor(nb=1.0, mse=0.0)
     torch.nn.init.zeros_(model.head.weight)

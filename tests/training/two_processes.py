@@ -14,12 +14,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bleep.config import Config
+from bleep.data.datasets import Counts, Places
 from bleep.data.panel import GenePanel
 from bleep.models.factory import build_model, build_trunk
 from bleep.models.models import DualEncoder, Regressor
 from bleep.records import Batch
 from bleep.training.optimizers import backward
-from bleep.training.tasks import ContrastiveTask, Counts, Places, RegressionTask
+from bleep.training.tasks import ContrastiveTask, RegressionTask
 
 KINDS = {
     "hard": {"targets": "hard"},

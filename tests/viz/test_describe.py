@@ -12,13 +12,13 @@ from scipy import sparse
 from bleep.config import PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.errors import DataError
-from bleep.viz.describe import figures as exploration_heatmaps
-from bleep.viz.describe import on_tissue as exploration_maps
-from bleep.viz.describe import tables as exploration
-from bleep.viz.describe.figures import library_size
-from bleep.viz.describe.on_tissue import distance, mixing, mixing_words, principal, sample, spatial_map, tsne, umap
-from bleep.viz.describe.tables import Pooled, gene_pairs, gene_table, outliers, pool, section_table
-from bleep.viz.figures import style as exploration_style
+from bleep.viz import describe as exploration
+from bleep.viz.describe import Pooled, gene_pairs, gene_table, outliers, pool, section_table
+from bleep.viz.figures import described as exploration_heatmaps
+from bleep.viz.figures import on_tissue as exploration_maps
+from bleep.viz.figures import save
+from bleep.viz.figures.described import library_size
+from bleep.viz.figures.on_tissue import distance, mixing, mixing_words, principal, sample, spatial_map, tsne, umap
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ def test_a_figure_is_written_as_png_and_svg_the_same_each_time(pooled: Pooled, t
     named = replace(pooled, spots=pooled.spots.replace("toy1", r"a $tricky_name$ that is much too long to be printed whole"))
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        exploration_style.save(library_size(named, section_table(named)), folder)
+        save(library_size(named, section_table(named)), folder)
     for name in ("library_size.png", "library_size.svg"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert (tmp_path / "one" / "library_size.png").read_bytes()[:4] == b"\x89PNG"

@@ -22,8 +22,8 @@ from bleep.data.toy import toy_section
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.io import write_prediction
 from bleep.runs import Run
+from bleep.viz import export as geojson
 from bleep.viz.export import opened, write_geojson
-from bleep.viz.export import write as geojson
 from bleep.workflows.slides import described, open_slides
 
 STEP = 64.0

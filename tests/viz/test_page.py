@@ -11,8 +11,7 @@ import pytest
 
 from bleep.errors import MismatchError
 from bleep.predictors.conformal import Confidence, in_words
-from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView, write_page
-from bleep.viz.page.write import LEVELS, MISSING, quantised
+from bleep.viz.page import LEVELS, MISSING, Cell, Column, Grid, Nearest, Page, TissueView, quantised, write_page
 
 SPOTS, GENES, K = 30, 6, 4
 

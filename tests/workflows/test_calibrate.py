@@ -17,8 +17,7 @@ from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.predictors.calibration import Calibration, calibration_of
-from bleep.predictors.combined import CombinedPredictor
+from bleep.predictors.calibration import Calibration, CombinedPredictor, calibration_of
 from bleep.predictors.cross_fitting import mean_over_parts
 from bleep.predictors.members import FITS, TRAVEL
 from bleep.runs import Run

@@ -14,9 +14,9 @@ import bleep
 from bleep.cli import app
 from bleep.config import Config
 from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.predictors.base import Ensemble
+from bleep.predictors import Ensemble
 from bleep.runs import Run
-from bleep.workflows import index as indexing
+from bleep.workflows import query as indexing
 from bleep.workflows.ensemble import members_of, save_ensemble
 from bleep.workflows.experiment import Experiment, open_ensemble
 from bleep.workflows.fit import fit

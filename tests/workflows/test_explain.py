@@ -18,7 +18,7 @@ from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Neighbors
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.viz.figures.style import Drawing, save
+from bleep.viz.figures import Drawing, save
 from bleep.workflows import explain as explaining
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference

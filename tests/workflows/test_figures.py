@@ -13,7 +13,7 @@ import pytest
 from bleep.cli import app
 from bleep.config import Config
 from bleep.runs import Run
-from bleep.viz.figures.style import save
+from bleep.viz.figures import save
 from bleep.viz.figures.tissue_maps import bar_length, correlation, gene_map, gene_relations, variances
 from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView

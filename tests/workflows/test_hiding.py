@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bleep.viz.figures import save
 from bleep.viz.figures.explanation import CAUTION, HeatView, occlusion_map
-from bleep.viz.figures.style import save
 from bleep.workflows.experiment import opened
 from bleep.workflows.figures import heat_maps
 from bleep.workflows.report import held_out_sections

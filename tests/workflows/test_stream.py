@@ -18,7 +18,7 @@ from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError, StoppedError
-from bleep.predictors.base import Predictor
+from bleep.predictors import Predictor
 from bleep.predictors.retrieval import neighbor_table
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment

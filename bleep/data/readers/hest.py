@@ -14,7 +14,8 @@ import pandas as pd
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import measured, positions, read_h5ad, with_label
-from bleep.data.readers.tables import joined, note_mpp, only, read_table, without_controls
+from bleep.data.readers.tables import joined, note_mpp, only, read_table
+from bleep.data.readers.xenium import without_controls
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, open_slide
 from bleep.data.slides.base import question

@@ -39,8 +39,6 @@ COUNTED = re.compile(r"(log1p_)?total_counts(_.+)?|(n_?count|n_?feature)s?_.+|(p
 """What scanpy and Seurat call sums over the genes of a spot, of any assay or set of genes, in small letters."""
 BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
 """Barcode and ending of a spot's id, or of a cell's."""
-CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
-"""Beginnings of the names of Xenium's features that are no genes."""
 MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL"),
     *("NaN", "None", "n/a", "nan", "null"),
@@ -131,15 +129,6 @@ class Measured(NamedTuple):
     """Why there are no genes, where there are none."""
     refused: bool = False
     """There are values, but such as cannot be used: whoever needs values refuses the section, a query does not."""
-
-
-def without_controls(name: str, counts: Measured) -> Measured:
-    """Leave out, aloud, the features that by their names are Xenium's controls."""
-    kept = np.flatnonzero(~counts.genes.index.str.startswith(CONTROLS))
-    if len(kept) == len(counts.genes):
-        return counts
-    log.info("section %s: left out %d features that are controls, not genes", name, len(counts.genes) - len(kept))
-    return counts._replace(genes=counts.genes.iloc[kept], matrix=counts.matrix[:, kept])
 
 
 def nothing(spots: pd.Index, why: str, *, refused: bool = False) -> Measured:

@@ -1,4 +1,4 @@
-"""Whole slides without counts: a grid of tiles over the tissue of a slide file, or of each slide file of a folder.
+"""Whole slides without counts: a grid of tiles over their tissue, which is detected, or read from a picture.
 
 A section is called as its file, without the ending (`.ome` neither).
 """
@@ -7,21 +7,183 @@ import contextlib
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
-from scipy import sparse
+from jaxtyping import Bool, Float64
+from scipy import ndimage, sparse
 
 from bleep.config import DataConfig
-from bleep.data import tissue_mask as masks
 from bleep.data.readers import chosen_names
 from bleep.data.section import Section
-from bleep.data.slides import PICTURES, SUFFIXES, PictureSlide, PyramidSlide, is_slide, open_slide, slide_files
+from bleep.data.slides import (
+    PICTURES,
+    SUFFIXES,
+    PictureSlide,
+    Pixels,
+    PyramidSlide,
+    is_slide,
+    open_slide,
+    pixels_of,
+    save_png,
+    slide_files,
+)
 from bleep.data.slides.base import question
 from bleep.data.slides.pyramid import TIFF
 from bleep.errors import DataError
+from bleep.files import whole
 from bleep.find import inside
 from bleep.progress import Progress
+
+Mask = Bool[np.ndarray, "rows columns"]
+"""True where there is tissue; it covers a whole slide, at any size."""
+
+MICRONS = 8.0
+"""Microns per pixel of the overview that tissue is detected on."""
+FLOOR, CEILING = 0.04, 0.07
+"""The threshold is kept between these optical densities: blank glass has no tissue, and pale tissue beside dark is some."""
+NEIGHBOURHOOD = 20.0
+"""Standard deviation in microns of the window that a place is judged by."""
+SMALLEST = 50_000.0
+"""Specks of tissue and holes in it of fewer square microns are dropped: 0.05 square millimetres."""
+DARKEST = 32
+"""Intensities below this count as this; the noise of what is black would look coloured."""
+SHARE = 0.5
+"""A tile is kept when tissue covers this share of its square of the grid."""
+MOST = 4_000_000
+"""More squares than this are a mistake in the step."""
+
+
+def detect(overview: Pixels, mpp: float) -> Mask:
+    """Return where an overview, of `mpp` microns per pixel, shows stained tissue.
+
+    Stain has colour, while dust, shadows and glass are grey: what counts is how far the optical densities of red, green and
+    blue lie apart, mean plus twice the standard deviation around each place; the latter because fat is pale but has
+    texture, and a haze of eosin has none. The threshold is Otsu's (IEEE Trans. Syst. Man Cybern. 9:62, 1979), kept between
+    two bounds. Marks of a pen and coloured glass are taken for tissue: a mask drawn by hand leaves them out.
+
+    Raises:
+        DataError: the extra `wsi` is not installed.
+
+    """
+    colour = _colour(overview)
+    window = NEIGHBOURHOOD / mpp
+    mean = ndimage.gaussian_filter(colour, window)
+    square = ndimage.gaussian_filter(colour * colour, window)
+    signal = mean + 2 * np.sqrt(np.clip(square - mean * mean, 0, None))
+    try:
+        from skimage.filters import threshold_otsu
+    except ImportError:
+        raise DataError(
+            "finding tissue on whole slides needs the extra wsi: pip install -e '.[wsi]' in bleep's clone (or give a mask)"
+        ) from None
+    # The picture of one single value has no threshold of Otsu's; it has no tissue either.
+    otsu: Any = threshold_otsu
+    found = signal > np.clip(otsu(signal), FLOOR, CEILING) if np.ptp(signal) > 0 else np.zeros_like(signal, bool)
+    smallest = SMALLEST / mpp**2
+    filled = ~_without_specks(~found, smallest)
+    # The window sees tissue a little before it begins: the edge is taken back by its width.
+    kept = ndimage.distance_transform_edt(filled) > window if not filled.all() else filled
+    return _without_specks(kept, smallest)
+
+
+def _colour(overview: Pixels) -> np.ndarray:
+    """Return how far the optical densities of the three colours lie apart, measured against the brightest twentieth."""
+    darkest = overview.min(axis=2)
+    glass = np.median(overview[darkest >= np.quantile(darkest, 0.95)], axis=0)
+    intensity = np.maximum(overview, DARKEST).astype(np.float32)
+    density = np.clip(np.log10(np.maximum(glass, DARKEST).astype(np.float32) / intensity), 0, None)
+    apart: np.ndarray = density.max(axis=2) - density.min(axis=2)
+    return apart
+
+
+def _without_specks(mask: Mask, smallest: float) -> Mask:
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    kept = sizes >= smallest
+    kept[0] = False
+    return kept[labels]
+
+
+def read_mask(path: Path, size: tuple[int, int], limit: int) -> Mask:
+    """Read a picture that is white where a slide of this width and height has tissue; its own size may be any.
+
+    Raises:
+        DataError: it cannot be read, or is of another shape than the slide.
+
+    """
+    mask = pixels_of(path, limit).mean(axis=2) > 127
+    (high, wide), (width, height) = mask.shape, size
+    expected = wide * height / width
+    if abs(high - expected) > max(1.5, 0.01 * expected):
+        raise DataError(
+            f"{path}: the mask has {wide} x {high} pixels, another shape than the slide's {width} x {height}; "
+            "it must cover the whole slide, at any size"
+        )
+    return mask
+
+
+def save_mask(mask: Mask, path: Path) -> None:
+    """Write a mask as PNG, white where there is tissue: it can be edited and given back."""
+    with whole(path) as temporary:
+        save_png(np.repeat(np.where(mask, 255, 0).astype(np.uint8)[..., None], 3, axis=2), temporary)
+
+
+def grid(mask: Mask, size: tuple[int, int], step: float) -> pd.DataFrame:
+    """Return the squares of a grid that tissue covers at least by half, row by row.
+
+    The grid starts at the slide's upper left corner and has squares of `step` level-0 pixels. A row is named `x3_y7` for
+    the fourth column and eighth row, and holds grid_x, grid_y, the centre x and y in level-0 pixels, and the share of
+    tissue.
+
+    Raises:
+        DataError: the slide is smaller than half a step, or the step is so small that there are millions of squares.
+
+    >>> mask = np.array([[True, False], [True, True]])
+    >>> grid(mask, size=(200, 200), step=100.0)[["x", "y", "tissue"]]
+               x      y  tissue
+    x0_y0   50.0   50.0     1.0
+    x0_y1   50.0  150.0     1.0
+    x1_y1  150.0  150.0     1.0
+
+    """
+    width, height = size
+    columns, rows = int(np.ceil(width / step - 0.5)), int(np.ceil(height / step - 0.5))
+    if columns < 1 or rows < 1:
+        raise DataError(f"the slide of {width} x {height} pixels is smaller than half a step of {step:g}; give a smaller step")
+    if columns * rows > MOST:
+        raise DataError(f"a step of {step:g} pixels gives {columns} x {rows} tiles; give a larger step, in microns")
+    share = _shares(mask, np.arange(columns + 1) * step / width, np.arange(rows + 1) * step / height) * (
+        width * height / step**2
+    )
+    y, x = np.nonzero(share >= SHARE - 1e-9)
+    return pd.DataFrame(
+        {"grid_x": x, "grid_y": y, "x": (x + 0.5) * step, "y": (y + 0.5) * step, "tissue": np.minimum(share[y, x], 1.0)},
+        index=pd.Index([f"x{column}_y{row}" for column, row in zip(x, y, strict=True)], dtype=str),
+    )
+
+
+def _shares(
+    mask: Mask, across: Float64[np.ndarray, " xs"], down: Float64[np.ndarray, " ys"]
+) -> Float64[np.ndarray, "squares_down squares_across"]:
+    """Return the tissue between neighbouring lines, as a share of the whole mask; lines are at shares of its sides."""
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
+    sums[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
+    below = _between(sums, down * mask.shape[0])
+    areas = np.diff(np.diff(_between(below.T, across * mask.shape[1]).T, axis=0), axis=1)
+    return areas / mask.size
+
+
+def _between(sums: np.ndarray, places: Float64[np.ndarray, " places"]) -> np.ndarray:
+    """Return the rows at these places, between two rows in proportion; places beyond the last row give the last."""
+    places = np.minimum(places, len(sums) - 1)
+    before = np.minimum(places.astype(int), len(sums) - 2)
+    part = (places - before)[:, None]
+    joined: np.ndarray = sums[before] * (1 - part) + sums[before + 1] * part
+    return joined
+
 
 LARGE = 4096
 """A picture with a longer side than this is a slide and no ready-cut tile."""
@@ -66,10 +228,10 @@ def _read_one(name: str, path: Path, data: DataConfig) -> Section:
     mpp = _mpp(slide, data)
     mask = _mask(name, slide, mpp, data)
     try:
-        grid = masks.grid(mask, slide.size, data.step / mpp)
+        squares = grid(mask, slide.size, data.step / mpp)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    if grid.empty:
+    if squares.empty:
         origin = "its mask is white on no square of the grid" if data.mask else "no tissue was found on it"
         raise DataError(f"{path}: {origin}; give a mask that is white where tissue is (--mask or data.mask)")
     return Section(
@@ -78,11 +240,11 @@ def _read_one(name: str, path: Path, data: DataConfig) -> Section:
         species=data.species,
         slide=slide,
         counts=AnnData(
-            X=sparse.csr_matrix((len(grid), 0), dtype=np.float32),
-            obs=grid[["grid_x", "grid_y", "tissue"]],
+            X=sparse.csr_matrix((len(squares), 0), dtype=np.float32),
+            obs=squares[["grid_x", "grid_y", "tissue"]],
             uns={"mask": mask, "step": data.step},
         ),
-        xy=grid[["x", "y"]].to_numpy(np.float64),
+        xy=squares[["x", "y"]].to_numpy(np.float64),
         mpp=mpp,
     )
 
@@ -102,12 +264,12 @@ def _mpp(slide: PictureSlide | PyramidSlide, data: DataConfig) -> float:
     return told
 
 
-def _mask(name: str, slide: PictureSlide | PyramidSlide, mpp: float, data: DataConfig) -> masks.Mask:
+def _mask(name: str, slide: PictureSlide | PyramidSlide, mpp: float, data: DataConfig) -> Mask:
     if data.mask is not None:
         if not data.mask.exists():
             raise DataError(f"{data.mask}: no such mask; expected a picture, white where there is tissue, or a folder of them")
         path = data.mask / f"{name}.png" if data.mask.is_dir() else data.mask
-        return masks.read_mask(path, slide.size, data.pixel_limit)
+        return read_mask(path, slide.size, data.pixel_limit)
     longest = max(slide.size)
-    overview = slide.thumbnail(math.ceil(longest * mpp / masks.MICRONS))
-    return masks.detect(overview, mpp * longest / max(overview.shape))
+    overview = slide.thumbnail(math.ceil(longest * mpp / MICRONS))
+    return detect(overview, mpp * longest / max(overview.shape))

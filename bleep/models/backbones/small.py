@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError
-from bleep.models.backbones.base import Backbone, clear_weights
+from bleep.models.backbones import Backbone, clear_weights
 
 PREFIX = "small/"
 """Stands before the names of these nets."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError
-from bleep.models.backbones.base import (
+from bleep.models.backbones import (
     FOUNDATION,
     OTHERS,
     Backbone,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError
-from bleep.models.backbones.base import Backbone, add_adapters, clear_errors, clear_weights, whole_blocks
+from bleep.models.backbones import Backbone, add_adapters, clear_errors, clear_weights, whole_blocks
 
 PREFIX = "torchvision/"
 FAMILIES: dict[str, tuple[str, ...]] = {

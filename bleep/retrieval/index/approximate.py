@@ -10,7 +10,6 @@ import pandas as pd
 from jaxtyping import Float32, Int64
 
 from bleep.config import GpuName, GpusName, KindName
-from bleep.errors import ConfigError
 from bleep.progress import Progress
 from bleep.records import Neighbors
 from bleep.retrieval.index import base as devices
@@ -18,39 +17,10 @@ from bleep.retrieval.index.base import VectorIndex, check_added, check_queries, 
 from bleep.retrieval.index.flat import exact_search, flat_vectors, ranked
 from bleep.retrieval.index.where import Where
 
-EXACT = 5e7
-"""Numbers to multiply for one query up to which exact search is fast enough: about half a millisecond on two cores."""
 LONGEST = 1024
 """The longest list of candidates of an HNSW search that is worth its name."""
 LINKS = 32
 """Links of a vector in the HNSW graph; twice as many on its lowest level."""
-
-
-def choose_kind(spots: int, dim: int, memory_gb: float | None) -> tuple[KindName, str]:
-    """Return the kind that `auto` stands for, and why, in a sentence.
-
-    HNSW is never chosen: it needs more memory than IVF, is slow to build, and is built anew when spots are removed.
-
-    Raises:
-        ConfigError: not even the smallest kind fits into the memory.
-
-    """
-    need: dict[KindName, float] = {kind: gigabytes(kind, spots, dim) for kind in ("flat", "ivf", "sq", "ivfpq")}
-    room = math.inf if memory_gb is None else memory_gb
-    limit = "no limit of memory is set" if memory_gb is None else f"{memory_gb:g} GB are allowed"
-    size = f"{spots} spots of width {dim}"
-    if spots * dim <= EXACT and need["flat"] <= room:
-        return "flat", f"{size} are few enough to search exactly ({need['flat']:.2g} GB; {limit})"
-    if need["ivf"] <= room:
-        return "ivf", f"{size} are too many to search exactly, and as they are they take {need['ivf']:.2g} GB ({limit})"
-    if need["sq"] <= room:
-        return "sq", f"{size} take {need['flat']:.2g} GB as they are, and {need['sq']:.2g} GB at 8 bits a number ({limit})"
-    if need["ivfpq"] <= room:
-        return "ivfpq", f"{size} take {need['sq']:.2g} GB at 8 bits a number, and less as product codes ({limit})"
-    raise ConfigError(
-        f"index.memory: {size} need {need['ivfpq']:.2g} GB in the smallest kind of index, {limit}; "
-        "allow more, or index fewer spots"
-    )
 
 
 def gigabytes(kind: KindName, spots: int, dim: int, bits: int = 0) -> float:

@@ -1,7 +1,7 @@
 """Indexes as the settings ask for them, with the effort of a search tuned."""
 
 import logging
-import time
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,42 @@ from bleep import registry
 from bleep.config import GpuName, GpusName, IndexConfig, KindName
 from bleep.errors import ConfigError, DataError
 from bleep.retrieval.index import approximate as kinds
-from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, choose_kind, gigabytes, lists, lists_of
+from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, gigabytes, lists, lists_of
 from bleep.retrieval.index.base import VectorIndex, check_queries, check_vectors, faiss, read
 from bleep.retrieval.index.flat import FlatIndex, exact_search, inner_products
 from bleep.retrieval.index.milvus import EFFORTS, MilvusIndex
 
 log = logging.getLogger(__name__)
+
+EXACT = 5e7
+"""Numbers to multiply for one query up to which exact search is fast enough: about half a millisecond on two cores."""
+
+
+def choose_kind(spots: int, dim: int, memory_gb: float | None) -> tuple[KindName, str]:
+    """Return the kind that `auto` stands for, and why, in a sentence.
+
+    HNSW is never chosen: it needs more memory than IVF, is slow to build, and is built anew when spots are removed.
+
+    Raises:
+        ConfigError: not even the smallest kind fits into the memory.
+
+    """
+    need: dict[KindName, float] = {kind: gigabytes(kind, spots, dim) for kind in ("flat", "ivf", "sq", "ivfpq")}
+    room = math.inf if memory_gb is None else memory_gb
+    limit = "no limit of memory is set" if memory_gb is None else f"{memory_gb:g} GB are allowed"
+    size = f"{spots} spots of width {dim}"
+    if spots * dim <= EXACT and need["flat"] <= room:
+        return "flat", f"{size} are few enough to search exactly ({need['flat']:.2g} GB; {limit})"
+    if need["ivf"] <= room:
+        return "ivf", f"{size} are too many to search exactly, and as they are they take {need['ivf']:.2g} GB ({limit})"
+    if need["sq"] <= room:
+        return "sq", f"{size} take {need['flat']:.2g} GB as they are, and {need['sq']:.2g} GB at 8 bits a number ({limit})"
+    if need["ivfpq"] <= room:
+        return "ivfpq", f"{size} take {need['sq']:.2g} GB at 8 bits a number, and less as product codes ({limit})"
+    raise ConfigError(
+        f"index.memory: {size} need {need['ivfpq']:.2g} GB in the smallest kind of index, {limit}; "
+        "allow more, or index fewer spots"
+    )
 
 
 def build_index(
@@ -287,58 +317,3 @@ def _said(index: Any, name: str, effort: int, reached: float, target: float) -> 
     else:
         log.info("%s = %d reaches a recall of %.3f", name, effort, reached)
     return index
-
-
-REPEATS, PATIENCE = 5, 5.0
-"""Searches timed at most, and the seconds after which no other begins."""
-WORTH = 0.5
-"""Seconds that an exact search takes at least where it is told that it would be the faster one."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured of an index."""
-
-    recall_at_k: float
-    """Share of the true k nearest that it finds."""
-    queries: int
-    """Queries asked."""
-    k: int
-    """Neighbours of each."""
-    milliseconds_per_query: float
-    """Median over a few searches of all queries at once, divided by their number."""
-    bytes_per_vector: float
-    """Size of its file for each vector."""
-
-
-def measure(
-    index: VectorIndex, vectors: Float32[np.ndarray, "spots dim"], queries: Float32[np.ndarray, "queries dim"], k: int
-) -> Measured:
-    """Return recall, speed and size of an index of these vectors; an exact search that is faster is warned of.
-
-    A row counts as found when it is as similar as the last of the true neighbours: of equal ones any will do.
-    """
-    k = min(k, len(vectors))
-    longest = float(np.sqrt(np.einsum("sd,sd->s", vectors, vectors).max()))
-    began = time.perf_counter()
-    worst = exact_search(vectors, queries, k, longest).similarity[:, -1]
-    exact = time.perf_counter() - began
-    times: list[float] = []
-    began = time.perf_counter()
-    while not times or (len(times) < REPEATS and time.perf_counter() - began < PATIENCE):
-        at = time.perf_counter()
-        found = index.search(queries, k)
-        times.append(time.perf_counter() - at)
-    asked = np.repeat(np.arange(len(queries)), k)
-    similarity = inner_products(vectors, queries, asked, found.rows.reshape(-1)).reshape(found.rows.shape)
-    recall = float((similarity >= worst[:, None]).mean())
-    took = float(np.median(times))
-    if index.kind != "flat" and WORTH <= exact < took:
-        each, of_exact = (1e3 * seconds / len(queries) for seconds in (took, exact))
-        log.warning(
-            "the index of kind %s takes %.3g ms a query, at a recall of %.3f, where an exact search takes %.3g ms: "
-            "set index.kind to flat, or ask for less index.recall",
-            index.kind, each, recall, of_exact,
-        )  # fmt: skip
-    return Measured(recall, len(queries), k, 1e3 * took / len(queries), index.stored_bytes() / len(index))

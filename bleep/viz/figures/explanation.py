@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from bleep.viz.figures.style import COLOURS, Drawing, label_text, save, titled
+from bleep.viz.figures import COLOURS, Drawing, label_text, save, titled
 from bleep.viz.neighbors import LISTED, Explanation, GeneView, NeighborView, Windows
 
 if TYPE_CHECKING:

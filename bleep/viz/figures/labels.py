@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from bleep.evaluation.labels import BINS, calibration_error, roc_auc, roc_curve
-from bleep.viz.figures.style import COLOURS, Drawing, blank, label_text, titled
+from bleep.viz.figures import COLOURS, Drawing, blank, label_text, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from bleep.evaluation.metrics import pearson
-from bleep.viz.figures.style import COLOURS, Drawing, blank, label_text, titled
+from bleep.viz.figures import COLOURS, Drawing, blank, label_text, titled
 from bleep.viz.page import TissueView
 
 if TYPE_CHECKING:

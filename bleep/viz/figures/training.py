@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
 
-from bleep.viz.describe.on_tissue import mixing, tsne, umap
-from bleep.viz.figures.style import COLOURS, MARKERS, Drawing, blank, label_text, titled
+from bleep.viz.figures import COLOURS, MARKERS, Drawing, blank, label_text, titled
+from bleep.viz.figures.on_tissue import mixing, tsne, umap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,8 +22,7 @@ from scipy import sparse
 from bleep.config import DataConfig
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
-from bleep.data.slides import MosaicSlide, PyramidSlide
-from bleep.data.slides.patches import PatchSlide
+from bleep.data.slides import MosaicSlide, PatchSlide, PyramidSlide
 
 RGB = np.random.default_rng(0).integers(120, 200, (240, 260, 3)).astype(np.uint8)
 SYMBOLS = [f"GENE{number}" for number in range(8)]

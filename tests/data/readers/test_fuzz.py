@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from bleep.cli.flags import add_settings, load_settings
+from bleep.cli import add_settings, load_settings
 from bleep.config import Config, DataConfig, describe_fields
-from bleep.config.config import merged
+from bleep.config.base import merged
 from bleep.data.readers import read_sections, spaceranger, tables
 from bleep.data.slides import save_png
 from bleep.data.toy import toy_section, write_st2k

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bleep.config import Config, DataConfig
 from bleep.data.readers import read_sections
-from bleep.data.readers.wsi import has_slides
+from bleep.data.readers.wsi import has_slides, save_mask
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide
 from bleep.errors import BleepError, DataError
@@ -182,11 +182,9 @@ def test_several_slides_take_their_masks_from_a_folder(pixels: np.ndarray, tmp_p
 
 
 def test_the_mask_found_can_be_given_back_and_gives_the_same_tiles(pixels: np.ndarray, tmp_path: Path) -> None:
-    from bleep.data import tissue_mask as masks
-
     path = FILES.svs(tmp_path / "a.svs", pixels, mpp=1.0)
     (found,) = read(path)
-    masks.save_mask(found.counts.uns["mask"], tmp_path / "mask.png")
+    save_mask(found.counts.uns["mask"], tmp_path / "mask.png")
     (given,) = read(path, mask=tmp_path / "mask.png")
     assert list(given.counts.obs_names) == list(found.counts.obs_names)
 

@@ -9,8 +9,8 @@ from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import squareform
 
-from bleep.viz.describe.tables import STRONG, Pooled
-from bleep.viz.figures.style import COLOURS, Drawing, amount, blank, label_text, legend, log_axis, scatter_sections, titled
+from bleep.viz.describe import STRONG, Pooled
+from bleep.viz.figures import COLOURS, Drawing, amount, blank, label_text, legend, log_axis, scatter_sections, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from scipy.spatial import cKDTree
 
-from bleep.viz.describe.tables import Pooled
-from bleep.viz.figures.style import Drawing, amount, label_text, titled
+from bleep.viz.describe import Pooled
+from bleep.viz.figures import Drawing, amount, label_text, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,1 +1,0 @@
-"""A description of the data before training: tables, embeddings and figures."""
