@@ -185,6 +185,7 @@ def _query(arguments: argparse.Namespace) -> int:
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
         return query_archive(arguments, folder, inputs)
+    from bleep.predictors.calibration import retrieved_part
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
@@ -233,8 +234,11 @@ def _query(arguments: argparse.Namespace) -> int:
 
     path, *beside = write_query(query, output, show if shown else None)
     print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes by {predictor.name}, {run.panel.describe()}")
+    used = "the reference spots most alike to each tile; no value was taken from them"
+    if retrieved_part(predictor) != "none":
+        used = "which reference spots each tile used, with their weights"
     for table in beside:
-        print(f"{table}: which reference spots each tile used, with their weights")
+        print(f"{table}: {used}")
     if arguments.save_mask is not None:
         for place in save_masks(tiles, arguments.save_mask):
             print(f"{place}: the mask used; edit it and give it back with --mask")

@@ -1,6 +1,6 @@
 """What of a run was fitted on which sections, and whether anything of the test tissue took part."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,8 @@ KINDS: Mapping[str, str] = {
 SEVERITIES = ("leak", "caution", "unknown")
 ENOUGH = 10
 """Spots in which fewer genes were seen may have the same counts by chance."""
+FEW = 3
+"""Rows of values with fewer that are not 0 may be alike by chance."""
 HASH = np.uint64(0x9E3779B97F4A7C15)
 """An odd number that scatters bits (Knuth's multiplicative hash)."""
 
@@ -147,17 +149,30 @@ def spot_codes(section: Section) -> tuple[Codes, np.ndarray]:
     return codes, np.diff(counts.indptr)
 
 
-def _same(test: Section, trained: Sequence[Section]) -> Iterator[LeakFinding]:
+def repeated(test: Section, other: Section) -> int:
+    """Return how many spots of a test section have the very counts of spots of another; 0 where chance may explain them."""
     codes, seen = spot_codes(test)
-    enough = codes[seen >= ENOUGH]
+    return _beyond_chance(int(np.isin(codes[seen >= ENOUGH], spot_codes(other)[0]).sum()), len(test))
+
+
+def repeated_values(values: Float[np.ndarray, "spots genes"], others: Iterable[Float[np.ndarray, "_ genes"]]) -> int:
+    """Return how many rows of values stand among others, told to half precision; 0 where chance may explain them."""
+    rows = [row.tobytes() for row in values[(values != 0).sum(axis=1) > FEW].astype(np.float16)]
+    there = {row.tobytes() for block in others for row in np.asarray(block).astype(np.float16)}
+    return _beyond_chance(sum(row in there for row in rows), len(values))
+
+
+def _beyond_chance(twice: int, spots: int) -> int:
+    return twice if twice > max(2, 0.01 * spots) else 0
+
+
+def _same(test: Section, trained: Sequence[Section]) -> Iterator[LeakFinding]:
     for section in trained:
         if section.digest() == test.digest():
             yield LeakFinding(
                 "same tissue", "leak", f"test section {test.name} is section {section.name}, which was trained on"
             )
-            continue
-        twice = int(np.isin(enough, spot_codes(section)[0]).sum())
-        if twice > max(2, 0.01 * len(test)):
+        elif twice := repeated(test, section):
             detail = (
                 f"{twice} of {len(test)} spots of test section {test.name} have the counts of spots of section {section.name}"
             )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,7 +17,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
-from bleep.predictors import MeanOfPredictors, Predictor, Remembered, predicted_by, restore_other
+from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, Remembered, plain, predicted_by, restore_other
 from bleep.predictors.baselines import RegressionPredictor, Ridge, RidgePredictor
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance
@@ -297,7 +297,7 @@ class CombinedPredictor:
             tiles,
             self.run.panel.genes,
             self.run.panel.describe(),
-            f"{self.name} of {', '.join(values)}",
+            f"{self.name} of {', '.join(self.calibration.stacker.counted)}",
             spread=spread,
             neighbors=None if retrieval is None else retrieval.neighbors,
             weights=None if retrieval is None else retrieval.weights,
@@ -306,6 +306,19 @@ class CombinedPredictor:
             marks=marks,
             confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(self.run.panel.genes),
         )
+
+
+def retrieved_part(predictor: Predictor) -> Literal["all", "part", "none"]:
+    """Return how much of a predictor's values are those of reference spots that it finds."""
+    one = plain(predictor)
+    if isinstance(one, RetrievalPredictor):
+        return "all"
+    if isinstance(one, CombinedPredictor):
+        counted = one.calibration.stacker.counted
+        return "none" if "retrieval" not in counted else "all" if len(counted) == 1 else "part"
+    members = one.members if isinstance(one, MeanOfPredictors | Ensemble) else ()
+    parts = {retrieved_part(member) for member in members}
+    return "part" if len(parts) > 1 else next(iter(parts), "none")
 
 
 def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:

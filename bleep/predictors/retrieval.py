@@ -202,12 +202,14 @@ class RetrievalPredictor:
         self.k = run.config.query.k if k is None else k
         self.weights = run.config.query.weights if weights is None else weights
         self.temperature = run.config.query.temperature if temperature is None else temperature
-        answering = len(reference) if reference.where is None else len(reference.where.rows)
-        if self.k > answering:
-            log.warning("k is %d, but %d reference spots may answer: all of them are averaged", self.k, answering)
+        self._told = False
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; the spread, the neighbours and their weights come with it."""
+        answering = len(self.reference) if self.reference.where is None else len(self.reference.where.rows)
+        if self.k > answering and not self._told:
+            log.warning("k is %d, but %d reference spots may answer: all of them are averaged", self.k, answering)
+            self._told = True
         neighbors = self.reference.search(embed_queries(self.run, tiles, self.reference.keys), self.k)
         weights = WEIGHTS[self.weights](neighbors.similarity, self.temperature)
         mean, spread = averaged(self.reference.expression, neighbors, weights)

@@ -54,6 +54,12 @@ class Stacker:
     weights: Float64[np.ndarray, "parts genes"]
     """For each member its weight along the axes, then for each its weight beside them."""
 
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The members that have a weight for any gene."""
+        has = (self.weights.reshape(2, len(self.members), -1) != 0).any(axis=(0, 2))
+        return tuple(name for name, weighed in zip(self.members, has, strict=True) if weighed)
+
     def apply(self, predictions: Members) -> Shaped[np.ndarray, "tiles genes"]:
         """Return the corrected prediction.
 

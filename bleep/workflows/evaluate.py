@@ -57,6 +57,9 @@ def audit(run: Run, divided: Split, reference: Reference | None, folder: Path) -
         fitted.append(Fitted("index", tuple(dict.fromkeys(map(str, reference.spots["section"])))))
         found += leakage.of_spots("index", tuple(map(str, reference.spots.index)), divided)
         found += _patients(reference, divided)
+        added = [entry["name"] for entry in reference.manifest["sections"] if entry["origin"] != "training"]
+        if added:
+            found.append(LeakFinding("index", "caution", f"holds sections added after training: {', '.join(map(str, added))}"))
     stacker = calibrated_on(folder)
     if stacker:
         fitted.append(Fitted("corrector", stacker, "weights, k and intervals, on left-out training sections"))
@@ -189,7 +192,7 @@ class _Evaluation:
         for member in experiment.members:
             reference = experiment.reference_of(member)
             if reference is not None:
-                check_reference(reference, divided, member.folder)
+                check_reference(reference, divided, member.folder, member.run)
             self.leaks.append(audit(member.run, divided, reference, member.folder))
         tested = _digests(divided.test)
         if experiment.is_ensemble:

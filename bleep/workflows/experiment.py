@@ -1,6 +1,7 @@
 """An experiment: a run or an ensemble opened once, with its reference, calibration, split and predictors, each made once."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,14 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError
 from bleep.predictors import Ensemble, Predictor, Remembered, plain
 from bleep.predictors.baselines import RegressionPredictor, baselines_of
-from bleep.predictors.calibration import MEAN, Calibration, CombinedPredictor, calibration_of, predictors_of
+from bleep.predictors.calibration import (
+    MEAN,
+    Calibration,
+    CombinedPredictor,
+    calibration_of,
+    predictors_of,
+    retrieved_part,
+)
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.members import more_baselines_of
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -28,6 +36,8 @@ from bleep.runs import Run
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
 from bleep.workflows.fit import best_device, divide
 from bleep.workflows.hub import is_link, pull
+
+log = logging.getLogger(__name__)
 
 ORDER = (ClassifierPredictor.name, CombinedPredictor.name, MEAN, RetrievalPredictor.name, RegressionPredictor.name)
 """Which of a run's predictors is the run's own predictor: the first there is."""
@@ -182,9 +192,29 @@ class Experiment:
             abstain: mark tiles of which the calibration says that fewer than this share of training tiles are as unfamiliar.
 
         Raises:
-            ConfigError: the run has no such predictor, or what is asked for does not go together.
+            ConfigError: the run has no such predictor, or what is asked for does not go together; or spots of the reference
+                were chosen, and none answers.
 
         """
+        chosen = self._selected(name, k, weights, abstain)
+        if self.where is not None:
+            part = retrieved_part(chosen)
+            if part == "none":
+                raise ConfigError(
+                    f"--where: chooses among reference spots, and {chosen.name} of {self.folder} takes no value from them; "
+                    "leave it out, or take --predictor retrieval"
+                )
+            if part == "part":
+                log.warning(
+                    "--where: restricts what retrieval finds; the rest of %s was fitted on all training spots. For values of "
+                    "the chosen spots alone, take --predictor retrieval",
+                    chosen.name,
+                )
+        return chosen
+
+    def _selected(
+        self, name: PredictorName | None, k: int | None, weights: WeightsName | None, abstain: float | None
+    ) -> Predictor:
         asked = name.replace("-", " ") if name else RetrievalPredictor.name if k or weights else None
         if (k or weights) and asked != RetrievalPredictor.name:
             raise ConfigError(
@@ -205,7 +235,7 @@ class Experiment:
         """Predict tiles with the run's own predictor, and warn of sections that the run was trained on."""
         from bleep.workflows.query import predict
 
-        return predict(self.run, plain(self.predictor), tiles)
+        return predict(self.run, plain(self.predictor if self.where is None else self.select()), tiles)
 
     def baselines(self, *, all_floors: bool = False) -> dict[str, Predictor]:
         """Return the baselines, fitted on the training tiles: ridge on features and on colour, image-kNN and the mean.

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bleep import runs
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
@@ -16,6 +18,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
+from bleep.evaluation import leakage
 from bleep.predictors import Predictor
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+BLOCK = 4096
+"""Spots of a reference whose values are read at once."""
 
 
 def build_reference(run: Run, spread: Spread | None = None) -> Reference:
@@ -238,7 +244,9 @@ def add_sections(run: Run, folder: Path, sections: Sequence[Section], *, allow_h
         DataError: there is no reference, or another process is changing it.
 
     """
-    pictures = _held_out(run)
+    tested = _held_out(run)
+    pictures = {one.slide.digest() for one in tested}
+    pictures |= {section.slide.digest() for section in sections if any(leakage.repeated(one, section) for one in tested)}
     return change(
         folder / runs.REFERENCE,
         lambda before: before.add(run, sections, allow_held_out=allow_held_out, held_out=pictures),
@@ -268,8 +276,10 @@ def merge_references(folder: Path, other: Path) -> Reference:
     return change(folder / runs.REFERENCE, lambda before: before.merge(second))
 
 
-def check_reference(reference: Reference, divided: Split, folder: Path) -> None:
+def check_reference(reference: Reference, divided: Split, folder: Path, run: Run | None = None) -> None:
     """Refuse to score with a reference that holds tissue which the scores are taken on.
+
+    With its run, what was added is compared by its values too, so that another name or picture hides nothing.
 
     Raises:
         MismatchError: a section held out was added to it.
@@ -279,18 +289,31 @@ def check_reference(reference: Reference, divided: Split, folder: Path) -> None:
     for entry in reference.manifest["sections"]:
         added = entry["origin"] == "added" and {entry["digest"], entry["picture"]} & tested
         if added or entry["origin"] == "held out":
-            raise MismatchError(
-                f"{folder}: its index holds section {entry['name']}, which is tissue held out to be tested on, so a score "
-                f"would say nothing; remove it with `bleep index remove --section {entry['name']} --run {folder}`"
-            )
+            raise MismatchError(_tested_on(folder, entry["name"], "is tissue held out to be tested on"))
+        if entry["origin"] != "added" or run is None:
+            continue
+        rows = np.flatnonzero((reference.spots["section"] == entry["name"]).to_numpy())
+        blocks = [reference.expression.rows(rows[at : at + BLOCK]) for at in range(0, len(rows), BLOCK)]
+        for section in divided.test:
+            values = np.nan_to_num(run.panel.values(section, run.config.panel.absent))
+            if twice := leakage.repeated_values(values, blocks):
+                same = f"has the values of {twice} of {len(section)} spots of {section.name}, held out to be tested on"
+                raise MismatchError(_tested_on(folder, entry["name"], same))
 
 
-def _held_out(run: Run) -> frozenset[str]:
-    """Return the sha256 of the pictures held out by a run, where its files can still be read."""
+def _tested_on(folder: Path, name: str, why: str) -> str:
+    return (
+        f"{folder}: its index holds section {name}, which {why}, so a score would say nothing; remove it with "
+        f"`bleep index remove --section {name} --run {folder}`"
+    )
+
+
+def _held_out(run: Run) -> tuple[Section, ...]:
+    """Return the sections held out by a run, where its files can still be read."""
     try:
-        return frozenset(section.slide.digest() for section in load_split(run.config).test)
+        return load_split(run.config).test
     except BleepError:
         log.warning(
             "%s: cannot be read any more, so sections that the run holds out are known by name alone", run.config.data.root
         )
-        return frozenset()
+        return ()

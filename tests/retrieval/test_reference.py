@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from anndata import AnnData
+from scipy import sparse
 
 from bleep.config import Config
 from bleep.data.section import Section
+from bleep.data.slides import ArraySlide
 from bleep.data.toy import toy_section
 from bleep.errors import DataError, MismatchError
 from bleep.files import read_json, write_json
@@ -175,6 +178,28 @@ def test_held_out_sections_are_refused_unless_allowed(run: Run, reference: Refer
     with pytest.raises(MismatchError, match="bleep index remove --section innocent"):
         indexing.check_reference(hidden, divided, Path("run"))
     indexing.check_reference(reference, divided, Path("run"))
+
+
+def test_test_tissue_under_other_names_and_on_another_picture_is_found_by_its_counts(
+    run_copy: Callable[..., Path], run: Run, reference: Reference
+) -> None:
+    divided, folder = load_split(run.config), run_copy()
+    test = divided.test[0]
+    rows = np.random.default_rng(0).permutation(len(test))[: len(test) // 2]
+    counts = test.counts[rows].copy()
+    counts.obs_names = [f"other{row}" for row in rows]
+    pixels = test.slide.region(0, 0, max(test.slide.size), "white")[: test.slide.size[1], : test.slide.size[0]]
+    slide = ArraySlide(np.clip(pixels.astype(int) + 3, 0, 255).astype(np.uint8))
+    other = replace(test, name="innocent", patient="D", slide=slide, counts=counts, xy=test.xy[rows])
+    assert {other.digest(), slide.digest()}.isdisjoint({test.digest(), test.slide.digest()})
+    with pytest.raises(MismatchError, match="innocent: is held out"):
+        indexing.add_sections(run, folder, [other])
+    hidden = reference.add(run, [other])
+    with pytest.raises(MismatchError, match=r"section innocent, which has the values of .* spots of toy3, held out"):
+        indexing.check_reference(hidden, divided, folder, run)
+    changed = np.asarray(counts.X.todense()) + np.random.default_rng(1).poisson(1, counts.shape)
+    own = replace(other, counts=AnnData(sparse.csr_matrix(changed.astype(np.float32)), counts.obs, counts.var))
+    indexing.check_reference(reference.add(run, [own]), divided, folder, run)
 
 
 def test_a_reference_with_test_tissue_is_not_evaluated(run_copy: Callable[..., Path], run: Run) -> None:

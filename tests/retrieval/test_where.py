@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ from hypothesis import strategies as st
 from bleep.cli.app import main
 from bleep.config import IndexConfig
 from bleep.errors import ConfigError
+from bleep.predictors import Ensemble, MeanOfPredictors
+from bleep.predictors.baselines import RegressionPredictor
+from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
+from bleep.predictors.stacking import Stacker
 from bleep.retrieval.index import Where, build_index, select
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
+from bleep.workflows.experiment import Experiment
 
 from .test_search import APPROXIMATE, KINDS, drawn, truth
 
@@ -122,6 +128,55 @@ def test_the_command_restricts_the_spots_that_answer(run_copy: Callable[..., Pat
     assert main([*asked, "--where", "section == 'toy2'"]) == 0
     used = pd.read_csv(tmp_path / "out.neighbours.csv")["spot"]
     assert set(used.str.split("/").str[0]) == {"toy2"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"), [("regression", "none"), ("mean", "part"), ("combined", "none"), ("ensemble", "part"), (None, "all")]
+)
+def test_it_is_said_how_far_a_condition_reaches(
+    asked: str | None,
+    part: str,
+    trained: dict[str, Path],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A predictor that takes no value from the reference is refused, one that takes a part of them is spoken of."""
+    experiment = Experiment(trained["contrastive"], where="section == 'toy2'")
+    weights = np.zeros((4, 3))
+    weights[[1, 3]] = 0.5  # Of retrieval and ridge, ridge alone counts.
+    stacker = Stacker(("retrieval", "ridge"), np.zeros(3), np.ones(3), np.zeros((0, 3)), weights)
+    assert stacker.counted == ("ridge",)
+    combined = object.__new__(CombinedPredictor)
+    combined.calibration = SimpleNamespace(stacker=stacker)  # type: ignore[assignment]
+    retrieval, regression = experiment.predictor, object.__new__(RegressionPredictor)
+    regression.run = experiment.run
+    chosen = {
+        "regression": regression,
+        "combined": combined,
+        "mean": MeanOfPredictors([retrieval, regression]),
+        "ensemble": Ensemble([experiment.run] * 2, [retrieval, MeanOfPredictors([regression])], [0.5, 0.5]),
+    }
+    if asked:
+        monkeypatch.setattr(Experiment, "_selected", lambda *_: chosen[asked])
+    if part == "none":
+        with pytest.raises(ConfigError, match="takes no value from them"):
+            experiment.select()
+        return
+    experiment.select()
+    assert ("restricts what retrieval finds" in caplog.text) == (part == "part")
+
+
+def test_too_many_neighbours_are_told_when_they_are_asked_for(
+    trained: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, reference = Run.load(trained["contrastive"]), Reference.load(trained["contrastive"] / "reference")
+    tiles = run.tiles(_test_sections(run)[:1])
+    RetrievalPredictor(run, reference, k=100_000)
+    assert "may answer" not in caplog.text
+    predictor = RetrievalPredictor(run, reference, k=100_000)
+    predictor.predict(tiles)
+    predictor.predict(tiles)
+    assert caplog.text.count("may answer") == 1
 
 
 def test_a_wrong_condition_or_a_run_without_spots_ends_in_a_sentence(
