@@ -16,9 +16,11 @@ import pytest
 import torch
 from torch import nn
 
+import bleep
 from bleep import registry
-from bleep.config import Config
-from bleep.errors import ConfigError, DataError
+from bleep.config import Config, DataConfig
+from bleep.data.readers import read_sections
+from bleep.errors import ConfigError, DataError, MismatchError
 
 Tree = dict[str, Any]
 
@@ -251,6 +253,47 @@ def test_fit_takes_a_module_and_a_loss_as_they_are(recipe: Callable[..., Tree], 
         Run.load(tmp_path / "run")
     with pytest.raises(ConfigError, match=r"was trained by largest .*, a loss given in Python"):
         calibrate(Experiment.of(run, tmp_path / "run"))
+
+
+class _Gives:
+    """A predictor of whatever it was made with."""
+
+    name = "mine"
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def predict(self, tiles: Any) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(("given", "words"), [(None, "gave a NoneType"), (np.zeros((3, 3)), "gave a ndarray")])
+def test_a_predictor_that_gives_no_prediction_is_named(given: Any, words: str, trained: dict[str, Path]) -> None:
+    experiment = bleep.load(trained["regression"])
+    tiles = experiment.tiles(experiment.split.test)
+    with pytest.raises(MismatchError, match=f"mine: predict {words}; expected a bleep.Prediction"):
+        bleep.compare({"mine": _Gives(given)}, tiles, experiment.run)
+    with pytest.raises(MismatchError, match=r"mine: predicted \d+ tiles; expected \d+"):
+        bleep.compare({"mine": _Gives(experiment.predict(experiment.tiles(experiment.split.train)))}, tiles, experiment.run)
+
+
+@pytest.mark.parametrize("given", [None, 3, [], ["section"]])
+def test_a_reader_that_gives_no_sections_is_named(given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registered, ("readers", "mine"), lambda data: given)
+    with pytest.raises(DataError, match=r"the reader mine gave (nothing|a NoneType|a int|a str); expected a sequence of"):
+        read_sections(DataConfig.model_validate({"source": "mine", "root": tmp_path}))
+
+
+def test_a_trunk_of_another_shape_is_named(recipe: Callable[..., Tree], tmp_path: Path) -> None:
+    from bleep.workflows.fit import fit
+
+    class Flat(Means):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().forward(pixels)[0]
+
+    with pytest.raises(ConfigError, match=r"gave \(\d+,\) for a picture|cannot take tiles of 32"):
+        fit(Config.load(recipe(tmp_path / "run")), trunk=Flat())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_contrastive_loss_given_in_python_sees_both_sides(recipe: Callable[..., Tree], tmp_path: Path) -> None:

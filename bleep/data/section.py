@@ -156,7 +156,9 @@ class Section:
     def pitch(self) -> float:
         """Return the usual distance from a spot to its nearest neighbour, in pixels."""
         if not self.has_positions or len(self) < 2:
-            raise DataError(f"section {self.name}: its tiles have no known places, so they have no distances; split by section")
+            raise DataError(
+                f"section {self.name}: its tiles have no known places; set data.split to section, or with one section to none"
+            )
         nearest = cKDTree(self.xy).query(self.xy, k=2)[0][:, 1]
         return float(np.median(nearest))
 

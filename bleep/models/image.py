@@ -127,6 +127,10 @@ class ImageTrunk(nn.Module):
             side = max(pixels, self._least)
             blank = torch.zeros(1, 3, side, side).contiguous(memory_format=self._format)
             features = self._read(self.model, blank)
+        if features.ndim != 2 or len(features) != 1:
+            raise ConfigError(
+                f"image.trunk {backbone.name}: gave {tuple(features.shape)} for a picture; expected (1, channels)"
+            )
         self.width = int(features.shape[1])
         if train == "lora":
             check_reached(self.model, backbone.name, features)

@@ -77,6 +77,21 @@ def restore_other(name: str, run: Run, arrays: Arrays, origin: registry.Origin) 
     return _checked(registry.load("predictors", name).restore(run, arrays), name)
 
 
+def answered(predictor: Predictor, tiles: Tiles, name: str) -> Prediction:
+    """Return what a predictor, perhaps another's, says of tiles.
+
+    Raises:
+        MismatchError: it gives something else than a prediction, or of another number of tiles.
+
+    """
+    found: object = predictor.predict(tiles)
+    if not isinstance(found, Prediction):
+        raise MismatchError(f"{name}: predict gave a {type(found).__name__}; expected a bleep.Prediction of {len(tiles)} tiles")
+    if len(found.expression) != len(tiles):
+        raise MismatchError(f"{name}: predicted {len(found.expression)} tiles; expected {len(tiles)}")
+    return found
+
+
 def predicted_by(predictor: Predictor, tiles: Tiles, genes: tuple[str, ...]) -> np.ndarray:
     """Return what another's predictor predicts, Float32[tiles genes], checked.
 
@@ -85,8 +100,8 @@ def predicted_by(predictor: Predictor, tiles: Tiles, genes: tuple[str, ...]) -> 
         DataError: it predicts what is not a number.
 
     """
-    found = predictor.predict(tiles)
-    if found.genes != genes or len(found.expression) != len(tiles):
+    found = answered(predictor, tiles, predictor.name)
+    if found.genes != genes:
         raise MismatchError(
             f"{predictor.name}: predicted {len(found.expression)} tiles and {len(found.genes)} genes; "
             f"expected {len(tiles)} tiles and the panel's {len(genes)} genes in its order"

@@ -91,7 +91,8 @@ class Conformal:
 
 
 def _wider(distance: Float64[np.ndarray, " _"], reach: float) -> Float64[np.ndarray, "_ 1"]:
-    return np.maximum(1.0, (distance / reach) ** 2)[:, None]
+    # Training tiles that are all alike reach nowhere, and others are then far.
+    return np.maximum(1.0, (distance / max(reach, 1e-6)) ** 2)[:, None]
 
 
 @final

@@ -99,6 +99,9 @@ def _divided(sections: Sequence[Section], config: Config, findings: Sequence[Fin
     classified = config.loss.task == "classify"
     if classified and any(finding.kind in ("no-labels", "one-class") for finding in findings):
         return
+    bare = tuple(section.name for section in sections if not len(section.genes))
+    if not classified and bare and len(bare) < len(sections):
+        yield Finding("error", "nothing-measured", bare, "cannot be trained on beside the others: name those in data.sections")
     try:
         divided = divide(sections, config) if classified else split(sections, config.data, config.seed)
     except BleepError as error:

@@ -135,8 +135,10 @@ def _part(repo: str, name: str, revision: str | None, most: int) -> Path:
     if not isinstance(held, str) and not constants.is_offline_mode():
         try:
             size = hf_hub_download(repo, name, dry_run=True, **where).file_size
-        except errors.LocalEntryNotFoundError:
-            # Without a network, what the cache holds is taken.
+        except (errors.LocalEntryNotFoundError, RuntimeError) as error:
+            # Without a network, what the cache holds is taken. Versions before 2 ask again by a client that they closed.
+            if isinstance(error, RuntimeError) and "client has been closed" not in str(error):
+                raise
             return Path(hf_hub_download(repo, name, local_files_only=True, **where))
         if size > most:
             raise DataError(f"{repo}: {name} has {size:,} bytes there, more than the {most:,} it may have")

@@ -34,8 +34,13 @@ SPECIES = {"human": re.compile(r"ENSG\d{11}"), "mouse": re.compile(r"ENSMUSG\d{1
 PATIENT = (
     (re.compile(r"^(.+?)[_\-. ](?:rep|r|s|sec|section|slice)?\d+$", re.IGNORECASE), "what stands before the last number"),
     (re.compile(r"^([A-Za-z]+)\d+$"), "the letters before the number"),
+    (re.compile(r"^(.+?)[_\-. ][A-Za-z]$"), "what stands before the last letter"),
 )
 """How names of sections say whom they are from, with the words for it."""
+APART: tuple[SourceName, ...] = ("xenium", "visium", "h5ad", "her2st", "st2k")
+"""Forms of measured tissue that are told where another is read, but for HEST's own h5ad."""
+GEO = re.compile(r"^GSM\d+_")
+"""What names of files in GEO begin with, another number for each sample."""
 
 
 @final
@@ -84,6 +89,10 @@ def plan(folder: Path, over: Mapping[str, Any]) -> Plan:
         raise DataError(
             f"{folder}: {len(sections)} sections, none with genes: nothing to train on; predict them by `bleep query`"
         )
+    if bare := [] if patches else [section.name for section in sections if not len(section.genes)]:
+        sections = tuple(section for section in sections if section.name not in bare)
+        settings = merged(settings, {"data": {"sections": [section.name for section in sections]}})
+        guesses.append(Guess("left out", ", ".join(bare), "no genes are there: such tissue can be queried, not trained on"))
     spots = ", ".join(f"{s.name} ({len(s)} spots)" for s in sections[:6]) + (", ..." if len(sections) > 6 else "")
     held = "labelled patches" if patches else f"{len(sections[0].genes)} genes in the first"
     guesses.append(Guess("sections", f"{len(sections)}: {spots}", held))
@@ -119,7 +128,7 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
     scales = [path for path, name in names.items() if name.endswith(("scalefactors_json.json", "scalefactors_json.json.gz"))]
     visium = next((path for path in scales if path.parent in placed or outlines is None), None)
     stores = [path for path in ([folder] if folder.is_dir() else []) + _folders(folder, 1) if _is_spatialdata(path)]
-    hest = folder / "st" if folder.is_dir() and (folder / "wsis").is_dir() else folder / "-"
+    hest = folder / "st" if (folder / "wsis").is_dir() else folder / "-"
     checks: list[tuple[SourceName, Path | None]] = [
         ("spatialdata", stores[0] if stores else None),
         ("hest", hest if hest.is_dir() else None),
@@ -134,9 +143,11 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
         ("patches", next((path for path in files if path.suffix.lower() in PATCHES and fits(path, MARKS["patches"])), None)),
         ("patches", folder if folder.is_file() and has_patches(folder) else None),
     ]
-    for source, shown in checks:
-        if shown is not None:
-            return source, f"{shown.relative_to(folder) if shown != folder and folder.is_dir() else shown.name} is there"
+    there = [(source, shown.relative_to(folder) if shown != folder else Path(shown.name)) for source, shown in checks if shown]
+    if there:
+        source, shown = there[0]
+        others = [f"{path} ({form})" for form, path in there[1:] if form in APART and source != "hest"]
+        return source, f"{shown} is there" + (f"; also there, and not read: {', '.join(others)}" if others else "")
     if first(*SCANNED) or first(*PICTURES):
         raise DataError(
             f"{folder}: holds pictures but no measured values: nothing to train on; predict them by `bleep query`, or where "
@@ -289,7 +300,7 @@ def _patients(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[di
         listed = ", ".join(f"{name} ({count} section{'s' * (count > 1)})" for name, count in shown.items())
         return {}, Guess("patients", listed, "given" if "patients" in given else "as the files, or their form, say")
     for rule, words in PATIENT:
-        found = [rule.match(name) for name in names]
+        found = [rule.match(GEO.sub("", name)) for name in names]
         guessed = {name: hit.group(1) for name, hit in zip(names, found, strict=True) if hit}
         if len(guessed) == len(names) and 1 < len(set(guessed.values())) < len(names):
             listed = ", ".join(sorted(set(guessed.values())))

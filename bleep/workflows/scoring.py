@@ -28,7 +28,7 @@ from bleep.evaluation.scorecard import METRIC, Truth, score
 from bleep.evaluation.statistics import smoothing
 from bleep.features import FeatureReader
 from bleep.models.models import DualEncoder, Model
-from bleep.predictors import Predictor, plain
+from bleep.predictors import Predictor, answered, plain
 from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor, weighted_mean
 from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features, without_expression
@@ -78,7 +78,7 @@ class Scorer:
             placed = section.xy if section.has_positions else None
             truth = Truth.of(measured, placed) if self.all_scores else measured
             for name, predictor in predictors.items():
-                card = score(predictor.predict(alone), truth, sets, run.config.seed, name)
+                card = score(answered(predictor, alone, name), truth, sets, run.config.seed, name)
                 more = self._ranking(predictor, alone, run)
                 more |= {f"{METRIC}{metric}": self._metric(metric, predictor, alone, measured) for metric in self.metrics}
                 cards.append(replace(card, summary=card.summary | more, part=section.digest()))

@@ -1,5 +1,6 @@
 """`bleep init`: what a folder holds, and a recipe that trains."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,40 @@ def test_patients_guessed_from_names_are_said_with_the_evidence_and_not_used(tmp
     assert "not used" in next(guess for guess in made.guesses if guess.what == "patients").evidence
     assert app.main(["init", str(folder), "--tiles.microns", "50"]) in (0, 1)
     assert "#   patients: {anna_1: anna, anna_2: anna, bert_1: bert}" in Path("own.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (("p1_a", "p1_b", "p2_a"), ["p1", "p1", "p2"]),
+        (("GSM11_P1_a", "GSM12_P1_b", "GSM13_P2_a"), ["P1", "P1", "P2"]),
+        (("a", "b", "c"), None),
+    ],
+)
+def test_letters_behind_a_patient_and_numbers_of_geo_are_seen(
+    names: tuple[str, ...], patients: list[str] | None, tmp_path: Path
+) -> None:
+    counts = np.random.default_rng(0).poisson(3, (36, 20))
+    made = plan(visium(tmp_path / "in", [f"g{i}" for i in range(20)], counts, names), {})
+    assert made.suggested == (dict(zip(names, patients, strict=True)) if patients else {})
+
+
+def test_another_form_and_a_section_without_counts_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = np.random.default_rng(0).poisson(3, (36, 20))
+    folder = visium(tmp_path / "in", [f"g{i}" for i in range(20)], counts, ("one", "two", "bare"))
+    visium(folder, [], counts[:, :0], ("bare",))
+    (folder / "more").mkdir()
+    (folder / "more" / "alignment_table_one.tsv").write_text("x\ty\n")
+    made = plan(folder, {})
+    told = {guess.what: f"{guess.found} {guess.evidence}" for guess in made.guesses}
+    assert "more/alignment_table_one.tsv (st2k)" in told["form"]
+    assert told["left out"].startswith("bare ")
+    assert [section.name for section in made.sections] == ["one", "two"]
+    assert made.config().data.sections == ("one", "two")
+    whole = {"data": {"source": "h5ad", "root": str(folder)}, "tiles": {"microns": [20]}}
+    (tmp_path / "whole.yaml").write_text(json.dumps(whole))
+    assert app.main(["data", "check", "--config", str(tmp_path / "whole.yaml")]) == 1
+    assert "name those in data.sections" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_cannot_be_trained_on_is_said_in_one_sentence(fails: Any, files: Path, tmp_path: Path) -> None:

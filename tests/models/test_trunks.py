@@ -69,8 +69,16 @@ def test_a_small_trunk_is_built_by_its_name_and_sees_a_tile(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_trunk_is_built_by_its_name(name: str) -> None:
-    with torch.device("meta"):
-        assert build(name, 299 if name.startswith("inception") else 224).width == LARGE[name]
+    pixels = 299 if name.startswith("inception") else 224
+    try:
+        with torch.device("meta"):
+            made = build(name, pixels)
+    except ConfigError as error:
+        # The least torch cannot draw some weights without memory for them.
+        if "no fake impl" not in str(error):
+            raise
+        made = build(name, pixels)
+    assert made.width == LARGE[name]
 
 
 @pytest.mark.parametrize("name", FOUNDATION_WIDTHS)

@@ -75,5 +75,16 @@ def test_familiarity_is_the_share_of_left_out_tiles_as_far() -> None:
     assert (usual < 0.1).mean() == pytest.approx(0.1, abs=0.06)
 
 
+def test_where_all_training_tiles_are_alike_intervals_are_finite() -> None:
+    """Such as blank pictures: no tile is farther than another, and one that is, is far."""
+    errors = [np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)]
+    fitted = Conformal.fit(errors, [None], np.ones(3), [np.zeros(40)])
+    alike, far = fitted.half_width((2, 3), None, 0.9, np.array([0.0, 1.0]))
+    plain = Conformal.fit(errors, [None], np.ones(3)).half_width((1, 3), None, 0.9)
+    np.testing.assert_allclose(alike, plain[0], rtol=1e-6)
+    assert (far > 1e3 * alike).all()
+    assert np.isfinite(far).all()
+
+
 def test_a_cloud_of_few_tiles_has_a_distance_too() -> None:
     assert np.isfinite(PpcaDistance.fit(tiles(5)).distance(tiles(3))).all()

@@ -3,7 +3,7 @@
 import importlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -92,10 +92,13 @@ def read_sections(
         raise DataError(f"{data.root}: no such file or folder; set data.root to where the {data.source} files are")
     own = data.source in SOURCES
     read = importlib.import_module(SOURCES[data.source]).read if own else registry.load("readers", data.source)
-    sections = tuple(read(data))
+    found = read(data)
+    sections = tuple(found) if isinstance(found, Iterable) else ()
     odd = next((section for section in sections if not isinstance(section, Section)), None)
     if odd is not None or not sections:
-        given = "nothing" if odd is None else f"a {type(odd).__name__}"
+        given = (
+            "nothing" if isinstance(found, Iterable) and odd is None else f"a {type(found if odd is None else odd).__name__}"
+        )
         raise DataError(f"{data.root}: the reader {data.source} gave {given}; expected a sequence of bleep.Section")
     twice = [name for name, count in Counter(section.name for section in sections).items() if count > 1]
     if twice:
