@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from bleep.config.config import CLASSES
 from sklearn import metrics as sk
 
 import bleep
 from bleep.cli.app import main
-from bleep.config import Config, DataConfig, PanelConfig
+from bleep.config import CLASSES, Config, DataConfig, PanelConfig
 from bleep.data import labels as of_sections
 from bleep.data.labels import labels_of
 from bleep.data.panel import GenePanel
