@@ -7,7 +7,7 @@
 # the same. In noise 5 percent of it is below .05, in 87 percent of the spots at least one of 40 pathways; by ulm 5 percent
 # of the spots have one. The values are plain p-values, to the last digit.
 # Versions: decoupler 2.2.0 (2026); seen on 2026-11-29.
-# Why it matters: mlm is the method that is advised for pathways (PROGENy). Pathways of spots, measured or predicted, that
+# Why it matters: mlm is often taken for pathways, as those of PROGENy. Pathways of spots, measured or predicted, that
 # are called active by padj < .05 are mostly chance where few are, and mlm seems to be more sensitive than ulm.
 set -euo pipefail
 folder=$(mktemp -d)
