@@ -205,11 +205,8 @@ class Experiment:
                     "leave it out, or take --predictor retrieval"
                 )
             if part == "part":
-                log.warning(
-                    "--where: restricts what retrieval finds; the rest of %s was fitted on all training spots. For values of "
-                    "the chosen spots alone, take --predictor retrieval",
-                    chosen.name,
-                )
+                words = "--where: restricts what retrieval finds; the rest of %s knows all spots; see --predictor retrieval"
+                log.warning(words, chosen.name)
         return chosen
 
     def _selected(
