@@ -55,6 +55,15 @@ class StoppedError(BleepError):
     code = 143
 
 
+def told_of_memory(error: MemoryError) -> str:
+    """Return what was too large, and the way out; whether a file really holds so much is for the reader of the sentence."""
+    what = (str(error).splitlines() or [""])[0][:200]
+    return (
+        f"there is not enough memory ({what or 'the machine gives no more'}); where what is read is not that large the file is "
+        "damaged, else free some memory or take a larger machine"
+    )
+
+
 def told_by_system(error: OSError) -> str | None:
     """Return in one sentence what the system said of a file, with the way out; None where it is none of `WAYS_OUT`."""
     if error.errno is None or error.errno not in WAYS_OUT:

@@ -10,6 +10,7 @@ from typing import Any, final, get_args
 
 import torch
 import yaml
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -112,20 +113,17 @@ class Facts:
         """Rebuild from JSON.
 
         Raises:
-            DataError: a part is missing.
+            DataError: a part is missing or of another kind.
 
         """
         try:
-            sections: dict[str, Any] = {
-                side: tuple(SectionFacts(**facts) for facts in plain[side]) for side in ("train", "val")
-            }
-            rest = {key: plain[key] for key in ("version", "trunk", "by", "epoch")}
-            parts = tuple(Origin(**part) for part in plain.get("parts", ()))
-            test, reads = tuple(plain["test"]), str(plain.get("reads", ""))
-            classes = tuple(map(str, plain.get("classes", ())))
-            return cls(**rest, **sections, test=test, leak=Leak(**plain["leak"]), parts=parts, reads=reads, classes=classes)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{FACTS}: lacks or garbles {error}; the run is damaged: train again") from None
+            if not {"epoch", "leak"} <= set(plain):
+                raise DataError(f"{FACTS}: lacks the epoch or what leaks; the run is damaged: train again")
+            return TypeAdapter(cls).validate_python(dict(plain))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DataError(f"{FACTS}: lacks or garbles {where!r} ({first['msg']}); the run is damaged: train again") from None
 
 
 @final
@@ -298,13 +296,11 @@ def _check_parts(folder: Path, noted: Mapping[str, Any]) -> None:
         DataError: naming the part and its package.
 
     """
-    for one in noted.get("parts", ()):
-        try:
-            part = Origin(**one)
-        except TypeError:
-            raise DataError(
-                f"{folder / FACTS}: garbles the packages its parts come from; the run is damaged: train again"
-            ) from None
+    try:
+        parts = TypeAdapter(tuple[Origin, ...]).validate_python(noted.get("parts", ()))
+    except ValidationError:
+        raise DataError(f"{folder / FACTS}: garbles where its parts come from; the run is damaged: train again") from None
+    for part in parts:
         if not part.name.startswith(GIVEN) and part.kind in registry.KINDS and part.name not in registry.names(part.kind):
             raise DataError(f"{folder}: its part {part.name} (bleep.{part.kind}) is of {part.describe()}")
 

@@ -10,6 +10,8 @@ import faiss
 import numpy as np
 import pytest
 
+from bleep.cli.app import guarded
+from bleep.data.readers.annotated import clearly
 from bleep.errors import DataError
 from bleep.files import odd_values, read_lines
 from bleep.predictors.calibration import Calibration
@@ -17,7 +19,8 @@ from bleep.predictors.cross_fitting import OutOfFold
 from bleep.predictors.retrieval import averaged
 from bleep.records import Neighbors
 from bleep.retrieval.index.factory import load_index
-from bleep.retrieval.reference import storage
+from bleep.retrieval.reference import change, storage
+from bleep.runs import FACTS, Run
 from bleep.training.checkpoint import CheckpointLog
 
 
@@ -85,3 +88,63 @@ def test_a_log_that_is_no_text_is_damaged_and_a_training_goes_on_without_it(tmp_
         read_lines(tmp_path / "log.jsonl", "lines")
     CheckpointLog(tmp_path / "log.jsonl", tmp_path / "state").forget_after(3)
     assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 0}\n'
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("trunk", []),
+        ("parts", -1),
+        ("parts", [{"kind": "trunks"}]),
+        ("leak", None),
+        ("epoch", "x"),
+        ("train", [{}]),
+        ("digest", {}),
+        ("picture", [1]),
+        ("spots", "many"),
+    ],
+)
+def test_the_facts_of_a_run_that_were_changed_are_refused(key: str, value: Any, run_copy: Callable[..., Path]) -> None:
+    folder = run_copy()
+    tree = json.loads((folder / FACTS).read_text())
+    (tree if key in tree else tree["train"][0])[key] = value
+    (folder / FACTS).write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"run\.json: (lacks or )?garbles .*train again"):
+        Run.load(folder)
+
+
+@pytest.mark.parametrize("missing", ["epoch", "leak", "trunk", "train"])
+def test_the_facts_of_a_run_are_all_there(missing: str, run_copy: Callable[..., Path]) -> None:
+    folder = run_copy()
+    tree = json.loads((folder / FACTS).read_text())
+    del tree[missing]
+    (folder / FACTS).write_text(json.dumps(tree))
+    with pytest.raises(DataError, match=r"run\.json: lacks"):
+        Run.load(folder)
+
+
+def test_a_section_is_not_taken_out_of_an_index_of_damaged_vectors(run_copy: Callable[..., Path]) -> None:
+    folder = run_copy() / "reference"
+    tree = storage.read_manifest(folder)
+    path = folder / next(name for name in tree["files"] if name.startswith("vectors"))
+    vectors = np.load(path)
+    vectors[-1, 0] = np.nan
+    np.save(path, vectors)
+    section = tree["sections"][0]["name"]
+    before = sorted(folder.iterdir())
+    with pytest.raises(DataError, match=r"vectors of the index hold values that are not finite, first in row \d+"):
+        change(folder, lambda held: held.remove(section))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_that_asks_for_too_much_memory_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def ask() -> int:
+        raise MemoryError("Unable to allocate 7.61 GiB for an array with shape (1022050301,)")
+
+    with (
+        pytest.raises(DataError, match=r"p\.zarr: there is not enough memory \(Unable to allocate 7.61 GiB"),
+        clearly(tmp_path / "p.zarr", "a prediction"),
+    ):
+        ask()
+    assert guarded(ask) == 2
+    assert capsys.readouterr().err.count("\n") == 1

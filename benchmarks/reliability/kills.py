@@ -9,6 +9,7 @@ after the other, in either order, or what one of them leaves where the other was
 
 import argparse
 import hashlib
+import json
 import random
 import re
 import shutil
@@ -19,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import workshop
+
+from bleep.retrieval.reference import storage
 
 KILLED = {
     "train": "train --config recipe.yaml --out new",
@@ -132,13 +135,14 @@ def killed(words: str, work: Path, seconds: float, states: tuple[Snapshot, Snaps
         "had ended" if ended.code >= 0 else "as before" if here == before else "as it was to be" if here == after else "between"
     )
     if here == after:
-        return how, ""
+        return how + (", old files beside it" if ended.code < 0 and unnamed(work) else ""), ""
     again = workshop.run(words.split(), work)
     if again.code == 2 and "--resume" in again.told:
         again = workshop.run([*words.split(), "--resume"], work)
     if again.fault or again.code:
         return how, again.fault or again.told
-    return how, difference(snapshot(work), after)
+    litter = ", ".join(sorted(path.name for path in unnamed(work)))
+    return how, difference(snapshot(work), after) or (f"litter: {litter}" if litter else "")
 
 
 def pairs(base: Path, work: Path, count: int, rng: random.Random) -> int:
@@ -193,10 +197,22 @@ def difference(here: Snapshot, there: Snapshot) -> str:
     return "; ".join(f"{what} {', '.join(names[:6])}" for what, names in parts.items() if names)
 
 
+def unnamed(folder: Path) -> set[Path]:
+    """Return the files beside the manifest of an index that it does not name: what a killed writer left for the next one."""
+    found: set[Path] = set()
+    for manifest in folder.glob("*/reference/manifest.json"):
+        named = {manifest.name, storage.LOCK, *json.loads(manifest.read_text(encoding="utf-8"))["files"]}
+        found.update(path for path in manifest.parent.iterdir() if path.name not in named)
+    return found
+
+
 def snapshot(folder: Path) -> Snapshot:
-    """Open everything in a folder, and return the names, without generations, and a digest of what each holds."""
+    """Open everything in a folder, and return the names, without generations, and a digest of what each holds.
+
+    Files that the manifest of an index does not name are not of it, and left out.
+    """
     found = dict(_opened(folder))
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(set(folder.rglob("*")) - unnamed(folder)):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and ".zarr/" not in name and not name.endswith(".h5ad"):
             free = any(re.fullmatch(pattern, name) for pattern in FREE)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 
 import bleep
-from bleep.errors import BleepError, told_by_system
+from bleep.errors import BleepError, told_by_system, told_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,9 @@ def guarded(work: Callable[[], int], go_on: str = "") -> int:
     except KeyboardInterrupt:
         print(f"bleep: stopped{go_on}", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        print(f"bleep: {visible(told_of_memory(error))}", file=sys.stderr)
+        return BleepError.code
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

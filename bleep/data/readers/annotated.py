@@ -20,7 +20,7 @@ from bleep.data.normalize import standardised
 from bleep.data.readers.lattice import PITCH, lattice, steps_of, visium_mpp
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
-from bleep.errors import DataError
+from bleep.errors import DataError, told_of_memory
 from bleep.files import check_file
 from bleep.outputs import check_h5
 
@@ -55,8 +55,10 @@ def clearly(path: Path, what: str) -> Iterator[None]:
     """Turn what the libraries raise at a damaged file, of a dozen kinds, into one sentence."""
     try:
         yield
-    except (DataError, KeyboardInterrupt, MemoryError):
+    except (DataError, KeyboardInterrupt):
         raise
+    except MemoryError as error:
+        raise DataError(f"{path}: {told_of_memory(error)}") from None
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0][:200] if lines else type(error).__name__

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from bleep.errors import DataError
+from bleep.errors import DataError, told_of_memory
 
 PLAIN = ("RGB", "YCBCR", "MINISBLACK")
 """What a TIFF may say its values are where these are colours as they stand."""
@@ -170,8 +170,10 @@ def clear(path: Path) -> Iterator[list[str]]:
     logger.addFilter(kept)
     try:
         yield complaints
-    except (DataError, KeyboardInterrupt, MemoryError):
+    except (DataError, KeyboardInterrupt):
         raise
+    except MemoryError as error:
+        raise DataError(f"{path}: {told_of_memory(error)}") from None
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         raise DataError(f"{path}: cannot be read as a slide ({reason}); is the file whole?") from None

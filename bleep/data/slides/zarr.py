@@ -16,7 +16,7 @@ from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
 from bleep.data.slides.image import OVERSHOOT
 from bleep.data.slides.tiff import UNNAMED
-from bleep.errors import DataError
+from bleep.errors import DataError, told_of_memory
 from bleep.outputs import check_zarr
 
 HELD = 512_000_000
@@ -229,8 +229,10 @@ def _clear(path: Path) -> Iterator[None]:
     """Turn what the library raises at a damaged store, of a dozen kinds, into one sentence."""
     try:
         yield
-    except (DataError, KeyboardInterrupt, MemoryError):
+    except (DataError, KeyboardInterrupt):
         raise
+    except MemoryError as error:
+        raise DataError(f"{path}: {told_of_memory(error)}") from None
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
         raise DataError(f"{path}: cannot be read as an image in Zarr ({reason}); is the store whole?") from None

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from bleep.retrieval.index.approximate import keeps
-from bleep.retrieval.index.base import VectorIndex, facts
+from bleep.retrieval.index.base import VectorIndex, check_vectors, facts
 from bleep.retrieval.index.factory import build_index, choose_kind, load_index
 from bleep.retrieval.index.flat import FlatIndex, exact_search, inner_products
 from bleep.retrieval.index.where import Where, select
@@ -59,7 +59,13 @@ def measure(
     """Return recall, speed and size of an index of these vectors; an exact search that is faster is warned of.
 
     A row counts as found when it is as similar as the last of the true neighbours: of equal ones any will do.
+
+    Raises:
+        DataError: vectors or queries are not finite.
+
     """
+    check_vectors(vectors, "vectors of the index")
+    check_vectors(queries, "queries that an index is measured on")
     k = min(k, len(vectors))
     longest = float(np.sqrt(np.einsum("sd,sd->s", vectors, vectors).max()))
     began = time.perf_counter()
