@@ -1,6 +1,8 @@
 """Guards of what comes in and goes out: declared sizes of inputs, and what an output may replace."""
 
+import contextlib
 import gzip
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -90,6 +92,61 @@ def check_h5(path: Path) -> None:
             size = item.size * item.dtype.itemsize if item.shape is not None else 0
             if size > LARGE and size > RATIO * max(item.id.get_storage_size(), 1):
                 raise DataError(f"{path}: {name} is said to hold {size:,} bytes, which the file does not; is it whole?")
+
+
+class _Patient(io.FileIO):
+    """A file that takes what no longer has room, and remembers why it was not written.
+
+    HDF5 cannot close a file that it could not write: it raises from within its own cleaning up, or ends the interpreter
+    (h5py 3.16 with HDF5 2.0).
+    """
+
+    why: OSError | None = None
+
+    def write(self, held: Any, /) -> int:
+        """Write all, or nothing more once something was refused."""
+        view = memoryview(held).cast("B")
+        done = 0
+        try:
+            while self.why is None and done < len(view):
+                done += super().write(view[done:])
+        except OSError as error:
+            self.why = error
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length, as far as there is room."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.why = self.why or error
+            return self.tell() if size is None else size
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read; what was not written is zero."""
+        view = memoryview(buffer).cast("B")
+        view[:] = bytes(len(view))
+        super().readinto(view)
+        return len(view)
+
+
+@contextlib.contextmanager
+def writing_h5(path: Path) -> "Iterator[h5py.File]":
+    """Open a new HDF5 file, and close it; on a disk that fills that is an error like any other.
+
+    Raises:
+        OSError: not all could be written.
+
+    """
+    import h5py
+
+    with _Patient(path, "w+") as file:
+        try:
+            with h5py.File(file, "w") as root:
+                yield root
+        finally:
+            if file.why is not None:
+                raise file.why
 
 
 def _members(group: "h5py.Group", path: Path) -> "Iterator[tuple[str, h5py.Dataset]]":

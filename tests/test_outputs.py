@@ -16,8 +16,9 @@ from bleep.cli import app
 from bleep.config import Config
 from bleep.data.prediction import Prediction
 from bleep.errors import DataError
+from bleep.files import whole
 from bleep.marks import is_ours, marked_csv, plain_cell
-from bleep.outputs import check_folder, check_output
+from bleep.outputs import check_folder, check_output, writing_h5
 from bleep.predictors.io import SUFFIXES, write_prediction
 from bleep.workflows import Inputs, inputs_of
 from bleep.workflows.archive import _clean as clean
@@ -300,3 +301,28 @@ def test_what_is_no_ledger_and_no_block_is_left(tmp_path: Path) -> None:
     (tmp_path / ".p.h5ad.parts" / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match=r"holds 'notes\.txt', which is no block"):
         Output(tmp_path / "p.h5ad")
+
+
+@pytest.mark.parametrize("room", [0, 100, 3_000, 30_000, 300_000])
+def test_hdf5_that_finds_no_more_room_is_an_error_like_any_other(room: int, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits of file sizes are of POSIX")
+    values = np.arange(100_000, dtype=np.float32)
+    path = tmp_path / "a.h5ad"
+    path.write_text("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with (
+            pytest.raises(DataError, match=r"a\.h5ad: cannot be written \(File too large\)"),
+            whole(path) as temporary,
+            writing_h5(temporary) as file,
+        ):
+            file["values"] = values
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "before"
+    with whole(path) as temporary, writing_h5(temporary) as file:
+        for number in range(50):
+            file[f"part/{number}"] = values[number:]
+    with h5py.File(path) as file:
+        assert all((file[f"part/{number}"][:] == values[number:]).all() for number in range(50))

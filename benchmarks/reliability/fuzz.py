@@ -109,6 +109,7 @@ def approximate(base: Path) -> None:
     """Make runs whose indexes are of the approximate kinds, whose inner lists FAISS trusts."""
     for kind in ("ivf", "hnsw", "sq"):
         shutil.copytree(base / "run", base / kind)
+        shutil.rmtree(base / kind / "reference")
         ended = workshop.run(["index", "build", "--run", kind, "--index.kind", kind], base)
         if ended.code:
             raise SystemExit(ended.told)

@@ -140,7 +140,7 @@ def ended(child: int, told: Path) -> Ended:
 
 def run(words: Sequence[str], folder: Path) -> Ended:
     """Run a command to its end."""
-    told = folder / ".told"
+    told = folder.parent / "told"
     told.unlink(missing_ok=True)
     found = ended(start(words, folder, told), told)
     told.unlink(missing_ok=True)

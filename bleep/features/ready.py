@@ -19,7 +19,7 @@ from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
 from bleep.marks import KEY, MARK
-from bleep.outputs import check_h5
+from bleep.outputs import check_h5, writing_h5
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ def write_ready(
 
     """
     side = max(round(microns / section.mpp), 1)
-    with whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with whole(path) as temporary, writing_h5(temporary) as file:
         table = file.create_dataset("features", data=features)
         table.attrs.update({"encoder": encoder, KEY: MARK})
         corners = file.create_dataset("coords", data=np.round(section.xy - side / 2).astype(np.int64))

@@ -138,6 +138,8 @@ class Calibration:
             stacker = Stacker(
                 tuple(facts["members"]), *(a[f"corrector.{name}"] for name in ("mean", "spread", "axes", "weights"))
             )
+            if len(stacker.weights) != 2 * len(set(stacker.members)):
+                raise ValueError("it has weights for other members than it names")
             around = {name: a[f"cloud.{name}"] for name in ("mean", "spread", "axes", "variance")}
             cloud = PpcaDistance(**around, rest=float(facts["rest"]))
             reach = facts.get("reach")

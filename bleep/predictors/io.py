@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import anndata
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +20,7 @@ from bleep.config import DtypeName
 from bleep.data.prediction import Prediction
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import read_json, whole, write_json
+from bleep.outputs import writing_h5
 
 HALF = float(np.finfo(np.float16).max)
 """The largest value that float16 holds."""
@@ -125,7 +125,7 @@ def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def _h5ad(blocks: Iterable[Prediction], tiles: int, path: Path, dtype: DtypeName) -> None:
-    with h5py.File(path, "w") as root:
+    with writing_h5(path) as root:
         _fill(root, blocks, dtype, lambda group, name, genes: group.create_dataset(name, (tiles, genes), dtype))
 
 
@@ -249,7 +249,7 @@ class Parts:
         """
         if not (self.folder / KEY).exists():
             write_json(self.folder / KEY, self.key)
-        with whole(self._place(len(self))) as temporary, h5py.File(temporary, "w") as file:
+        with whole(self._place(len(self))) as temporary, writing_h5(temporary) as file:
             write_elem(file, "/", prediction.adata)
 
     def __iter__(self) -> Iterator[Prediction]:
