@@ -94,14 +94,25 @@ def check_h5(path: Path) -> None:
                 raise DataError(f"{path}: {name} is said to hold {size:,} bytes, which the file does not; is it whole?")
 
 
-class _Patient(io.FileIO):
+class PatientFile(io.FileIO):
     """A file that takes what no longer has room, and remembers why it was not written.
 
     HDF5 cannot close a file that it could not write: it raises from within its own cleaning up, or ends the interpreter
-    (h5py 3.16 with HDF5 2.0).
+    (h5py 3.16 with HDF5 2.0). FAISS writes a line of its own to standard error.
     """
 
     why: OSError | None = None
+    """What was refused first."""
+
+    def check(self) -> None:
+        """Say what was refused.
+
+        Raises:
+            OSError: not all could be written.
+
+        """
+        if self.why is not None:
+            raise self.why
 
     def write(self, held: Any, /) -> int:
         """Write all, or nothing more once something was refused."""
@@ -140,13 +151,12 @@ def writing_h5(path: Path) -> "Iterator[h5py.File]":
     """
     import h5py
 
-    with _Patient(path, "w+") as file:
+    with PatientFile(path, "w+") as file:
         try:
             with h5py.File(file, "w") as root:
                 yield root
         finally:
-            if file.why is not None:
-                raise file.why
+            file.check()
 
 
 def _members(group: "h5py.Group", path: Path) -> "Iterator[tuple[str, h5py.Dataset]]":

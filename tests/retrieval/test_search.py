@@ -296,6 +296,28 @@ def test_an_index_that_cannot_be_written_is_said_so(built: dict[str, Any], tmp_p
         built["flat"].save(tmp_path / "file" / "index.faiss")
 
 
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "sq"])
+def test_an_index_that_finds_no_more_room_is_one_sentence(
+    kind: str, built: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource", reason="limits of file sizes are of POSIX")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    built[kind].save(tmp_path / "index.faiss")
+    before = (tmp_path / "index.faiss").read_bytes()
+    told = []
+    for room in (0, 60, len(before) - 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(DataError, match=r"index\.faiss: cannot be written \(File too large\)"):
+                built[kind].save(tmp_path / "index.faiss")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        told.append(capfd.readouterr().err)
+    assert told == ["", "", ""]
+    assert (tmp_path / "index.faiss").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["index.faiss"]
+
+
 def test_exact_search_has_full_recall_and_a_wrong_one_has_not(vectors: np.ndarray) -> None:
     asked = np.ascontiguousarray(vectors[:200])
     assert measure(FlatIndex.build(vectors), vectors, asked, 10).recall_at_k == 1
