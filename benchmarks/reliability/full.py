@@ -1,6 +1,6 @@
 """Commands on a disk that fills, and with 64 open files: each does its work or says why not, and can be repeated.
 
-python benchmarks/reliability/full.py [--steps 12]
+python benchmarks/reliability/full.py [--steps 12] [--only NAME ...]
 
 A small file system in memory is laid over the working folder (Linux; it needs root's right to mount, or a user namespace:
 `unshare -rm python ...`) with room for what is there and some more, from a page to more than the command writes. A command
@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": "evaluate --run run --out scores --report page.html --figures figures",
     "export": "export p0.h5ad --geojson new.geojson",
     "export to SpatialData": "export p0.h5ad --spatialdata new.zarr",
-    "pack": "pack run --out new.bleep",
+    "pack": "pack --run run --out new.bleep",
     "ensemble": "ensemble run other --out both",
 }
 FILES = 64
@@ -36,6 +36,7 @@ PAGE = 4096
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--only", nargs="+", choices=list(COMMANDS), default=list(COMMANDS))
     asked = parser.parse_args()
     workshop.load()
     faults = 0
@@ -47,7 +48,8 @@ def main() -> None:
         shutil.copy(base / "p.h5ad", base / "p0.h5ad")
         for path in base.glob("p.*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for name, words in COMMANDS.items():
+        for name in asked.only:
+            words = COMMANDS[name]
             kills.fresh(base, large)
             before, size = kills.snapshot(large), pages(large)
             ended = workshop.run(words.split(), large)

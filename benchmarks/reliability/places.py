@@ -36,7 +36,7 @@ READERS = (
     "evaluate --run run --out new",
     "export p.h5ad --geojson new.geojson",
     "export p.zarr --spatialdata new.zarr",
-    "pack run --out new.bleep",
+    "pack --run run --out new.bleep",
     "config show --config recipe.yaml",
 )
 """Each reads or writes; the places in them are made unreadable one by one."""
