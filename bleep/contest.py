@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Float64, Int, Int64
 
 from bleep.data.normalize import GeneVector, ranked
 from bleep.data.readers.folder import WORDS
@@ -108,7 +108,8 @@ class ContestTable:
     path: Path
     ids: tuple[str, ...]
     genes: tuple[str, ...]
-    values: Float32[np.ndarray, "samples genes"]
+    values: Float64[np.ndarray, "samples genes"]
+    """As written: in float32 large values that differ by little would become alike."""
 
     @classmethod
     def read(cls, path: Path) -> "ContestTable":
@@ -127,7 +128,7 @@ class ContestTable:
         genes = [name for name in table.columns if name not in WORDS]
         if not genes:
             raise DataError(f"{path}: has no gene; expected a column for each")
-        values = numeric(table[genes], path).to_numpy(np.float32)
+        values = numeric(table[genes], path).to_numpy(np.float64)
         bad = ~np.isfinite(values)
         if bad.any():
             row, column = np.argwhere(bad)[0]
@@ -144,7 +145,7 @@ class ContestTable:
         for what, mine, theirs in (("IDs", self.ids, truth.ids), ("genes", self.genes, truth.genes)):
             check_order(what, (self.path, mine), (truth.path, theirs))
 
-    def columns(self, genes: tuple[str, ...]) -> Float32[np.ndarray, "samples some"]:
+    def columns(self, genes: tuple[str, ...]) -> Float64[np.ndarray, "samples some"]:
         """Return the values of these genes, in their order.
 
         Raises:
@@ -259,10 +260,13 @@ def _read_sample(sample: Path) -> tuple[bytes, list[str], list[str]]:
         names = next(csv.reader([header.decode("utf-8-sig")]), [])
         asked: dict[str, Any] = {"usecols": ["ID"], "dtype": str, "keep_default_na": False, "na_values": [""]}
         table = pd.read_csv(sample, encoding="utf-8-sig", **asked) if "ID" in names else None
+    except (FileNotFoundError, IsADirectoryError):
+        raise DataError(f"{sample}: no such file; expected a sample submission, a CSV with a header of ID and genes") from None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{sample}: cannot be read as a sample submission ({str(error).splitlines()[0]})") from None
     if table is None or names[0] != "ID" or len(names) < 2:
-        raise DataError(f"{sample}: begins with {', '.join(names[:3]) or 'nothing'}; expected a header of ID and genes")
+        began = ", ".join(names[:3])[:50] or "nothing"
+        raise DataError(f"{sample}: begins with {began}; expected a header of ID and genes, with commas between them")
     for what, found in (("gene", pd.Index(names[1:])), ("ID", pd.Index(table["ID"]))):
         if not found.is_unique or found.hasnans:
             odd = "an empty one" if found.hasnans else repr(found[found.duplicated()][0])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 from bleep.files import check_file, check_writable, short
 from bleep.marks import is_ours
 
@@ -291,6 +291,34 @@ def check_folder(folder: Path, is_part: Callable[[str], object], what: str, inpu
     for path in found:
         check_output(path, inputs, overwrite=None)
     check_writable(folder / "part")
+
+
+def check_apart(places: Iterable[tuple[str, Path | None]]) -> None:
+    """Refuse places of one command of which one would be written over another, or into it.
+
+    Args:
+        places: each file, and each folder that is written as a whole, after the flag that says so.
+
+    Raises:
+        ConfigError: two are the same, or one lies inside another.
+
+    """
+    found: list[tuple[str, Path, Path]] = []
+    for flag, path in places:
+        if path is None:
+            continue
+        here = path.resolve()
+        for other, its, there in found:
+            if here == there:
+                raise ConfigError(f"{path}: would be written by {other} and by {flag}; give each a place of its own")
+            if there in here.parents or here in there.parents:
+                (inner, mine), (outer, whole) = (
+                    ((path, flag), (its, other)) if there in here.parents else ((its, other), (path, flag))
+                )
+                raise ConfigError(
+                    f"{inner}, written by {mine}, would lie inside {outer}, written by {whole}; give each a place of its own"
+                )
+        found.append((flag, path, here))
 
 
 def _is_read(path: Path, inputs: Iterable[Path]) -> bool:

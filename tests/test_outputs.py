@@ -15,10 +15,10 @@ import zarr
 from bleep.cli import app
 from bleep.config import Config
 from bleep.data.prediction import Prediction
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 from bleep.files import whole
 from bleep.marks import is_ours, marked_csv, plain_cell
-from bleep.outputs import check_folder, check_output, writing_h5
+from bleep.outputs import check_apart, check_folder, check_output, writing_h5
 from bleep.predictors.io import SUFFIXES, write_prediction
 from bleep.workflows import Inputs, inputs_of
 from bleep.workflows.archive import _clean as clean
@@ -225,6 +225,21 @@ def test_no_command_replaces_what_it_reads(words: str, readable: Path, capsys: p
     assert app.main([*words.replace("RUN", str(readable)).split(), "--overwrite"]) == 2
     assert f"{READ[words]}: is read by this command" in capsys.readouterr().err
     assert Path(READ[words]).read_bytes() == before
+
+
+def test_two_outputs_at_one_place_are_told_apart_through_links_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    check_apart(
+        [("--out", tmp_path / "a"), ("--table", None), ("--report", tmp_path / "ab"), ("--report", tmp_path / "b" / "a")]
+    )
+    with pytest.raises(ConfigError, match=r"link/a: would be written by --out and by --table; give each a place of its own"):
+        check_apart([("--out", tmp_path / "real" / "a"), ("--table", tmp_path / "link" / "a")])
+    for places in (
+        [("--out", tmp_path / "a" / "b"), ("--figures", tmp_path / "a")],
+        [("--figures", tmp_path / "a"), ("--out", tmp_path / "a" / "b")],
+    ):
+        with pytest.raises(ConfigError, match=r"a/b, written by --out, would lie inside .*a, written by --figures"):
+            check_apart(places)
 
 
 def test_what_settings_name_is_read(tmp_path: Path) -> None:

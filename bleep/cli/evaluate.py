@@ -40,7 +40,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.protocol == "dacon":
         return evaluate_contest(arguments)
     folders = [named_run(each, changes=arguments.out is None) for each in arguments.run or [None]]
-    from bleep.outputs import check_output
+    from bleep.outputs import check_apart, check_output
     from bleep.workflows import Inputs
 
     inputs = Inputs([arguments.genes_file], folders)
@@ -49,7 +49,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or folders[0]
     classes = any(learns_labels(folder) for folder in folders)
-    for name in ("evaluation.json", "evaluation.md", "evaluation.csv" if classes else "genes.csv"):
+    names = ("evaluation.json", "evaluation.md", "evaluation.csv" if classes else "genes.csv")
+    check_apart(_places(arguments, out, names))
+    for name in names:
         check_output(out / name, inputs, overwrite=arguments.overwrite)
     if classes:
         return _labels(arguments, folders)
@@ -67,8 +69,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         check_table(path)
         check_output(path, inputs, overwrite=arguments.overwrite)
     if any(experiment.run.config.data.label for experiment in experiments):
-        for ending in ("json", "md", "csv"):
-            check_output(out / f"labels.{ending}", inputs, overwrite=arguments.overwrite)
+        names = (*names, "labels.json", "labels.md", "labels.csv")
+        check_apart(_places(arguments, out, names))
+        for name in names[-3:]:
+            check_output(out / name, inputs, overwrite=arguments.overwrite)
     table = evaluate(
         experiments,
         protocol=arguments.protocol,
@@ -95,8 +99,17 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _places(arguments: argparse.Namespace, out: Path, names: Sequence[str]) -> list[tuple[str, Path | None]]:
+    """Return what is written, after the flags that say where."""
+    return [
+        *(("--out", out / name) for name in names),
+        *(("--table", path) for path in arguments.table),
+        *look_flags.places(arguments),
+    ]
+
+
 def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
-    for flag in ("protocol", "all_scores", "all_floors", "genes_file", "genes", "predictors", "metrics", "table"):
+    for flag in ("protocol", "all_scores", "all_floors", "genes_file", "genes", "predictors", "metrics", "table", "umap"):
         if getattr(arguments, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: is of expression, and {folders[0]} learnt labels; leave it out")
     from bleep.workflows.labels import evaluate_labels, label_text, save_labels
@@ -112,7 +125,10 @@ def _labels(arguments: argparse.Namespace, folders: Sequence[Path]) -> int:
 
 FILES = ("submission", "truth", "train")
 """Tables that a submission is scored by."""
-NOT_CONTEST = ("all_floors", "report", "figures", "heat_maps", "genes", "genes_file", "all_scores")
+NOT_CONTEST = (
+    "all_floors", "report", "figures", "paper", "umap", "heat_maps", "genes", "genes_file", "all_scores", "predictors",
+    "metrics", "table",
+)  # fmt: skip
 """What is asked of other protocols alone."""
 TOP = 100
 """Genes in each list, unless said otherwise: the contest's own number is not public, and 10 or 100 is what teams used."""

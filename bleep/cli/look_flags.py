@@ -86,6 +86,18 @@ def check(arguments: argparse.Namespace, inputs: Iterable[Path] = ()) -> None:
             _need(library, "--figures", "plots")
 
 
+def places(arguments: argparse.Namespace) -> list[tuple[str, Path | None]]:
+    """Return where the page, its tiles, figures and explanations go, each after its flag."""
+    found: list[tuple[str, Path | None]] = [("--report", arguments.report), ("--figures", getattr(arguments, "figures", None))]
+    if arguments.report is not None and _has_tiles(arguments):
+        from bleep.viz.page import tiles_folder
+
+        found.append(("--report", tiles_folder(arguments.report)))
+    if hasattr(arguments, "explain") and explanations_asked(arguments):
+        found.append(("--explain-out", _explanations_folder(arguments)))
+    return found
+
+
 def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Experiment]", table: "Table") -> None:
     """Write the page and the figures of a comparison that were asked for."""
     if arguments.report is not None:

@@ -119,6 +119,8 @@ PREDICTORS = ("combined", "mean-of-both", "retrieval", "regression", "classifier
 WEIGHTS, ABSTAIN = ("uniform", "softmax", "distance", "adaptive"), 0.01
 """Those of the settings, here so that `--help` does not load these."""
 NUMBERS = ("mpp", "k", "step", "pixel_limit")
+NOT_SUBMITTED = ("report", "explain", "explain_tiles", "resume")
+"""Flags of predictions that a contest's submission has not."""
 OF_SLIDES = ("step", "mask", "save_mask")
 """Flags that only whole slides have."""
 
@@ -185,6 +187,7 @@ def _query(arguments: argparse.Namespace) -> int:
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
         return query_archive(arguments, folder, inputs)
+    from bleep.outputs import check_apart
     from bleep.predictors.calibration import retrieved_part
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
@@ -197,6 +200,7 @@ def _query(arguments: argparse.Namespace) -> int:
     shown = arguments.report is not None or look_flags.explanations_asked(arguments)
     safe: dict[str, Any] = {"inputs": inputs, "overwrite": arguments.overwrite}
     output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown, **safe)
+    check_apart((("--out", out), ("--out", output.neighbors), *_mask(arguments), *look_flags.places(arguments)))
     experiment = Experiment(folder, where=arguments.where)
     run, main = experiment.run, is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
@@ -256,6 +260,14 @@ def _open(arguments: argparse.Namespace, run: "Run", broken: dict[str, str]) -> 
     return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit, broken)
 
 
+def _mask(arguments: argparse.Namespace) -> "list[tuple[str, Path]]":
+    """Return where the mask goes, after its flag; of several slides, one in the folder, where other files may lie too."""
+    place: Path | None = arguments.save_mask
+    if place is None:
+        return []
+    return [("--save-mask", place if place.suffix.lower() == ".png" else place / "NAME.png")]
+
+
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.out.suffix not in SUFFIXES and arguments.engine is None:
         raise ConfigError(f"--out {arguments.out}: expected a name ending in {', '.join(SUFFIXES)}")
@@ -298,6 +310,13 @@ def submission_of(arguments: argparse.Namespace, run: "Run", tiles: "Tiles") -> 
     sample = find_sample(arguments.images, arguments.out, arguments.sample)
     if sample is None:
         return None
+    for name in NOT_SUBMITTED:
+        if getattr(arguments, name):
+            way_out = "leave out --sample" if arguments.sample is not None else "give --out a name ending in .h5ad"
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: {sample} makes --out a submission, which is a CSV alone; leave the flag out, or "
+                f"{way_out}"
+            )
     spots = [spot for section in tiles.sections for spot in section.counts.obs_names]
     return Submission.of(sample, spots, run.panel.genes)
 

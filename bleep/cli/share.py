@@ -117,8 +117,10 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.geojson is None and arguments.spatialdata is None:
         raise ConfigError("bleep export: say what to write, with --geojson OUT or --spatialdata OUT.zarr")
+    from bleep.outputs import check_apart
     from bleep.viz import export as handing_over
 
+    check_apart((("--geojson", arguments.geojson), ("--spatialdata", arguments.spatialdata)))
     with handing_over.opened(arguments.predictions) as predicted:
         if arguments.geojson is not None:
             written = handing_over.write_geojson(predicted, arguments.geojson, arguments.genes, all_genes=arguments.all_genes)

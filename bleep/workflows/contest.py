@@ -95,7 +95,7 @@ def score_submission(submission: Path, truth: Path, train: Path, top: int) -> Co
     """
     found, expected = ContestTable.read(submission), ContestTable.read(truth)
     found.check_same(expected)
-    training = ContestTable.read(train).columns(expected.genes).astype(np.float64)
+    training = ContestTable.read(train).columns(expected.genes)
     lists = GeneLists.of(training.mean(axis=0), training.var(axis=0), top, f"over the {len(training)} samples of {train}")
     score = contest_score(found.values, expected.values, lists)
     best = {str(submission): expected.genes[score.best_gene]}

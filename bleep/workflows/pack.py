@@ -22,6 +22,7 @@ from bleep.models.backbones import GIVEN
 from bleep.models.factory import JOIN, licence_of, started_from
 from bleep.models.image import READY
 from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
+from bleep.retrieval.reference.storage import elsewhere
 from bleep.runs import Run
 
 UNKNOWN = "unknown"
@@ -191,6 +192,8 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
             f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
         )
     names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
+    if f"{runs.REFERENCE}/manifest.json" in names:
+        _check_here(folder, names, alone=not run.model.regresses)
     calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
     card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
     texts = {CARD: card}
@@ -314,6 +317,19 @@ def _names(folder: Path) -> Iterator[str]:
         yield from (f"{runs.REFERENCE}/{name}" for name in sorted(tree.get("files", old)))
         yield f"{runs.REFERENCE}/manifest.json"
     yield runs.MODEL
+
+
+def _check_here(folder: Path, names: Sequence[str], *, alone: bool) -> None:
+    """Refuse a reference of which a part lies elsewhere, or which `unpack` would refuse."""
+    away = elsewhere(read_json(folder / runs.REFERENCE / "manifest.json", "the manifest of a reference"))
+    way_out = "--index.store faiss --index.expression_url ''"
+    if not away and (strange := next((name for name in names if not ALLOWED.fullmatch(name)), None)):
+        away, way_out = f"an index of another package, {strange}", "--index.kind auto"
+    if away:
+        raise DataError(
+            f"{folder}: has {away}, which no file of `bleep pack` takes along; make it anew by "
+            f"`bleep index build --run {folder} {way_out}`{'' if alone else ', or leave it out by --no-reference'}"
+        )
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:

@@ -89,6 +89,32 @@ def test_an_output_below_a_file(number: int, fails: Fails, trained: dict[str, Pa
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+TWICE = (
+    "evaluate --out o --figures o",
+    "evaluate --out o --table o/genes.csv",
+    "evaluate --out o.html --report o.html",
+    "evaluate --table a.csv a.csv",
+    "query --images IMAGES --mpp 1 --out a.h5ad --explain 1 --explain-out a.h5ad",
+    "query --images IMAGES --mpp 1 --out a.csv --explain 1 --explain-out a.neighbours.csv",
+    "query --images IMAGES --mpp 1 --report a.html --explain 1 --explain-out a.html",
+    "query --slides SLIDE --mpp 1 --out a.zarr --save-mask a.zarr/mask.png",
+    "query --slides SLIDE --mpp 1 --out a.zarr --save-mask a.zarr",
+    "query --slides SLIDE --mpp 1 --report a.html --save-mask a_tiles/mask.png",
+)
+
+
+@pytest.mark.parametrize("words", TWICE)
+def test_two_outputs_of_one_command_at_one_place_are_refused_before_the_work(
+    words: str, fails: Fails, trained: dict[str, Path], files: Path
+) -> None:
+    places = {"IMAGES": str(files / "folder" / "test.csv"), "SLIDE": str(files / "st2k" / "toy3" / "toy3.jpg")}
+    fails(
+        [*(places.get(word, word) for word in words.split()), "--run", trained["contrastive"]],
+        "written by",
+        "give each a place",
+    )
+
+
 def test_what_the_system_says_of_a_file_is_a_sentence_with_a_way_out(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise PermissionError(errno.EACCES, "Permission denied", "a/b")

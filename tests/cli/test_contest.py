@@ -152,6 +152,30 @@ def test_a_query_of_other_tiles_than_the_samples_is_refused_before_it_predicts(
     )
 
 
+def test_what_a_submission_cannot_have_is_refused_and_not_passed_over(contest: Path, run: Path, fails: Any) -> None:
+    query = ["query", "--run", run, "--images", contest / "test.csv", "--out", "out.csv"]
+    fails([*query, "--report", "page.html"], "--report: ", "makes --out a submission", "--out a name ending in .h5ad")
+    fails([*query, "--resume"], "--resume: ", "makes --out a submission")
+    sample = ["--sample", contest / "sample_submission.csv"]
+    fails([*query, *sample, "--report", "page.html"], "--report: ", "leave out --sample")
+
+
+def test_a_sample_that_is_none_is_told_in_few_words(contest: Path, run: Path, fails: Any, tmp_path: Path) -> None:
+    query = ["query", "--run", run, "--images", contest / "test.csv", "--out", "out.csv", "--sample"]
+    fails([*query, "none.csv"], "none.csv: no such file; expected a sample submission")
+    (tmp_path / "semicolons.csv").write_text(";".join(["ID", *(f"GENE{number}" for number in range(3000))]) + "\n")
+    fails([*query, "semicolons.csv"], "begins with ID;GENE0;", "with commas between them")
+
+
+def test_a_large_offset_changes_no_score(contest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(contest / "truth.csv")
+    table.iloc[:, 1:] = table.iloc[:, 1:] * 1e-3 + 1e5
+    table.to_csv(tmp_path / "offset.csv", index=False)
+    assert app.main(evaluate(contest, tmp_path / "offset.csv", "--out", str(tmp_path))) == 0
+    (score,) = json.loads((tmp_path / "contest.json").read_text())["scores"].values()
+    assert score["score"] == pytest.approx(1.0, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -162,6 +186,11 @@ def test_a_query_of_other_tiles_than_the_samples_is_refused_before_it_predicts(
         (["--protocol", "dacon", "--top", "0"], "--top 0: expected"),
         (["--protocol", "dacon", "--report", "x.html"], "--report: protocol dacon has four parts"),
         (["--protocol", "dacon", "--genes-file", "x.txt"], "--genes-file: protocol dacon"),
+        (["--protocol", "dacon", "--table", "x.csv"], "--table: protocol dacon"),
+        (["--protocol", "dacon", "--predictors", "mine"], "--predictors: protocol dacon"),
+        (["--protocol", "dacon", "--metrics", "mine"], "--metrics: protocol dacon"),
+        (["--protocol", "dacon", "--paper"], "--paper: protocol dacon"),
+        (["--protocol", "dacon", "--umap"], "--umap: protocol dacon"),
         (["--protocol", "dacon", "--submission", "s.csv", "--truth", "t.csv", "--train", "r.csv"], "s.csv: no such file"),
     ],
 )

@@ -179,6 +179,6 @@ def test_the_truth_itself_is_a_submission_and_path_is_no_gene(truth: Path, tmp_p
     table.to_csv(tmp_path / "with_path.csv", index=False)
     found = ContestTable.read(tmp_path / "with_path.csv")
     found.check_same(ContestTable.read(truth))
-    np.testing.assert_array_equal(found.columns(("G3.1", "G0.1")), table[["G3.1", "G0.1"]].to_numpy(np.float32))
+    np.testing.assert_array_equal(found.columns(("G3.1", "G0.1")), table[["G3.1", "G0.1"]].to_numpy())
     with pytest.raises(MismatchError, match="lacks 1 of 2 genes, first 'other'"):
         found.columns(("G3.1", "other"))

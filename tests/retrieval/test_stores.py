@@ -1,12 +1,13 @@
 """The laws of an index, for FAISS and for Milvus alike: Milvus Lite always, a server where one can be started."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,26 @@ def test_a_collection_of_another_run_and_a_damaged_one_are_refused(uri: str, tmp
     path.write_text('{"uri": 3}')
     with pytest.raises(DataError, match="is damaged"):
         load_index(path)
+
+
+def test_a_file_that_is_no_store_is_left_and_told_at_once(lite: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "notes.db").write_text("mine")
+    with pytest.raises(
+        DataError, match=r"notes.db: is a file, and no store of Milvus Lite 3 or later.* choose another index.uri"
+    ):
+        MilvusIndex.build(str(tmp_path / "notes.db"), "flat", drawn(5, 0))
+    assert (tmp_path / "notes.db").read_text() == "mine"
+    assert not caplog.records
+
+
+def test_a_store_that_is_gone_is_not_made_anew_by_who_reads_it(lite: str, tmp_path: Path) -> None:
+    place = tmp_path / "gone.db"
+    (tmp_path / "index.json").write_text(
+        json.dumps({**asdict(MilvusIndex.build(lite, "flat", drawn(5, 0)).facts), "uri": str(place)})
+    )
+    with pytest.raises(DataError, match=r"gone.db: there is no such store .* put it back, or run `bleep index build` again"):
+        MilvusIndex.load(tmp_path / "index.json")
+    assert not place.exists()
 
 
 def test_more_neighbours_than_a_server_answers_are_refused_with_the_limit(lite: str) -> None:

@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,28 @@ def test_what_is_unpacked_predicts_the_same_bits(trained: dict[str, Path], archi
     tiles = Tiles(toys[2:3], Run.load(trained["contrastive"]).spec)
     here, there = (Experiment(folder).predict(tiles).expression for folder in (trained["contrastive"], tmp_path / "there"))
     np.testing.assert_array_equal(here, there)
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "way_out"),
+    [
+        ({"store": "milvus, atlas.db"}, "its index in milvus, atlas.db", "--index.store faiss --index.expression_url ''"),
+        ({"expression": {"form": "dense", "url": "s3://b/a"}}, "its values at s3://b/a", "--index.expression_url ''"),
+        ({"files": {"index.own": {}}}, "an index of another package, reference/index.own", "--index.kind auto"),
+    ],
+)
+def test_an_index_that_no_file_takes_along_is_refused(
+    change: dict[str, Any], said: str, way_out: str, run_copy: Callable[[str], Path], tmp_path: Path
+) -> None:
+    run = run_copy("contrastive")
+    manifest = run / "reference" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    with pytest.raises(DataError, match="which no file of `bleep pack` takes along") as refused:
+        pack(run, tmp_path / "run.zip")
+    assert said in str(refused.value)
+    assert way_out in str(refused.value)
+    assert "--no-reference" not in str(refused.value), "this run predicts by its index alone"
+    assert not (tmp_path / "run.zip").exists()
 
 
 def test_the_file_names_no_folder_of_this_machine_and_the_card_says_what_is_unknown(archive: Path, tmp_path: Path) -> None:

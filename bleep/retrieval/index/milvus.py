@@ -101,6 +101,12 @@ class MilvusIndex:
             facts = Collection(**tree)
         except TypeError:
             raise DataError(f"{path}: is damaged; make it again with `bleep index build`") from None
+        if "://" not in facts.uri and not Path(facts.uri).exists():
+            # Opening it would make an empty one, in the way of one that is put back.
+            raise DataError(
+                f"{facts.uri}: there is no such store of Milvus Lite, which {path} names; put it back, or run `bleep index "
+                "build` again"
+            )
         server = open_server(facts.uri)
         if not server.call("has_collection", facts.name):
             raise DataError(

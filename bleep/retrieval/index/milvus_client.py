@@ -98,6 +98,11 @@ def open_server(uri: str) -> Server:
     if not (parts.scheme in ("http", "https", "tcp") and parts.netloc) and not uri.endswith(".db"):
         raise ConfigError(f"index.uri: found {uri!r}; expected http://HOST:19530, or a file ending in .db for Milvus Lite")
     server = Server(uri if "://" in uri else str(Path(uri).absolute()))
+    if server.is_file and Path(server.uri).is_file():
+        # Milvus Lite 3 writes a folder; what versions before it wrote, a database of SQLite, it cannot open.
+        raise DataError(
+            f"{server.uri}: is a file, and no store of Milvus Lite 3 or later, which is a folder; choose another index.uri"
+        )
     server.check()
     return server
 
@@ -137,8 +142,9 @@ def _connected(uri: str, token: str, database: str) -> Any:
         raise ConfigError(
             "index.store is milvus, and pymilvus is not installed: pip install -e '.[milvus]' in bleep's clone"
         ) from None
-    # It tells of each fault with a traceback; faults are told in a sentence here.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    # They tell of each fault with a traceback; faults are told in a sentence here.
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if "://" not in uri:
         # Its server, in this process, tells of each call that it does not know.
         logging.getLogger("grpc._server").setLevel(logging.CRITICAL)

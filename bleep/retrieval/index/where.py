@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -25,6 +26,13 @@ COMPARISONS: Mapping[type[ast.cmpop], Callable[[pd.Series, Any], pd.Series]] = {
 """What a column may be compared by."""
 SIGNS: Mapping[type[ast.cmpop], str] = dict(zip(COMPARISONS, ("==", "!=", "<", "<=", ">", ">=", "in", "not in"), strict=True))
 EXPECTED = "expected comparisons of a column with a value, joined by and, or, not: \"patient != 'P3' and organ == 'liver'\""
+
+LONG = 300
+"""Characters of a condition that a sentence names."""
+LARGEST = 2**53
+"""Up to here a database and Python mean the same by a number."""
+UNWRITTEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that no file's text has, and that a database does not read."""
 
 
 @final
@@ -55,12 +63,18 @@ def select(condition: str, spots: pd.DataFrame) -> Where:
     """
     try:
         tree = ast.parse(condition.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise ConfigError(f"--where {condition!r}: cannot be read; {EXPECTED}") from None
-    rows = np.flatnonzero(_Reader(condition, spots).mask(tree)).astype(np.int64)
-    if not len(rows):
-        raise ConfigError(f"--where {condition!r}: none of the {len(spots)} reference spots meets it; {_values(tree, spots)}")
-    return Where(_text(tree), rows)
+        rows = np.flatnonzero(_Reader(condition, spots).mask(tree)).astype(np.int64)
+        if len(rows):
+            return Where(_text(tree), rows)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        # The last two are of parentheses, or of `not not not`, beyond what can be followed.
+        raise ConfigError(f"--where {_named(condition)}: cannot be read; {EXPECTED}") from None
+    raise ConfigError(f"--where {_named(condition)}: none of the {len(spots)} reference spots meets it; {_values(tree, spots)}")
+
+
+def _named(condition: str) -> str:
+    """Return a condition as sentences name it: a long one is cut."""
+    return repr(condition) if len(condition) <= LONG else f"{condition[:LONG]!r}..."
 
 
 def _text(node: ast.expr) -> str:
@@ -114,10 +128,15 @@ class _Reader:
             raise self._wrong(f"cannot be read at {name!r}; {EXPECTED}; `in` takes a list")
         if not all(type(one) in (str, int, float) for one in (value if listed else [value])):
             raise self._wrong(f"compares {name!r} with {ast.unparse(right)}; expected text in quotes or a number")
+        for one in value if listed else [value]:
+            if isinstance(one, str) and UNWRITTEN.search(one):
+                raise self._wrong(f"compares {name!r} with {one!r}, which holds a character that no text has")
+            if not isinstance(one, str) and not abs(one) <= LARGEST:
+                raise self._wrong(f"compares {name!r} with a number beyond {LARGEST:,}, which no column holds")
         return value
 
     def _wrong(self, why: str) -> ConfigError:
-        return ConfigError(f"--where {self._condition!r}: {why}")
+        return ConfigError(f"--where {_named(self._condition)}: {why}")
 
 
 def _values(tree: ast.expr, spots: pd.DataFrame) -> str:

@@ -276,3 +276,10 @@ def read_table(path: Path) -> pd.DataFrame:
 def _unreadable(path: Path) -> DataError:
     state = "is damaged" if path.exists() else "is not there"
     return DataError(f"{path}: {state}; make it again with `bleep index build`")
+
+
+def elsewhere(tree: Mapping[str, Any]) -> str:
+    """Return what of a reference lies elsewhere than in its folder, in words, by its manifest."""
+    parts = [f"its index in {tree['store']}"] if "store" in tree else []
+    parts += [f"its values at {tree['expression']['url']}"] if "url" in tree.get("expression", {}) else []
+    return " and ".join(parts)
