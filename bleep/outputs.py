@@ -94,7 +94,7 @@ def check_h5(path: Path) -> None:
                 raise DataError(f"{path}: {name} is said to hold {size:,} bytes, which the file does not; is it whole?")
 
 
-class PatientFile(io.FileIO):
+class TolerantFile(io.FileIO):
     """A file that takes what no longer has room, and remembers why it was not written.
 
     HDF5 cannot close a file that it could not write: it raises from within its own cleaning up, or ends the interpreter
@@ -151,7 +151,7 @@ def writing_h5(path: Path) -> "Iterator[h5py.File]":
     """
     import h5py
 
-    with PatientFile(path, "w+") as file:
+    with TolerantFile(path, "w+") as file:
         try:
             with h5py.File(file, "w") as root:
                 yield root

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int64
 from bleep.config import GpuName, GpusName
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
-from bleep.outputs import PatientFile
+from bleep.outputs import TolerantFile
 from bleep.records import Neighbors
 from bleep.retrieval.index.where import Where
 
@@ -154,7 +154,7 @@ def write(index: Any, path: Path) -> None:
         DataError: the place cannot be written to.
 
     """
-    with whole(path) as temporary, PatientFile(temporary, "w") as file:
+    with whole(path) as temporary, TolerantFile(temporary, "w") as file:
         writer = faiss.PyCallbackIOWriter(file.write)
         faiss.write_index(index, writer)
         del writer  # it holds back its last bytes until then
