@@ -1,8 +1,6 @@
 """`python -m bleep`."""
 
-import sys
-
-from bleep.cli.app import main
+from bleep.cli.app import entry
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    entry()
