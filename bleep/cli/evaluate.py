@@ -49,7 +49,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or folders[0]
     classes = any(learns_labels(folder) for folder in folders)
-    names = ("evaluation.json", "evaluation.md", "evaluation.csv" if classes else "genes.csv")
+    names: tuple[str, ...] = ("evaluation.json", "evaluation.md", "evaluation.csv" if classes else "genes.csv")
     check_apart(_places(arguments, out, names))
     for name in names:
         check_output(out / name, inputs, overwrite=arguments.overwrite)
