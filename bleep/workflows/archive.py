@@ -172,10 +172,13 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
     """Predict the slides that the ledger does not name; return what became of each, and how many were done before.
 
     Raises:
-        DataError: the folder cannot be written to, or its ledger is damaged.
+        DataError: the folder cannot be written to, its ledger is damaged, or one mask is given for several slides.
         MismatchError: the folder holds predictions by another run, reference or question.
 
     """
+    from bleep.workflows.slides import check_mask
+
+    check_mask(job.slide["mask"], len(slides))
     check_writable(job.out / LEDGER)
     digest, outcomes = job.digest(), []
     done = _read(job.out / LEDGER, digest)

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from bleep.config import Config, SourceName, describe_fields
 from bleep.config.base import merged
+from bleep.data.gene_names import names_of
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.readers import MARKS, read_sections
 from bleep.data.readers.patches import has_patches
@@ -233,8 +234,9 @@ def _classes(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
 
 
 def _species(sections: Sequence[Section], given: Mapping[str, Any]) -> tuple[dict[str, Any], Guess]:
-    if given.get("species") or sections[0].species != "unknown":
-        said = given.get("species") or sections[0].species
+    said = given.get("species") or sections[0].species
+    # Readers of one laboratory's form take its species for granted; others have written in that form too.
+    if given.get("species") or (said != "unknown" and names_of(sections[0].genes).fit(said)):
         return {"data": {"species": said}}, Guess("species", said, "given" if "species" in given else "said by the files")
     names = sections[0].genes.astype(str)
     for species, ids in SPECIES.items():

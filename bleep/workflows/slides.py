@@ -56,8 +56,7 @@ def open_slides(
             "the run was trained on ready-cut tiles without data.mpp, a pixel counting as one micron, so no slide can be cut "
             "to match; train with --data.mpp"
         )
-    if mask is not None and Path(mask).is_file() and len(paths) > 1:
-        raise DataError(f"{mask}: is one mask for {len(paths)} slides; give a folder with a NAME.png for each of them")
+    check_mask(mask, len(paths))
     sections: list[Section] = []
     for path in paths:
         changes = {
@@ -83,6 +82,17 @@ def open_slides(
     for section in sections:
         _warn_of_enlarging(section, run)
     return run.tiles(tuple(sections))
+
+
+def check_mask(mask: str | Path | None, slides: int) -> None:
+    """Refuse one mask for several slides: it would be laid over the tissue of each.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if mask is not None and Path(mask).is_file() and slides > 1:
+        raise DataError(f"{mask}: is one mask for {slides} slides; give a folder with a NAME.png for each of them")
 
 
 def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from anndata import AnnData
 
 from bleep.cli import app
 from bleep.config import Config
+from bleep.data.toy import toy_section
 from bleep.errors import DataError
-from bleep.workflows.init import form_of, plan
+from bleep.workflows.init import _species, form_of, plan
 
 QUICK = ["--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--tiles.pixels", "32"]
 
@@ -70,6 +72,15 @@ def test_the_species_is_read_from_the_names_of_the_genes(names: list[str], speci
     made = plan(visium(tmp_path / "in", names, counts, ("one",)), {})
     assert made.config().data.species == species
     assert next(guess for guess in made.guesses if guess.what == "species").evidence
+
+
+@pytest.mark.parametrize(("first", "species"), [("Actb", "mouse"), ("ACTB", "human"), ("g0", "human")])
+def test_a_form_of_human_tissue_may_hold_that_of_a_mouse(first: str, species: str) -> None:
+    toy = toy_section("C2", "C", 1, side=256, pitch=32)
+    others = {"Actb": "Abc{}", "ACTB": "ABC{}", "g0": "g{}"}[first]
+    toy.counts.var_names = [first, *(others.format(i) for i in range(1, toy.counts.n_vars))]
+    assert _species([replace(toy, species="human")], {})[0] == {"data": {"species": species}}
+    assert _species([replace(toy, species="human")], {"species": "rat"})[0] == {"data": {"species": "rat"}}
 
 
 def test_values_that_are_no_counts_are_not_normalised_again_and_one_section_is_split_by_blocks(tmp_path: Path) -> None:

@@ -124,6 +124,13 @@ def test_a_slide_that_fails_is_told_at_the_end_and_stops_nothing(
     assert "0 slides predicted (0 tiles), 4 done before, 1 failed" in capsys.readouterr().out
 
 
+def test_one_mask_is_not_laid_over_several_slides(job: Job, slides: dict[str, Path], tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 255).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=rf"mask.png: is one mask for {len(slides)} slides; give a folder"):
+        predict_archive(replace(job, slide={**SLIDE, "mask": tmp_path / "mask.png"}), slides, here)
+    assert not job.out.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
