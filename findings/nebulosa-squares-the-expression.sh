@@ -4,8 +4,8 @@
 # One would expect: it is the density of cells weighted by their expression, so that 100 cells with 10 counts and 1000 cells with
 # one, spread alike, are as high as each other, the whole integrates to 1, and the two methods on offer nearly agree.
 # What happens: the weight is multiplied into the kernel of x and into that of y, so a cell counts with its square. The few cells
-# with 10 counts are ten times as high as the many, the integral is 3, and the other method, method="ks", has them alike. It
-# is no slip of the port: the original, in R, does the same.
+# with 10 counts are ten times as high as the many, the integral is 3, and the other method, method="ks", has them alike. The
+# source of the original, in R, reads the same; it was not run.
 # Versions: pynebulosa 0.1.1 (2026, calculate_density and plot_density, as they are by default); seen on 2026-11-29.
 # Why it matters: it is drawn to be less noisy than the counts themselves, over sections as well as over embeddings. The few
 # highest cells rule it instead, and a map of counts differs from one of their logarithms, or of a prediction, whose range is

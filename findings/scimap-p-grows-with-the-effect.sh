@@ -7,7 +7,8 @@
 # permutations plus one. Nothing is compared with any permutation. In a section with a niche no pair is below .05 where all are
 # by hand; with four times the cells p is seven times as large, up to 2.9; and with ten times the permutations it is a tenth,
 # so that all pairs of a random section are below .05.
-# Versions: scimap 2.3.6, the last for Python 3.11 (scimap.tl.spatial_interaction); 2.4.1 of 2026 has the same; seen on 2026-11-29.
+# Versions: scimap 2.3.6, the last for Python 3.11 (scimap.tl.spatial_interaction); seen on 2026-11-29. 2.4.1 of 2026
+# has the same line in its source, and was not run.
 # Why it matters: its plot blanks out what is above p_val=0.05, so just the strongest pairs are missing from it. Measured and
 # predicted types are compared by which pairs are left.
 set -euo pipefail
