@@ -485,6 +485,16 @@ def test_figures_and_a_page_of_labels_are_drawn(run_folder: Path, tmp_path: Path
     assert main(["evaluate", "--run", str(run_folder), "--genes", "ERBB2", "--out", str(tmp_path)]) == 2
 
 
+@pytest.mark.parametrize("asked", [["--umap", "--figures", "f"], ["--metrics", "none"], ["--table", "t.csv"], ["--all-floors"]])
+def test_what_is_of_expression_is_refused_for_labels(
+    asked: list[str], run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--run", str(run_folder), "--out", "out", *asked]) == 2
+    assert f"{asked[0]}: is of expression" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_scores_are_those_of_scikit_learn() -> None:
     draw = np.random.default_rng(1)
     own = draw.random(200) < 0.3

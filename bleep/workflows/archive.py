@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top: who leaves the work to others need not wait for torch.
 """
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -176,7 +177,7 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
         MismatchError: the folder holds predictions by another run, reference or question.
 
     """
-    from bleep.workflows.slides import check_mask
+    from bleep.data.readers.wsi import check_mask
 
     check_mask(job.slide["mask"], len(slides))
     check_writable(job.out / LEDGER)
@@ -187,19 +188,26 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
     job.out.mkdir(parents=True, exist_ok=True)
     for name in waiting:
         _clean(job.place(name))
-    with (
-        (job.out / LEDGER).open("a", encoding="utf-8") as ledger,
-        Progress(total=len(slides), initial=len(slides) - len(waiting), desc="slides", unit="slide") as bar,
-    ):
-        for outcome in engine(job, waiting) if waiting else ():
-            outcomes.append(outcome)
-            if not outcome.failure:
-                facts = {"slide": outcome.name, "mark": marks[outcome.name], "job": digest, "tiles": outcome.tiles}
-                ledger.write(json.dumps({**facts, "seconds": round(outcome.seconds, 3)}) + "\n")
-                ledger.flush()
-                os.fsync(ledger.fileno())
-            bar.update()
-            bar.set_postfix(failed=sum(bool(each.failure) for each in outcomes), refresh=False)
+    try:
+        with (
+            (job.out / LEDGER).open("a", encoding="utf-8") as ledger,
+            Progress(total=len(slides), initial=len(slides) - len(waiting), desc="slides", unit="slide") as bar,
+        ):
+            for outcome in engine(job, waiting) if waiting else ():
+                outcomes.append(outcome)
+                if not outcome.failure:
+                    facts = {"slide": outcome.name, "mark": marks[outcome.name], "job": digest, "tiles": outcome.tiles}
+                    ledger.write(json.dumps({**facts, "seconds": round(outcome.seconds, 3)}) + "\n")
+                    ledger.flush()
+                    os.fsync(ledger.fileno())
+                bar.update()
+                bar.set_postfix(failed=sum(bool(each.failure) for each in outcomes), refresh=False)
+    finally:
+        # Whatever is refused before the first slide leaves nothing.
+        if not (job.out / LEDGER).stat().st_size:
+            (job.out / LEDGER).unlink()
+            with contextlib.suppress(OSError):
+                job.out.rmdir()
     return outcomes, len(slides) - len(waiting)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bleep.config import DataConfig
 from bleep.data.prediction import Prediction
 from bleep.data.readers import by_region, read_sections
-from bleep.data.readers.wsi import save_mask
+from bleep.data.readers.wsi import check_mask, save_mask
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, slide_files
 from bleep.data.tiles import Tiles
@@ -56,7 +56,7 @@ def open_slides(
             "the run was trained on ready-cut tiles without data.mpp, a pixel counting as one micron, so no slide can be cut "
             "to match; train with --data.mpp"
         )
-    check_mask(mask, len(paths))
+    check_mask(None if mask is None else Path(mask), len(paths))
     sections: list[Section] = []
     for path in paths:
         changes = {
@@ -82,17 +82,6 @@ def open_slides(
     for section in sections:
         _warn_of_enlarging(section, run)
     return run.tiles(tuple(sections))
-
-
-def check_mask(mask: str | Path | None, slides: int) -> None:
-    """Refuse one mask for several slides: it would be laid over the tissue of each.
-
-    Raises:
-        DataError: see above.
-
-    """
-    if mask is not None and Path(mask).is_file() and slides > 1:
-        raise DataError(f"{mask}: is one mask for {slides} slides; give a folder with a NAME.png for each of them")
 
 
 def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section, ...]:

@@ -128,7 +128,20 @@ def test_one_mask_is_not_laid_over_several_slides(job: Job, slides: dict[str, Pa
     Image.new("L", (8, 8), 255).save(tmp_path / "mask.png")
     with pytest.raises(DataError, match=rf"mask.png: is one mask for {len(slides)} slides; give a folder"):
         predict_archive(replace(job, slide={**SLIDE, "mask": tmp_path / "mask.png"}), slides, here)
+    with pytest.raises(DataError, match=r"gone.png: no such mask"):
+        predict_archive(replace(job, slide={**SLIDE, "mask": tmp_path / "gone.png"}), slides, here)
     assert not job.out.exists()
+
+
+def test_a_question_that_is_refused_leaves_no_ledger(job: Job, slides: dict[str, Path]) -> None:
+    for where in (False, True):
+        if where:
+            job.out.mkdir()
+            (job.out / "mine.txt").write_text("mine")
+        with pytest.raises(ConfigError, match="--where"):
+            predict_archive(replace(job, where="nothing == 'x'"), slides, here)
+        assert not (job.out / LEDGER).exists()
+        assert job.out.exists() == where, "a folder that was there stays, with what is in it"
 
 
 @pytest.mark.parametrize(

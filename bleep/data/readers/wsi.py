@@ -191,6 +191,19 @@ LARGE = 4096
 log = logging.getLogger(__name__)
 
 
+def check_mask(mask: Path | None, slides: int) -> None:
+    """Refuse a mask that is not there, and one for several slides: it would be laid over the tissue of each.
+
+    Raises:
+        DataError: see above.
+
+    """
+    if mask is not None and not mask.exists():
+        raise DataError(f"{mask}: no such mask; expected a picture, white where there is tissue, or a folder of them")
+    if mask is not None and mask.is_file() and slides > 1:
+        raise DataError(f"{mask}: is one mask for {slides} slides; give a folder with a NAME.png for each of them")
+
+
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Find the tissue of each slide, or read it from `data.mask`, and lay a grid of `data.step` microns over it.
 
@@ -198,8 +211,7 @@ def read(data: DataConfig) -> tuple[Section, ...]:
     """
     paths = slide_files(data.root)
     names = chosen_names(list(paths), data)
-    if data.mask is not None and data.mask.is_file() and len(names) > 1:
-        raise DataError(f"{data.mask}: is one mask for {len(names)} slides; give a folder with a NAME.png for each of them")
+    check_mask(data.mask, len(names))
     with Progress(names, desc="looking for tissue", unit="slide", leave=False) as shown:
         sections = tuple(_read_one(name, paths[name], data) for name in shown)
     for section in sections:
@@ -266,8 +278,6 @@ def _mpp(slide: PictureSlide | PyramidSlide, data: DataConfig) -> float:
 
 def _mask(name: str, slide: PictureSlide | PyramidSlide, mpp: float, data: DataConfig) -> Mask:
     if data.mask is not None:
-        if not data.mask.exists():
-            raise DataError(f"{data.mask}: no such mask; expected a picture, white where there is tissue, or a folder of them")
         path = data.mask / f"{name}.png" if data.mask.is_dir() else data.mask
         return read_mask(path, slide.size, data.pixel_limit)
     longest = max(slide.size)
