@@ -227,7 +227,7 @@ def _parts(root: Any, path: Path) -> dict[str, Any]:
         if not there:
             raise DataError(f"{path}: has no {name}; expected what bleep wrote there")
     return {
-        "values": _values(root["X"]),
+        "values": _values(root["X"], path),
         "obs": read_elem(root["obs"]),
         "genes": tuple(map(str, read_elem(root["var"]).index)),
         "xy": _places(read_elem(root["obsm"]["spatial"])),
@@ -236,9 +236,9 @@ def _parts(root: Any, path: Path) -> dict[str, Any]:
     }
 
 
-def _values(stored: Any) -> Any:
+def _values(stored: Any, path: Path) -> Any:
     """Return an array on disk as it is; a sparse table, which is smaller, from memory."""
-    return stored if hasattr(stored, "shape") else _Sparse(sparse.csr_array(read_elem(stored)))
+    return _Stored(stored, path) if hasattr(stored, "shape") else _Sparse(sparse.csr_array(read_elem(stored)))
 
 
 def _places(stored: Any) -> np.ndarray:
@@ -247,6 +247,19 @@ def _places(stored: Any) -> np.ndarray:
     with contextlib.suppress(ValueError, TypeError):
         return np.asarray(dense, np.float64)
     return np.empty((len(dense), 0))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An array on disk, of which a damaged block shows only when it is read."""
+
+    array: Any
+    path: Path
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        with clearly(self.path, "a prediction"):
+            return np.asarray(self.array[rows])
 
 
 @final
