@@ -278,9 +278,9 @@ def test_a_block_that_is_damaged_and_read_late_is_one_sentence(
     write_prediction(sections, path)
     (block,) = (path / "X").glob("[0-9]*")
     block.write_bytes(block.read_bytes()[:-20])
-    assert app.main(["export", str(path), "--geojson", str(tmp_path / "out.geojson")]) == 2
+    assert app.main(["export", str(path), "--geojson", str(tmp_path / "out")]) == 2
     assert "p.zarr: cannot be read as a prediction" in capsys.readouterr().err
-    assert not (tmp_path / "out.geojson").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_that_spatialdata_does_not_take_are_one_sentence(
