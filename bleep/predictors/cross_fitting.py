@@ -1,4 +1,4 @@
-"""What a rehearsal keeps: predictions of training spots by heads that had not seen them."""
+"""Cross-fitting (a rehearsal): predictions of training spots by heads that had not seen them, and what is chosen by them."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence

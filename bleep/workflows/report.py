@@ -230,7 +230,7 @@ def evaluation_page(experiments: Sequence[Experiment], table: Table) -> Page:
     fewer = f" The {len(genes)} genes shown are those that all runs chose." if len(genes) < len(first.run.panel.genes) else ""
     return Page(
         title=f"Protocol {table.protocol}",
-        lead=f"{_sections(seen)}, {_held_out(seen)}, as “{first.experiment.predictor.name}” predicts it.{fewer}",
+        lead=f"{_sections(seen)}, {_held_out(seen)}, as predicted by “{first.experiment.predictor.name}”.{fewer}",
         genes=genes,
         order=_order(first.run, genes),
         scale=first.run.panel.describe(),

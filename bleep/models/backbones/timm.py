@@ -159,7 +159,7 @@ def _load_file(model: Any, path: Path, *, keep_head: bool) -> None:
         return {key: value for key, value in state.items() if key.rpartition(".")[0] not in heads}
 
     with clear_weights(path, model.pretrained_cfg["architecture"]):
-        load_checkpoint(model, str(path), strict=True, filter_fn=fitted)
+        load_checkpoint(model, str(path), strict=True, filter_fn=fitted, weights_only=True)
 
 
 def _cut(model: Any, config: ImageConfig) -> None:
