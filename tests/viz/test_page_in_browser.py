@@ -1,6 +1,7 @@
 """The page driven as a reader drives it, in Chromium, from disk and without a network."""
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +222,25 @@ def test_genes_are_sorted_by_score_and_by_trust_and_chosen_by_keyboard(page: Any
     page.keyboard.press("ArrowDown")
     assert page.input_value("#gene") == "ERBB2"
     assert page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
+
+
+def test_long_names_of_genes_are_told_apart_by_their_ends(browser: Any, tmp_path: Path) -> None:
+    genes = tuple(f"ENSMUSG000000{number:05d}.14" for number in range(30))
+    shown = view("S1")
+    layers = (np.repeat(layer[:, :1], len(genes), axis=1) for layer in (shown.predicted, shown.measured, shown.uncertainty))
+    page = Page(
+        "Long names", "One section.", genes, tuple(range(len(genes))), "log1p", "spread",
+        (dataclasses.replace(shown, **dict(zip(("predicted", "measured", "uncertainty"), layers, strict=True))),),
+        settings="seed: 0\n", grades=dict.fromkeys(genes, ("medium", 0.41)),
+    )  # fmt: skip
+    write_page(page, tmp_path / "page.html")
+    with opened(browser, (tmp_path / "page.html").as_uri()) as found:
+        names = found.locator("#genelist tbody th")
+        assert sorted(names.all_inner_texts()) == sorted(genes), "search and copying find the whole name"
+        assert names.first.evaluate("(cell) => cell.scrollWidth <= cell.clientWidth"), "the end of a name is not cut off"
+        assert found.locator("#genebox").evaluate(
+            "(box) => box.scrollWidth <= box.clientWidth && box.scrollHeight > box.clientHeight"
+        )
 
 
 def test_a_swipe_lays_the_map_over_the_picture_by_mouse_and_keyboard(page: Any) -> None:

@@ -8,6 +8,13 @@ function element(name, text, attributes = {}) {
 }
 const short = (value) => (Number.isFinite(value) ? Number(value.toPrecision(3)).toString() : "no value");
 
+// The head of a row; a long name, such as Ensembl's, is cut before the end that tells it from others.
+function named(name) {
+  const made = element("th", name.length > 16 ? undefined : name, { scope: "row", title: name });
+  if (name.length > 16) made.append(element("span", name.slice(0, -8), { class: "front" }), name.slice(-8));
+  return made;
+}
+
 // A heading sorts, the same heading again turns the order; rows that can be picked are marked by who picks them.
 const sorted = {}, ROWS = 1000;
 function fill(table, columns, rows, pick, mark) {
@@ -15,7 +22,7 @@ function fill(table, columns, rows, pick, mark) {
   const state = (sorted[table.id] ??= { order: null, up: false });
   const line = (row) => {
     const made = element("tr");
-    row.forEach((cell, number) => made.append(element(number ? "td" : "th", cell.text, number ? {} : { scope: "row", title: cell.text })));
+    row.forEach((cell, number) => made.append(number ? element("td", cell.text) : named(cell.text)));
     if (pick) {
       made.tabIndex = -1;
       made.dataset.row = row.key;
