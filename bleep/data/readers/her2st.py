@@ -24,6 +24,8 @@ from bleep.find import find
 
 MPP, PITCH = 0.69, 200.0
 """Microns per pixel of HER2ST's published images, and from a spot to the next: they lie about 290 px apart."""
+PUBLISHED = re.compile(r"[A-Z]\d+")
+"""Name of a section of HER2ST: its patient's letter and a number."""
 GEO = re.compile(r".*spot_data-selection-(.+)\.tsv(\.gz)?")
 """Name of the positions of a section of GSE144240."""
 
@@ -35,6 +37,7 @@ class _Files(NamedTuple):
     counts: Path
     picture: Path
     patient: str
+    species: str
     mpp: float | None
     """Of the published images; none: they do not say it."""
 
@@ -42,7 +45,8 @@ class _Files(NamedTuple):
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; the patient follows from a section's name unless `data.patients` says otherwise.
 
-    It is the first letter in HER2ST, and what stands before the first `_` in GSE144240.
+    It is the first letter in HER2ST, and what stands before the first `_` in GSE144240. Other sections in HER2ST's form, whose names
+    are not such as `C2`, count each as a patient of its own, of unknown species.
     """
     own = {path.name.removesuffix("_selection.tsv"): path for path in find(data.root, "*_selection.tsv")}
     geo = find(data.root, "*spot_data-selection-*.tsv", "*spot_data-selection-*.tsv.gz")
@@ -55,11 +59,13 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 
 def _her2st(name: str, data: DataConfig) -> _Files:
     above = data.root.parent if data.root.resolve().name == name else data.root
+    published = PUBLISHED.fullmatch(name) is not None
     return _Files(
         only(data.root, (f"{name}_selection.tsv",), f"positions of section {name}"),
         only(data.root, (f"{name}.tsv.gz",), f"counts of section {name}"),
         only(above, (f"{name}/*.jpg", f"{name}/*.jpeg", f"{name}.jpg"), f"picture of section {name}"),
-        name[0],
+        name[0] if published else name,
+        "human" if published else "unknown",
         MPP,
     )
 
@@ -70,7 +76,7 @@ def _skin(name: str, positions: Path, data: DataConfig) -> _Files:
         if not path.with_suffix("").exists():
             raise DataError(f"{path}: is packed, and pictures are read unpacked: run gunzip on it")
     picture = only(data.root, (f"*{name}.jpg", f"*{name}.jpeg"), f"picture of section {name}")
-    return _Files(positions, counts, picture, name.partition("_")[0], None)
+    return _Files(positions, counts, picture, name.partition("_")[0], "human", None)
 
 
 def _read_one(name: str, files: _Files, data: DataConfig) -> Section:
@@ -83,7 +89,7 @@ def _read_one(name: str, files: _Files, data: DataConfig) -> Section:
     return Section(
         name=name,
         patient=data.patients.get(name, files.patient),
-        species="human" if data.species == "unknown" else data.species,
+        species=files.species if data.species == "unknown" else data.species,
         slide=slide,
         counts=counts,
         xy=xy,

@@ -1,6 +1,7 @@
 """Every form of files reads to the same tissue."""
 
 import importlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -117,10 +118,22 @@ def test_the_scale_of_the_2k_array_follows_from_its_pitch(files: Path) -> None:
     assert sections["toy1"].mpp == pytest.approx(141.42 / 32, rel=1e-3)
 
 
-def test_her2st_knows_its_scale_species_and_patients(files: Path) -> None:
+def test_her2st_knows_its_scale_species_and_patients(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "C2").mkdir()
+    for path in (files / "her2st").rglob("*toy2*"):
+        if path.is_file():
+            shutil.copy(path, tmp_path / path.name.replace("toy2", "C2"))
+    (picture,) = (files / "her2st" / "toy2").glob("*.jp*g")
+    shutil.copy(picture, tmp_path / "C2" / picture.name)
+    section = read("her2st", tmp_path, mpp=None)["C2"]
+    assert (section.mpp, section.species, section.patient) == (0.69, "human", "C")
+
+
+def test_other_tissue_in_the_form_of_her2st_is_not_taken_for_its_patients(files: Path) -> None:
     section = read("her2st", files / "her2st", mpp=None, sections=["toy2"])["toy2"]
-    assert (section.mpp, section.species, section.patient) == (0.69, "human", "t")
-    assert read("her2st", files / "her2st", patients={"toy2": "someone"})["toy2"].patient == "someone"
+    assert (section.mpp, section.species, section.patient) == (0.69, "unknown", "toy2")
+    said = read("her2st", files / "her2st", patients={"toy2": "someone"}, species="mouse")["toy2"]
+    assert (said.species, said.patient) == ("mouse", "someone")
 
 
 def test_sections_come_in_the_order_they_are_asked_for(files: Path) -> None:
