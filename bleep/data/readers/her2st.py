@@ -37,7 +37,6 @@ class _Files(NamedTuple):
     counts: Path
     picture: Path
     patient: str
-    species: str
     mpp: float | None
     """Of the published images; none: they do not say it."""
 
@@ -45,27 +44,27 @@ class _Files(NamedTuple):
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; the patient follows from a section's name unless `data.patients` says otherwise.
 
-    It is the first letter in HER2ST, and what stands before the first `_` in GSE144240. Other sections in HER2ST's form, whose names
-    are not such as `C2`, count each as a patient of its own, of unknown species.
+    It is the first letter in HER2ST, and what stands before the first `_` in GSE144240. Other sections in HER2ST's form,
+    whose names are not such as `C2`, count each as a patient of its own; where there is one, the species of all is unknown.
     """
     own = {path.name.removesuffix("_selection.tsv"): path for path in find(data.root, "*_selection.tsv")}
     geo = find(data.root, "*spot_data-selection-*.tsv", "*spot_data-selection-*.tsv.gz")
     skin = {match[1]: path for path in geo if (match := GEO.fullmatch(path.name))}
+    names = chosen_names([*own, *(name for name in skin if name not in own)], data)
+    human = all(name not in own or PUBLISHED.fullmatch(name) for name in names)
+    species = "human" if human and data.species == "unknown" else data.species
     return tuple(
-        _read_one(name, _her2st(name, data) if name in own else _skin(name, skin[name], data), data)
-        for name in chosen_names([*own, *(name for name in skin if name not in own)], data)
+        _read_one(name, _her2st(name, data) if name in own else _skin(name, skin[name], data), species, data) for name in names
     )
 
 
 def _her2st(name: str, data: DataConfig) -> _Files:
     above = data.root.parent if data.root.resolve().name == name else data.root
-    published = PUBLISHED.fullmatch(name) is not None
     return _Files(
         only(data.root, (f"{name}_selection.tsv",), f"positions of section {name}"),
         only(data.root, (f"{name}.tsv.gz",), f"counts of section {name}"),
         only(above, (f"{name}/*.jpg", f"{name}/*.jpeg", f"{name}.jpg"), f"picture of section {name}"),
-        name[0] if published else name,
-        "human" if published else "unknown",
+        name[0] if PUBLISHED.fullmatch(name) else name,
         MPP,
     )
 
@@ -76,10 +75,10 @@ def _skin(name: str, positions: Path, data: DataConfig) -> _Files:
         if not path.with_suffix("").exists():
             raise DataError(f"{path}: is packed, and pictures are read unpacked: run gunzip on it")
     picture = only(data.root, (f"*{name}.jpg", f"*{name}.jpeg"), f"picture of section {name}")
-    return _Files(positions, counts, picture, name.partition("_")[0], "human", None)
+    return _Files(positions, counts, picture, name.partition("_")[0], None)
 
 
-def _read_one(name: str, files: _Files, data: DataConfig) -> Section:
+def _read_one(name: str, files: _Files, species: str, data: DataConfig) -> Section:
     table = read_positions(files.positions)
     slide = open_slide(files.picture, data.pixel_limit)
     counts, xy = joined(name, read_counts(files.counts), under_tissue(table, files.positions), slide.size)
@@ -89,7 +88,7 @@ def _read_one(name: str, files: _Files, data: DataConfig) -> Section:
     return Section(
         name=name,
         patient=data.patients.get(name, files.patient),
-        species=files.species if data.species == "unknown" else data.species,
+        species=species,
         slide=slide,
         counts=counts,
         xy=xy,

@@ -127,6 +127,14 @@ def test_her2st_knows_its_scale_species_and_patients(files: Path, tmp_path: Path
     shutil.copy(picture, tmp_path / "C2" / picture.name)
     section = read("her2st", tmp_path, mpp=None)["C2"]
     assert (section.mpp, section.species, section.patient) == (0.69, "human", "C")
+    for path in (files / "her2st" / "toy1").iterdir():
+        (tmp_path / "toy1").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "toy1" / path.name)
+    both = read("her2st", tmp_path, mpp=None)
+    assert {name: (one.species, one.patient) for name, one in both.items()} == {
+        "C2": ("unknown", "C"),
+        "toy1": ("unknown", "toy1"),
+    }
 
 
 def test_other_tissue_in_the_form_of_her2st_is_not_taken_for_its_patients(files: Path) -> None:
