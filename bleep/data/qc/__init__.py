@@ -253,7 +253,9 @@ def _labels(sections: Sequence[Section], column: str, *, classified: bool) -> It
 def _balance(names: Sequence[str], column: str, counts: Counter[str]) -> Iterator[Finding]:
     shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(6)) + (", ..." if len(counts) > 6 else "")
     if len(counts) == 1:
-        yield error("one-class", names, f"all labelled spots have {column} {shown.split()[0]!r}; expected two classes or more")
+        yield error(
+            "one-class", names, f"all labelled spots have {column} {next(iter(counts))!r}; expected two classes or more"
+        )
         return
     rare = [label for label, count in counts.items() if count < RARE * counts.total()]
     if rare:
