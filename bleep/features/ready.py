@@ -164,13 +164,13 @@ def _read(path: Path, modified: int, size: int) -> ReadyFeatures:
             features, corners = np.asarray(file[name], np.float32), np.asarray(file["coords"], np.float64)
             facts = {**file.attrs, **file[name].attrs, **file["coords"].attrs}
             names = [_text(one) for one in np.asarray(file["barcodes"]).ravel()] if "barcodes" in file else []
-        side, size = _side(facts), _size(facts)
+        side, slide = _side(facts), _size(facts)
     except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise DataError(
             f"{path}: cannot be read as features ({str(error).splitlines()[0][:100]}); is the file whole?"
         ) from None
     shapes = f"{name} of shape {features.shape} and coords of shape {corners.shape}"
-    features, corners = (table[0] if table.ndim == 3 and len(table) == 1 else table for table in (features, corners))
+    features, corners = (features[0] if _is_boxed(features) else features), (corners[0] if _is_boxed(corners) else corners)
     if features.ndim != 2 or corners.ndim != 2 or not features.shape[1] or corners.shape[1] != 2:
         raise DataError(f"{path}: holds {shapes}; expected (patches, width) and (patches, 2): one vector for each patch")
     if len(features) != len(corners) or not len(features) or (names and len(names) != len(features)):
@@ -182,7 +182,12 @@ def _read(path: Path, modified: int, size: int) -> ReadyFeatures:
         raise DataError(f"{path}: holds values that are not numbers; compute its features again")
     if not (np.isfinite(side) and side >= 0):
         raise DataError(f"{path}: says that its patches are {side:g} pixels wide; expected a number above 0: write it anew")
-    return ReadyFeatures(path, features, corners + side / 2, side, size, tuple(names), _text(facts.get("encoder", "")))
+    return ReadyFeatures(path, features, corners + side / 2, side, slide, tuple(names), _text(facts.get("encoder", "")))
+
+
+def _is_boxed(table: np.ndarray) -> bool:
+    """Return whether a table stands in a batch of its own, as some programs write it."""
+    return table.ndim == 3 and len(table) == 1
 
 
 def _side(facts: dict[str, Any]) -> float:
