@@ -22,6 +22,8 @@ LABEL = "label"
 """Column of `obs` where nothing else is asked for."""
 MOST = 1000
 """More classes than this are no classes."""
+FEW = 20
+"""Nor are more than this where most have a single spot, as measures have."""
 
 
 def labels_of(section: Section, column: str) -> list[str]:
@@ -61,12 +63,14 @@ def classes_of(sections: Sequence[Section], column: str) -> tuple[str, ...]:
         DataError: they are fewer than two, or so many that the column can be no label.
 
     """
-    there = (labels_of(section, column) for section in sections if column in section.counts.obs)
-    classes = tuple(sorted(set().union(*there) - {""}))
+    there = Counter(label for section in sections if column in section.counts.obs for label in labels_of(section, column))
+    classes = tuple(sorted(set(there) - {""}))
     if len(classes) < 2:
         raise DataError(f"all spots have {column} {''.join(classes)!r}; expected two classes or more: read more sections")
-    if len(classes) > MOST:
-        raise DataError(f"{column} has {len(classes)} different values, so it is no label; name another column in data.label")
+    spots = there.total() - there[""]
+    if len(classes) > MOST or (len(classes) > FEW and len(classes) > spots / 2):
+        found = f"{len(classes)} different values in {spots} spots"
+        raise DataError(f"{column} has {found}, so it is no label; name another column in data.label")
     return classes
 
 

@@ -13,6 +13,7 @@ from bleep.config import Config
 from bleep.data.section import Section
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.features.ready import ReadyFolder, open_ready, peek, write_ready
+from bleep.workflows.data import features as write_features
 from bleep.workflows.fit import fit
 
 WIDTH = 6
@@ -195,3 +196,12 @@ def test_features_that_no_trunk_reads_are_told(recipe: Any, tmp_path: Path, capl
     with pytest.raises(BleepError):
         fit(Config.load(recipe(tmp_path / "run", change)))
     assert "data.features is not read, as image.trunk is test_resnet: set that to features" in caplog.text
+
+
+def test_ready_made_features_are_not_written_again(recipe: Any, toys: tuple[Section, ...], tmp_path: Path) -> None:
+    for section in toys:
+        patches(tmp_path / "h5", section, patch_size_level0=32)
+    change = {"data": {"features": str(tmp_path / "h5")}, "image": {"trunk": "features", "weights": "hub"}}
+    with pytest.raises(ConfigError, match=r"image\.trunk is features: they are in .*h5 already"):
+        list(write_features(Config.load(recipe(tmp_path / "run", change)), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep.config import Config
 from bleep.data.gene_names import ANIMALS
-from bleep.data.labels import LABEL, labels_of
+from bleep.data.labels import LABEL, classes_of, labels_of
 from bleep.data.qc.cohort_rules import across
 from bleep.data.qc.measures import SHARP, Measures, measure
 from bleep.data.qc.report import Check, Finding, as_text, error, warning
@@ -245,6 +245,12 @@ def _labels(sections: Sequence[Section], column: str, *, classified: bool) -> It
     if lacking and classified:
         message = f"{lacking} of {spots} spots have no {column}, and a classifier needs one for each; label or remove them"
         yield error("no-labels", bare, message)
+    if len(counts) > 1:
+        try:
+            classes_of(sections, column)
+        except DataError as reason:
+            yield error("no-labels", names, str(reason))
+            return
     yield from _balance(names, column, counts)
     if len(counts) > 1:
         yield from _one_class(sections, column, labels)
