@@ -139,13 +139,19 @@ def _cv(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--data.fold {fold}: bleep cv trains every fold; leave it out, or train this one by bleep train")
     config = load_settings(arguments)
     from bleep.evaluation import report
+    from bleep.workflows.labels import LabelTable, label_text, save_labels
     from bleep.workflows.tune import BAG, check_bag, cross_validate
 
     if arguments.bag:
         check_bag(config)
     table, folders = cross_validate(config, calibrated=arguments.calibrate, overwrite=arguments.overwrite)
-    print(report.as_text(table))
-    for path in report.save(table, config.out):
+    if isinstance(table, LabelTable):
+        print(label_text(table))
+        written = save_labels(table, config.out)
+    else:
+        print(report.as_text(table))
+        written = report.save(table, config.out)
+    for path in written:
         print(f"written: {path}")
     if arguments.bag:
         from bleep.workflows.ensemble import save_ensemble
