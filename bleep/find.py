@@ -73,8 +73,8 @@ def _looked_into(folder: Path) -> Iterator[None]:
 
 
 def find(root: Path, *patterns: str) -> list[Path]:
-    """Return the files and folders below a root whose path ends in one of these patterns, sorted."""
-    return sorted(path for path in below(root) if fits(path.relative_to(root), patterns))
+    """Return the files and folders below a root whose path ends in one of these patterns, sorted, but links to nothing."""
+    return sorted(path for path in below(root) if fits(path.relative_to(root), patterns) and path.exists())
 
 
 def fits(path: Path, patterns: Iterable[str]) -> bool:

@@ -1,6 +1,7 @@
 """Labels: read from patches, learnt, told by neighbours, scored by patient; and what is wrong with them in one sentence."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -608,3 +609,45 @@ def test_batch_norm_of_a_small_net_never_lets_the_validation_loss_run_away(patch
     changes["image"] |= {"trunk": "small/vgg5"}
     with pytest.raises(BleepError, match="does not fit"):
         fit(Config.load(changes | {"out": str(tmp_path / "third")}))
+
+
+def test_folds_of_labels_are_scored_as_labels_and_their_bag_is_not_scored_as_expression(
+    patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(patches, tmp_path / "cv", data={"test": [], "folds": 2}, panel={"choice": "all"})
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config.dump()))
+    assert main(["cv", "--config", str(tmp_path / "own.yaml"), "--bag"]) == 0
+    said = capsys.readouterr().out
+    assert "classes: 0, 1" in said
+    assert "PCC" not in said
+    record = json.loads((tmp_path / "cv" / "evaluation.json").read_text())
+    folds = [str(tmp_path / "cv" / f"fold{fold}") for fold in (0, 1)]
+    assert main(["evaluate", "--run", *folds]) == 0
+    assert json.loads((Path(folds[0]) / "evaluation.json").read_text())["predictors"] == record["predictors"]
+    capsys.readouterr()
+    assert main(["evaluate", "--run", str(tmp_path / "cv" / "bag")]) == 2
+    assert "joins runs that learnt labels" in capsys.readouterr().err
+
+
+def test_a_class_that_a_fold_lacks_is_told_before_the_first_is_trained(
+    patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        (path, "0" if path.parents[1].name in ("p0", "p1") else path.parent.name, path.parents[1].name)
+        for path in sorted(patches.rglob("*.png"))
+    ]
+    for row, (path, _, _) in enumerate(rows):
+        shutil.copy(path, tmp_path / f"{row}.png")
+    table = pd.DataFrame(
+        [(f"{row}.png", label, who) for row, (_, label, who) in enumerate(rows)], columns=["path", "label", "patient"]
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    config = settings(
+        tmp_path / "t.csv",
+        tmp_path / "cv",
+        data={"test": [], "split": "section", "sections": ["slide-p0", "slide-p1", "slide-p2"], "folds": 3},
+    )
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config.dump()))
+    assert main(["cv", "--config", str(tmp_path / "own.yaml")]) == 2
+    assert "all training spots are of class '0'" in capsys.readouterr().err
+    assert not (tmp_path / "cv").exists()

@@ -24,6 +24,7 @@ from bleep.data.toy import MORPHOLOGY
 from bleep.errors import ConfigError, DataError
 from bleep.models.losses import class_weights, label_loss
 from bleep.predictors.classifier import NeighborVote
+from bleep.workflows.data import check
 from bleep.workflows.fit import fit
 from bleep.workflows.labels import RETRIEVAL, evaluate_spot_labels
 from bleep.workflows.query import build_reference
@@ -238,3 +239,14 @@ def test_spots_without_a_label_have_no_part_in_its_loss() -> None:
 def test_settings_that_cannot_learn_labels_are_refused(over: Any, words: str, recipe: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
         Config.load(recipe(tmp_path / "run", over))
+
+
+def test_a_column_of_measures_is_no_label(recipe: Any, toys: tuple[Any, ...], files: Path, tmp_path: Path) -> None:
+    rows = tissue_table(toys)
+    rows.assign(tissue=np.random.default_rng(0).normal(size=len(rows))).to_csv(tmp_path / "measures.csv", index=False)
+    over = {"data": {"annotations": str(tmp_path / "measures.csv"), "label": "tissue"}, "loss": {"labels": 0.5}}
+    with pytest.raises(DataError, match=r"different values in .* spots, so it is no label; name another column in data\.label"):
+        fit(Config.load(recipe(tmp_path / "run", over)))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    found = check(Config.load(recipe(tmp_path / "run", over))).findings
+    assert any(one.kind == "no-labels" and "so it is no label" in one.message for one in found)

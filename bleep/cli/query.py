@@ -74,6 +74,13 @@ def check_archive(arguments: argparse.Namespace) -> None:
         )
 
 
+def _genes(arguments: argparse.Namespace) -> tuple[str, ...]:
+    genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
+    if arguments.genes is not None and not genes:
+        raise ConfigError(f"--genes {arguments.genes!r}: names no gene; leave the flag out to write all")
+    return genes
+
+
 def query_archive(arguments: argparse.Namespace, run: Path, inputs: "Iterable[Path]") -> int:
     """Predict an archive, say what failed, and return 0, or 3 where something did."""
     from bleep.outputs import check_output
@@ -90,7 +97,7 @@ def query_archive(arguments: argparse.Namespace, run: Path, inputs: "Iterable[Pa
         run=run.absolute(),
         out=arguments.out.absolute(),
         suffix=arguments.form,
-        genes=tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip()),
+        genes=_genes(arguments),
         dtype=arguments.dtype,
         predictor=arguments.predictor,
         k=arguments.k,
@@ -196,7 +203,7 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.workflows.slides import mask_places, save_masks
     from bleep.workflows.stream import Output, Query, check_query, write_query
 
-    genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
+    genes = _genes(arguments)
     shown = arguments.report is not None or look_flags.explanations_asked(arguments)
     safe: dict[str, Any] = {"inputs": inputs, "overwrite": arguments.overwrite}
     output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown, **safe)

@@ -96,8 +96,10 @@ def _tune(arguments: argparse.Namespace) -> int:
         print(f"{share:5.0%} of the importance: {name}")
     for path in tuned.written:
         print(f"written: {path}")
-    place = shlex.quote(f"runs/{out.name}")
-    print(f"next: bleep train {_again(arguments, out / BEST, list(space))} --out {place}")
+    place = Path("runs") / out.name
+    if place.exists():  # as the tuning's own folder may be
+        place = place.with_name(f"{out.name}-best")
+    print(f"next: bleep train {_again(arguments, out / BEST, list(space))} --out {shlex.quote(str(place))}")
     return 0
 
 
@@ -133,15 +135,23 @@ def add_cv(parser: argparse.ArgumentParser) -> None:
 
 
 def _cv(arguments: argparse.Namespace) -> int:
+    if (fold := getattr(arguments, "set:data.fold")) is not None:
+        raise ConfigError(f"--data.fold {fold}: bleep cv trains every fold; leave it out, or train this one by bleep train")
     config = load_settings(arguments)
     from bleep.evaluation import report
+    from bleep.workflows.labels import LabelTable, label_text, save_labels
     from bleep.workflows.tune import BAG, check_bag, cross_validate
 
     if arguments.bag:
         check_bag(config)
     table, folders = cross_validate(config, calibrated=arguments.calibrate, overwrite=arguments.overwrite)
-    print(report.as_text(table))
-    for path in report.save(table, config.out):
+    if isinstance(table, LabelTable):
+        print(label_text(table))
+        written = save_labels(table, config.out)
+    else:
+        print(report.as_text(table))
+        written = report.save(table, config.out)
+    for path in written:
         print(f"written: {path}")
     if arguments.bag:
         from bleep.workflows.ensemble import save_ensemble

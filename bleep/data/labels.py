@@ -14,7 +14,7 @@ from anndata import AnnData
 from jaxtyping import Float32
 from scipy import sparse
 
-from bleep.data.section import Section
+from bleep.data.section import Section, word
 from bleep.data.splits import Split
 from bleep.errors import DataError
 
@@ -22,6 +22,8 @@ LABEL = "label"
 """Column of `obs` where nothing else is asked for."""
 MOST = 1000
 """More classes than this are no classes."""
+FEW = 20
+"""Nor are more than this where most have a single spot, as measures have."""
 
 
 def labels_of(section: Section, column: str) -> list[str]:
@@ -35,7 +37,7 @@ def labels_of(section: Section, column: str) -> list[str]:
         known = ", ".join(map(str, section.counts.obs.columns)) or "none"
         raise DataError(f"section {section.name}: has no column {column!r} of labels; found {known}: set data.label")
     values = section.counts.obs[column]
-    return ["" if missing else str(value).strip() for value, missing in zip(values, values.isna(), strict=True)]
+    return ["" if missing else word(value) for value, missing in zip(values, values.isna(), strict=True)]
 
 
 def check_labels(sections: Sequence[Section], column: str) -> None:
@@ -61,20 +63,24 @@ def classes_of(sections: Sequence[Section], column: str) -> tuple[str, ...]:
         DataError: they are fewer than two, or so many that the column can be no label.
 
     """
-    there = (labels_of(section, column) for section in sections if column in section.counts.obs)
-    classes = tuple(sorted(set().union(*there) - {""}))
+    there = Counter(label for section in sections if column in section.counts.obs for label in labels_of(section, column))
+    classes = tuple(sorted(set(there) - {""}))
     if len(classes) < 2:
         raise DataError(f"all spots have {column} {''.join(classes)!r}; expected two classes or more: read more sections")
-    if len(classes) > MOST:
-        raise DataError(f"{column} has {len(classes)} different values, so it is no label; name another column in data.label")
+    spots = there.total() - there[""]
+    if len(classes) > MOST or (len(classes) > FEW and len(classes) > spots / 2):
+        found = f"{len(classes)} different values in {spots} spots"
+        raise DataError(f"{column} has {found}, so it is no label; name another column in data.label")
     return classes
 
 
 def one_hot(sections: Sequence[Section], column: str, classes: Sequence[str]) -> Float32[np.ndarray, "spots classes"]:
     """Return 1 for each spot's own class and 0 elsewhere; spots without a label, or of no such class, have 0 for all."""
-    found = []
+    found, known = [], set(classes)
     for section in sections:
         named = labels_of(section, column) if column in section.counts.obs else [""] * len(section)
+        # Runs of version 0.1 have classes such as 1.0, of a column with fractions.
+        named = [f"{name}.0" if name not in known and f"{name}.0" in known else name for name in named]
         found.append(np.array(named)[:, None] == np.array(classes)[None])
     return np.concatenate(found).astype(np.float32)
 

@@ -299,6 +299,8 @@ def _from_list(of: Candidates) -> np.ndarray:
         genes = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not text in UTF-8; panel.list needs one gene a line") from None
+    if not genes:
+        raise DataError(f"{path}: is empty, so that no gene is left in the panel; write one gene a line")
     missing = [gene for gene in genes if gene not in of.shared]
     if missing:
         raise DataError(

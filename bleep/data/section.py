@@ -36,6 +36,16 @@ def odd_values(matrix: Any) -> str:
     return ""
 
 
+def word(value: object) -> str:
+    """Return a patient or a class as text, without spaces around it; a whole number is written alike as 1 and as 1.0.
+
+    A column of whole numbers becomes one of fractions as soon as a cell of it is empty.
+    """
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Section:

@@ -5,6 +5,7 @@ pixels, x first; its attributes say how large a patch is. `barcodes`, where a fi
 """
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from scipy.spatial import cKDTree
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
+from bleep.find import visible
 from bleep.marks import KEY, MARK
 from bleep.outputs import check_h5, writing_h5
 
@@ -65,6 +67,10 @@ class ReadyFeatures:
             )
         number = {name: row for row, name in enumerate(self.barcodes)}
         if number and all(spot in number for spot in section.counts.obs_names):
+            named = Counter(self.barcodes)
+            twice = next((spot for spot in section.counts.obs_names if named[spot] > 1), None)
+            if twice is not None:
+                raise DataError(f"{self.path}: {named[twice]} patches are called {twice!r}; expected one for each spot")
             return np.array([number[spot] for spot in section.counts.obs_names], dtype=np.int64)
         if not section.has_positions:
             raise DataError(
@@ -127,7 +133,7 @@ def open_ready(folder: Path, name: str) -> ReadyFeatures:
     try:
         status = path.stat()
     except OSError:
-        there = ", ".join(sorted(found.stem for found in folder.glob("*.h5"))[:5]) or "none"
+        there = ", ".join([found.stem for found in visible(folder, "*.h5")][:5]) or "none"
         raise DataError(f"{path}: no such file of features; expected one named as the section (found: {there})") from None
     return _read(path, status.st_mtime_ns, status.st_size)
 
@@ -139,7 +145,7 @@ def peek(folder: Path) -> tuple[int, str]:
         DataError: there is none, or it is damaged.
 
     """
-    first = next(iter(sorted(folder.glob("*.h5"))), None) if folder.is_dir() else None
+    first = next(iter(visible(folder, "*.h5")), None)
     if first is None:
         raise DataError(f"{folder}: holds no .h5 file of features; set data.features to the folder that TRIDENT or CLAM wrote")
     found = open_ready(folder, first.stem)
@@ -158,17 +164,30 @@ def _read(path: Path, modified: int, size: int) -> ReadyFeatures:
             features, corners = np.asarray(file[name], np.float32), np.asarray(file["coords"], np.float64)
             facts = {**file.attrs, **file[name].attrs, **file["coords"].attrs}
             names = [_text(one) for one in np.asarray(file["barcodes"]).ravel()] if "barcodes" in file else []
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        side, slide = _side(facts), _size(facts)
+    except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise DataError(
             f"{path}: cannot be read as features ({str(error).splitlines()[0][:100]}); is the file whole?"
         ) from None
-    features, corners = features.reshape(-1, features.shape[-1]), corners.reshape(-1, 2)
+    shapes = f"{name} of shape {features.shape} and coords of shape {corners.shape}"
+    features, corners = (features[0] if _is_boxed(features) else features), (corners[0] if _is_boxed(corners) else corners)
+    if features.ndim != 2 or corners.ndim != 2 or not features.shape[1] or corners.shape[1] != 2:
+        raise DataError(f"{path}: holds {shapes}; expected (patches, width) and (patches, 2): one vector for each patch")
     if len(features) != len(corners) or not len(features) or (names and len(names) != len(features)):
-        raise DataError(f"{path}: holds {len(features)} rows of features and {len(corners)} of coordinates; expected as many")
+        named = f" and {len(names)} barcodes" if names else ""
+        raise DataError(
+            f"{path}: holds {len(features)} rows of features and {len(corners)} of coordinates{named}; expected as many"
+        )
     if not (np.isfinite(features).all() and np.isfinite(corners).all()):
         raise DataError(f"{path}: holds values that are not numbers; compute its features again")
-    side = _side(facts)
-    return ReadyFeatures(path, features, corners + side / 2, side, _size(facts), tuple(names), _text(facts.get("encoder", "")))
+    if not (np.isfinite(side) and side >= 0):
+        raise DataError(f"{path}: says that its patches are {side:g} pixels wide; expected a number above 0: write it anew")
+    return ReadyFeatures(path, features, corners + side / 2, side, slide, tuple(names), _text(facts.get("encoder", "")))
+
+
+def _is_boxed(table: np.ndarray) -> bool:
+    """Return whether a table stands in a batch of its own, as some programs write it."""
+    return table.ndim == 3 and len(table) == 1
 
 
 def _side(facts: dict[str, Any]) -> float:

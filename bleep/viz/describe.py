@@ -139,7 +139,9 @@ def gene_table(pooled: Pooled) -> pd.DataFrame:
         dense = pooled.values[:, start:stop].toarray()
         low, q1, median, q3, high = np.quantile(dense, [0, 0.25, 0.5, 0.75, 1], axis=0)
         spread = {"min": low, "q1": q1, "median": median, "q3": q3, "max": high}
-        moments = {"mean": dense.mean(axis=0), "variance": dense.var(axis=0), "zeros": (dense == 0).mean(axis=0)}
+        # The mean of equal numbers is rounded, so that they would vary a little from it.
+        varies = np.where(low < high, dense.var(axis=0), 0.0)
+        moments = {"mean": dense.mean(axis=0), "variance": varies, "zeros": (dense == 0).mean(axis=0)}
         parts.append(pd.DataFrame(spread | moments))
     table = pd.concat(parts, ignore_index=True)
     table["cv"] = np.sqrt(table["variance"]) / table["mean"].where(table["mean"] > 0)

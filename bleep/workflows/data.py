@@ -24,6 +24,7 @@ from bleep.features import FeatureReader
 from bleep.features.ready import write_ready
 from bleep.models.factory import build_trunks
 from bleep.models.heads import Standardizer
+from bleep.models.image import READY
 from bleep.outputs import check_output
 from bleep.progress import Progress
 from bleep.runs import STORES
@@ -182,7 +183,7 @@ def features(config: Config, folder: Path, *, overwrite: bool = False) -> Iterat
     The trunk is as its weights come, so it must be frozen; the files are in TRIDENT's form (see `bleep.features.ready`).
 
     Raises:
-        ConfigError: the trunk is to learn, or shows several windows.
+        ConfigError: the trunk is to learn, shows several windows, or is of ready-made features.
         DataError: a section cannot be read, or a file not be written; or one is there that bleep did not write, and
             `overwrite` is not given.
 
@@ -190,6 +191,10 @@ def features(config: Config, folder: Path, *, overwrite: bool = False) -> Iterat
     if config.image.train != "frozen" or len(config.tiles.microns) != 1:
         what = f"image.train is {config.image.train}" if config.image.train != "frozen" else "tiles.microns has several windows"
         raise ConfigError(f"features are written of a frozen trunk and one window, but {what}")
+    if config.image.trunk == READY:
+        raise ConfigError(
+            f"image.trunk is {READY}: they are in {config.data.features} already; name the trunk to compute others by"
+        )
     # As a new run does, so that random weights are the same as its own.
     torch.manual_seed(config.seed)
     trunk, name = build_trunks(config.image, config.tiles.pixels, 1)

@@ -23,6 +23,7 @@ FILE = runs.ENSEMBLE
 """Name inside the folder of an ensemble."""
 OLD, OLD_MEMBER = {"version", "weighed", "members"}, {"run", "weights", "panel", "weight"}
 """What it held before it had a mark, and what each of its members."""
+AGAIN = "with `bleep ensemble`, or a bag of folds with `bleep cv --bag`"
 HowName = Literal["mean", "validation"]
 
 
@@ -135,7 +136,7 @@ def members_of(folder: Path) -> list[Member]:
     for place, weights, panel, weight in noted:
         run = _run(folder / place)
         if (run.weights_digest(), run.panel.digest()) != (weights, panel):
-            raise MismatchError(f"{folder / place}: is not the run that {path} names; make it again with `bleep ensemble`")
+            raise MismatchError(f"{folder / place}: is not the run that {path} names; make it again {AGAIN}")
         members.append(Member(folder / place, run, weight))
     if not members:
         raise DataError(f"{path}: names no runs; make it again with `bleep ensemble`")

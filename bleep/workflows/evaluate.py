@@ -185,6 +185,9 @@ class _Evaluation:
     def add(self, experiment: Experiment) -> None:
         """Score one run or ensemble."""
         run, folder, divided = experiment.run, experiment.folder, experiment.split
+        if experiment.is_ensemble and run.model.classifies:
+            names = " ".join(str(member.folder) for member in experiment.members)
+            raise MismatchError(f"{folder}: joins runs that learnt labels, which are scored by themselves: --run {names}")
         _check_comparable(run, self.runs, [] if experiment.is_ensemble else self.lines, folder)
         for member in experiment.members:
             check_held_out(member.run, divided, member.folder)

@@ -29,6 +29,7 @@ from bleep.errors import ConfigError, MismatchError
 from bleep.features import FeatureReader
 from bleep.models.backbones import GIVEN, check_weights
 from bleep.models.factory import resolve_precision
+from bleep.models.image import READY
 from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.runs import Run
@@ -96,6 +97,8 @@ def fit(
 
     """
     check_schedule(config)
+    if config.data.features is not None and config.image.trunk != READY:
+        log.warning("data.features is not read, as image.trunk is %s: set that to %s", config.image.trunk, READY)
     if trunk is None:
         check_weights(config.image)
     accelerator = accelerator_of(config)

@@ -27,6 +27,7 @@ from bleep.find import fits, inside
 SCANNED = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 PATCHES = (*PICTURES, ".npy")
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 DEEP = 6
 """Folders below the given one that are looked into: samples of Visium HD have their scale factors in the fifth."""
 ALL_GENES = 300
@@ -154,6 +155,8 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
             f"{folder}: holds pictures but no measured values: nothing to train on; predict them by `bleep query`, or where "
             "folders are classes of patches say --data.source patches"
         )
+    if packed := first(*PACKED):
+        raise DataError(f"{packed}: is an archive, which is not looked into; unpack it, and name the folder it gives")
     raise DataError(f"{folder}: no known form of tissue found; docs/how-to/own-data lists them, or name one by --data.source")
 
 

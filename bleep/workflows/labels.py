@@ -69,6 +69,10 @@ class LabelTable:
         return Pooled.of([one for one in mine if one.seed == min(each.seed for each in mine)])
 
 
+WRITTEN = ("evaluation.json", "evaluation.md", "evaluation.csv")
+"""What `save_labels` writes of runs that learnt labels."""
+
+
 def learns_labels(folder: Path) -> bool:
     """Return whether a folder holds a run trained with `loss.task: classify`."""
     return (folder / runs.CONFIG).is_file() and Config.load(folder / runs.CONFIG).loss.task == "classify"

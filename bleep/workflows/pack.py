@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,152 +15,13 @@ import yaml
 
 from bleep import runs
 from bleep.config import Config
-from bleep.data.downloads import SETS, PublicSet
-from bleep.errors import DataError
+from bleep.errors import BleepError, DataError
 from bleep.files import read_json, whole
 from bleep.marks import PACKED
-from bleep.models.backbones import GIVEN
-from bleep.models.factory import JOIN, licence_of, started_from
-from bleep.models.image import READY
-from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, calibration_of, numbers_of
+from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.storage import elsewhere
-from bleep.runs import Run
-
-UNKNOWN = "unknown"
-SHOWN = ("pcc", "hvg50", "mse", "variance_ratio")
-"""Scores in the card's table, where they were taken."""
-MOST_GENES = 12
-"""Genes of a grade that the card names."""
-
-
-def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, calibration: Calibration | None = None) -> str:
-    """Return the card as Markdown with a header for the hub.
-
-    `evaluation` is what `evaluation.json` holds, empty where the run was not scored; `reference`: whether the measured spots
-    go along; `calibration`: what goes along of how sure the run is, none where it was not calibrated.
-    """
-    config, facts = run.config, run.facts
-    sections = [*facts.train, *facts.val]
-    public = _public(run)
-    own = sorted({section.patient for section in sections})
-    lines = ["---", "library_name: bleep", "license: unknown", "tags:", "- spatial-transcriptomics", "- histology", "---", ""]
-    lines += [f"# {config.data.protocol or 'A run of bleep'}", ""]
-    lines += ["Predicts spatial gene expression from H&E histology. Research software: not a medical device.", ""]
-    lines += ["## Intended use", ""]
-    lines += [
-        "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors"
-        f"{'' if calibration is None else ', and trust no gene beyond its grade'}.",
-        "",
-    ]
-    lines += ["## Trained on", ""]
-    lines += _list(
-        {
-            "species": run.panel.species,
-            "organ": UNKNOWN if public is None else public.title,
-            "technology": f"form `{config.data.source}`",
-            "licence of the tissue": UNKNOWN if public is None else f"{public.licence}; cite {public.citation}",
-            "patients": f"{len(own)}: {', '.join(own)}",
-            "sections": ", ".join(f"{s.name} ({s.spots} spots)" for s in sections),
-            "tiles": f"{', '.join(f'{side:g}' for side in config.tiles.microns)} microns in {config.tiles.pixels} pixels",
-        }
-    )
-    lines += ["", "## Model", ""]
-    reads = [*(["retrieval"] if reference else []), *(["regression"] if run.model.regresses else [])]
-    measured = "the measured training spots go along" if reference else "the measured training spots are not included"
-    lines += _list(
-        {
-            "trunk": f"{facts.trunk}, {config.image.train}",
-            "licence of the trunk's weights": trunk_licence(facts.trunk, started_from(config.image)),
-            "task": config.loss.task,
-            "predicts by": f"{' and '.join(reads)} ({measured})",
-            "genes": f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
-            "values": run.panel.describe(),
-            "made by": f"bleep {facts.version}; weights sha256 {run.weights_digest()[:16]}",
-        }
-    )
-    lines += ["", "## Scores on held-out tissue", "", *_scores(run, evaluation)]
-    lines += ["", "## How sure it is", "", *_trust(run, calibration)]
-    lines += ["", "## Limits", ""]
-    lines += [
-        "- Predictions are on the scale above, not counts. Averages of neighbours are smoother than what is measured.",
-        "- A score holds for its protocol. On other patients, laboratories and scanners it is usually lower.",
-        "- Tissue of another species is refused; of another organ or stain it is not. A calibrated run marks unlike tiles.",
-        "- Must not guide treatment.",
-    ]
-    lines += ["", "## Citation", ""]
-    lines += [
-        "Xie R. et al. Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive "
-        "Learning. NeurIPS 2023."
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _public(run: Run) -> PublicSet | None:
-    """Return the public set that all training sections are of, by their names and the recipe's; none where they are not."""
-    protocol = run.config.data.protocol
-    found = next((one for one in SETS.values() if protocol in one.recipes and run.config.data.source == one.source), None)
-    if found is None:
-        return None
-    pinned = [Path(local).name for local in found.pins()]
-    names = [section.name for section in (*run.facts.train, *run.facts.val)]
-    return found if all(any(name in local for local in pinned) for name in names) else None
-
-
-def trunk_licence(names: str, weights: Sequence[str]) -> str:
-    """Return under what terms the weights that training began with are, trunk by trunk, as far as bleep and timm know."""
-    said = []
-    for name, source in zip(names.split(JOIN), weights, strict=False):
-        published = licence_of(name) or UNKNOWN
-        if name.startswith((GIVEN, f"{READY}:")):
-            said.append(f"{name}: {UNKNOWN}")
-        elif source == "random":
-            said.append(f"{name}: none, it began with random weights")
-        elif source == "hub":
-            said.append(f"{name}: {published}")
-        else:
-            said.append(f"{name}: {UNKNOWN}, its weights came from a file (those published by that name: {published})")
-    return "; ".join(said)
-
-
-def _trust(run: Run, calibration: Calibration | None) -> list[str]:
-    """Return what rehearsals on left-out training tissue found: scores, intervals and genes."""
-    if calibration is None:
-        return [f"- intervals, genes to trust, how far it travels: {UNKNOWN}; no calibration goes along"]
-    report, confidence = calibration.report, calibration.confidence
-    covered, told = report["coverage"], report["scores"].get("combined")
-    lines = [f"- rehearsed on: {report.get('rehearsed on', UNKNOWN)}"]
-    lines += [] if told is None else [f"- rehearsed score, mean PCC of the combined predictor: {told:.3f}"]
-    lines.append(
-        f"- intervals of {covered['level']:.0%} held {covered['mean']:.0%} of left-out values, {covered['least']:.0%} to "
-        f"{covered['most']:.0%} by part"
-    )
-    if confidence is not None:
-        table = confidence.frame(run.panel.genes)
-        for grade, count in confidence.summary().items():
-            best = table[table["confidence"] == grade].nlargest(MOST_GENES, "expected_pcc").index
-            lines.append(f"- genes graded {grade}: {count}" + (f", such as {', '.join(map(str, best))}" if len(best) else ""))
-    return lines
-
-
-def _list(facts: Mapping[str, str]) -> list[str]:
-    return [f"- {name}: {value}" for name, value in facts.items()]
-
-
-def _scores(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
-    leak = run.facts.leak
-    held = ", ".join(run.facts.test) or "nothing"
-    lines = [f"- held out: {held}, by {run.facts.by}", f"- leak: {leak.status} ({leak.detail})"]
-    rows = evaluation.get("predictors") or {}
-    if not rows:
-        return [*lines, f"- scores: {UNKNOWN}; the run was not evaluated"]
-    names = [name for name in SHOWN if any(row.get(name) is not None for row in rows.values())]
-    lines += [f"- protocol: {evaluation.get('protocol') or UNKNOWN}", ""]
-    lines += [f"| predictor | {' | '.join(names)} |", f"| --- | {' | '.join(['---:'] * len(names))} |"]
-    for predictor, row in rows.items():
-        values = [f"{row[name]:.3f}" if isinstance(row.get(name), int | float) else "-" for name in names]
-        lines.append(f"| {predictor} | {' | '.join(values)} |")
-    return lines
-
+from bleep.workflows.card import model_card
 
 MANIFEST, CARD, FORMAT = PACKED, "README.md", 1
 """Names inside an archive, and the number of its form."""
@@ -194,6 +56,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
     names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
     if f"{runs.REFERENCE}/manifest.json" in names:
         _check_here(folder, names, alone=not run.model.regresses)
+        Reference.load(folder / runs.REFERENCE).check(run)
     calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
     card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
     texts = {CARD: card}
@@ -234,12 +97,23 @@ def unpack(archive: Path, out: Path) -> tuple[Path, ...]:
                         found = _copied(source, target, facts["bytes"], f"{archive}: {name}")
                     if found != facts:
                         raise DataError(f"{archive}: {name} is not what the archive's manifest says; ask for the file again")
-                runs.Run.load(temporary)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
+                _check_whole(archive, temporary)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
         raise DataError(f"{archive}: is no whole file of `bleep pack` ({error}); ask for it again") from None
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{archive}: no such file; expected one written by `bleep pack`") from None
     return tuple(out / name for name in declared)
+
+
+def _check_whole(archive: Path, folder: Path) -> None:
+    """Refuse what is no run; what is said of it names the archive, as the folder does not stay."""
+    try:
+        runs.Run.load(folder)
+    except BleepError as error:
+        told = str(error).replace(f"{folder}/", "").replace(f"{folder}: ", "")
+        if not isinstance(error, DataError) or told.startswith("its part "):  # of another package, which can be installed
+            raise type(error)(f"{archive}: {told}") from None
+        raise DataError(f"{archive}: holds no whole run ({told.split('; ')[0]}); ask for it again") from None
 
 
 def _declared(archive: Path, held: zipfile.ZipFile) -> dict[str, dict[str, Any]]:
@@ -268,10 +142,10 @@ def read_manifest(text: bytes, what: str) -> dict[str, dict[str, Any]]:
         tree = json.loads(text)
         files = {str(name): {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for name, f in tree["files"].items()}
         form = tree["format"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise DataError(f"{what}: its {MANIFEST} is damaged; ask for the file again") from None
     if form != FORMAT:
-        raise DataError(f"{what}: is of form {form}, this version of bleep reads form {FORMAT}; install the other version")
+        raise DataError(f"{what}: is of form {form!r}, this version of bleep reads form {FORMAT}; install the other version")
     strange = sorted(name for name in files if not ALLOWED.fullmatch(name))
     if strange:
         raise DataError(f"{what}: holds {strange[0]!r}, which no run has")
@@ -314,7 +188,10 @@ def _names(folder: Path) -> Iterator[str]:
     if (index / "manifest.json").is_file():
         tree = read_json(index / "manifest.json", "the manifest of a reference")
         old = [path.name for path in sorted(index.iterdir()) if path.suffix in (".faiss", ".h5ad")]
-        yield from (f"{runs.REFERENCE}/{name}" for name in sorted(tree.get("files", old)))
+        files = tree.get("files", old)
+        if not isinstance(files, dict | list) or not isinstance(tree.get("expression", {}), dict):
+            raise DataError(f"{index / 'manifest.json'}: is damaged; run `bleep index build` again")
+        yield from (f"{runs.REFERENCE}/{name}" for name in sorted(map(str, files)))
         yield f"{runs.REFERENCE}/manifest.json"
     yield runs.MODEL
 
@@ -334,7 +211,11 @@ def _check_here(folder: Path, names: Sequence[str], *, alone: bool) -> None:
 
 def _evaluation(folder: Path) -> dict[str, Any]:
     path = folder / "evaluation.json"
-    return read_json(path, "the scores of a run") if path.is_file() else {}
+    found = read_json(path, "the scores of a run") if path.is_file() else {}
+    rows = found.get("predictors") or {}
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise DataError(f"{path}: is damaged, or of something else; run `bleep evaluate` again, or remove it")
+    return found
 
 
 def _copied(source: Any, target: Any, most: int | None, what: str) -> dict[str, Any]:

@@ -24,10 +24,26 @@ SPOT = 0.55
 """Diameter of a spot as a share of the distance to the next: 55 of 100 microns in Visium."""
 PICTURES = (PictureSlide, PyramidSlide, ArraySlide)
 """Slides that a picture can be made of."""
+CUT = ("folder", "patches")
+"""Forms of ready-cut tiles, whose scale is known where `data.mpp` says it."""
 VERSIONS = {"bleep": "bleep-st", "anndata": "anndata", "timm": "timm", "torch": "torch"}
 """Packages whose versions go with a prediction."""
 
 log = logging.getLogger(__name__)
+
+
+def check_scale(run: Run) -> None:
+    """Refuse a run of which nobody knows how much tissue its tiles show.
+
+    Raises:
+        MismatchError: see above.
+
+    """
+    if run.config.data.source in CUT and run.config.data.mpp is None:
+        raise MismatchError(
+            "the run was trained on ready-cut tiles without data.mpp, a pixel counting as one micron, so no slide can be cut "
+            "to match; train with --data.mpp"
+        )
 
 
 def open_slides(
@@ -50,12 +66,8 @@ def open_slides(
         MismatchError: the run was trained on tiles of unknown scale.
 
     """
+    check_scale(run)
     data = run.config.data
-    if data.source == "folder" and data.mpp is None:
-        raise MismatchError(
-            "the run was trained on ready-cut tiles without data.mpp, a pixel counting as one micron, so no slide can be cut "
-            "to match; train with --data.mpp"
-        )
     check_mask(None if mask is None else Path(mask), len(paths))
     sections: list[Section] = []
     for path in paths:

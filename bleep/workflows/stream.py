@@ -179,15 +179,20 @@ def check_query(query: Query, output: Output) -> np.ndarray | None:
     """
     if output.resume:
         Parts.open(output.parts, _key(query, output), resume=True)
-    return _columns(query.run, output.genes)
+    return columns_of(query.run, output.genes)
 
 
 def _shown(parts: Parts, what: str) -> Iterator[Prediction]:
     return iter(Progress(parts, total=len(parts), desc=what, unit="block", leave=False, disable=len(parts) < 2))
 
 
-def _columns(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
-    """Return the columns of some genes in the panel."""
+def columns_of(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
+    """Return the columns of some genes in the panel; none: of all.
+
+    Raises:
+        ConfigError: a gene is not of the panel, or is named twice.
+
+    """
     places = {gene: column for column, gene in enumerate(run.panel.genes)}
     unknown = [gene for gene in genes if gene not in places]
     if unknown:

@@ -19,7 +19,6 @@ from bleep import runs
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
-from bleep.data.splits import split
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation import report
 from bleep.files import read_lines, whole, write_text
@@ -34,7 +33,8 @@ from bleep.workflows import Inputs
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import best_device, fit, load_split
+from bleep.workflows.fit import best_device, divide, fit, load_split
+from bleep.workflows.labels import WRITTEN, LabelTable, evaluate_labels
 from bleep.workflows.place import check_reads
 from bleep.workflows.query import build_reference
 
@@ -273,11 +273,13 @@ def check_bag(config: Config) -> None:
         )
 
 
-def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool = False) -> tuple[Table, list[Path]]:
+def cross_validate(
+    config: Config, *, calibrated: bool = False, overwrite: bool = False
+) -> tuple[Table | LabelTable, list[Path]]:
     """Train, index and, if asked for, calibrate a run for each fold below `config.out`, and score all of them in one table.
 
-    Each test section (or block) is held out once, so that the table's spread is over all of them. Folds that are finished are
-    used again, so a cross-validation that was stopped goes on.
+    Runs that learn labels are scored as such. Each test section (or block) is held out once, so that the table's spread is over
+    all of them. Folds that are finished are used again, so a cross-validation that was stopped goes on.
 
     Raises:
         ConfigError: the recipe holds out by name or nothing at all, or there are fewer groups than folds.
@@ -288,14 +290,15 @@ def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool 
     if config.data.test or config.data.split == "none":
         what = "data.test names what is held out" if config.data.test else "data.split is none"
         raise ConfigError(f"{what}, so there are no folds; leave data.test out and set data.split to patient, section or block")
-    for name in report.WRITTEN:
+    classified = config.loss.task == "classify"
+    for name in WRITTEN if classified else report.WRITTEN:
         check_output(config.out / name, Inputs(configs=(config,)), overwrite=overwrite or None)
     folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]
     sections = read_sections(config.data, config.cache)
     for one in folds:
         if overwrite:
             check_reads(one)
-        split(sections, one.data, one.seed)  # what no training could mend is said before the first
+        divide(sections, one)  # what no training could mend is said before the first
     for number, one in enumerate(folds):
         log.info("fold %d of %d", number + 1, len(folds))
         begun = not overwrite and (one.out / runs.CONFIG).exists()
@@ -306,7 +309,7 @@ def cross_validate(config: Config, *, calibrated: bool = False, overwrite: bool 
         if calibrated:
             calibrate(one.out)
     folders = [one.out for one in folds]
-    return evaluate(folders), folders
+    return evaluate_labels(folders) if classified else evaluate(folders), folders
 
 
 def _place(config: Config, fold: int) -> dict[str, object]:

@@ -302,7 +302,7 @@ def test_a_bad_flag_says_which(fails: Fails, train: Any) -> None:
     [
         ("TOY01\nBRCA1\nTOY02", ("1 of 3 genes are not measured", "BRCA1")),
         ("TOY01\nTOY01", ("'TOY01' stands more than once",)),
-        ("", ("no gene is left",)),
+        ("", ("genes.txt: is empty, so that no gene is left",)),
     ],
 )
 def test_a_bad_list_of_genes(genes: str, words: tuple[str, ...], fails: Fails, train: Any, tmp_path: Path) -> None:

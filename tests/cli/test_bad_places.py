@@ -12,7 +12,7 @@ from bleep.cli import app
 from bleep.config import DataConfig
 from bleep.data.readers import read_sections
 from bleep.errors import DataError
-from bleep.find import below
+from bleep.find import below, find
 
 Fails = Callable[..., str]
 LONG = "n" * 300
@@ -138,3 +138,8 @@ def test_json_nested_beyond_reading_is_damaged(name: str, fails: Fails, run_copy
     run = run_copy()
     (run / name).write_text("[" * 100_000 + "]" * 100_000)
     fails(["query", "--run", run, "--images", files / "st2k" / "toy3", "--out", "p.csv"], f"{Path(name).name}: is damaged")
+
+
+def test_a_link_that_leads_nowhere_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.h5ad").symlink_to("gone")
+    assert find(tmp_path, "*.h5ad") == []

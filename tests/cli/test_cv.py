@@ -51,6 +51,12 @@ def test_folds_of_the_same_genes_become_one_predictor_of_new_tissue(
     fails(["evaluate", "--run", str(out / "bag")], "is tissue the run was trained on")
 
 
+def test_one_fold_cannot_be_asked_for(fails: Any, recipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(tmp_path / "cv", BLOCKS, {"data": {"fold": 1}})))
+    fails(["cv", "--config", "own.yaml", "--data.fold", "0"], "--data.fold 0: bleep cv trains every fold", "bleep train")
+    assert not (tmp_path / "cv").exists()
+
+
 def test_a_recipe_without_folds_is_refused_before_anything_is_written(fails: Any, recipe: Any, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(tmp_path / "cv")))
     fails(["cv", "--config", "own.yaml"], "data.test names what is held out", "no folds")

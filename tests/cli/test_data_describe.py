@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from anndata import AnnData
 
 from bleep.cli import app
+from bleep.viz.figures import on_tissue
 from bleep.workflows import describe as describing
 
 
@@ -126,3 +128,22 @@ def test_her2st_is_described_with_what_is_known_of_it(shared: Path, repository: 
     top = pd.read_csv(tmp_path / "out" / "genes.csv").set_index("gene")
     assert {"ERBB2", "MUCL1", "IGLC2"} <= set(top.index[:20])
     assert top.loc["MUC6", "zeros"] > 0.5
+
+
+def test_values_that_are_the_same_in_every_spot_are_refused_as_such(
+    refused: Any, tmp_path: Path, toys: tuple[Any, ...]
+) -> None:
+    path = tmp_path / "a.h5ad"
+    toy = toys[0]
+    image = toy.slide.region(0, 0, 256, "white")
+    spatial = {"V1": {"images": {"hires": image}, "scalefactors": {"tissue_hires_scalef": 1.0}}}
+    counts = np.full(toy.counts.shape, 3, np.float32)
+    data = AnnData(counts, obs=toy.counts.obs, var=toy.counts.var, uns={"spatial": spatial}, obsm={"spatial": toy.xy})
+    data.write_h5ad(path)
+    told = refused(tmp_path / "out", source="h5ad", root=str(path), split="section", test=[])
+    assert "no gene varies between spots" in told
+
+
+@pytest.mark.parametrize("layout", [on_tissue.tsne, on_tissue.umap])
+def test_spots_that_are_all_alike_can_be_laid_out(layout: Any) -> None:
+    assert np.isfinite(layout(np.zeros((40, 5)), 0)).all()

@@ -1,6 +1,7 @@
 """`bleep init`: what a folder holds, and a recipe that trains."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,9 @@ def test_what_cannot_be_trained_on_is_said_in_one_sentence(fails: Any, files: Pa
     (tmp_path / "empty").mkdir()
     fails(["init", tmp_path / "empty"], "no known form of tissue found")
     fails(["init", tmp_path / "gone"], "no such file or folder")
+    shutil.make_archive(str(tmp_path / "packed" / "tissue"), "zip", files / "st2k")
+    for place in (tmp_path / "packed", tmp_path / "packed" / "tissue.zip"):
+        fails(["init", place], "tissue.zip: is an archive", "unpack it")
     fails(["init", files / "folder" / "train"], "holds pictures but no measured values", "bleep query")
     (tmp_path / "own.yaml").write_text("seed: 1\n")
     fails(["init", files / "st2k"], "own.yaml: is there already", "--overwrite")

@@ -161,3 +161,13 @@ def test_without_optuna_the_extra_is_named(fails: Any, tune: Tune, monkeypatch: 
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "optuna", None)
     fails(tune(), "pip install -e '.[tune]'")
+
+
+@pytest.mark.slow
+def test_the_next_command_trains_beside_a_tuning_whose_folder_is_among_the_runs(
+    tune: Tune, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main([*tune(trials=1), "--out", "runs/tuned"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].split("bleep train ")[1].split()
+    assert command[-2:] == ["--out", "runs/tuned-best"]
+    assert train_command.command(command) == 0

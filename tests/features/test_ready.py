@@ -11,8 +11,10 @@ import pytest
 
 from bleep.config import Config
 from bleep.data.section import Section
-from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.features.ready import ReadyFolder, open_ready, peek, write_ready
+from bleep.workflows.data import features as write_features
+from bleep.workflows.fit import fit
 
 WIDTH = 6
 
@@ -104,7 +106,7 @@ def test_features_written_by_a_trunk_train_the_run_that_the_trunk_trains(
     from bleep.predictors.baselines import RegressionPredictor
     from bleep.runs import Run
     from bleep.workflows.data import features
-    from bleep.workflows.fit import fit, load_split
+    from bleep.workflows.fit import load_split
 
     tree = recipe(tmp_path / "trunk", {"loss": {"task": "regression"}})
     config = Config.load(tree)
@@ -126,3 +128,80 @@ def test_a_file_that_was_written_is_read_as_it_was(toys: tuple[Section, ...], tm
     np.testing.assert_array_equal(ReadyFolder(tmp_path, 3, "an encoder", None).read(toys[0]), values)
     with pytest.raises(MismatchError, match="3 features of an encoder, but the run was trained on 3 features of another"):
         ReadyFolder(tmp_path, 3, "another", None).read(toys[0])
+
+
+def _shape(name: str, shape: tuple[int, ...]) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file[name] = np.zeros(shape)
+
+    return change
+
+
+def _says(name: str, value: Any) -> Callable[[h5py.File], None]:
+    return lambda file: file["coords"].attrs.update({name: value})
+
+
+def _group(file: h5py.File) -> None:
+    del file["features"]
+    file.create_group("features")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_shape("features", ()), r"features of shape \(\) and coords"),
+        (_shape("features", (9, 0)), r"features of shape \(9, 0\)"),
+        (_shape("features", (9, 2, 3)), r"features of shape \(9, 2, 3\)"),
+        (_shape("coords", (2, 9)), r"coords of shape \(2, 9\); expected \(patches, width\) and \(patches, 2\)"),
+        (_shape("coords", (9, 3)), r"coords of shape \(9, 3\)"),
+        (_group, "features"),
+        (_says("patch_size_level0", "large"), "could not convert string to float"),
+        (_says("patch_size_level0", np.array([])), "cannot be read as features"),
+        (_says("patch_size_level0", np.nan), "its patches are nan pixels wide"),
+        (_says("patch_size_level0", -32), "its patches are -32 pixels wide"),
+        (_says("level0_width", "wide"), "cannot be read as features"),
+        (_says("level0_width", np.inf), "cannot be read as features"),
+    ],
+)
+def test_a_file_of_odd_shapes_or_sizes_is_one_sentence(
+    change: Callable[[h5py.File], None], words: str, toys: tuple[Section, ...], tmp_path: Path
+) -> None:
+    patches(tmp_path, toys[0], patch_size=32, patch_level=0)
+    with h5py.File(tmp_path / f"{toys[0].name}.h5", "a") as file:
+        change(file)
+    with pytest.raises(DataError, match=words):
+        peek(tmp_path)
+
+
+def test_hidden_files_are_no_features_and_two_patches_of_one_spot_are_refused(
+    toys: tuple[Section, ...], tmp_path: Path
+) -> None:
+    patches(tmp_path, toys[0], patch_size_level0=32)
+    (tmp_path / "._toy1.h5").write_bytes(b"of a Mac")
+    assert peek(tmp_path) == (WIDTH, "")
+    names = [name.encode() for name in toys[0].counts.obs_names]
+    with h5py.File(tmp_path / f"{toys[0].name}.h5", "a") as file:
+        for name in ("features", "coords"):
+            held = file[name][:]
+            del file[name]
+            file[name] = np.concatenate([held, held[:1]])
+        file["barcodes"] = np.array([*names, names[0]])
+    with pytest.raises(DataError, match=f"2 patches are called '{toys[0].counts.obs_names[0]}'"):
+        ReadyFolder(tmp_path, WIDTH, "", None).read(toys[0])
+
+
+def test_features_that_no_trunk_reads_are_told(recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    change = {"data": {"features": str(tmp_path)}, "image": {"weights": str(tmp_path / "gone")}}
+    with pytest.raises(BleepError):
+        fit(Config.load(recipe(tmp_path / "run", change)))
+    assert "data.features is not read, as image.trunk is test_resnet: set that to features" in caplog.text
+
+
+def test_ready_made_features_are_not_written_again(recipe: Any, toys: tuple[Section, ...], tmp_path: Path) -> None:
+    for section in toys:
+        patches(tmp_path / "h5", section, patch_size_level0=32)
+    change = {"data": {"features": str(tmp_path / "h5")}, "image": {"trunk": "features", "weights": "hub"}}
+    with pytest.raises(ConfigError, match=r"image\.trunk is features: they are in .*h5 already"):
+        list(write_features(Config.load(recipe(tmp_path / "run", change)), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

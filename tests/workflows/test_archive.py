@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import yaml
 from PIL import Image
 
 from bleep.cli.app import main
 from bleep.data.slides import ArraySlide
 from bleep.data.toy import toy_section
-from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.workflows.archive import LEDGER, Job, Outcome, find_slides, here, predict_archive
 from bleep.workflows.ray_engine import Cluster
 
@@ -142,6 +144,58 @@ def test_a_question_that_is_refused_leaves_no_ledger(job: Job, slides: dict[str,
             predict_archive(replace(job, where="nothing == 'x'"), slides, here)
         assert not (job.out / LEDGER).exists()
         assert job.out.exists() == where, "a folder that was there stays, with what is in it"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"genes": ("NOPE",)}, "--genes: the run's panel of 12 genes has no 'NOPE'"),
+        ({"dtype": "float16"}, "float16 is for"),
+        ({"predictor": "regression"}, "regression"),
+    ],
+)
+def test_what_no_slide_can_give_is_refused_before_the_first_is_opened(
+    change: dict[str, Any], words: str, job: Job, slides: dict[str, Path]
+) -> None:
+    with pytest.raises(BleepError, match=words):
+        predict_archive(replace(job, **change), slides, here)
+    assert not job.out.exists()
+
+
+def test_a_run_of_unknown_scale_is_given_no_archive(job: Job, slides: dict[str, Path], tmp_path: Path) -> None:
+    for source in ("folder", "patches"):
+        own = tmp_path / source
+        shutil.copytree(job.run, own)
+        settings = yaml.safe_load((own / "config.yaml").read_text())
+        settings["data"] |= {"source": source, "mpp": None}
+        (own / "config.yaml").write_text(yaml.safe_dump(settings))
+        with pytest.raises(MismatchError, match=r"ready-cut tiles without data\.mpp"):
+            predict_archive(replace(job, run=own), slides, here)
+        assert (
+            main(["query", "--slides", str(slides["a"]), "--mpp", "1", "--run", str(own), "--out", str(tmp_path / "p.csv")])
+            == 2
+        )
+
+
+@pytest.mark.parametrize("engine", [["--engine", "here"], []])
+def test_a_list_of_no_genes_is_not_all_genes(
+    engine: list[str], trained: dict[str, Path], slides: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "query",
+        "--slides",
+        str(slides["a"]),
+        "--mpp",
+        "1",
+        "--run",
+        str(trained["contrastive"]),
+        "--genes",
+        " , ",
+        *engine,
+    ]
+    assert main([*words, "--out", str(tmp_path / ("out" if engine else "out.csv"))]) == 2
+    assert "names no gene; leave the flag out" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run sent as one file predicts the same there, and a file of a stranger writes nothing but a run."""
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -13,10 +14,11 @@ import pytest
 from bleep.cli.app import main
 from bleep.config import Config
 from bleep.data.tiles import Tiles
-from bleep.errors import DataError
+from bleep.errors import DataError, MismatchError
 from bleep.runs import Run
+from bleep.workflows.card import trunk_licence
 from bleep.workflows.experiment import Experiment
-from bleep.workflows.pack import MANIFEST, pack, portable, trunk_licence, unpack
+from bleep.workflows.pack import MANIFEST, pack, portable, unpack
 
 
 @pytest.fixture
@@ -190,3 +192,83 @@ def test_a_calibrated_run_of_version_0_1_travels_whole(repository: Path, tmp_pat
     names = {path.relative_to(tmp_path / "there").as_posix() for path in unpack(tmp_path / "old.zip", tmp_path / "there")}
     assert {"calibration/calibration.safetensors", "calibration/calibration.json", "reference/manifest.json"} <= names
     assert not any("rehearsal" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "words"),
+    [
+        (
+            "config.yaml",
+            b": : :",
+            r"bad\.zip: holds no whole run \(its settings cannot be read: config.yaml: is not valid YAML",
+        ),
+        ("model.safetensors", b"x" * 100, r"bad\.zip: holds no whole run \(model.safetensors: is damaged"),
+        ("model.safetensors", None, r"bad\.zip: holds no whole run \(is not a trained run"),
+        ("panel.json", b"[]", r"bad\.zip: holds no whole run \(panel.json: holds a list"),
+    ],
+)
+def test_a_run_that_is_none_is_told_by_the_file_it_came_in(
+    part: str, content: bytes | None, words: str, archive: Path, tmp_path: Path
+) -> None:
+    def change(parts: dict[str, bytes]) -> None:
+        tree = json.loads(parts[MANIFEST])
+        if content is None:
+            del parts[part], tree["files"][part]
+        else:
+            parts[part], tree["files"][part] = content, {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        parts[MANIFEST] = json.dumps(tree).encode()
+
+    with pytest.raises(DataError, match=words) as refused:
+        unpack(changed(archive, tmp_path / "bad.zip", change), tmp_path / "there")
+    assert str(refused.value).endswith("; ask for it again")
+    assert ".part" not in str(refused.value)
+    assert not (tmp_path / "there").exists()
+
+
+def test_an_archive_with_a_password_or_an_endless_part_is_one_sentence(archive: Path, tmp_path: Path) -> None:
+    held = bytearray(archive.read_bytes())
+    at = -1
+    while (at := held.find(b"PK\x01\x02", at + 1)) >= 0:
+        held[at + 8] |= 1
+    (tmp_path / "locked.zip").write_bytes(held)
+    with pytest.raises(DataError, match=r"is no whole file of `bleep pack` .*encrypted"):
+        unpack(tmp_path / "locked.zip", tmp_path / "there")
+
+    def change(parts: dict[str, bytes]) -> None:
+        tree = json.loads(parts[MANIFEST])
+        tree["files"]["config.yaml"]["bytes"] = float("inf")
+        parts[MANIFEST] = json.dumps(tree).encode()
+
+    with pytest.raises(DataError, match="is damaged; ask for the file again"):
+        unpack(changed(archive, tmp_path / "bad.zip", change), tmp_path / "there")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("reference/index.faiss", None, r"index\.faiss: is not there; make it again with `bleep index build`"),
+        ("reference/manifest.json", "{}", r"manifest\.json: is damaged"),
+        ("reference/manifest.json", '{"files": 3}', r"manifest\.json: is damaged"),
+        ("evaluation.json", '{"predictors": [1]}', r"evaluation\.json: is damaged.* run `bleep evaluate` again"),
+        ("evaluation.json", '{"predictors": {"ridge": 1}}', r"evaluation\.json: is damaged"),
+    ],
+)
+def test_a_damaged_run_is_not_sent(
+    name: str, content: str | None, words: str, run_copy: Callable[[str], Path], tmp_path: Path
+) -> None:
+    run = run_copy("contrastive")
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_text(content)
+    with pytest.raises(DataError, match=words):
+        pack(run, tmp_path / "run.zip")
+    assert not (tmp_path / "run.zip").exists()
+
+
+def test_an_index_of_another_run_is_not_sent(run_copy: Callable[..., Path], tmp_path: Path) -> None:
+    run = run_copy("regression")
+    shutil.copytree(run_copy("contrastive") / "reference", run / "reference")
+    with pytest.raises(MismatchError, match="the index was built with other weights"):
+        pack(run, tmp_path / "run.zip")
+    pack(run, tmp_path / "run.zip", reference=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep.config import Config
 from bleep.data.gene_names import ANIMALS
-from bleep.data.labels import LABEL, labels_of
+from bleep.data.labels import LABEL, classes_of, labels_of
 from bleep.data.qc.cohort_rules import across
 from bleep.data.qc.measures import SHARP, Measures, measure
 from bleep.data.qc.report import Check, Finding, as_text, error, warning
@@ -245,6 +245,12 @@ def _labels(sections: Sequence[Section], column: str, *, classified: bool) -> It
     if lacking and classified:
         message = f"{lacking} of {spots} spots have no {column}, and a classifier needs one for each; label or remove them"
         yield error("no-labels", bare, message)
+    if len(counts) > 1:
+        try:
+            classes_of(sections, column)
+        except DataError as reason:
+            yield error("no-labels", names, str(reason))
+            return
     yield from _balance(names, column, counts)
     if len(counts) > 1:
         yield from _one_class(sections, column, labels)
@@ -253,7 +259,9 @@ def _labels(sections: Sequence[Section], column: str, *, classified: bool) -> It
 def _balance(names: Sequence[str], column: str, counts: Counter[str]) -> Iterator[Finding]:
     shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(6)) + (", ..." if len(counts) > 6 else "")
     if len(counts) == 1:
-        yield error("one-class", names, f"all labelled spots have {column} {shown.split()[0]!r}; expected two classes or more")
+        yield error(
+            "one-class", names, f"all labelled spots have {column} {next(iter(counts))!r}; expected two classes or more"
+        )
         return
     rare = [label for label, count in counts.items() if count < RARE * counts.total()]
     if rare:

@@ -20,6 +20,7 @@ from bleep.data.normalize import standardised
 from bleep.data.readers.lattice import PITCH, lattice, steps_of, visium_mpp
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
+from bleep.data.section import word
 from bleep.errors import DataError, told_of_memory
 from bleep.files import check_file
 from bleep.outputs import check_h5
@@ -304,7 +305,8 @@ def patient_of(name: str, obs: pd.DataFrame, patients: dict[str, str]) -> str:
 
     """
     for column in ("patient", "donor_id"):
-        found = [] if name in patients or column not in obs else [str(value) for value in obs[column].dropna().unique()]
+        told = () if name in patients or column not in obs else obs[column].dropna().unique()
+        found = list(dict.fromkeys(said for said in map(word, told) if said))
         if len(found) > 1:
             raise DataError(
                 f"section {name}: obs[{column!r}] names {found[0]!r} and {found[1]!r}; name one patient in data.patients"

@@ -21,6 +21,8 @@ from bleep.find import inside, visible
 
 WORDS = ("ID", "path", "section", "patient")
 """Columns that are not genes."""
+WHENCE = ("section", "patient")
+"""Columns that say where a tile is from; spaces around their words do not count."""
 CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 """What no name may hold: each is written into tables, and into sentences of one line."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -45,8 +47,11 @@ def read(data: DataConfig) -> tuple[Section, ...]:
 def _read_csv(path: Path, data: DataConfig) -> list[Section]:
     table = read_table(path, ",", ("ID", "path"), dtype=dict.fromkeys(WORDS, str))
     for word in (word for word in WORDS if word in table):
-        if table[word].isna().any():
-            row = int(np.argmax(table[word].isna())) + 2
+        if word in WHENCE:
+            table[word] = table[word].str.strip()
+        missing = table[word].isna() | (table[word] == "")
+        if missing.any():
+            row = int(np.argmax(missing)) + 2
             raise DataError(f"{path}: line {row} has no {word}; expected one on every line")
         odd = table[word].str.contains(CONTROL)
         if odd.any():

@@ -16,7 +16,7 @@ from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import measured, positions, read_h5ad, with_label
 from bleep.data.readers.tables import joined, note_mpp, only, read_table
 from bleep.data.readers.xenium import without_controls
-from bleep.data.section import Section
+from bleep.data.section import Section, word
 from bleep.data.slides import PyramidSlide, Slide, open_slide
 from bleep.data.slides.base import question
 from bleep.errors import DataError
@@ -122,4 +122,5 @@ def _species(name: str, facts: dict[str, Any], data: DataConfig) -> str:
 
 def _text(facts: dict[str, Any], key: str) -> str:
     value = facts.get(key)
-    return value.strip() if isinstance(value, str) else ""
+    known = isinstance(value, str) or (isinstance(value, int | float | np.number) and np.isfinite(value))
+    return word(value) if known else ""

@@ -75,9 +75,13 @@ def _patients(data: DataConfig) -> dict[str, str]:
     column = next((name for name in ("patient", "donor", "mouse") if name in table), None)
     if column is None:
         raise DataError(f"{path}: has no column patient, donor or mouse; found {', '.join(table.columns)}")
-    named = table[["section", column]].dropna()
-    if len(named) < len(table):
+    named = table[["section", column]].fillna("").apply(lambda words: words.str.strip())
+    if (named == "").any(axis=None):
         raise DataError(f"{path}: a line has no section or no {column}; expected both on every line")
+    named = named.drop_duplicates()
+    twice = named["section"][named["section"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: section {twice.iloc[0]!r} stands under several; name one {column} for each section")
     return dict(zip(named["section"], named[column], strict=True))
 
 

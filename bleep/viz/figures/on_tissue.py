@@ -127,13 +127,17 @@ def sample(count: int, seed: int) -> Int64[np.ndarray, " drawn"]:
     return np.sort(np.random.default_rng(seed).choice(count, MOST_POINTS, replace=False)).astype(np.int64)
 
 
+def _start(scores: Float[np.ndarray, "drawn axes"]) -> str:
+    """Return how a layout begins: spots that are all alike, as those drawn may be, have no principal components."""
+    return "pca" if scores.shape[1] >= 2 and scores.std(axis=0).any() else "random"
+
+
 def tsne(scores: Float[np.ndarray, "drawn axes"], seed: int) -> Float[np.ndarray, "drawn 2"]:
     """Lay the spots out in the plane (van der Maaten and Hinton, JMLR 2008)."""
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(scores) - 1) / 3)
-    start = "pca" if scores.shape[1] >= 2 else "random"
-    return TSNE(init=start, perplexity=perplexity, random_state=seed).fit_transform(scores.astype(np.float32))
+    return TSNE(init=_start(scores), perplexity=perplexity, random_state=seed).fit_transform(scores.astype(np.float32))
 
 
 def umap(scores: Float[np.ndarray, "drawn axes"], seed: int) -> Float[np.ndarray, "drawn 2"]:
@@ -143,9 +147,8 @@ def umap(scores: Float[np.ndarray, "drawn axes"], seed: int) -> Float[np.ndarray
         warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
         from umap import UMAP
 
-    start = "pca" if scores.shape[1] >= 2 else "random"
     neighbours = min(NEIGHBOURS, len(scores) - 1)
-    model = UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1)
+    model = UMAP(n_neighbors=neighbours, init=_start(scores), random_state=seed, n_jobs=1)
     # Numba gives its own number of threads to all of OpenMP, so to torch, whatever OMP_NUM_THREADS says.
     threads = torch.get_num_threads()
     try:

@@ -12,6 +12,7 @@ from anndata import AnnData, concat
 from scipy import sparse
 
 from bleep.config import DataConfig
+from bleep.data.labels import labels_of, one_hot
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.annotated import mpp_by_array
 from bleep.data.readers.h5ad import from_anndata
@@ -250,6 +251,30 @@ def test_a_patient_in_obs_counts_and_data_patients_wins(tmp_path: Path) -> None:
     path = write(data, tmp_path / "a.h5ad")
     assert read(path).patient == "D7"
     assert read(path, patients={"a": "mine"}).patient == "mine"
+
+
+@pytest.mark.parametrize("said", [1, 1.0, "1", " 1 ", [1.0, np.nan]])
+def test_a_patient_and_a_class_are_the_same_however_their_column_is_typed(said: Any, tmp_path: Path) -> None:
+    data = annotated()
+    data.obs["patient"] = data.obs["kind"] = [said[row % 2] for row in range(len(TOY))] if isinstance(said, list) else said
+    section = read(write(data, tmp_path / "a.h5ad"), label="kind")
+    assert section.patient == "1"
+    assert set(labels_of(section, "kind")) - {""} == {"1"}
+    assert one_hot([section], "kind", ("0", "1")).sum(axis=0).tolist() == [
+        0,
+        (len(TOY) + 1) // 2 if isinstance(said, list) else len(TOY),
+    ]
+    # Classes as version 0.1 wrote those of a column of fractions.
+    assert np.array_equal(one_hot([section], "kind", ("0.0", "1.0")), one_hot([section], "kind", ("0", "1")))
+
+
+@pytest.mark.parametrize("nothing", ["", " ", np.nan])
+def test_an_empty_patient_is_none(nothing: Any, tmp_path: Path) -> None:
+    data = annotated()
+    data.obs["patient"] = nothing
+    assert read(write(data, tmp_path / "a.h5ad")).patient == "a"
+    data.obs["donor_id"] = "D7"
+    assert read(write(data, tmp_path / "a.h5ad")).patient == "D7"
 
 
 def test_pictures_of_bytes_of_shares_and_with_alpha_show_the_same(tmp_path: Path) -> None:

@@ -146,6 +146,9 @@ def test_the_table_of_the_collection_stands_in_for_a_file_of_metadata(tmp_path: 
     pd.DataFrame([{**FACTS, "patient": None}]).to_csv(root / "HEST_v1_1_0.csv", index=False)
     section = read(root)
     assert (section.patient, section.species, section.mpp) == ("T1", "human", 0.5)
+    for patient in (7, 7.0, " 7 "):
+        pd.DataFrame([{**FACTS, "patient": patient}]).to_csv(root / "HEST_v1_1_0.csv", index=False)
+        assert read(root).patient == "A study: 7"
     pd.DataFrame([{**FACTS, "id": "T9"}]).to_csv(root / "HEST_v1_1_0.csv", index=False)
     with pytest.raises(DataError, match=r"HEST_v1_1_0\.csv has no line for T1"):
         read(root)

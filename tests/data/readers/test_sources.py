@@ -66,6 +66,25 @@ def test_a_patient_of_a_table_may_be_called_na(copies: Copies) -> None:
     assert {section.patient for section in read("folder", csv).values()} == {"NA"}
 
 
+def test_spaces_around_a_patient_make_no_other_one(copies: Copies) -> None:
+    root = copies("st2k")
+    (root / "sections.csv").write_text("section,patient\ntoy1 ,A\ntoy2, A \ntoy3,B\ntoy4,B\n")
+    assert [section.patient for section in read("st2k", root).values()] == ["A", "A", "B", "B"]
+    (root / "sections.csv").write_text("section,patient\ntoy1,A\ntoy2,A\ntoy1,B\n")
+    with pytest.raises(DataError, match=r"sections\.csv: section 'toy1' stands under several; name one patient"):
+        read("st2k", root)
+    csv = copies("folder") / "train.csv"
+    table = pd.read_csv(csv)
+    table["patient"] = np.where(table.index % 2, "A", " A ")
+    table["section"] = np.where(table.index % 3, table["section"], table["section"] + " ")
+    table.to_csv(csv, index=False)
+    assert {name: section.patient for name, section in read("folder", csv).items()} == {"toy1": "A", "toy2": "A"}
+    table["patient"] = " "
+    table.to_csv(csv, index=False)
+    with pytest.raises(DataError, match="line 2 has no patient"):
+        read("folder", csv)
+
+
 def test_a_bare_folder_of_tiles_is_one_section(files: Path, toys: tuple[Section, ...]) -> None:
     found = read("folder", files / "folder" / "test")
     assert list(found) == ["test"]
