@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -114,6 +114,13 @@ def public_set(name: str) -> PublicSet:
     if name not in SETS:
         raise ConfigError(f"{name}: no public set of that name; expected {' or '.join(SETS)}")
     return SETS[name]
+
+
+def set_of(source: str, protocol: str, names: Sequence[str]) -> PublicSet | None:
+    """Return the public set that all these sections are of, by their names and the recipe's; none where they are not."""
+    found = next((one for one in SETS.values() if protocol in one.recipes and source == one.source), None)
+    pinned = [] if found is None else [Path(local).name for local in found.pins()]
+    return found if all(any(name in local for local in pinned) for name in names) else None
 
 
 def missing(chosen: PublicSet, folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bleep.config import Config, ImageConfig, PrecisionName
 from bleep.errors import ConfigError, WeightsError
 from bleep.models.backbones import (
     FOUNDATION,
+    GIVEN,
     Backbone,
     clear_errors,
     clear_weights,
@@ -279,6 +281,22 @@ def licence_of(name: str) -> str:
 
     found = FOUNDATION.get(page(name))
     return timm_trunks.licence_of(page(name)) if found is None else found.licence
+
+
+def trunk_licence(names: str, weights: Sequence[str]) -> str:
+    """Return under what terms the weights that training began with are, trunk by trunk, as far as bleep and timm know."""
+    said = []
+    for name, source in zip(names.split(JOIN), weights, strict=False):
+        published = licence_of(name) or "unknown"
+        if name.startswith((GIVEN, f"{READY}:")):
+            said.append(f"{name}: unknown")
+        elif source == "random":
+            said.append(f"{name}: none, it began with random weights")
+        elif source == "hub":
+            said.append(f"{name}: {published}")
+        else:
+            said.append(f"{name}: unknown, its weights came from a file (those published by that name: {published})")
+    return "; ".join(said)
 
 
 def without_weights(config: ImageConfig, names: str) -> ImageConfig:

@@ -7,7 +7,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ import yaml
 
 from bleep import runs
 from bleep.config import Config
+from bleep.data.downloads import set_of
 from bleep.errors import BleepError, DataError
 from bleep.files import read_json, whole
 from bleep.marks import PACKED
-from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, calibration_of, numbers_of
+from bleep.models.factory import started_from, trunk_licence
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.storage import elsewhere
-from bleep.workflows.card import model_card
+from bleep.runs import Run
 
 MANIFEST, CARD, FORMAT = PACKED, "README.md", 1
 """Names inside an archive, and the number of its form."""
@@ -35,6 +37,11 @@ ALLOWED = re.compile(
 CHUNK = 1 << 20
 SMALL = 4 << 20
 """Most bytes of the manifest of an archive."""
+UNKNOWN = "unknown"
+SHOWN = ("pcc", "hvg50", "mse", "variance_ratio")
+"""Scores in the card's table, where they were taken."""
+MOST_GENES = 12
+"""Genes of a grade that the card names."""
 
 
 def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]:
@@ -48,7 +55,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
         MismatchError: its calibration belongs to another run.
 
     """
-    run = runs.Run.load(folder)
+    run = Run.load(folder)
     if not reference and not run.model.regresses:
         raise DataError(
             f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
@@ -108,7 +115,7 @@ def unpack(archive: Path, out: Path) -> tuple[Path, ...]:
 def _check_whole(archive: Path, folder: Path) -> None:
     """Refuse what is no run; what is said of it names the archive, as the folder does not stay."""
     try:
-        runs.Run.load(folder)
+        Run.load(folder)
     except BleepError as error:
         told = str(error).replace(f"{folder}/", "").replace(f"{folder}: ", "")
         if not isinstance(error, DataError) or told.startswith("its part "):  # of another package, which can be installed
@@ -228,3 +235,105 @@ def _copied(source: Any, target: Any, most: int | None, what: str) -> dict[str, 
         joined.update(chunk)
         target.write(chunk)
     return {"bytes": count, "sha256": joined.hexdigest()}
+
+
+def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, calibration: Calibration | None = None) -> str:
+    """Return the card as Markdown with a header for the hub.
+
+    `evaluation` is what `evaluation.json` holds, empty where the run was not scored; `reference`: whether the measured spots
+    go along; `calibration`: what goes along of how sure the run is, none where it was not calibrated.
+    """
+    config, facts = run.config, run.facts
+    sections = [*facts.train, *facts.val]
+    public = set_of(config.data.source, config.data.protocol, [section.name for section in sections])
+    own = sorted({section.patient for section in sections})
+    lines = ["---", "library_name: bleep", "license: unknown", "tags:", "- spatial-transcriptomics", "- histology", "---", ""]
+    lines += [f"# {config.data.protocol or 'A run of bleep'}", ""]
+    lines += ["Predicts spatial gene expression from H&E histology. Research software: not a medical device.", ""]
+    lines += ["## Intended use", ""]
+    lines += [
+        "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors"
+        f"{'' if calibration is None else ', and trust no gene beyond its grade'}.",
+        "",
+    ]
+    lines += ["## Trained on", ""]
+    lines += _list(
+        {
+            "species": run.panel.species,
+            "organ": UNKNOWN if public is None else public.title,
+            "technology": f"form `{config.data.source}`",
+            "licence of the tissue": UNKNOWN if public is None else f"{public.licence}; cite {public.citation}",
+            "patients": f"{len(own)}: {', '.join(own)}",
+            "sections": ", ".join(f"{s.name} ({s.spots} spots)" for s in sections),
+            "tiles": f"{', '.join(f'{side:g}' for side in config.tiles.microns)} microns in {config.tiles.pixels} pixels",
+        }
+    )
+    lines += ["", "## Model", ""]
+    reads = [*(["retrieval"] if reference else []), *(["regression"] if run.model.regresses else [])]
+    measured = "the measured training spots go along" if reference else "the measured training spots are not included"
+    lines += _list(
+        {
+            "trunk": f"{facts.trunk}, {config.image.train}",
+            "licence of the trunk's weights": trunk_licence(facts.trunk, started_from(config.image)),
+            "task": config.loss.task,
+            "predicts by": f"{' and '.join(reads)} ({measured})",
+            "genes": f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
+            "values": run.panel.describe(),
+            "made by": f"bleep {facts.version}; weights sha256 {run.weights_digest()[:16]}",
+        }
+    )
+    lines += ["", "## Scores on held-out tissue", "", *_scores(run, evaluation)]
+    lines += ["", "## How sure it is", "", *_trust(run, calibration)]
+    lines += ["", "## Limits", ""]
+    lines += [
+        "- Predictions are on the scale above, not counts. Averages of neighbours are smoother than what is measured.",
+        "- A score holds for its protocol. On other patients, laboratories and scanners it is usually lower.",
+        "- Tissue of another species is refused; of another organ or stain it is not. A calibrated run marks unlike tiles.",
+        "- Must not guide treatment.",
+    ]
+    lines += ["", "## Citation", ""]
+    lines += [
+        "Xie R. et al. Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive "
+        "Learning. NeurIPS 2023."
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _trust(run: Run, calibration: Calibration | None) -> list[str]:
+    """Return what rehearsals on left-out training tissue found: scores, intervals and genes."""
+    if calibration is None:
+        return [f"- intervals, genes to trust, how far it travels: {UNKNOWN}; no calibration goes along"]
+    report, confidence = calibration.report, calibration.confidence
+    covered, told = report["coverage"], report["scores"].get("combined")
+    lines = [f"- rehearsed on: {report.get('rehearsed on', UNKNOWN)}"]
+    lines += [] if told is None else [f"- rehearsed score, mean PCC of the combined predictor: {told:.3f}"]
+    lines.append(
+        f"- intervals of {covered['level']:.0%} held {covered['mean']:.0%} of left-out values, {covered['least']:.0%} to "
+        f"{covered['most']:.0%} by part"
+    )
+    if confidence is not None:
+        table = confidence.frame(run.panel.genes)
+        for grade, count in confidence.summary().items():
+            best = table[table["confidence"] == grade].nlargest(MOST_GENES, "expected_pcc").index
+            lines.append(f"- genes graded {grade}: {count}" + (f", such as {', '.join(map(str, best))}" if len(best) else ""))
+    return lines
+
+
+def _list(facts: Mapping[str, str]) -> list[str]:
+    return [f"- {name}: {value}" for name, value in facts.items()]
+
+
+def _scores(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
+    leak = run.facts.leak
+    held = ", ".join(run.facts.test) or "nothing"
+    lines = [f"- held out: {held}, by {run.facts.by}", f"- leak: {leak.status} ({leak.detail})"]
+    rows = evaluation.get("predictors") or {}
+    if not rows:
+        return [*lines, f"- scores: {UNKNOWN}; the run was not evaluated"]
+    names = [name for name in SHOWN if any(row.get(name) is not None for row in rows.values())]
+    lines += [f"- protocol: {evaluation.get('protocol') or UNKNOWN}", ""]
+    lines += [f"| predictor | {' | '.join(names)} |", f"| --- | {' | '.join(['---:'] * len(names))} |"]
+    for predictor, row in rows.items():
+        values = [f"{row[name]:.3f}" if isinstance(row.get(name), int | float) else "-" for name in names]
+        lines.append(f"| {predictor} | {' | '.join(values)} |")
+    return lines

@@ -15,8 +15,8 @@ from bleep.cli.app import main
 from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
+from bleep.models.factory import trunk_licence
 from bleep.runs import Run
-from bleep.workflows.card import trunk_licence
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.pack import MANIFEST, pack, portable, unpack
 
