@@ -483,7 +483,20 @@ def test_figures_and_a_page_of_labels_are_drawn(run_folder: Path, tmp_path: Path
     shown = page.read_text()
     assert "of patients that training did not see" in shown
     assert all(name in shown for name in ("label retrieval", "slide-p3", "probability of each class"))
+    assert ">Classes<" in shown
+    assert ">Genes<" not in shown
     assert main(["evaluate", "--run", str(run_folder), "--genes", "ERBB2", "--out", str(tmp_path)]) == 2
+
+
+def test_a_query_of_labels_speaks_of_classes(
+    run_folder: Path, patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--images", str(patches), "--out", str(tmp_path / "q.csv"), "--report", str(tmp_path / "q.html")]
+    assert main(["query", "--run", str(run_folder), *asked]) == 0
+    assert "2 classes by classifier, probability of each class" in capsys.readouterr().out
+    shown = (tmp_path / "q.html").read_text()
+    assert all(words in shown for words in ("Predicted labels of", " 2 classes, by classifier", "All 2 classes can be shown"))
+    assert ">Genes<" not in shown
 
 
 @pytest.mark.parametrize("asked", [["--umap", "--figures", "f"], ["--metrics", "none"], ["--table", "t.csv"], ["--all-floors"]])

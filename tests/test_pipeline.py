@@ -11,7 +11,7 @@ import pytest
 import bleep
 from bleep.config import Config
 from bleep.data.tiles import Tiles
-from bleep.errors import DataError, MismatchError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 
@@ -42,6 +42,12 @@ def test_floors_are_of_the_first_run_where_runs_differ_in_features(
         pd.testing.assert_series_equal(both.rows.loc[floor], alone.rows.loc[floor])
     assert "fitted on the features of the first run (test_resnet" in both.facts["floors"]
     assert "first run" not in alone.facts["floors"]
+
+
+def test_a_run_does_not_count_twice(trained: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained["contrastive"].parent)
+    with pytest.raises(ConfigError, match="is named twice; name each run once"):
+        bleep.evaluate([trained["contrastive"], trained["contrastive"].name])
 
 
 def test_runs_that_test_on_different_tissue_have_their_floors_on_each(recipe: Any, tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def _query(arguments: argparse.Namespace) -> int:
         return query_archive(arguments, folder, inputs)
     from bleep.outputs import check_apart
     from bleep.predictors.calibration import retrieved_part
+    from bleep.predictors.classifier import SCALE
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
@@ -244,7 +245,8 @@ def _query(arguments: argparse.Namespace) -> int:
         look_flags.show_query(arguments, run, prediction, reference, tiles)
 
     path, *beside = write_query(query, output, show if shown else None)
-    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} genes by {predictor.name}, {run.panel.describe()}")
+    what, scale = ("classes", SCALE) if run.model.classifies else ("genes", run.panel.describe())
+    print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} {what} by {predictor.name}, {scale}")
     used = "the reference spots most alike to each tile; no value was taken from them"
     if retrieved_part(predictor) != "none":
         used = "which reference spots each tile used, with their weights"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -334,7 +335,15 @@ def load(folder: str | Path, device: str | torch.device = "auto") -> Experiment:
 
 
 def opened(what: Sequence[str | Path | Experiment]) -> list[Experiment]:
-    """Return experiments as they are, and open folders; those opened here share the sections they read."""
+    """Return experiments as they are, and open folders; those opened here share the sections they read.
+
+    Raises:
+        ConfigError: one folder is named twice, so that its scores would count for two.
+
+    """
+    named = Counter(Path(one).resolve() for one in what if not isinstance(one, Experiment))
+    if named and named.most_common(1)[0][1] > 1:
+        raise ConfigError(f"{named.most_common(1)[0][0]}: is named twice; name each run once")
     tissue = Tissue()
     return [one if isinstance(one, Experiment) else Experiment(one, tissue=tissue) for one in what]
 

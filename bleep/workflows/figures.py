@@ -307,6 +307,7 @@ def label_page(table: LabelTable) -> Page:
         genes=table.classes,
         order=tuple(reversed(range(len(table.classes)))),
         scale=SCALE,
+        of_classes=True,
         uncertainty="none",
         views=tuple(views),
         table=_grid(table),

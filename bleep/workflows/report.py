@@ -256,9 +256,11 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
             replace(view, slide=section.slide) if max(view.size) > 2 * PICTURE and section.has_positions else view
             for view, section in zip(views, tiles.sections, strict=True)
         )
+    what, predicted = ("classes", "labels") if run.model.classifies else ("genes", "expression")
     return Page(
-        title=f"Predicted expression of {', '.join(section.name for section in tiles.sections)}",
-        lead=f"{len(tiles)} tiles, {len(prediction.genes)} genes, by {prediction.predictor}.",
+        title=f"Predicted {predicted} of {', '.join(section.name for section in tiles.sections)}",
+        lead=f"{len(tiles)} tiles, {len(prediction.genes)} {what}, by {prediction.predictor}.",
+        of_classes=run.model.classifies,
         genes=prediction.genes,
         order=_order(run, prediction.genes),
         scale=prediction.scale,

@@ -89,6 +89,7 @@ def write_page(page: Page, path: Path, budget: int = BUDGET) -> int:
         "genes": [page.genes[column] for column in genes],
         "trust": [page.trust.get(page.genes[column]) for column in genes],
         "grades": [_grade(page.grades.get(page.genes[column])) for column in genes],
+        "column": "class" if page.of_classes else "gene",
         "scale": page.scale,
         "uncertainty": page.uncertainty,
         "sections": [part | {"layers": _layers(view, genes)} for part, view in zip(parts, page.views, strict=True)],
@@ -100,10 +101,12 @@ def write_page(page: Page, path: Path, budget: int = BUDGET) -> int:
             "TITLE": _escaped(page.title),
             "LEAD": _escaped(page.lead),
             "STYLE": _part("page.css"),
+            "COLUMN": "Class" if page.of_classes else "Gene",
+            "COLUMNS": "Classes" if page.of_classes else "Genes",
             "LEAK": _leak(page.leak),
             "FACTS": "".join(f"<dt>{_escaped(key)}</dt><dd>{_escaped(value)}</dd>" for key, value in page.facts.items()),
             "SETTINGS": _escaped(page.settings),
-            "SHOWN": _escaped(_shown(len(genes), len(page.genes), _fewer_neighbours(page, parts))),
+            "SHOWN": _escaped(_shown(page, len(genes), _fewer_neighbours(page, parts))),
             "DATA": _inside(json.dumps(data, separators=(",", ":"))),
             **scripts,
         },
@@ -215,11 +218,12 @@ def _leak(lines: tuple[str, ...]) -> str:
     return f"<p><strong>{_escaped(lines[0])}</strong></p>" + (f"<ul>{rest}</ul>" if rest else "")
 
 
-def _shown(genes: int, all_genes: int, fewer: bool) -> str:
+def _shown(page: Page, shown: int, fewer: bool) -> str:
+    what, whose, total = ("classes", "the", len(page.genes)) if page.of_classes else ("genes", "the panel's", len(page.genes))
     words = (
-        f"All {genes} genes of the panel can be shown."
-        if genes == all_genes
-        else f"{genes} of the panel's {all_genes} genes can be shown, since more would make this page too large; "
+        f"All {total} {what}{'' if page.of_classes else ' of the panel'} can be shown."
+        if shown == total
+        else f"{shown} of {whose} {total} {what} can be shown, since more would make this page too large; "
         "the others are in the file of the prediction."
     )
     return words + (" For the same reason a spot's best neighbours alone are here, not all." if fewer else "")

@@ -144,7 +144,7 @@
     listed = key;
     const graded = data.grades.some(Boolean);
     const columns = [
-      { heading: "gene" },
+      { heading: data.column },
       ...scored.map((name, place) => ({ heading: ["r", ...(scored.length > 1 ? [`of ${"AB"[place]}`] : [])].join(" "), meaning: `Pearson's r between ${words(name)} and measured over the spots of this section` })),
       ...(graded ? [
         { heading: "trust", meaning: "the grade that calibration gave the gene, by left-out training tissue" },
@@ -329,7 +329,7 @@
     const wanted = at("gene").value.trim().toLowerCase();
     const number = data.genes.findIndex((name) => name.toLowerCase() === wanted);
     if (number >= 0) pick(number);
-    else at("status").textContent = `No gene ${at("gene").value.trim()} in this page; choose one from the list.`;
+    else at("status").textContent = `No ${data.column} ${at("gene").value.trim()} in this page; choose one from the list.`;
   });
   at("spot").addEventListener("input", () => found.count > ROWS && offer());
   at("spot").addEventListener("change", () => {
