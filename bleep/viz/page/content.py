@@ -142,12 +142,12 @@ class Page:
     """What the numbers need beside them, by name."""
     settings: str = ""
     """The whole configuration as YAML."""
-    of_classes: bool = False
-    """Whether the columns are classes that a run has learnt, not genes."""
     trust: Mapping[str, str] = field(default_factory=dict)
     """How far each gene can be trusted, in words, where a calibration says."""
     grades: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """The grade of each gene and the correlation to expect of it, where a calibration says."""
+    of_classes: bool = False
+    """Whether the columns are classes that a run has learnt, not genes."""
 
 
 SIDE = 512
