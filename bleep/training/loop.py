@@ -28,6 +28,7 @@ from bleep.training.optimizers import (
     after_epoch,
     backward,
     build_optimizer,
+    clip,
     drop_not_started,
     factor,
     least_rate,
@@ -293,7 +294,7 @@ def _one_epoch(do: _Step, loader: DataLoader[Batch], epoch: int) -> Scores:
         seen_as = moved if do.view is None else do.view(moved, epoch)
         loss = backward(task, loss_of, seen_as, config.chunk, accelerator)
         drop_not_started(optimizer, done / last)
-        accelerator.clip_grad_norm_(do.learning, config.clip)
+        clip(do.learning, config.clip, accelerator)
         optimizer.step()
         optimizer.zero_grad()
         do.average.update(done)

@@ -54,6 +54,17 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
     return OPTIMIZERS[config.name](made, config.momentum)
 
 
+def clip(parameters: list[nn.Parameter], most: float, accelerator: Accelerator) -> None:
+    """Scale gradients down together until their joint norm is at most this."""
+    if accelerator.device.type != "cpu":
+        accelerator.clip_grad_norm_(parameters, most)
+        return
+    # On a CPU the norm can be looked at for nothing, and mostly nothing is to be scaled.
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if norm + 1e-6 > most:
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
+
+
 def set_rate(optimizer: Optimizer, factor: float, share: float, least: float = 0.0) -> float:
     """Set every group to this factor of its peak rate, but not below `least` or that peak, and return the largest rate.
 

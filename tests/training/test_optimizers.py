@@ -5,13 +5,14 @@ from typing import get_args
 
 import pytest
 import torch
+from accelerate import Accelerator
 from timm.optim._param_groups import param_groups_layer_decay
 from torch import nn
 
 from bleep.config import ImageConfig, OptimConfig, OptimizerName
 from bleep.models.factory import build_trunk
 from bleep.training.checkpoint import CheckpointLog, Progress
-from bleep.training.optimizers import OPTIMIZERS, build_optimizer, drop_not_started, set_rate
+from bleep.training.optimizers import OPTIMIZERS, build_optimizer, clip, drop_not_started, set_rate
 
 
 def model() -> nn.Module:
@@ -114,3 +115,15 @@ def test_an_optimizer_by_name_goes_on_where_it_stood(name: str, tmp_path: Path) 
 
 def _parts(made: tuple[nn.Module, torch.optim.Optimizer]) -> tuple[nn.Parameter, torch.optim.Optimizer]:
     return made[0].weight, made[1]
+
+
+@pytest.mark.parametrize("most", [0.5, 1e3])
+def test_gradients_are_clipped_as_pytorch_clips_them(most: float) -> None:
+    ours, theirs = (nn.Linear(5, 3) for _ in range(2))
+    for model in (ours, theirs):
+        for number, parameter in enumerate(model.parameters()):
+            parameter.grad = torch.arange(parameter.numel(), dtype=torch.float32).reshape(parameter.shape) + number
+    clip(list(ours.parameters()), most, Accelerator())
+    nn.utils.clip_grad_norm_(list(theirs.parameters()), most)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(mine.grad, other.grad)
