@@ -1,8 +1,12 @@
 """What every part of the settings is: frozen, checked, documented by the text under each field; read from YAML and merged."""
 
+import ast
+import inspect
 import reprlib
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +46,34 @@ def known(kind: registry.KindName, own: tuple[str, ...]) -> AfterValidator:
 class Settings(BaseModel):
     """One flat section of the tree."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def described(tree: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     """Yield (dotted name, type, default, help) of every setting of a tree of two levels, in order."""
+    told = _told_under(tree)
     for name, field in tree.model_fields.items():
         default = field.default
         if isinstance(default, BaseModel):
+            inside = _told_under(type(default))
             for key, inner in type(default).model_fields.items():
-                yield f"{name}.{key}", _kind_words(inner), _plain(inner.default), inner.description or ""
+                yield f"{name}.{key}", _kind_words(inner), _plain(inner.default), inside.get(key, "")
         else:
-            yield name, _kind_words(field), _plain(default), field.description or ""
+            yield name, _kind_words(field), _plain(default), told.get(name, "")
+
+
+def _told_under(section: type[BaseModel]) -> dict[str, str]:
+    """Return the text under each field of a class; Pydantic would parse the sources each time the library is imported."""
+    lines = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(getattr(lines, "body", []))
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _plain(value: object) -> str:

@@ -222,6 +222,13 @@ def resize(pixels: Pixels, side: int) -> Box:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
+@lru_cache(maxsize=1)
+def _load_formats() -> None:
+    """Load what reads `PICTURES`; with one of them missing, Pillow would first load all that it has."""
+    for name in ("Png", "Jpeg", "Tiff", "WebP", "Jpeg2K", "Bmp", "Gif"):
+        importlib.import_module(f"PIL.{name}ImagePlugin")
+
+
 @contextlib.contextmanager
 def opened(path: Path, limit: int = LIMIT) -> Iterator[Image.Image]:
     """Open an image file, its header read.
@@ -233,6 +240,7 @@ def opened(path: Path, limit: int = LIMIT) -> Iterator[Image.Image]:
     try:
         with _limit_of(limit):
             check_file(path)
+            _load_formats()
             image = Image.open(path, formats=PICTURES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; expected the picture named there") from None
