@@ -8,6 +8,7 @@ gives a file away could. A child that crashes, takes more memory than `MEMORY` o
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import random
@@ -84,12 +85,14 @@ def main() -> None:
         workshop.make(base)
         shutil.rmtree(base / "folder")
         approximate(base)
+        # Children share the parent's memory for as long as nothing writes to it, and the collector writes to all.
+        gc.freeze()
         shares = [asked.places // len(asked.only) + (at < asked.places % len(asked.only)) for at in range(len(asked.only))]
         for name, share in zip(asked.only, shares, strict=True):
             found = Counter[str]()
             for number in range(share):
                 shutil.rmtree(work, ignore_errors=True)
-                shutil.copytree(base, work)
+                shutil.copytree(base, work, ignore=_others(name, base))
                 # What a training goes on from is read only while it has not finished.
                 if "--resume" in COMMANDS[name]:
                     (work / "run/model.safetensors").unlink()
@@ -103,6 +106,13 @@ def main() -> None:
             print(f"{name}: {', '.join(f'{count} {what}' for what, count in sorted(found.items()))}", flush=True)
     print(f"{asked.places} places, {faults} faults")
     raise SystemExit(faults > 0)
+
+
+def _others(name: str, base: Path) -> Callable[[str, list[str]], set[str]]:
+    """Return what tells `copytree` to leave out the runs and predictions that a command does not read."""
+    read = {Path(name).parts[0], *COMMANDS[name].split()}
+    others = {entry.name for entry in base.iterdir() if entry.name[:2] == "p." or (entry / "run.json").exists()} - read
+    return lambda folder, _: others if Path(folder) == base else set()
 
 
 def approximate(base: Path) -> None:
