@@ -30,6 +30,7 @@ from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.saliency import occlusion
 from bleep.records import Batch
 from bleep.runs import Run
+from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
 from bleep.workflows.figures import label_page
 from bleep.workflows.fit import fit, load_split
@@ -83,6 +84,12 @@ def run_folder(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit(settings(patches, out, image={"context": [20.0, 40.0]}, head={"hidden": 8, "components": 4}, optim=longer))
     assert main(["index", "build", "--run", str(out)]) == 0
     return out
+
+
+def test_a_classifier_is_not_calibrated_as_if_it_foretold_expression(run_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="tells classes, and calibrating joins predictions of expression; `bleep evaluate"):
+        calibrate(run_folder)
+    assert not (run_folder / "calibration").exists()
 
 
 def test_patches_laid_by_x_and_y_give_the_slide_back(patches: Path) -> None:

@@ -28,6 +28,7 @@ from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution,
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
+    TRAVEL_AXES,
     Fold,
     OutOfFold,
     Values,
@@ -191,7 +192,7 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
     Finished rehearsals are kept there, so a calibration that was stopped goes on.
 
     Raises:
-        ConfigError, DataError: the training tissue cannot be divided, or this is an ensemble.
+        ConfigError, DataError: the training tissue cannot be divided, or this is an ensemble or a classifier.
         MismatchError: the files are not those the run was trained on.
 
     """
@@ -203,7 +204,13 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
 
 
 def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]) -> Calibration:
-    run, folder, divided = experiment.run, experiment.folder, check_trained(experiment.run, experiment.split)
+    run, folder = experiment.run, experiment.folder
+    if run.model.classifies:
+        raise ConfigError(
+            f"{folder}: tells classes, and calibrating joins predictions of expression; `bleep evaluate --run {folder}` says how "
+            "far its probabilities are off"
+        )
+    divided = check_trained(run, experiment.split)
     _check_members(members)
     run = _with_keys(run, folder)
     left_out = cross_fit(run, divided, folder / FOLDER / REHEARSAL, folds, members)
@@ -259,7 +266,10 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
     prior = members_that_travel(run)
-    axes, shrink, nested = (0, max(SHRINK), nested_shrunk(seen, trust, prior)) if travels else choose_stacker(seen, agreement)
+    if travels:
+        axes, shrink, nested = TRAVEL_AXES, max(SHRINK), nested_shrunk(seen, trust, prior)
+    else:
+        axes, shrink, nested = choose_stacker(seen, agreement)
     starts = np.cumsum([len(section) for section in divided.train])[:-1]
     basis = Basis.of(np.split(truth, starts))
     errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]

@@ -147,6 +147,8 @@ def test_three_commands_from_a_folder_to_a_page_of_another(
         assert app.main([*command, "--run", link]) == 2
         said = capsys.readouterr().err
         assert f"make one of your own by `bleep pull {link} --out FOLDER`" in said
+    assert app.main(["push", link, "lab/copy"]) == 0
+    assert hub.commits["lab/copy"][-1][1]["model.safetensors"] == hub.commits["lab/toy"][-1][1]["model.safetensors"]
     assert app.main(["pull", link, "--out", "mine"]) == 0
     assert app.main(["index", "verify", "--run", "mine"]) == 0
     assert app.main(["pull", link, "--out", "mine"]) == 2
