@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Float32, Int
+from torch.nn.functional import linear
 
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
@@ -87,20 +88,21 @@ def fit_logistic(
 def _solve(features: Features, truth: Float[np.ndarray, "tiles classes"], penalty: float) -> Logistic:
     mean, spread = features.mean(axis=0), floored(features.std(axis=0))
     inputs, wanted = torch.from_numpy(((features - mean) / spread).astype(np.float32)), torch.from_numpy(truth)
-    weights = torch.zeros(features.shape[1], truth.shape[1], requires_grad=True)
+    # A row a class: the gradient of a column a class takes ten times as long, as the tiles would be read across.
+    weights = torch.zeros(truth.shape[1], features.shape[1], requires_grad=True)
     offset = torch.zeros(truth.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS([weights, offset], max_iter=60, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         solver.zero_grad()
-        entropy = -(wanted * (inputs @ weights + offset).log_softmax(dim=1)).sum()
+        entropy = -(wanted * linear(inputs, weights, offset).log_softmax(dim=1)).sum()
         # Divided by the number of tiles, so that the solver's tolerances mean the same for any.
         loss = (entropy + penalty / 2 * (weights**2).sum()) / len(inputs)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
-    return Logistic(mean, spread, weights.detach().numpy(), offset.detach().numpy(), penalty)
+    return Logistic(mean, spread, weights.detach().T.numpy(), offset.detach().numpy(), penalty)
 
 
 @final

@@ -207,8 +207,8 @@ def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]
     run, folder = experiment.run, experiment.folder
     if run.model.classifies:
         raise ConfigError(
-            f"{folder}: tells classes, and calibrating joins predictions of expression; `bleep evaluate --run {folder}` says how "
-            "far its probabilities are off"
+            f"{folder}: tells classes, and calibrating joins predictions of expression; `bleep evaluate --run {folder}` says "
+            "how far its probabilities are off"
         )
     divided = check_trained(run, experiment.split)
     _check_members(members)
