@@ -178,6 +178,10 @@ HALFWAY = 4
 """Left-out subjects beyond the first after which fitted weights count as much as the plain mean."""
 
 
+TRAVEL_AXES = 10
+"""Principal axes of the training values along which predictions of another subject are read; see docs/concepts/travel."""
+
+
 def trust_in(subjects: int) -> float:
     """Return the share of the fitted weights, of the plain mean the rest: 0 for one subject, a half for five."""
     return (subjects - 1) / (subjects - 1 + HALFWAY)
@@ -186,12 +190,13 @@ def trust_in(subjects: int) -> float:
 def nested_shrunk(seen: Sequence[StackingInput], trust: float, prior: Collection[str] = ()) -> list[FoldValues]:
     """Return each part predicted by the shrunk corrector that was fitted on the others; see `shrunk_stacker`.
 
-    Nothing is chosen: on so few subjects the weights are those of all parts together, without axes, under the strongest pull.
+    Nothing is chosen: on so few subjects the weights are those of all parts together, along a set number of axes, under the
+    strongest pull.
     """
     out = []
     for at, one in enumerate(seen):
         others = [other for place, other in enumerate(seen) if place != at]
-        stacker = shrunk_stacker(others, Basis.of([other.truth for other in others]), 0, max(SHRINK), trust, prior)
+        stacker = shrunk_stacker(others, Basis.of([other.truth for other in others]), TRAVEL_AXES, max(SHRINK), trust, prior)
         out.append(stacker.apply(one.predictions))
     return out
 

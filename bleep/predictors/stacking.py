@@ -149,13 +149,15 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
 def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior: Collection[str] = ()) -> Stacker:
     """Return the plain mean of standardised members: each divided, gene by gene, by its own spread on left-out tissue.
 
-    With a `prior`, the others of the members have weight 0, unless it names none of them.
+    With a `prior`, the others of the members have weight 0, unless it names none of them. With axes, only what of each member
+    lies along them counts: what is foretold beside the leading axes of expression is mostly noise on another subject.
 
     Correlation does not depend on how long the mean is; squared error does, so each gene's length is that of least squares,
     pulled half way towards that of all genes, and never below a tenth of it.
     """
-    members = tuple(seen[0].predictions)
+    members, along = tuple(seen[0].predictions), basis.axes[:axes]
     units = [np.concatenate([_within(one.predictions[name], basis) for one in seen]) for name in members]
+    units = [unit @ along.T @ along for unit in units] if axes else units
     spreads = np.stack([floored(unit.std(axis=0)) for unit in units])
     counted = [name in prior for name in members] if set(prior) & set(members) else [True] * len(members)
     share = np.array(counted) / sum(counted)
@@ -166,7 +168,7 @@ def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior:
     pull = gram.mean()
     length = np.maximum((cross + pull * shared) / np.maximum(gram + pull, 1e-12), 0.1 * shared)
     weights = share[:, None] * length / spreads
-    return Stacker(members, basis.mean, basis.spread, basis.axes[:axes], np.concatenate([weights, weights]))
+    return Stacker(members, basis.mean, basis.spread, along, np.concatenate([weights, 0 * weights if axes else weights]))
 
 
 def shrunk_stacker(

@@ -87,6 +87,19 @@ def test_the_plain_mean_weighs_standardised_members_alike_whatever_their_scale()
     assert (plain.weights > 0).all()
 
 
+def test_the_plain_mean_keeps_what_lies_along_the_axes_of_expression_alone() -> None:
+    # Two axes carry all that can be foretold; what the members say beside them is noise.
+    seen, (unseen,) = [_seen(seed, {"one": 2.0, "other": 2.0}) for seed in range(3)], [_seen(7, {"one": 2.0, "other": 2.0})]
+    basis = Basis.of([part.truth for part in seen])
+    scores = []
+    for axes in (0, 2):
+        stacker = plain_stacker(seen, basis, axes)
+        found = stacker.apply(unseen.predictions)
+        scores.append(np.corrcoef(found.T, unseen.truth.T).diagonal(12)[:12].mean())
+    assert (stacker.weights[2:] == 0).all()
+    assert scores[1] > scores[0] + 0.03
+
+
 def test_members_outside_the_prior_have_no_say_unless_it_names_none_of_them() -> None:
     seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
     basis = Basis.of([part.truth for part in seen])
