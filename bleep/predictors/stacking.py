@@ -14,7 +14,6 @@ from jaxtyping import Float32, Float64, Shaped
 from scipy.optimize import nnls
 
 from bleep.errors import MismatchError
-from bleep.models.heads import floored
 
 Values = Float32[np.ndarray, "spots genes"]
 FoldValues = Float32[np.ndarray, "_ genes"]
@@ -147,7 +146,7 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
 
 
 def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior: Collection[str] = ()) -> Stacker:
-    """Return the plain mean of standardised members: each divided, gene by gene, by its own spread on left-out tissue.
+    """Return the plain mean of standardised members: each divided by its own spread over all genes on left-out tissue.
 
     With a `prior`, the others of the members have weight 0, unless it names none of them. With axes, only what of each member
     lies along them counts: what is foretold beside the leading axes of expression is mostly noise on another subject.
@@ -158,7 +157,7 @@ def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior:
     members, along = tuple(seen[0].predictions), basis.axes[:axes]
     units = [np.concatenate([_within(one.predictions[name], basis) for one in seen]) for name in members]
     units = [unit @ along.T @ along for unit in units] if axes else units
-    spreads = np.stack([floored(unit.std(axis=0)) for unit in units])
+    spreads = np.array([[max(float(unit.std()), 1e-12)] for unit in units])
     counted = [name in prior for name in members] if set(prior) & set(members) else [True] * len(members)
     share = np.array(counted) / sum(counted)
     mean = sum(part * unit / spread for part, unit, spread in zip(share, units, spreads, strict=True) if part)
@@ -167,7 +166,7 @@ def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior:
     shared = max(float(cross.sum() / max(gram.sum(), 1e-12)), 1e-3)
     pull = gram.mean()
     length = np.maximum((cross + pull * shared) / np.maximum(gram + pull, 1e-12), 0.1 * shared)
-    weights = share[:, None] * length / spreads
+    weights = share[:, None] / spreads * length
     return Stacker(members, basis.mean, basis.spread, along, np.concatenate([weights, 0 * weights if axes else weights]))
 
 
