@@ -352,10 +352,11 @@ def open_ensemble(folder: str | Path, k: int | None = None, weights: WeightsName
     """Return the predictor of an ensemble: the weighted mean of its runs' own predictors.
 
     Raises:
-        DataError: its file is damaged, or a run or its index is not there.
+        DataError: the folder is no ensemble, its file is damaged, or a run or its index is not there.
         MismatchError: a run has changed since.
 
     """
-    experiment = Experiment(folder)
-    experiment.__dict__["is_ensemble"] = True
+    experiment = load(folder)
+    if not experiment.is_ensemble:
+        raise DataError(f"{folder}: is a run and no ensemble; `bleep.load` opens either")
     return experiment.ensemble(k=k, weights=weights)

@@ -41,6 +41,13 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
     assert [member.folder.name for member in members_of(moved / "joined")] == ["contrastive", "regression"]
 
 
+def test_a_run_is_not_opened_as_an_ensemble(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a run and no ensemble; `bleep.load` opens either"):
+        open_ensemble(pair[0])
+    with pytest.raises(DataError, match="no such folder"):
+        open_ensemble(tmp_path / "nothing")
+
+
 def test_a_bag_joins_runs_of_other_tissue_with_the_same_genes_alone(pair: tuple[Path, Path], tmp_path: Path) -> None:
     facts = json.loads((pair[1] / "run.json").read_text())
     facts["train"] = facts["train"][:1]
