@@ -103,11 +103,19 @@ def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
             words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-            safe = table.assign(**{str(column): table[column].map(marks.plain_cell, na_action="ignore") for column in words})
+            safe = table.assign(**{str(column): _plain_cells(table[column]) for column in words})
             if number == 0:
                 safe_names = safe.iloc[:0].rename(columns=marks.plain_cell)
                 file.write(marks.marked_header(safe_names.to_csv(index=False)))
             safe.to_csv(file, index=False, header=False)
+
+
+def _plain_cells(names: "pd.Series[Any]") -> np.ndarray:
+    """Return a column's names as cells, each looked at once however often it stands there; none stays none."""
+    numbers, each = pd.factorize(names)
+    # The last is where -1, which stands for none, points.
+    cells: np.ndarray = np.array([*map(marks.plain_cell, each), None], dtype=object)[numbers]
+    return cells
 
 
 def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:

@@ -113,7 +113,9 @@ class ArraySlide:
         return padded_array(self.pixels, left, top, side, padding)
 
     def digest(self) -> str:
-        return hashlib.sha256(str(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+        found = hashlib.sha256(str(self.pixels.shape).encode())
+        found.update(np.ascontiguousarray(self.pixels).data)
+        return found.hexdigest()
 
     def thumbnail(self, longest: int) -> Pixels:
         """Return the whole picture, `longest` pixels on its longer side, or at its own size where that is less."""
