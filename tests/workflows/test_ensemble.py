@@ -42,7 +42,7 @@ def test_it_predicts_the_mean_of_its_runs_and_moves_with_them(pair: tuple[Path, 
 
 
 def test_a_run_is_not_opened_as_an_ensemble(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a run and no ensemble; `bleep.load` opens either"):
+    with pytest.raises(DataError, match=r"is a run and no ensemble; `bleep\.load` opens either"):
         open_ensemble(pair[0])
     with pytest.raises(DataError, match="no such folder"):
         open_ensemble(tmp_path / "nothing")
