@@ -54,18 +54,7 @@ def main() -> None:
         bleep(work, "train", *(word for key, value in settings.items() for word in (f"--{key}", value)))
         bleep(work, "index", "build", "--run", "run")
         for name in SIZES:
-            query = [
-                "query",
-                "--run",
-                "run",
-                "--images",
-                f"{name}.h5ad",
-                "--mpp",
-                "0.5",
-                "--out",
-                f"{name}-p.h5ad",
-                "--overwrite",
-            ]
+            query = f"query --run run --images {name}.h5ad --mpp 0.5 --out {name}-p.h5ad --overwrite".split()
             bleep(work, *query)
             took: dict[str, list[float]] = {"query": [], "anndata": [], "imports": []}
             for _ in range(times):

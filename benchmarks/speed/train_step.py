@@ -58,7 +58,7 @@ class Held(Dataset[Batch]):
         return len(self.inputs)
 
     def __getitem__(self, key: tuple[int, list[int]]) -> Batch:
-        # Once an epoch: asking for a process's time takes up to half a millisecond, a part of a step that is not ours.
+        # Once an epoch, as the bare steps do.
         if key[0] not in self.began:
             self.began[key[0]] = now()
         rows = torch.as_tensor(key[1])

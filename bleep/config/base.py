@@ -64,7 +64,10 @@ def described(tree: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
 
 def _told_under(section: type[BaseModel]) -> dict[str, str]:
     """Return the text under each field of a class; Pydantic would parse the sources each time the library is imported."""
-    lines = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
+    try:
+        lines = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
+    except OSError:  # installed without sources
+        return {}
     return {
         field.target.id: inspect.cleandoc(text.value.value)
         for field, text in pairwise(getattr(lines, "body", []))

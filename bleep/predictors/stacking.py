@@ -26,6 +26,10 @@ SHRINK = (1.0, 10.0, 100.0)
 """Strengths tried of the pull of each gene's weights towards those of all genes; 1 is as much as the data say."""
 
 
+LEAST_SPREAD = 1e-3
+"""Spread of a member, in standard deviations of the training values, below which the plain mean leaves it out."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class StackingInput:
@@ -157,7 +161,9 @@ def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior:
     members, along = tuple(seen[0].predictions), basis.axes[:axes]
     units = [np.concatenate([_within(one.predictions[name], basis) for one in seen]) for name in members]
     units = [unit @ along.T @ along for unit in units] if axes else units
-    spreads = np.array([[max(float(unit.std()), 1e-12)] for unit in units])
+    spreads = np.array([[float(unit.std())] for unit in units])
+    # A member that hardly varies has no say, rather than its noise and its level enlarged.
+    spreads[spreads < LEAST_SPREAD] = np.inf
     counted = [name in prior for name in members] if set(prior) & set(members) else [True] * len(members)
     share = np.array(counted) / sum(counted)
     mean = sum(part * unit / spread for part, unit, spread in zip(share, units, spreads, strict=True) if part)

@@ -100,6 +100,15 @@ def test_the_plain_mean_keeps_what_lies_along_the_axes_of_expression_alone() -> 
     assert scores[1] > scores[0] + 0.03
 
 
+def test_a_member_that_hardly_varies_on_left_out_tissue_has_no_say() -> None:
+    seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
+    still = [replace(part, predictions={**part.predictions, "other": 1e-7 * part.predictions["other"]}) for part in seen]
+    basis = Basis.of([part.truth for part in still])
+    stacker = plain_stacker(still, basis, 2)
+    assert (stacker.weights[[1, 3]] == 0).all()
+    assert (stacker.weights[0] > 0).all()
+
+
 def test_members_outside_the_prior_have_no_say_unless_it_names_none_of_them() -> None:
     seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
     basis = Basis.of([part.truth for part in seen])
