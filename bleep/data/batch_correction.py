@@ -96,7 +96,7 @@ class Correction:
                 facts: dict[str, Any] = file.metadata() or {}
                 codes, parts = file.get_tensor("codes"), file.get_tensor("parts")
             return cls(facts["kind"], tuple(json.loads(facts["ids"])), codes, parts)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError, DataError) as error:
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError, DataError) as error:
             raise DataError(f"{path}: is damaged ({str(error).splitlines()[0]}); train again") from None
 
 

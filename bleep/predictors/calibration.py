@@ -165,7 +165,7 @@ class Calibration:
                 bounds=a.get("bounds"),
                 confidence=Confidence(**trusted) if trusted else None,
             )
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        except (SafetensorError, LookupError, TypeError, ValueError, OSError) as error:
             raise DataError(f"{folder}: the calibration is damaged ({str(error).splitlines()[0]}); {AGAIN}") from None
 
     def _arrays(self) -> dict[str, np.ndarray]:

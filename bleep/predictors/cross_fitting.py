@@ -74,7 +74,7 @@ class OutOfFold:
             ordered = {name: predictions[name] for name in order if name in predictions}
             near = Neighbors(arrays["similarity"], arrays["neighbors"]) if "neighbors" in arrays else None
             return cls(facts["name"], arrays["rows"], ordered, near, arrays["distance"], arrays["mean"])
-        except (SafetensorError, KeyError, OSError, ValueError, TypeError):
+        except (SafetensorError, LookupError, OSError, ValueError, TypeError):
             return None
 
 

@@ -77,7 +77,7 @@ class Linear:
         mean, spread, offset, coefficients = (
             arrays[name].astype(np.float64) for name in ("mean", "spread", "offset", "coefficients")
         )
-        return cls(Ridge(mean, spread, offset, coefficients, float(arrays["alpha"][0])))
+        return cls(Ridge(mean, spread, offset, coefficients, float(arrays["alpha"].item())))
 
 
 @final

@@ -130,7 +130,7 @@ class CheckpointLog:
             falls = {key: int(facts[key]) for key in ("falls", "stale", "cooling") if key in facts}
             mark = float(facts.get("mark", "-inf"))
             return Progress(int(facts["epoch"]), int(facts["best_epoch"]), float(facts["best_score"]), **falls, mark=mark)
-        except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError) as error:
             line = str(error).splitlines()[0]
             raise DataError(f"{path}: cannot be resumed from ({line}); delete {self.state} to start anew") from None
 

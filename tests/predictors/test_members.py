@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bleep.data.section import Section
+from bleep.predictors.baselines import solve_ridge
 from bleep.predictors.cross_fitting import trust_in
 from bleep.predictors.members import (
     CLIP,
@@ -15,6 +16,7 @@ from bleep.predictors.members import (
     FITS,
     KINDS,
     TRAVEL,
+    Linear,
     Nearest,
     PredictedComponents,
     SimplePredictor,
@@ -67,6 +69,14 @@ def test_the_penalty_is_that_of_the_worst_group() -> None:
     y = np.where((groups == 2)[:, None], rng.normal(size=(180, 5)) * signal.std(), signal).astype(np.float32)
     agreeing = worst_penalty(x[groups < 2], y[groups < 2], groups[groups < 2])
     assert worst_penalty(x, y, groups) > 100 * agreeing
+
+
+def test_a_penalty_is_read_whatever_shape_its_one_number_has() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    arrays = Linear(solve_ridge(x, x[:, :2], (10.0,))[0]).arrays()
+    assert Linear.from_arrays(arrays | {"alpha": np.float32(10.0).reshape(())}).ridge.alpha == 10
+    with pytest.raises(ValueError, match="size 1"):
+        Linear.from_arrays(arrays | {"alpha": np.ones(2, np.float32)})
 
 
 def _seen(seed: int, noise: dict[str, float]) -> StackingInput:
