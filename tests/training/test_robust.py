@@ -24,6 +24,7 @@ from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.runs import Run
 from bleep.training import checkpoint as journal_module
 from bleep.training.checkpoint import CheckpointLog
+from bleep.training.optimizers import clip
 from bleep.workflows.fit import fit
 
 LEARNING = {"image": {"train": "last"}, "optim": {"epochs": 5, "batch": 32, "trunk_lr": 1e-3}}
@@ -238,17 +239,16 @@ def test_weights_that_are_no_numbers_never_replace_a_state(
     out = tmp_path / "out"
     over = {"loss": {"task": "regression"}, "optim": {"epochs": 4}, "image": {"train": "last"}}
     whole = fit(Config.load(recipe(tmp_path / "whole", over)))
-    clip, steps = torch.nn.utils.clip_grad_norm_, [0]
+    steps = [0]
 
-    def exploding(parameters: Any, *rest: Any, **more: Any) -> Any:
-        kept = list(parameters)
+    def exploding(parameters: list[torch.nn.Parameter], most: float, accelerator: Any) -> None:
         steps[0] += 1
         if steps[0] == 9:  # the last step of epoch 2: its loss is still a number, its weights are not
-            kept[-1].grad.fill_(float("nan"))
-        return clip(kept, *rest, **more)
+            parameters[-1].grad.fill_(float("nan"))
+        clip(parameters, most, accelerator)
 
     with monkeypatch.context() as patch:
-        patch.setattr("torch.nn.utils.clip_grad_norm_", exploding)
+        patch.setattr("bleep.training.loop.clip", exploding)
         with pytest.raises(ConfigError, match="weights are no numbers after epoch 2"):
             fit(Config.load(recipe(out, over)))
     assert all(value.isfinite().all() for value in load_file(out / "state" / "last.safetensors").values())
