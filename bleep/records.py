@@ -11,6 +11,9 @@ from torch import Tensor
 
 from bleep.errors import MismatchError
 
+STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))
+"""Optical density of haematoxylin and of eosin in red, green and blue (Ruifrok & Johnston, Anal Quant Cytol Histol 2001)."""
+
 
 class Batch(NamedTuple):
     """Training examples side by side; Accelerate moves it between devices."""

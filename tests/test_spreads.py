@@ -9,7 +9,7 @@ import torch
 from bleep.models.heads import LIMIT, PrincipalAxes, RunningStats, Standardizer, floored, limit_of
 from bleep.predictors.baselines import fit_ridge
 from bleep.predictors.conformal import PpcaDistance
-from bleep.predictors.members import COLOURS, _mean_spread
+from bleep.predictors.descriptions import COLOURS, _mean_spread
 
 Standard = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

@@ -21,7 +21,8 @@ class ImageConfig(Settings):
     """The image encoder: one trunk or several."""
 
     trunk: str = "vit_small_patch14_dinov2"
-    """A model of timm, of torchvision where timm lacks it, or a histology foundation model by its page (`MahmoodLab/UNI`)."""
+    """A model of timm, of torchvision where timm lacks it, a histology foundation model by its page (`MahmoodLab/UNI`), or
+    `textures`: numbers of the stains' texture, without weights."""
     weights: str = "hub"
     """`hub` (downloaded by timm or torchvision), `random`, a local .safetensors or .pth file, or a run's folder."""
     layer: int | None = Field(default=None, ge=0)
@@ -135,6 +136,8 @@ MemberName = Literal[
     "ridge on colour by section",
     "ridge on stains",
     "component retrieval",
+    "robust ridge on textures",
+    "component retrieval on textures",
 ]
 ABSTAIN = 0.01
 """Share of left-out training tiles below which a tile's familiarity marks it, unless said otherwise."""

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from bleep.config import StainName
 from bleep.data.tiles import Tiles
-from bleep.records import Batch
+from bleep.records import STAINS, Batch
 
 CLEAR = 0.15
 """Optical density below which a pixel lets light through like glass (Macenko et al., ISBI 2009)."""
 GREY = 30
 """Channels of glass differ by less than this, of 255: pale tissue is as bright, but coloured."""
-VECTORS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]], dtype=np.float32)
-"""Optical density of haematoxylin and of eosin in red, green and blue (Ruifrok & Johnston, Anal Quant Cytol Histol 2001)."""
+VECTORS = np.array(STAINS, dtype=np.float32)
+"""Optical density of haematoxylin and of eosin."""
 _UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True))
 _BRIGHT = 256 * 10**-CLEAR - 1
 

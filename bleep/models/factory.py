@@ -24,6 +24,7 @@ from bleep.models.backbones import (
     given,
     help_with_weights,
     page,
+    textures,
 )
 from bleep.models.backbones import small as small_nets
 from bleep.models.backbones import torchvision as torchvision_trunks
@@ -171,6 +172,8 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
         backbone = from_package(config, pixels)
     elif small_nets.knows(name):
         backbone = small_nets.build(config, pixels)
+    elif name == textures.NAME:
+        backbone = textures.build(config, pixels)
     elif not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
         backbone = timm_trunks.build(config, pixels)
     elif torchvision_trunks.knows(name):
@@ -290,6 +293,8 @@ def trunk_licence(names: str, weights: Sequence[str]) -> str:
         published = licence_of(name) or "unknown"
         if name.startswith((GIVEN, f"{READY}:")):
             said.append(f"{name}: unknown")
+        elif name == textures.NAME:
+            said.append(f"{name}: none, it has no weights")
         elif source == "random":
             said.append(f"{name}: none, it began with random weights")
         elif source == "hub":

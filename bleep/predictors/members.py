@@ -1,40 +1,25 @@
-"""Simple members of the combined predictor, which travel to other subjects: linear maps and neighbours of standardised tiles.
+"""Simple members of the combined predictor, which travel to other subjects: linear maps and neighbours among tiles."""
 
-Each looks at tiles through a description that is standardised over the tile's own section, so that a slide that is stained or
-scanned otherwise as a whole looks alike: the trunk's features, mean and spread of the colours, or those of the two stains
-stretched between the section's own percentiles.
-"""
-
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import final
+from dataclasses import dataclass
+from typing import NamedTuple, final
 
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int
 
 from bleep.data.prediction import Prediction
-from bleep.data.section import Section
-from bleep.data.stain import VECTORS, glass, optical_density
 from bleep.data.tiles import Tiles
-from bleep.features import FeatureReader, Features
+from bleep.features import Features
 from bleep.models.heads import floored
 from bleep.predictors.baselines import ALPHAS, Ridge, RidgePredictor, fit_ridge, groups_of, solve_ridge, training_values
+from bleep.predictors.descriptions import Describe, section_colours, section_features, section_stains, section_textures
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
 
 Values = Float32[np.ndarray, "spots genes"]
-Describe = Callable[[Run, Tiles], Features]
 
 STRONGER = 10.0
 """Factor on the penalty that suits left-out training tissue: another subject differs by more than left-out sections do."""
-CLIP = 6.0
-"""Standardised numbers are clipped to this many standard deviations: a feature that hardly varies cannot decide alone."""
-FEW = 20
-"""Tiles below which a section's features are standardised by the training tiles', not its own: fewer than heads ask for, as
-neighbours are misled more by a section on another footing than by an uncertain mean and spread."""
-LOOKED_AT = 2000
-"""Tiles of a section, evenly taken, that its mean and spread of colours and stains are measured on."""
 STORED = 20_000
 """Training tiles kept at most, evenly taken, to find neighbours among."""
 WIDTH = 64
@@ -42,11 +27,6 @@ WIDTH = 64
 COMPONENTS = 20
 """Principal components of the training values that a linear map foretells, to find neighbours by."""
 NEAREST = 50
-_UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float32)
-COLOURS = 6
-"""Numbers of colour; those of the stains follow."""
-_known: dict[str, Features] = {}
-"""Numbers of the tiles of the last few sections and blocks: a rehearsal asks for them again and again."""
 
 
 @final
@@ -173,65 +153,6 @@ def _components(unit: Values) -> Float32[np.ndarray, "spots components"]:
 Fitted = Linear | Nearest | PredictedComponents
 
 
-def section_features(run: Run, tiles: Tiles) -> Features:
-    """Return the trunk's features, each section's brought to mean 0 and spread 1 over its own tiles, and clipped."""
-    reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
-    reader = replace(reader, cache=run.config.cache / "features", per_section=True, few=FEW)
-    return np.clip(reader.read(tiles), -CLIP, CLIP)
-
-
-def section_colours(run: Run, tiles: Tiles) -> Features:
-    """Return mean and spread of R, G, B in the smallest window, standardised over each section and clipped."""
-    return _by_section(tiles)[:, :COLOURS]
-
-
-def section_stains(run: Run, tiles: Tiles) -> Features:
-    """Return what the stains of the smallest window are in numbers, standardised over each section and clipped.
-
-    They are mean and spread of haematoxylin, of eosin and of optical density (Ruifrok and Johnston 2001), and the share of
-    glass. Standardising does what a stretch of each stain between its own extremes would do.
-    """
-    return _by_section(tiles)[:, COLOURS:]
-
-
-def _numbers(tile: UInt8[np.ndarray, "3 height width"]) -> np.ndarray:
-    """Return the numbers of colour, then those of the stains."""
-    pixels, density = tile.reshape(3, -1).astype(np.float32), optical_density(tile).reshape(3, -1)
-    strength, total = _UNMIX.T @ density, density.mean(axis=0)
-    stains = (*strength.mean(axis=1), *strength.std(axis=1), total.mean(), total.std(), glass(tile).mean())
-    return np.array([*pixels.mean(axis=1), *pixels.std(axis=1), *stains], np.float32)
-
-
-def _by_section(tiles: Tiles) -> Features:
-    tables = []
-    for alone in tiles.alone():
-        section, whole = alone.sections[0], (alone.whole or alone.sections)[0]
-        table = _read(alone, section, len(section))
-        # A block is standardised by tiles evenly taken from its whole section, as that is itself.
-        mean, spread = _mean_spread(_read(replace(alone, sections=(whole,), whole=()), whole, LOOKED_AT))
-        tables.append(np.clip((table - mean) / spread, -CLIP, CLIP).astype(np.float32))
-    return np.concatenate(tables)
-
-
-def _read(alone: Tiles, section: Section, most: int) -> Features:
-    """Return the numbers of a section's tiles, or of `most` of them evenly taken; remembered for the last few sections."""
-    place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
-    rows = np.unique(np.linspace(0, len(section) - 1, min(len(section), most)).astype(int))
-    key = f"{section.slide.digest()} {section.mpp} {alone.spec} {place} {len(rows)}"
-    if key not in _known:
-        while len(_known) > 32:
-            del _known[next(iter(_known))]
-        smallest = int(np.argmin(alone.spec.microns))
-        _known[key] = np.stack([_numbers(alone.read(row)[smallest]) for row in rows.tolist()])
-    return _known[key]
-
-
-def _mean_spread(table: Features) -> tuple[np.ndarray, np.ndarray]:
-    spread = table.std(axis=0)
-    # Colours are levels of 0 to 255, stains are densities: each kind has a floor of its own.
-    return table.mean(axis=0), np.concatenate([floored(spread[:COLOURS]), floored(spread[COLOURS:])])
-
-
 def _mean_of_nearest(
     queries: Float32[np.ndarray, "tiles components"],
     keys: Float32[np.ndarray, "stored components"],
@@ -285,27 +206,29 @@ def _nearest(described: Features, measured: Values, groups: Int[np.ndarray, " sp
     return Nearest.fit(described, measured)
 
 
-FITS: Mapping[str, tuple[Describe, Callable[[Features, Values, Int[np.ndarray, " spots"]], Fitted]]] = {
-    "robust ridge": (section_features, _robust),
-    "image-kNN by section": (section_features, _nearest),
-    "ridge on colour by section": (section_colours, _linear),
-    "ridge on stains": (section_stains, _linear),
-    "component retrieval": (section_features, PredictedComponents.fit),
+class Member(NamedTuple):
+    """How a member describes a tile, what fits it on that, and what it is once fitted."""
+
+    describe: Describe
+    fit: Callable[[Features, Values, Int[np.ndarray, " spots"]], Fitted]
+    kind: type[Linear] | type[Nearest] | type[PredictedComponents]
+
+
+FITS: Mapping[str, Member] = {
+    "robust ridge": Member(section_features, _robust, Linear),
+    "image-kNN by section": Member(section_features, _nearest, Nearest),
+    "ridge on colour by section": Member(section_colours, _linear, Linear),
+    "ridge on stains": Member(section_stains, _linear, Linear),
+    "component retrieval": Member(section_features, PredictedComponents.fit, PredictedComponents),
+    "robust ridge on textures": Member(section_textures, _robust, Linear),
+    "component retrieval on textures": Member(section_textures, PredictedComponents.fit, PredictedComponents),
 }
-"""How each member describes a tile, and what is fitted on that."""
-TRAVEL = ("robust ridge", "ridge on stains", "component retrieval")
-"""Whose plain mean predicts another subject where nothing, or little, was learnt of which member to believe.
+KINDS = {name: member.kind for name, member in FITS.items()}
+TRAVEL = ("robust ridge", "component retrieval", "robust ridge on textures", "component retrieval on textures")
+"""Whose mean predicts another subject where nothing, or little, was learnt of which member to believe.
 
 Chosen on pairs of mice of the protocol `als-mouse`, trained on one alone: see docs/concepts/travel.
 """
-KINDS: Mapping[str, type[Linear] | type[Nearest] | type[PredictedComponents]] = {
-    "robust ridge": Linear,
-    "image-kNN by section": Nearest,
-    "ridge on colour by section": Linear,
-    "ridge on stains": Linear,
-    "component retrieval": PredictedComponents,
-}
-"""What each is once fitted."""
 
 
 @final
@@ -318,17 +241,20 @@ class SimplePredictor:
     @classmethod
     def fit(cls, run: Run, name: str, tiles: Tiles) -> "SimplePredictor":
         """Fit on training tiles."""
-        describe, fit = FITS[name]
-        return cls(run, name, fit(describe(run, tiles), training_values(run, tiles), _subjects(tiles)))
+        member = FITS[name]
+        return cls(run, name, member.fit(member.describe(run, tiles), training_values(run, tiles), _subjects(tiles)))
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict from what the member sees of the tiles."""
         check_tiles(self.run, tiles)
-        expression = self.fitted.values(FITS[self.name][0](self.run, tiles))
+        expression = self.fitted.values(FITS[self.name].describe(self.run, tiles))
         return Prediction(expression, tiles, self.run.panel.genes, self.run.panel.describe(), self.name)
 
 
+MORE_BASELINES = ("ridge on stains", "robust ridge on textures")
+
+
 def more_baselines_of(run: Run, train_tiles: Tiles) -> dict[str, SimplePredictor | RidgePredictor]:
-    """Fit ridge on numbers of the stains, and on a trunk of random weights, which cost a second look at every tile."""
-    stains, random = SimplePredictor.fit(run, "ridge on stains", train_tiles), RidgePredictor.fit_random(run, train_tiles)
-    return {stains.name: stains, random.name: random}
+    """Fit ridge on the stains, on their texture, and on a trunk of random weights, which cost a second look at every tile."""
+    random = RidgePredictor.fit_random(run, train_tiles)
+    return {name: SimplePredictor.fit(run, name, train_tiles) for name in MORE_BASELINES} | {random.name: random}

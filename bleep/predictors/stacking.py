@@ -26,6 +26,8 @@ SHRINK = (1.0, 10.0, 100.0)
 """Strengths tried of the pull of each gene's weights towards those of all genes; 1 is as much as the data say."""
 
 
+POWER = 4
+"""The plain mean weighs members by this power of how well they agree with left-out tissue: see docs/concepts/travel."""
 LEAST_SPREAD = 1e-3
 """Spread of a member, in standard deviations of the training values, below which the plain mean leaves it out."""
 
@@ -150,10 +152,12 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
 
 
 def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior: Collection[str] = ()) -> Stacker:
-    """Return the plain mean of standardised members: each divided by its own spread over all genes on left-out tissue.
+    """Return a mean of standardised members: each divided by its own spread over all genes on left-out tissue.
 
-    With a `prior`, the others of the members have weight 0, unless it names none of them. With axes, only what of each member
-    lies along them counts: what is foretold beside the leading axes of expression is mostly noise on another subject.
+    Each counts by its agreement with that tissue, to the power of `POWER`: the mean is all but plain among equals, and leaves
+    out what fails. With a `prior`, the others of the members have weight 0, unless it names none of them. With axes, only what
+    of each member lies along them counts: what is foretold beside the leading axes of expression is mostly noise on another
+    subject.
 
     Correlation does not depend on how long the mean is; squared error does, so each gene's length is that of least squares,
     pulled half way towards that of all genes, and never below a tenth of it.
@@ -165,15 +169,22 @@ def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior:
     # A member that hardly varies has no say, rather than its noise and its level enlarged.
     spreads[spreads < LEAST_SPREAD] = np.inf
     counted = [name in prior for name in members] if set(prior) & set(members) else [True] * len(members)
-    share = np.array(counted) / sum(counted)
-    mean = sum(part * unit / spread for part, unit, spread in zip(share, units, spreads, strict=True) if part)
     truth = np.concatenate([_within(one.truth, basis) for one in seen])
+    share = np.array(counted) * np.array([max(_agreement(unit, truth), 1e-3) ** POWER for unit in units])
+    share = share / share.sum()
+    mean = sum(part * unit / spread for part, unit, spread in zip(share, units, spreads, strict=True) if part)
     gram, cross = (mean**2).sum(axis=0), (mean * truth).sum(axis=0)
     shared = max(float(cross.sum() / max(gram.sum(), 1e-12)), 1e-3)
     pull = gram.mean()
     length = np.maximum((cross + pull * shared) / np.maximum(gram + pull, 1e-12), 0.1 * shared)
     weights = share[:, None] / spreads * length
     return Stacker(members, basis.mean, basis.spread, along, np.concatenate([weights, 0 * weights if axes else weights]))
+
+
+def _agreement(unit: np.ndarray, truth: np.ndarray) -> float:
+    """Return the correlation within left-out parts, whose means are taken off, mean over the genes that vary."""
+    size = np.sqrt((unit**2).sum(axis=0) * (truth**2).sum(axis=0))
+    return float(((unit * truth).sum(axis=0)[size > 0] / size[size > 0]).mean()) if (size > 0).any() else 0.0
 
 
 def shrunk_stacker(

@@ -16,6 +16,7 @@ from bleep.errors import DataError, MismatchError
 from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
+from bleep.models.backbones import textures
 from bleep.predictors import Predictor, Remembered, fit_other
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
@@ -100,7 +101,9 @@ def _patients(reference: Reference, divided: Split) -> Iterator[LeakFinding]:
 
 def _features(run: Run, names: tuple[str, ...]) -> Iterator[Fitted]:
     image = run.config.image
-    if image.weights == "random":
+    if run.facts.trunk == textures.NAME:
+        yield Fitted("trunk", (), "numbers of the stains' texture, with nothing learnt")
+    elif image.weights == "random":
         yield Fitted("trunk", names if image.train != "frozen" else (), "random weights at the start")
     else:
         yield Fitted("trunk", (), "pretrained elsewhere; whether on this tissue is not noted in its weights")
@@ -329,6 +332,7 @@ def _words(seen: Sequence[Run]) -> dict[str, str]:
 def _trunk_words(run: Run) -> str:
     image = run.config.image
     weights = image.weights if image.weights in ("hub", "random") else Path(image.weights).name
+    weights = "no weights" if run.facts.trunk == textures.NAME else weights
     layer = "last layer" if image.layer is None else f"layer {image.layer}"
     per = ", features standardised per section" if image.standardize == "section" else ""
     if image.stain != "none":

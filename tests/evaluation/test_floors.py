@@ -13,7 +13,7 @@ from bleep.models.stored import StoredTrunk
 from bleep.predictors.baselines import RidgePredictor
 from bleep.workflows.experiment import Experiment
 
-MORE = {"ridge on stains", "ridge on random trunk"}
+MORE = {"ridge on stains", "robust ridge on textures", "ridge on random trunk"}
 
 
 def test_all_floors_are_scored_beside_the_others(run_copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
