@@ -39,6 +39,10 @@ PRECISIONS = {"auto": torch.float32, "float32": torch.float32, "bf16": torch.bfl
 """What a trunk may compute in while it does not learn, by name; `auto`, before training has resolved it, is float32."""
 
 
+PIECE = 16 * 224**2
+"""Pixels that pass through a trunk on a CPU at a time, so that what lies between its layers stays in the cache."""
+
+
 class ParameterSchedule(NamedTuple):
     """How one parameter learns, beside the others."""
 
@@ -172,8 +176,15 @@ class ImageTrunk(nn.Module):
         return self._cast(self._grid, images)
 
     def _cast(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "batch windows 3 height width"]) -> Tensor:
-        """Read normalised pixels in the precision that was asked for."""
-        pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
+        """Read normalised pixels in the precision that was asked for; on a CPU that does not train, piece by piece."""
+        flat = images.flatten(0, 1)
+        if flat.device.type != "cpu" or torch.is_grad_enabled() or not len(flat):
+            return self._read_pixels(read, flat)
+        piece = max(PIECE // (flat.shape[-2] * flat.shape[-1]), 1)
+        return torch.cat([self._read_pixels(read, part) for part in flat.split(piece)])
+
+    def _read_pixels(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "windows 3 height width"]) -> Tensor:
+        pixels = images.float().div_(255).sub_(self.mean).div_(self.std)
         if pixels.shape[-1] < self._least:
             pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
         pixels, dtype = pixels.contiguous(memory_format=self._format), PRECISIONS[self._precision]
