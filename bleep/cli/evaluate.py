@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--genes-file", type=Path, default=None, help="score these genes by themselves too, one a line")
     parser.add_argument("--predictors", **MANY, metavar="NAME", help="fit and score these of other packages too")
     parser.add_argument("--metrics", **MANY, metavar="NAME", help="compute these of other packages too")
-    parser.add_argument("--all-floors", action="store_true", help="also ridge on stains and on a trunk of random weights")
+    parser.add_argument("--all-floors", action="store_true", help="also ridge on stains, textures and a random trunk")
     parser.add_argument("--table", type=Path, **MANY, help="also write the table as .csv or .tex, with spread")
     parser.add_argument("--overwrite", action="store_true", help="replace what bleep did not write; never an input")
     look_flags.add_report(parser)

@@ -152,7 +152,7 @@ def evaluate(
         genes_file: a list of genes, one a line, to score by itself too.
         predictors: those of other packages, by name, that are fitted on the training tiles as the baselines are.
         metrics: those of other packages, by name, that are computed for every predictor.
-        all_floors: fit ridge on numbers of the stains and on a trunk of random weights too.
+        all_floors: fit ridge on numbers of the stains, on their texture and on a trunk of random weights too.
 
     Raises:
         MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test

@@ -238,7 +238,7 @@ class Experiment:
     def baselines(self, *, all_floors: bool = False) -> dict[str, Predictor]:
         """Return the baselines, fitted on the training tiles: ridge on features and on colour, image-kNN and the mean.
 
-        With `all_floors` also ridge on numbers of the stains, and on the features of a trunk whose weights are random.
+        With `all_floors` also ridge on numbers of the stains, on their texture, and on a trunk whose weights are random.
         """
         return self._baselines | (more_baselines_of(self.run, self.tiles(self.split.train)) if all_floors else {})
 
