@@ -115,6 +115,16 @@ def test_a_member_that_hardly_varies_on_left_out_tissue_has_no_say() -> None:
     assert (stacker.weights[0] > 0).all()
 
 
+def test_a_member_that_fails_on_left_out_tissue_counts_little_and_one_among_equals_the_same() -> None:
+    seen = [_seen(seed, {"one": 1.0, "other": 1.0, "failing": 30.0}) for seed in range(3)]
+    basis = Basis.of([part.truth for part in seen])
+    stacker = plain_stacker(seen, basis, 0)
+    spreads = [np.concatenate([part.predictions[name] for part in seen]).std() for name in stacker.members]
+    say = (stacker.weights[:3].mean(axis=1) * spreads).tolist()
+    assert say[2] < 0.02 * say[0]
+    assert say[1] == pytest.approx(say[0], rel=0.25)
+
+
 def test_members_outside_the_prior_have_no_say_unless_it_names_none_of_them() -> None:
     seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
     basis = Basis.of([part.truth for part in seen])
