@@ -1,5 +1,6 @@
 """Bad input ends in one clear sentence and exit code 2, with nothing written."""
 
+import argparse
 import gzip
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bleep.cli import app
+from bleep.cli import app, overrides
 from bleep.cli import training as train_command
 from bleep.data.slides import save_png
 
@@ -295,6 +296,12 @@ def test_no_yaml_or_a_folder_for_it(fails: Fails, tmp_path: Path) -> None:
 def test_a_bad_flag_says_which(fails: Fails, train: Any) -> None:
     fails([*train(), "--optim.lr", "quick"], "optim.lr:", "'quick'")
     fails([*train(), "--data.patients", "toy1:a"], "SECTION=PATIENT")
+    fails([*train(), "--data.patients", '"toy1=a'], "--data.patients", "double quotes around one that holds a comma")
+
+
+def test_a_section_whose_name_holds_a_comma_can_be_given_a_patient() -> None:
+    asked = argparse.Namespace(**{"set:data.patients": '"slide 1, left=donor1", B=donor2'})
+    assert overrides(asked) == {"data": {"patients": {"slide 1, left": "donor1", "B": "donor2"}}}
 
 
 @pytest.mark.parametrize(
