@@ -236,7 +236,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown test group": ({"data": {"test": ["donor7"]}}, ("data.test names patient 'donor7'", "found donor1, donor2")),
     "too few groups": ({"data": {"test": [], "folds": 3}}, ("data.folds is 3, but there are only 2",)),
     "nothing to train on": ({"data": {"test": ["donor1", "donor2"]}}, ("leaves nothing to train on",)),
-    "no group to validate on": ({"data": {"val": "group"}}, ("only one patient is left to train on",)),
+    "no group to validate on": (
+        {"data": {"val": "group"}}, ("only one patient is left to train on; set data.val to block, or to none where",),
+    ),
+    "a schedule without validation": (
+        {"optim": {"schedule": "plateau"}}, ("data.val is none: set data.val to group", "or set optim.schedule to cosine"),
+    ),
     "more genes than there are": ({"panel": {"size": 61}}, ("panel.size asks for 61 genes, but only 60",)),
     "no gene list": ({"panel": {"choice": "list", "list": "gone.txt"}}, ("gone.txt: no such file",)),
     "unknown trunk": ({"image": {"trunk": "resnet_of_mine"}}, ("timm knows no model 'resnet_of_mine'", "near it:")),
