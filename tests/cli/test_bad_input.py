@@ -256,6 +256,16 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no hub for another trunk": ({"image": {"also": ["test_vit"]}}, ("set image.also_weights to a local",)),
     "no hub": ({"image": {"weights": "hub"}}, ("could not be fetched from the model hub",)),
     "no such tile size": ({"image": {"trunk": "test_vit"}, "tiles": {"pixels": 33}}, ("cannot take tiles of 33 pixels",)),
+    "a window wider than any slide": (
+        {"tiles": {"microns": [155.0, 1e9]}}, ("tiles.microns.1: input should be less than or equal to 1000000"),
+    ),
+    "a window without length": ({"tiles": {"microns": [0.0]}}, ("tiles.microns.0: input should be greater than 0",)),
+    "a tile of more pixels than memory": (
+        {"tiles": {"pixels": 10**9}}, ("tiles.pixels: input should be less than or equal to 8192"),
+    ),
+    "a step wider than any slide": ({"data": {"step": 1e9}}, ("data.step: input should be less than or equal to 1000000",)),
+    "a pixel of a kilometre": ({"data": {"mpp": 1e9}}, ("data.mpp: input should be less than or equal to 10000",)),
+    "a pixel of nothing": ({"data": {"mpp": 1e-9}}, ("data.mpp: input should be greater than or equal to 0.0001",)),
     "one spot a step": ({"optim": {"batch": 1}}, ("leave nothing to compare",)),
     "a step on too few": ({"data": {"split": "block", "test": [], "margin": 50.0}}, ("leaves nothing to train on",)),
 }  # fmt: skip
