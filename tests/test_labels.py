@@ -506,6 +506,19 @@ def test_a_query_of_labels_speaks_of_classes(
     assert ">Genes<" not in shown
 
 
+def test_classes_whose_names_hold_commas_are_asked_for_in_quotes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = draw_patches(tmp_path / "patches", each=4, classes=("benign", "grade 2, mixed"))
+    fit(settings(root, tmp_path / "run", optim={"epochs": 1, "batch": 16, "lr": 0.01}))
+    query = ["query", "--run", str(tmp_path / "run"), "--images", str(root), "--out", str(tmp_path / "q.csv"), "--genes"]
+    assert main([*query, "grade 2, mixed"]) == 2
+    said = 'panel of 2 classes has no \'grade 2\'; it has "benign", "grade 2, mixed"\n'
+    assert said in capsys.readouterr().err
+    assert main([*query, '"grade 2, mixed, benign']) == 2
+    assert "double quotes around one that holds a comma" in capsys.readouterr().err
+    assert main([*query, '"grade 2, mixed", benign']) == 0
+    assert list(pd.read_csv(tmp_path / "q.csv").columns[-2:]) == ["grade 2, mixed", "benign"]
+
+
 @pytest.mark.parametrize("asked", [["--umap", "--figures", "f"], ["--metrics", "none"], ["--table", "t.csv"], ["--all-floors"]])
 def test_what_is_of_expression_is_refused_for_labels(
     asked: list[str], run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,6 +1,7 @@
 """The command line: commands parse, call the pipeline and print; what they share: settings as flags, the run, workers."""
 
 import argparse
+import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,11 +82,28 @@ def _plain(name: str, value: str | list[str]) -> Any:
     if value == "none":
         return "none" if _takes_none_as_a_word(name) else None
     if name in MAPPINGS:
-        pairs = [pair.partition("=") for pair in str(value).split(",")]
-        if not all(middle for _, middle, _ in pairs):
+        pairs = [pair.partition("=") for pair in split_names(f"--{name}", str(value))]
+        if not pairs or not all(middle for _, middle, _ in pairs):
             raise ConfigError(f"--{name}: found {value!r}; expected {MAPPINGS[name]},{MAPPINGS[name]}")
         return {key: found for key, _, found in pairs}
     return value
+
+
+def split_names(flag: str, text: str) -> tuple[str, ...]:
+    """Return what a flag gives apart by commas, read as a line of CSV: a name that holds a comma stands in double quotes.
+
+    Raises:
+        ConfigError: a quote is not closed, or more follows it than a comma.
+
+    """
+    try:
+        (cells,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError):
+        raise ConfigError(
+            f"{flag}: found {text!r}; expected names apart by commas, and double quotes around one that holds a comma, as in "
+            "'\"A, B\",C'"
+        ) from None
+    return tuple(cell.strip() for cell in cells if cell.strip())
 
 
 def _as_yaml(name: str, text: str) -> Any:

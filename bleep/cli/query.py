@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import MANY, add_run, add_workers, check_workers, look_flags, named_run
+from bleep.cli import MANY, add_run, add_workers, check_workers, look_flags, named_run, split_names
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def check_archive(arguments: argparse.Namespace) -> None:
 
 
 def _genes(arguments: argparse.Namespace) -> tuple[str, ...]:
-    genes = tuple(word.strip() for word in (arguments.genes or "").split(",") if word.strip())
+    genes = split_names("--genes", arguments.genes or "")
     if arguments.genes is not None and not genes:
         raise ConfigError(f"--genes {arguments.genes!r}: names no gene; leave the flag out to write all")
     return genes
@@ -140,7 +140,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("predictions.h5ad"), help="where to write: .h5ad, .zarr, .csv or .parquet"
     )
-    parser.add_argument("--genes", default=None, help="write these genes alone, as A,B,C (default: the whole panel)")
+    parser.add_argument(
+        "--genes", default=None,
+        help="write these genes or classes alone, as A,B,C; '\"A, B\",C' where a name holds a comma (default: the whole panel)",
+    )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="precision in .h5ad and .zarr")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what bleep did not write, at any place it writes to; never an input"

@@ -12,6 +12,8 @@ SourceName = Literal[
 ]  # fmt: skip
 SplitName = Literal["patient", "section", "block", "random", "none"]
 PaddingName = Literal["white", "edge", "reflect"]
+Microns = Annotated[PositiveFloat, Field(le=1e6)]
+"""A length on a slide, none of which is a metre wide."""
 
 
 class DataConfig(Settings):
@@ -51,7 +53,7 @@ class DataConfig(Settings):
     """For `spatialdata`: name of its table; empty: the only one."""
     system: str = "global"
     """For `spatialdata`: the coordinate system in which image and spots meet; `{region}` stands for the region's name."""
-    step: PositiveFloat = 100.0
+    step: Microns = 100.0
     """For `wsi`: distance between the centres of neighbouring tiles, in microns."""
     mask: Path | None = None
     """For `wsi`: a picture that is white where there is tissue; none: tissue is detected."""
@@ -67,7 +69,7 @@ class DataConfig(Settings):
     """For `patches`: those with fewer pixels than this on a side are refused; smaller ones than usual are padded."""
     pixel_limit: PositiveInt = 178_956_970
     """Pictures of more pixels are refused when they must be decoded whole, as a guard against damaged or hostile files."""
-    mpp: PositiveFloat | None = None
+    mpp: Annotated[float, Field(ge=1e-4, le=1e4)] | None = None
     """Microns per pixel of the slide or of the tiles; none: what the source knows of its own."""
     protocol: str = ""
     """Name under which scores are reported."""
@@ -92,9 +94,9 @@ class DataConfig(Settings):
 class TilesConfig(Settings):
     """What square of tissue is seen around a spot."""
 
-    pixels: PositiveInt = 224
+    pixels: Annotated[PositiveInt, Field(le=8192)] = 224
     """Side of the square picture given to the trunk, in pixels."""
-    microns: tuple[PositiveFloat, ...] = (155.0,)
+    microns: tuple[Microns, ...] = (155.0,)
     """Side of the square of tissue it shows, in microns; several: one window each, features side by side."""
     padding: PaddingName = "white"
     """What is painted where a tile leaves the slide: white glass, the edge repeated, or a mirror image."""

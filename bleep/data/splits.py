@@ -113,9 +113,9 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
         held = {name for place, name in enumerate(groups) if place % data.folds == data.fold}
     rest = [name for name in groups if name not in held]
     val = {rest[data.fold % len(rest)]} if data.val == "group" and len(rest) > 1 else set()
-    if data.val == "group" and not val:
-        raise ConfigError(f"data.val is group, but only one {data.split} is left to train on; use block or none")
     train = tuple(s for s in sections if group[s.name] not in held | val)
+    if data.val == "group" and len(rest) == 1:
+        raise ConfigError(f"data.val is group, but only one {data.split} is left to train on; {_without_groups(train)}")
     chosen = tuple(s for s in sections if group[s.name] in val)
     if data.val == "block":
         train, chosen = _validation_blocks(train, data)
@@ -164,13 +164,26 @@ def _nothing(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spli
     val: tuple[Section, ...] = ()
     if data.val == "group":
         if len(sections) == 1:
-            raise ConfigError("data.val is group, but there is only one section to train on; use block or none")
+            raise ConfigError(f"data.val is group, but there is only one section to train on; {_without_groups(sections)}")
         train, val = sections[:-1], sections[-1:]
     elif data.val == "block":
         train, val = _validation_blocks(sections, data)
     elif data.val == "random":
         train, val = _validation_spots(sections, data, seed)
     return Split(train, val, (), "none", Leak("nothing held out", "all tissue was trained on, so nothing can be scored"))
+
+
+HOLD_OUT = "set data.val to group, or where only one is left to train on to block, or to random if its tiles are ready-cut"
+"""The way out where something must be held out for validation."""
+
+
+def _without_groups(sections: tuple[Section, ...]) -> str:
+    """Return what `data.val` can be where there is no second group."""
+    other = "block" if all(section.has_positions for section in sections) else "random"
+    return (
+        f"set data.val to {other}, or to none where nothing follows a validation score: `bleep tune` and optim.schedule "
+        "plateau do"
+    )
 
 
 SPLITS: Mapping[SplitName, Callable[[tuple[Section, ...], DataConfig, int], Split]] = {
@@ -195,6 +208,11 @@ def _leak(train: tuple[Section, ...], test: tuple[Section, ...]) -> Leak:
 def _validation_blocks(train: tuple[Section, ...], data: DataConfig) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
     kept, chosen = [], []
     for section in train:
+        if not section.has_positions:
+            raise ConfigError(
+                f"data.val is block, but section {section.name} has ready-cut tiles without known places; set data.val to "
+                "random, or with several groups of the split to group"
+            )
         held = blocks_of(section, data.blocks, 2 * data.blocks) == 0
         chosen.append(_take(section, held))
         kept.append(_take(section, ~held & ~near_spots(section, held, data.margin)))

@@ -49,13 +49,39 @@ class TileSpec:
         return f"{windows} um in {self.pixels} px"
 
 
+BEYOND = 10
+"""Times the longer side of its slide that a window may be wide."""
+
+
+def check_windows(section: Section, spec: TileSpec) -> None:
+    """Refuse windows that cannot show tissue.
+
+    Raises:
+        DataError: a window is many times as wide as the slide, or less than a pixel.
+
+    """
+    for microns in spec.microns:
+        pixels, (width, height) = microns / section.mpp, section.slide.size
+        found = f"section {section.name}: tiles.microns asks for a window of {microns:g} microns, {pixels:.3g} pixels wide"
+        if pixels > BEYOND * max(width, height):
+            raise DataError(f"{found}, but its slide has {width} x {height}; lower tiles.microns, or correct data.mpp")
+        if pixels < 0.5:
+            raise DataError(f"{found}, and a pixel is {section.mpp:g} microns; raise tiles.microns, or correct data.mpp")
+
+
 def cut(section: Section, row: int, spec: TileSpec) -> Tile:
     """Cut the windows around one spot: RGB, channels first, each resized to `spec.pixels`."""
     x, y = section.xy[row]
     windows = []
     for microns in spec.microns:
         side = max(round(microns / section.mpp), 1)
-        box = section.slide.region(round(x - side / 2), round(y - side / 2), side, spec.padding, spec.pixels)
+        try:
+            box = section.slide.region(round(x - side / 2), round(y - side / 2), side, spec.padding, spec.pixels)
+        except MemoryError:
+            raise DataError(
+                f"section {section.name}: a window of {microns:g} microns is {side} x {side} pixels, more than there is memory "
+                "for; lower tiles.microns, or correct data.mpp"
+            ) from None
         windows.append(resize(box, spec.pixels).transpose(2, 0, 1))
     return np.ascontiguousarray(np.stack(windows))
 
@@ -121,9 +147,10 @@ def write(root: Path, section: Section, spec: TileSpec) -> Iterator[int]:
     Parts that are already there, from an earlier try, are kept; so are stores of the same picture at other positions.
 
     Raises:
-        DataError: the picture is damaged, or there is no room.
+        DataError: the picture is damaged, a window can show no tissue, or there is no room.
 
     """
+    check_windows(section, spec)
     folder = folder_of(root, section, spec)
     with whole(folder / PLACES) as temporary:
         np.save(temporary, section.xy)
@@ -178,7 +205,7 @@ class Tiles:
     """The tiles of some sections, in the order of their spots.
 
     Raises:
-        DataError: ready-cut tiles are smaller than a window, or stored tiles are damaged.
+        DataError: ready-cut tiles are smaller than a window, a window can show no tissue, or stored tiles are damaged.
 
     """
 
@@ -195,6 +222,7 @@ class Tiles:
 
     def __post_init__(self) -> None:
         for section in self.sections:
+            check_windows(section, self.spec)
             if not section.has_positions:
                 shown, asked = section.tile_side * section.mpp, max(self.spec.microns)
                 if asked > shown * 1.001:

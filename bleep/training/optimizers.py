@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from bleep.config import Config, OptimConfig, OptimizerName, ScheduleName
+from bleep.data.splits import HOLD_OUT
 from bleep.errors import ConfigError
 from bleep.models.image import ImageTrunk, ParameterSchedule
 from bleep.records import Batch
@@ -156,8 +157,8 @@ def check_schedule(config: Config) -> None:
     """
     if config.optim.schedule == "plateau" and config.data.val == "none":
         raise ConfigError(
-            "optim.schedule is plateau, which follows the validation score, but data.val is none: "
-            "set data.val to group, block or random, or optim.schedule to cosine"
+            f"optim.schedule is plateau, which follows the validation score, but data.val is none: {HOLD_OUT}; or set "
+            "optim.schedule to cosine"
         )
 
 

@@ -196,9 +196,12 @@ def columns_of(run: Run, genes: tuple[str, ...]) -> np.ndarray | None:
     places = {gene: column for column, gene in enumerate(run.panel.genes)}
     unknown = [gene for gene in genes if gene not in places]
     if unknown:
+        what, some = "classes" if run.model.classifies else "genes", list(places)[:5]
+        if any("," in gene for gene in places):
+            some = [f'"{gene}"' for gene in some]
         raise ConfigError(
-            f"--genes: the run's panel of {len(places)} genes has no {unknown[0]!r}; "
-            f"it has {', '.join(list(places)[:5])} and so on"
+            f"--genes: the run's panel of {len(places)} {what} has no {unknown[0]!r}; it has {', '.join(some)}"
+            + " and so on" * (len(places) > len(some))
         )
     twice = [gene for at, gene in enumerate(genes) if gene in genes[:at]]
     if twice:

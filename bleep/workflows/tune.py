@@ -19,6 +19,7 @@ from bleep import runs
 from bleep.config import Config
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
+from bleep.data.splits import HOLD_OUT
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation import report
 from bleep.files import read_lines, whole, write_text
@@ -162,8 +163,7 @@ def _check(config: Config) -> None:
     """Refuse what no trial could mend."""
     if config.data.val == "none":
         raise ConfigError(
-            "data.val is none: trials are scored on tissue held out of training, never on the test fold; "
-            "set data.val to group or block"
+            f"data.val is none: trials are scored on tissue held out of training, never on the test fold; {HOLD_OUT}"
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("bleep tune trains each trial in one process: start the same command several times instead")

@@ -1,5 +1,6 @@
 """Bad input ends in one clear sentence and exit code 2, with nothing written."""
 
+import argparse
 import gzip
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bleep.cli import app
+from bleep.cli import app, overrides
 from bleep.cli import training as train_command
 from bleep.data.slides import save_png
 
@@ -235,7 +236,12 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unknown test group": ({"data": {"test": ["donor7"]}}, ("data.test names patient 'donor7'", "found donor1, donor2")),
     "too few groups": ({"data": {"test": [], "folds": 3}}, ("data.folds is 3, but there are only 2",)),
     "nothing to train on": ({"data": {"test": ["donor1", "donor2"]}}, ("leaves nothing to train on",)),
-    "no group to validate on": ({"data": {"val": "group"}}, ("only one patient is left to train on",)),
+    "no group to validate on": (
+        {"data": {"val": "group"}}, ("only one patient is left to train on; set data.val to block, or to none where",),
+    ),
+    "a schedule without validation": (
+        {"optim": {"schedule": "plateau"}}, ("data.val is none: set data.val to group", "or set optim.schedule to cosine"),
+    ),
     "more genes than there are": ({"panel": {"size": 61}}, ("panel.size asks for 61 genes, but only 60",)),
     "no gene list": ({"panel": {"choice": "list", "list": "gone.txt"}}, ("gone.txt: no such file",)),
     "unknown trunk": ({"image": {"trunk": "resnet_of_mine"}}, ("timm knows no model 'resnet_of_mine'", "near it:")),
@@ -250,6 +256,16 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no hub for another trunk": ({"image": {"also": ["test_vit"]}}, ("set image.also_weights to a local",)),
     "no hub": ({"image": {"weights": "hub"}}, ("could not be fetched from the model hub",)),
     "no such tile size": ({"image": {"trunk": "test_vit"}, "tiles": {"pixels": 33}}, ("cannot take tiles of 33 pixels",)),
+    "a window wider than any slide": (
+        {"tiles": {"microns": [155.0, 1e9]}}, ("tiles.microns.1: input should be less than or equal to 1000000"),
+    ),
+    "a window without length": ({"tiles": {"microns": [0.0]}}, ("tiles.microns.0: input should be greater than 0",)),
+    "a tile of more pixels than memory": (
+        {"tiles": {"pixels": 10**9}}, ("tiles.pixels: input should be less than or equal to 8192"),
+    ),
+    "a step wider than any slide": ({"data": {"step": 1e9}}, ("data.step: input should be less than or equal to 1000000",)),
+    "a pixel of a kilometre": ({"data": {"mpp": 1e9}}, ("data.mpp: input should be less than or equal to 10000",)),
+    "a pixel of nothing": ({"data": {"mpp": 1e-9}}, ("data.mpp: input should be greater than or equal to 0.0001",)),
     "one spot a step": ({"optim": {"batch": 1}}, ("leave nothing to compare",)),
     "a step on too few": ({"data": {"split": "block", "test": [], "margin": 50.0}}, ("leaves nothing to train on",)),
 }  # fmt: skip
@@ -295,6 +311,12 @@ def test_no_yaml_or_a_folder_for_it(fails: Fails, tmp_path: Path) -> None:
 def test_a_bad_flag_says_which(fails: Fails, train: Any) -> None:
     fails([*train(), "--optim.lr", "quick"], "optim.lr:", "'quick'")
     fails([*train(), "--data.patients", "toy1:a"], "SECTION=PATIENT")
+    fails([*train(), "--data.patients", '"toy1=a'], "--data.patients", "double quotes around one that holds a comma")
+
+
+def test_a_section_whose_name_holds_a_comma_can_be_given_a_patient() -> None:
+    asked = argparse.Namespace(**{"set:data.patients": '"slide 1, left=donor1", B=donor2'})
+    assert overrides(asked) == {"data": {"patients": {"slide 1, left": "donor1", "B": "donor2"}}}
 
 
 @pytest.mark.parametrize(

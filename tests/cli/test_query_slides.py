@@ -268,7 +268,9 @@ def test_bad_flags(fails: Fails, run_copy: Any, pixels: np.ndarray, files: Path,
     run = run_copy()
     fails(["query", "--slides", slide, "--step", 0, "--run", run], "--step 0.0: expected a number above 0")
     fails(["query", "--slides", slide, "--step", 3000, "--run", run], "a.svs: ", "smaller than half a step")
-    fails(["query", "--slides", slide, "--step", 0.01, "--run", run], "a.svs: ", "give a larger step")
+    fails(["query", "--slides", slide, "--step", 0.01, "--run", run], "a.svs: ", "raise data.step (--step of bleep query)")
+    fails(["query", "--slides", slide, "--step", 1e9, "--run", run], "smaller than half a step of 1e+09; lower data.step")
+    fails(["query", "--slides", slide, "--mpp", 1e9, "--run", run], "raise data.step", "or correct data.mpp (--mpp)")
     fails(["query", "--slides", slide, "--pixel-limit", -5, "--run", run], "--pixel-limit -5: expected a number above 0")
     fails(["query", "--slides", slide, slide, "--run", run], "two of the slides are called 'a'")
     images = ["query", "--images", files / "folder" / "test.csv", "--mpp", 1, "--run", run]

@@ -139,7 +139,17 @@ def test_trials_that_all_fail_are_an_error(tune: Tune, capsys: pytest.CaptureFix
 def test_what_no_trial_could_mend_stops_before_anything_is_written(fails: Any, tune: Tune, tmp_path: Path) -> None:
     tune()
     start = ["tune", "--config", "recipe.yaml", "--space", "space.yaml"]
-    fails([*start, "--data.val", "none"], "data.val is none", "never on the test fold", "set data.val to group or block")
+    fails(
+        [*start, "--data.val", "none"], "data.val is none", "never on the test fold", "set data.val to group, or where only one"
+    )
+    # What is advised against a group that is not there is what a tuning takes.
+    alone = [*start, "--data.sections", "toy3", "toy4"]
+    fails(
+        alone,
+        "only one section is left",
+        "set data.val to block, or to none where nothing follows a validation score: `bleep tune`",
+    )
+    fails([*alone, "--data.val", "block", "--image.trunk", "no_such_trunk"], "timm knows no model 'no_such_trunk'")
     fails([*start, "--data.root", "gone"], "gone: no such file or folder")
     fails([*start, "--image.trunk", "no_such_trunk"], "timm knows no model 'no_such_trunk'")
     fails([*start, "--trials", "0"], "--trials 0: expected a number above 0")

@@ -188,6 +188,11 @@ def test_ready_cut_tiles_cannot_be_split_by_block(files, toys) -> None:
     sections = read_sections(DataConfig(root=files / "folder" / "train.csv"))
     with pytest.raises(DataError, match="no known places"):
         split(sections, config(split="block"))
+    with pytest.raises(ConfigError, match=r"data.val is block, but .* without known places; set data.val to random"):
+        split(sections, config(split="none", val="block"))
+    with pytest.raises(ConfigError, match=r"only one section .*; set data.val to random, or to none where"):
+        split(sections[:1], config(split="none", val="group"))
+    assert split(sections[:1], config(split="none", val="random")).val
 
 
 def test_blocks_are_square_and_spread(toys: tuple[Section, ...]) -> None:

@@ -11,7 +11,7 @@ from bleep.config import DataConfig
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.slides import PADDINGS, ArraySlide, MosaicSlide, PictureSlide, save_png
-from bleep.data.tiles import Tiles, TileSpec, cut
+from bleep.data.tiles import Tiles, TileSpec, cut, write
 from bleep.errors import DataError
 
 
@@ -107,6 +107,37 @@ def test_ready_cut_tiles_smaller_than_the_window_are_refused(files: Path) -> Non
         Tiles(sections, TileSpec(32, (65.0,)))
     with pytest.raises(DataError, match=r"show 32 microns \(64 pixels of 0.5\)"):
         Tiles(tuple(replace(section, mpp=0.5) for section in sections), TileSpec(32, (64.0,)))
+
+
+@pytest.mark.parametrize(
+    ("microns", "words"),
+    [
+        (
+            1e5,
+            r"tiles.microns asks for a window of 100000 microns, 2e\+05 pixels wide, but its slide has .*; lower tiles.microns",
+        ),
+        (
+            0.1,
+            r"a window of 0.1 microns, 0.2 pixels wide, and a pixel is 0.5 microns; raise tiles.microns, or correct data.mpp",
+        ),
+    ],
+)
+def test_windows_that_cannot_show_tissue_are_refused(microns: float, words: str, pictured: Section, tmp_path: Path) -> None:
+    spec = TileSpec(32, (64.0, microns))
+    with pytest.raises(DataError, match=words):
+        Tiles((pictured,), spec)
+    with pytest.raises(DataError, match=words):
+        next(write(tmp_path, pictured, spec))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_window_for_which_there_is_no_memory_is_named(pictured: Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    def region(*_: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(ArraySlide, "region", region)
+    with pytest.raises(DataError, match=r"a window of 64 microns is 128 x 128 pixels, more than .* lower tiles.microns"):
+        cut(pictured, 0, TileSpec(32, (64.0,)))
 
 
 def test_tiles_of_several_sections_are_numbered_through(toys: tuple[Section, ...]) -> None:

@@ -150,11 +150,15 @@ def grid(mask: Mask, size: tuple[int, int], step: float) -> pd.DataFrame:
 
     """
     width, height = size
+    way_out = "data.step (--step of bleep query), in microns, or correct data.mpp (--mpp)"
+    if min(size) <= step / 2:
+        raise DataError(f"the slide of {width} x {height} pixels is smaller than half a step of {step:g}; lower {way_out}")
+    if width / step * (height / step) > MOST:
+        raise DataError(
+            f"a step of {step:g} pixels gives {width / step:.3g} x {height / step:.3g} tiles, more than {MOST:,}; "
+            f"raise {way_out}"
+        )
     columns, rows = int(np.ceil(width / step - 0.5)), int(np.ceil(height / step - 0.5))
-    if columns < 1 or rows < 1:
-        raise DataError(f"the slide of {width} x {height} pixels is smaller than half a step of {step:g}; give a smaller step")
-    if columns * rows > MOST:
-        raise DataError(f"a step of {step:g} pixels gives {columns} x {rows} tiles; give a larger step, in microns")
     share = _shares(mask, np.arange(columns + 1) * step / width, np.arange(rows + 1) * step / height) * (
         width * height / step**2
     )

@@ -108,15 +108,16 @@ def clear_errors(config: ImageConfig, pixels: int, help_with_weights: str) -> It
     """
     loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
     levels = [logger.level for logger in loggers]
+    refused = f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels (tiles.pixels)"
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         yield
     except (AssertionError, ValueError, TypeError) as error:
-        raise ConfigError(f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels: {line(error)}") from None
+        raise ConfigError(f"{refused}: {line(error)}") from None
     except (OSError, RuntimeError) as error:
         if config.weights != "hub":
-            raise ConfigError(f"image.trunk {config.trunk} cannot take tiles of {pixels} pixels: {line(error)}") from None
+            raise ConfigError(f"{refused}: {line(error)}") from None
         kind = type(error).__name__
         raise WeightsError(
             f"the weights of {config.trunk} could not be fetched from the model hub ({kind}): {help_with_weights}"
