@@ -18,7 +18,7 @@ from bleep.config.base import merged
 from bleep.data.gene_names import names_of
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.readers import MARKS, read_sections
-from bleep.data.readers.patches import has_patches
+from bleep.data.readers.patches import columns_of, has_patches
 from bleep.data.section import Section
 from bleep.data.slides import PatchSlide
 from bleep.errors import DataError
@@ -204,9 +204,8 @@ def _is_spatialdata(path: Path) -> bool:
 
 def _is_table(path: Path) -> bool:
     """Return whether a CSV names tiles and genes."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        columns = file.readline(1 << 20).strip().lstrip("\ufeff").split(",")
-    return {"ID", "path"} <= set(columns) and not set(columns) <= {"ID", "path", "section", "patient"}
+    columns = columns_of(path)
+    return {"ID", "path"} <= columns and not columns <= {"ID", "path", "section", "patient"}
 
 
 @final
