@@ -257,14 +257,15 @@ def _read_sample(sample: Path) -> tuple[bytes, list[str], list[str]]:
     try:
         with sample.open("rb") as file:
             header = file.readline().rstrip(b"\r\n")
-        names = next(csv.reader([header.decode("utf-8-sig")]), [])
-        asked: dict[str, Any] = {"usecols": ["ID"], "dtype": str, "keep_default_na": False, "na_values": [""]}
-        table = pd.read_csv(sample, encoding="utf-8-sig", **asked) if "ID" in names else None
+        names = [name.strip() for name in next(csv.reader([header.decode("utf-8-sig")], skipinitialspace=True), [])]
+        asked: dict[str, Any] = {"usecols": [0], "dtype": str, "keep_default_na": False, "na_values": [""]}
+        asked |= {"header": 0, "names": ["ID", *map(str, range(1, len(names)))], "skipinitialspace": True}
+        table = pd.read_csv(sample, encoding="utf-8-sig", **asked) if names[:1] == ["ID"] else None
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{sample}: no such file; expected a sample submission, a CSV with a header of ID and genes") from None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{sample}: cannot be read as a sample submission ({str(error).splitlines()[0]})") from None
-    if table is None or names[0] != "ID" or len(names) < 2:
+    if table is None or len(names) < 2:
         began = ", ".join(names[:3])[:50] or "nothing"
         raise DataError(f"{sample}: begins with {began}; expected a header of ID and genes, with commas between them")
     for what, found in (("gene", pd.Index(names[1:])), ("ID", pd.Index(table["ID"]))):

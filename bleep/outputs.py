@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     import h5py
 
 
-PICTURES = ("PNG", "JPEG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF")
-"""Formats that pictures are opened as, whatever their names end in; some that Pillow knows would start other programs."""
+PICTURES: Mapping[str, str] = {
+    "PNG": "PngImagePlugin",
+    "JPEG": "JpegImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "GIF": "GifImagePlugin",
+}
+"""Formats that pictures are opened as, whatever their names end in, and the module of Pillow that reads each; some that
+Pillow knows would start other programs."""
 CODECS = frozenset(
     (
         "bytes", "transpose", "sharding_indexed", "crc32c", "gzip", "zstd", "blosc", "vlen-utf8", "vlen-bytes", "zlib", "lz4",

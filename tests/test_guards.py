@@ -24,7 +24,7 @@ from bleep.data.slides.image import opened
 from bleep.errors import DataError
 from bleep.features.ready import open_ready
 from bleep.files import read_json
-from bleep.outputs import check_gzip, check_h5, check_parquet, check_zarr
+from bleep.outputs import PICTURES, check_gzip, check_h5, check_parquet, check_zarr
 
 
 @pytest.mark.parametrize("form", [2, 3])
@@ -83,6 +83,13 @@ def test_a_picture_is_opened_by_what_it_is_whatever_it_is_called(tmp_path: Path)
     Image.new("RGB", (4, 4)).save(tmp_path / "named.png", format="PPM")
     with pytest.raises(DataError, match="cannot be read as an image"), opened(tmp_path / "named.png"):
         pass
+
+
+@pytest.mark.parametrize("form", PICTURES)
+def test_every_form_that_is_opened_is_read_by_the_module_named_beside_it(form: str, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a", format=form)
+    with opened(tmp_path / "a") as image:
+        assert (image.format, type(image).__module__) == (form, f"PIL.{PICTURES[form]}")
 
 
 INPUTS = ("a.csv", "a.tsv.gz", "a.json", "a.yaml", "a.parquet", "a.h5", "a.h5ad", "a.png")

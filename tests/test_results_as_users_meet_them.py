@@ -12,9 +12,9 @@ from scipy import sparse
 
 from bleep.config import IndexConfig
 from bleep.data.batch_correction import correction
+from bleep.data.gene_names import genes_among
 from bleep.data.prediction import Prediction
 from bleep.data.qc.cohort_rules import twice
-from bleep.data.readers.tables import genes_among
 from bleep.data.slides import save_png
 from bleep.errors import DataError
 from bleep.predictors.io import write_prediction

@@ -1,9 +1,11 @@
 """Names of genes: identifiers and symbols brought together, species by them, and which names are no genes."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, final
 
 import numpy as np
@@ -18,6 +20,18 @@ ID, SYMBOL = "gene_id", "symbol"
 MISSING, AMBIGUOUS = -1, -2
 _IS_ID = re.compile(r"ENS[A-Z]*\d{5,}")
 _VERSION = re.compile(r"(ENS[A-Z]*\d+)\.\d+")
+
+NO_GENES = {
+    *("in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres", "imagerow", "imagecol"),
+    *("pixel_x", "pixel_y", "new_x", "new_y", "x_pixel", "y_pixel", "selected", "barcode", "barcodes", "spot_id"),
+    *("array_x", "array_y", "row", "col", "n_counts", "n_genes", "n_genes_by_counts", "log1p_n_genes_by_counts"),
+    *("cluster", "clusters", "seurat_clusters", "leiden", "louvain", "unnamed: 0", "sample_id", "library_id"),
+}
+"""Names of columns, in small letters, that tools keep beside the genes of a spot."""
+COUNTED = re.compile(r"(log1p_)?total_counts(_.+)?|(n_?count|n_?feature)s?_.+|(pct_counts|percent)[._].+")
+"""What scanpy and Seurat call sums over the genes of a spot, of any assay or set of genes, in small letters."""
+
+log = logging.getLogger(__name__)
 
 Names = np.ndarray
 """Text, empty where a name is not known."""
@@ -252,3 +266,14 @@ def overlaps(genes: Sequence[pd.Index]) -> np.ndarray:
         member[row, union.get_indexer(names)] = 1
     sizes = member.sum(axis=1)
     return np.asarray((member @ member.T) / np.minimum(sizes[:, None], sizes), dtype=np.float64)
+
+
+def genes_among(columns: list[str], path: Path) -> list[str]:
+    """Return the columns that may be genes, and say which are left out: places, and what tools count of a spot."""
+    named = {str(column).lower() for column in columns}
+    # A fly has a gene y; beside an x it is a place.
+    no_genes = NO_GENES | ({"x", "y"} if {"x", "y"} <= named else set())
+    left = [name for name in columns if (low := str(name).lower()) in no_genes or COUNTED.fullmatch(low)]
+    if left:
+        log.warning("%s: left out %s, which by their names are no genes", path.name, ", ".join(map(str, left)))
+    return [column for column in columns if column not in left]

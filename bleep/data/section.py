@@ -224,11 +224,10 @@ def _named(drop: tuple[str, ...]) -> dict[str, list[str]]:
 def _table(path: Path) -> list[tuple[str, ...]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not {"section", "spot"} <= set(rows.fieldnames or ()):
-                raise DataError(
-                    f"{path}: has the columns {', '.join(rows.fieldnames or ())}; expected section and spot among them"
-                )
+            rows = csv.DictReader(file, skipinitialspace=True)
+            rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+            if not {"section", "spot"} <= set(rows.fieldnames):
+                raise DataError(f"{path}: has the columns {', '.join(rows.fieldnames)}; expected section and spot among them")
             # A spot is odd in several ways, and stands once for each.
             return list(dict.fromkeys((_name(row["section"]), _name(row["spot"])) for row in rows))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

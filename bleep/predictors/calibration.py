@@ -146,11 +146,7 @@ class Calibration:
             conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"], np.inf if reach is None else float(reach))
             familiarity = OutOfDistribution(cloud, a["familiarity.left_out"])
             origins = tuple(Origin(**one) for one in facts.get("others", ()))
-            starts = {origin.name: f"other.{origin.name}." for origin in origins}
-            others = {
-                name: {key.removeprefix(start): value for key, value in a.items() if key.startswith(start)}
-                for name, start in starts.items()
-            }
+            others = {origin.name: _below(a, f"other.{origin.name}.") for origin in origins}
             report = dict(facts["report"])
             fitted = (weighting, stacker, ridge, conformal, familiarity)
             trusted = _below(a, "confidence.")

@@ -88,9 +88,9 @@ def _tiles_of(table: Path) -> Iterator[Path]:
         return
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            column = next(rows, []).index("path")
-            named = {Path(row[column]) for row in rows if len(row) > column and row[column]}
+            rows = csv.reader(file, skipinitialspace=True)
+            column = [name.strip() for name in next(rows, [])].index("path")
+            named = {Path(row[column].strip()) for row in rows if len(row) > column and row[column]}
     except (OSError, ValueError, csv.Error):
         return
     for path in named:

@@ -1,6 +1,5 @@
 """An experiment: a run or an ensemble opened once, with its reference, calibration, split and predictors, each made once."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,8 @@ from typing import final
 import torch
 
 from bleep import runs
-from bleep.config import Config, PredictorName, WeightsName
+from bleep.config import PredictorName, WeightsName
 from bleep.data.prediction import Prediction
-from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
@@ -35,8 +33,9 @@ from bleep.records import Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
-from bleep.workflows.fit import best_device, divide
+from bleep.workflows.fit import best_device
 from bleep.workflows.hub import is_link, pull
+from bleep.workflows.tissue import Tissue
 
 log = logging.getLogger(__name__)
 
@@ -48,29 +47,6 @@ HELD_OTHERS = 16
 """Test sections whose predictions by each other predictor of a run, and by `FLOOR`, are held for the page."""
 FLOOR = "ridge"
 """The baseline that a page shows beside the predictors."""
-SPLIT_ONLY = {"protocol", "split", "test", "folds", "fold", "val", "val_share", "blocks", "margin"}
-"""Settings of `data` that do not change what is read."""
-
-
-@final
-class Tissue:
-    """Sections of files, read once for all the runs that name them alike."""
-
-    def __init__(self) -> None:
-        self._sections: dict[str, tuple[Section, ...]] = {}
-
-    def split(self, config: Config) -> Split:
-        """Return the sections of a configuration, divided as it says.
-
-        Raises:
-            DataError, ConfigError: see `read_sections` and `bleep.split`.
-
-        """
-        what = config.data.model_dump(mode="json", exclude=SPLIT_ONLY) | {"cache": str(config.cache)}
-        key = json.dumps(what, sort_keys=True)
-        if key not in self._sections:
-            self._sections[key] = read_sections(config.data, config.cache)
-        return divide(self._sections[key], config)
 
 
 @final
@@ -87,6 +63,7 @@ class Experiment:
         device: str | torch.device = "auto",
         tissue: Tissue | None = None,
         where: str | None = None,
+        run: Run | None = None,
     ) -> None:
         """Name a folder; nothing is read yet.
 
@@ -95,18 +72,17 @@ class Experiment:
             device: where the model computes; `auto` takes the accelerator torch finds, else the CPU.
             tissue: sections already read, shared with other experiments on the same files.
             where: a condition on the reference spots that may answer, such as `patient != 'P3'`.
+            run: the run of that folder where it is in memory already, such as one just trained; it stays where it computes.
 
         """
         self.folder, self.tissue = Path(folder), tissue or Tissue()
-        self._device, self.where = device, where
+        self._device, self.where, self._given = device, where, run
         self._references: dict[Path, Reference | None] = {}
 
     @classmethod
     def of(cls, run: Run, folder: str | Path, tissue: Tissue | None = None) -> "Experiment":
         """Return the experiment of a run that is in memory already, such as one just trained; its folder holds the rest."""
-        found = cls(folder, tissue=tissue)
-        found.__dict__ |= {"is_ensemble": False, "members": (Member(Path(folder), run, 1.0),)}
-        return found
+        return cls(folder, tissue=tissue, run=run)
 
     def __repr__(self) -> str:
         what = "ensemble" if self.is_ensemble else "run"
@@ -115,7 +91,7 @@ class Experiment:
     @cached_property
     def is_ensemble(self) -> bool:
         """Whether the folder holds an ensemble."""
-        return is_ensemble(self.folder)
+        return self._given is None and is_ensemble(self.folder)
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
@@ -126,6 +102,8 @@ class Experiment:
             MismatchError: a run of the ensemble has changed since.
 
         """
+        if self._given is not None:
+            return (Member(self.folder, self._given, 1.0),)
         found = members_of(self.folder) if self.is_ensemble else [Member(self.folder, Run.load(self.folder), 1.0)]
         for member in found:
             member.run.model.to(best_device() if self._device == "auto" else torch.device(self._device))

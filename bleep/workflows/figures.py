@@ -95,12 +95,15 @@ def draw_figures(
     check_genes(experiments, genes)
     seen = held_out_sections(experiments)
     chosen = _chosen(seen, genes)
+    return _saved(_drawings(seen, table, chosen, heat, METHODS if umap else METHODS[:1]), table, out, paper=paper)
+
+
+def _saved(drawings: Iterator[Drawing], table: Table | LabelTable, out: Path, *, paper: bool) -> dict[str, str]:
+    """Write drawings and a README of their findings to a new folder, and return the findings by name."""
     findings: dict[str, str] = {}
     with whole(out) as temporary:
         temporary.mkdir(parents=True)
-        for drawing in Progress(
-            _drawings(seen, table, chosen, heat, METHODS if umap else METHODS[:1]), desc="figures", unit="figure", leave=False
-        ):
+        for drawing in Progress(drawings, desc="figures", unit="figure", leave=False):
             save(drawing, temporary, paper=paper)
             findings[drawing.name] = drawing.finding
         lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
@@ -236,16 +239,7 @@ def draw_label_figures(table: LabelTable, out: Path, tiles: int = 0, *, paper: b
         raise DataError(f"{out}: is there already; choose another folder for the figures, or remove it")
     if tiles:
         check_maps(table.seen[0][0])
-    findings: dict[str, str] = {}
-    with whole(out) as temporary:
-        temporary.mkdir(parents=True)
-        for drawing in Progress(_label_drawings(table, tiles), desc="figures", unit="figure", leave=False):
-            save(drawing, temporary, paper=paper)
-            findings[drawing.name] = drawing.finding
-        lines = [f"- `{name}`: {finding}" for name, finding in findings.items()]
-        text = "\n".join([f"# Protocol {table.protocol}", "", f"Leak: {table.leak.status}.", "", *lines, ""])
-        (temporary / "README.md").write_text(text, encoding="utf-8")
-    return findings
+    return _saved(_label_drawings(table, tiles), table, out, paper=paper)
 
 
 def _label_drawings(table: LabelTable, tiles: int) -> Iterator[Drawing]:

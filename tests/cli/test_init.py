@@ -14,9 +14,10 @@ from anndata import AnnData
 
 from bleep.cli import app
 from bleep.config import Config
+from bleep.data.readers.forms import form_of
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
-from bleep.workflows.init import _species, form_of, plan
+from bleep.workflows.init import _species, plan
 
 QUICK = ["--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--tiles.pixels", "32"]
 

@@ -123,6 +123,15 @@ def test_a_predictor_can_be_asked_for_by_name(
     assert "k and weights are of retrieval" in capsys.readouterr().err
 
 
+def test_a_run_in_memory_is_not_read_again(trained: dict[str, Path], counts: Counter[str]) -> None:
+    run = Run.load(trained["regression"])
+    counts.clear()
+    experiment = Experiment.of(run, trained["regression"])
+    assert (experiment.run, experiment.is_ensemble, experiment.members[0].folder) == (run, False, trained["regression"])
+    assert experiment.predictor.name == RegressionPredictor.name
+    assert not counts
+
+
 def test_loading_reads_nothing_before_it_is_asked(trained: dict[str, Path], counts: Counter[str]) -> None:
     experiment = bleep.load(trained["contrastive"])
     assert not counts

@@ -12,8 +12,9 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep.config import DataConfig
+from bleep.data.gene_names import genes_among
 from bleep.data.readers import chosen_names
-from bleep.data.readers.tables import Measured, genes_among, noted, numeric, read_table, sparse_counts, usable
+from bleep.data.readers.tables import Measured, noted, numeric, read_table, sparse_counts, usable
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide
 from bleep.errors import DataError

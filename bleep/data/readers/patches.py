@@ -212,18 +212,19 @@ def has_patches(place: Path) -> bool:
     Ready-cut tiles beside a CSV with an ID are of the form folder.
     """
     if place.is_file():
-        columns = _columns(place)
+        columns = columns_of(place)
         return "path" in columns and "ID" not in columns
-    if any({"ID", "path"} <= _columns(path) for path in visible(place, "*.csv")):
+    if any({"ID", "path"} <= columns_of(path) for path in visible(place, "*.csv")):
         return False
     return any(path.suffix.lower() in SUFFIXES and path.parent != place for path in below(place))
 
 
-def _columns(path: Path) -> set[str]:
+def columns_of(path: Path) -> set[str]:
+    """Return the headings of a CSV; none of a file of another name."""
     if path.suffix.lower() != ".csv":
         return set()
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return {cell.strip() for cell in next(csv.reader([file.readline(1 << 20)]), [])}
+        return {cell.strip() for cell in next(csv.reader([file.readline(1 << 20)], skipinitialspace=True), [])}
 
 
 def _found(root: Path) -> list[Patch]:

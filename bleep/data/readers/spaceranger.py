@@ -70,7 +70,7 @@ def _has_header(path: Path) -> bool:
     """Return whether the first line names columns; the files' names do not tell, as tools rename them."""
     opened = gzip.open if path.suffix == ".gz" else open
     with _damage(path, "cannot be read as a table"), opened(path, "rt", encoding="utf-8-sig") as file:
-        cells = next(csv.reader(file), [])
+        cells = next(csv.reader(file, skipinitialspace=True), [])
     return any(cell.strip() in COLUMNS for cell in cells)
 
 

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import gzip
 import logging
-import re
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from anndata import AnnData
 from jaxtyping import Bool, Float64
 from scipy import sparse
 
+from bleep.data.gene_names import genes_among
 from bleep.data.section import odd_values
 from bleep.errors import DataError
 from bleep.files import check_file
@@ -28,15 +28,6 @@ POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error)
 """What pandas, csv and gzip raise at a file that is no table."""
 
-NO_GENES = {
-    *("in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres", "imagerow", "imagecol"),
-    *("pixel_x", "pixel_y", "new_x", "new_y", "x_pixel", "y_pixel", "selected", "barcode", "barcodes", "spot_id"),
-    *("array_x", "array_y", "row", "col", "n_counts", "n_genes", "n_genes_by_counts", "log1p_n_genes_by_counts"),
-    *("cluster", "clusters", "seurat_clusters", "leiden", "louvain", "unnamed: 0", "sample_id", "library_id"),
-}
-"""Names of columns, in small letters, that tools keep beside the genes of a spot."""
-COUNTED = re.compile(r"(log1p_)?total_counts(_.+)?|(n_?count|n_?feature)s?_.+|(pct_counts|percent)[._].+")
-"""What scanpy and Seurat call sums over the genes of a spot, of any assay or set of genes, in small letters."""
 BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
 """Barcode and ending of a spot's id, or of a cell's."""
 MISSING = (
@@ -58,19 +49,22 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
 
     """
     with _clear(path), warnings.catch_warnings():
-        header = _header(path, separator)
+        written = _header(path, separator)
+        header = [name.strip() for name in written] if separator == "," else written
+        named = [name for name in header if name]
+        if len(set(named)) < len(named):
+            twice = next(name for name in named if named.count(name) > 1)
+            raise DataError(f"{path}: column {twice!r} stands more than once; each column must stand once")
         # Rows longer than the header would otherwise lend their first cell to an index, or lose their last.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         # Types by whole columns: by chunks, tables of many genes take half as long again.
-        asked = {"index_col": False, **_missing(header, options.get("dtype")), **options}
+        asked = {"index_col": False, **_blanks(separator), **_missing(header, options.get("dtype")), **options}
+        if header != written:
+            asked |= {"header": 0, "names": [name or f"Unnamed: {place}" for place, name in enumerate(header)]}
         table = pd.read_csv(path, sep=separator, low_memory=False, **asked)  # type: ignore[call-overload]
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
-    named = [name for name in header if name]
-    if len(set(named)) < len(named):
-        twice = next(name for name in named if named.count(name) > 1)
-        raise DataError(f"{path}: column {twice!r} stands more than once; each column must stand once")
     if table.empty:
         raise DataError(f"{path}: has a header but no rows")
     return table
@@ -95,7 +89,7 @@ def read_headless(
 
     """
     with _clear(path):
-        table = pd.read_csv(path, sep=separator, header=None, **options)  # type: ignore[call-overload]
+        table = pd.read_csv(path, sep=separator, header=None, **_blanks(separator), **options)  # type: ignore[call-overload]
     if table.shape[1] < len(names):
         raise DataError(f"{path}: has {table.shape[1]} columns; expected {', '.join(names)}, without a header")
     called = [*names, *more][: table.shape[1]]
@@ -198,17 +192,6 @@ def under_tissue(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: no row has selected = 1; expected that for the spots under tissue")
     ids = table["x"].astype(str) + "x" + table["y"].astype(str)
     return table[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1).set_axis(ids)
-
-
-def genes_among(columns: list[str], path: Path) -> list[str]:
-    """Return the columns that may be genes, and say which are left out: places, and what tools count of a spot."""
-    named = {str(column).lower() for column in columns}
-    # A fly has a gene y; beside an x it is a place.
-    no_genes = NO_GENES | ({"x", "y"} if {"x", "y"} <= named else set())
-    left = [name for name in columns if (low := str(name).lower()) in no_genes or COUNTED.fullmatch(low)]
-    if left:
-        log.warning("%s: left out %s, which by their names are no genes", path.name, ", ".join(map(str, left)))
-    return [column for column in columns if column not in left]
 
 
 def numeric(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -338,11 +321,14 @@ def _is_copy(path: Path, found: list[Path]) -> bool:
 
 
 def _header(path: Path, separator: str) -> list[str]:
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as packed:
-            return next(csv.reader(packed, delimiter=separator), [])
-    with path.open(encoding="utf-8-sig", newline="") as plain:
-        return next(csv.reader(plain, delimiter=separator), [])
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file, delimiter=separator, **_blanks(separator)), [])
+
+
+def _blanks(separator: str) -> dict[str, Any]:
+    """Return what csv and pandas are asked for where people write a blank after each comma."""
+    return {"skipinitialspace": separator == ","}
 
 
 def _some(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures that are decoded whole: image files that Pillow reads, arrays, and ready-cut tiles laid out as one slide."""
+"""Pictures that are decoded whole: image files that Pillow reads, and arrays."""
 
 import contextlib
 import hashlib
@@ -122,58 +122,6 @@ class ArraySlide:
         return reduced(lambda x0, y0, x1, y1: self.pixels[y0:y1, x0:x1], self.size, small_size(self.size, longest))
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class MosaicSlide:
-    """Ready-cut tiles of one size, seen as a slide one tile high: tile i lies at x from i * side to (i + 1) * side.
-
-    So a spot of the contest form has coordinates like any other, and every later stage treats it alike. A box never
-    shows a neighbouring tile: what lies beyond its own tile is padded.
-    """
-
-    paths: tuple[Path, ...]
-    side: int
-
-    @classmethod
-    def open(cls, paths: tuple[Path, ...]) -> "MosaicSlide":
-        """Check that every tile is a readable square image of the same size.
-
-        Raises:
-            DataError: a tile is missing, is no image, is not square, or differs in size from the first.
-
-        """
-        side = 0
-        for path in paths:
-            with opened(path) as image:
-                width, height = image.size
-            side = side or width
-            if width != height or width != side:
-                raise DataError(f"{path}: is {width} x {height} pixels; expected a square tile of {side} like the others")
-        return cls(paths, side)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.side * len(self.paths), self.side
-
-    def centres(self) -> np.ndarray:
-        """Return the centre of each tile, Float64[tiles 2], x first."""
-        x = (np.arange(len(self.paths)) + 0.5) * self.side
-        return np.stack([x, np.full_like(x, self.side / 2)], axis=1)
-
-    def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
-        row = int(np.clip((left + side / 2) // self.side, 0, len(self.paths) - 1))
-        tile = _decode_tile(self.paths[row])
-        if tile.shape[:2] != (self.side, self.side):
-            raise DataError(f"{self.paths[row]}: is no longer {self.side} pixels wide as when it was opened; read it anew")
-        return padded_array(tile, left - row * self.side, top, side, padding)
-
-    def digest(self) -> str:
-        joined = hashlib.sha256()
-        for path in self.paths:
-            joined.update(file_digest(path).encode())
-        return joined.hexdigest()
-
-
 def as_rgb(array: np.ndarray, what: str) -> Pixels:
     """Return a picture in memory as RGB: grey or colours, with transparency or without, as bytes or from 0 to 1.
 
@@ -227,8 +175,8 @@ def resize(pixels: Pixels, side: int) -> Box:
 @lru_cache(maxsize=1)
 def _load_formats() -> None:
     """Load what reads `PICTURES`; with one of them missing, Pillow would first load all that it has."""
-    for name in ("Png", "Jpeg", "Tiff", "WebP", "Jpeg2K", "Bmp", "Gif"):
-        importlib.import_module(f"PIL.{name}ImagePlugin")
+    for plugin in PICTURES.values():
+        importlib.import_module(f"PIL.{plugin}")
 
 
 @contextlib.contextmanager
@@ -243,7 +191,7 @@ def opened(path: Path, limit: int = LIMIT) -> Iterator[Image.Image]:
         with _limit_of(limit):
             check_file(path)
             _load_formats()
-            image = Image.open(path, formats=PICTURES)
+            image = Image.open(path, formats=tuple(PICTURES))
     except FileNotFoundError:
         raise DataError(f"{path}: no such image; expected the picture named there") from None
     except Image.DecompressionBombError:
@@ -350,8 +298,3 @@ def _joined(path: Path) -> Pixels:
 @lru_cache(maxsize=32)
 def _decode(path: Path, limit: int, stamp: tuple[int, int]) -> Pixels:
     return pixels_of(path, limit)
-
-
-@lru_cache(maxsize=256)
-def _decode_tile(path: Path) -> Pixels:
-    return pixels_of(path)

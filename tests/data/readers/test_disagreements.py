@@ -17,11 +17,11 @@ from scipy import sparse
 from bleep.config import DataConfig, PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.data.readers import has_form, read_sections
+from bleep.data.readers.forms import form_of
 from bleep.data.readers.lattice import lattice
 from bleep.data.section import Section
 from bleep.data.slides import PictureSlide, as_rgb, open_slide
 from bleep.errors import DataError, MismatchError
-from bleep.workflows.init import form_of
 
 CAREFUL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("form_files.py"))))
 RGB = CAREFUL.RGB

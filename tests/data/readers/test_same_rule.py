@@ -16,10 +16,10 @@ import tifffile
 from PIL import Image
 
 from bleep.config import Config, DataConfig, PanelConfig
+from bleep.data.gene_names import genes_among
 from bleep.data.labels import labels_of
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
-from bleep.data.readers.tables import genes_among
 from bleep.data.section import Section
 from bleep.data.slides import as_rgb, open_slide
 from bleep.errors import DataError

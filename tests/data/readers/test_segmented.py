@@ -15,10 +15,11 @@ from PIL import Image
 from bleep.config import DataConfig, PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.data.readers import has_form, read_sections
+from bleep.data.readers.forms import form_of
 from bleep.data.readers.segmented import cell_number, read_outlines
 from bleep.data.section import Section
 from bleep.errors import DataError
-from bleep.workflows.init import form_of, plan
+from bleep.workflows.init import plan
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("form_files.py"))))
 OUTLINES = "cell_segmentations.geojson"
