@@ -116,7 +116,7 @@ def as_yaml(made: Plan) -> str:
             continue
         lines.append(f"{part}:")
         for key, inner in value.items():
-            lines += [f"  # {meaning[f'{part}.{key}']}", f"  {key}: {_plain(inner)}"]
+            lines += [f"  # {' '.join(meaning[f'{part}.{key}'].split())}", f"  {key}: {_plain(inner)}"]
     return "\n".join(lines) + "\n"
 
 
