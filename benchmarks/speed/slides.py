@@ -4,7 +4,7 @@
     python -m venv lazy; lazy/bin/pip install lazyslide==0.13.0 timm tiffslide
     python benchmarks/speed/slides.py --before ../before --peer lazy/bin/python --root DATA/her2st --weights VIT.safetensors
 
-Two slides as pyramidal TIFF of half a micron a pixel: one drawn, and the picture of a HER2ST section. Either version trains a
+Slides as pyramidal TIFF of half a micron a pixel: two drawn ones, and the picture of a HER2ST section. Either version trains a
 run on one HER2ST section and predicts each slide by a grid of 50 microns under windows of 112 and 224 (ViT-S/14 to block 5):
 earlier, windows of their own in float32; now, with its defaults. Then LazySlide and bleep each find tissue, lay a grid and
 read features of one window of 112 microns through the same trunk, at a step of half a window and of a whole one, both in
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="sections in the her2st form")
     parser.add_argument("--section", default="C3", help="section whose picture becomes a slide")
     parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
-    parser.add_argument("--side", type=int, default=3000, help="pixels of the side of the drawn slide")
+    parser.add_argument("--side", type=int, nargs="+", default=[3000, 6000], help="pixels of the sides of the drawn slides")
     parser.add_argument("--features", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.features:
@@ -51,7 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (picture,) = (path for path in (arguments.root / arguments.section).rglob("*.jpg"))
-        slides = {"drawn": drawn(arguments.side), f"HER2ST {arguments.section}": real(picture)}
+        slides = {f"drawn {side}": drawn(side) for side in arguments.side}
+        slides[f"HER2ST {arguments.section}"] = real(picture)
         record: dict[str, Any] = {"threads": torch.get_num_threads(), "query": [], "features": []}
         if not arguments.before and (RESULTS / "slides.json").exists():
             record["query"] = json.loads((RESULTS / "slides.json").read_text())["query"]

@@ -61,6 +61,8 @@ class ImageConfig(Settings):
     """What the trunk computes in while it does not learn (else what accelerate was told); auto: bf16 where it is fast here."""
     sharing: SharingName = "none"
     """Whether windows read the tokens of regions that they share; auto: where the smallest windows overlap over fourfold."""
+    halo: float = Field(default=1 / 16, gt=0.0, le=0.25)
+    """Under `sharing`: the share of a region's side that is left away on each side, in whole tokens, since borders are near."""
 
     @property
     def can_share(self) -> bool:

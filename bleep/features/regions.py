@@ -8,6 +8,7 @@ of the tokens inside it, weighted by the area of each that the window covers.
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, cast, final
 
 import numpy as np
@@ -24,8 +25,6 @@ from bleep.models.stored import StoredTrunk, Trunk
 
 SIDE = 2
 """Side of a region, in sides of a window."""
-MARGIN = 8
-"""The margin on each side of a core is at least this part of the region."""
 
 Regions = UInt8[Tensor, "batch 1 3 side side"]
 Prepare = Callable[[Regions], Regions]
@@ -94,7 +93,7 @@ class Layout:
         side, device = SIDE * pixels, next(trunk.parameters()).device
         height, width = trunk.grid(torch.zeros(1, 1, 3, side, side, dtype=torch.uint8, device=device)).shape[-2:]
         step = side // max(width, 1)
-        margin = -(-side // MARGIN // step) * step if step else side
+        margin = ceil(side * trunk.halo / step) * step if step else side
         if height != width or step * width != side or 2 * margin >= side:
             raise ConfigError(
                 f"image.sharing tokens: the trunk gives {height} x {width} positions for regions of {side} pixels, which is no "
@@ -196,6 +195,11 @@ def _resized(trunk: ImageTrunk, side: int) -> ImageTrunk:
         # The class token's and registers' positions, which stand first in most transformers, are of no place.
         first = 0 if getattr(changed, "no_embed_class", False) else getattr(changed, "num_prefix_tokens", 0)
         learnt.data[:, first:] = learnt.data[:, first:].mean(dim=1, keepdim=True)
+    if copy.dtype != torch.float32:
+        # Autocast would round them to the same numbers at each call.
+        for layer in changed.modules():
+            if isinstance(layer, nn.Linear):
+                layer.to(copy.dtype)
     return copy
 
 

@@ -96,7 +96,7 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-READ = ("layer", "output", "train", "unfreeze", "freeze", "layer_decay", "stain", "precision", "channels_last")
+READ = ("layer", "output", "train", "unfreeze", "freeze", "layer_decay", "stain", "precision", "halo", "channels_last")
 """Settings of `image` that a trunk takes as they are."""
 
 
@@ -264,7 +264,7 @@ def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> S
     return StoredTrunk(
         lambda: build_trunk(config, pixels)[0],
         width=width,
-        reads=reads_of(config.layer, config.output, config.precision, config.stain, shares=False),
+        reads=reads_of(config.layer, config.output, config.precision, config.stain),
         layer=config.layer,
         stain=StainTarget(config.stain),
         source=source,

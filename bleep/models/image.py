@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from bleep.config import PrecisionName, StainName, TrainName
 from bleep.errors import ConfigError, MismatchError
+from bleep.models.attention import HeadsInTurn
 from bleep.models.backbones import MARK, Backbone, check_reached
 from bleep.models.backbones import torchvision as torchvision_trunks
 
@@ -56,10 +57,19 @@ PLACELESS = "without places"
 """In what a trunk reads: of shared regions, tokens that were all given the same position."""
 
 
-def reads_of(layer: int | None, output: str, precision: str, stain: str, *, shares: bool, places: bool = False) -> str:
+WIDE_HALO = 1 / 8
+"""The halo of regions before it could be chosen; what is cached under it says nothing of it."""
+
+
+def shared_reads(halo: float, *, placeless: bool) -> str:
+    """Return what `reads_of` says of shared regions."""
+    halo_said = "" if halo == WIDE_HALO else f" halo {halo:g}"
+    return f"tokens {PLACELESS}{halo_said}" if placeless else f"tokens{halo_said}"
+
+
+def reads_of(layer: int | None, output: str, precision: str, stain: str, shared: str = "none") -> str:
     """Return what decides a trunk's features beside its weights, as it stands in the digest that features are cached by."""
-    tokens = f"tokens {PLACELESS}" if places else "tokens"
-    more = (output, precision, stain, tokens if shares else "none")
+    more = (output, precision, stain, shared)
     return " ".join([str(layer), *(word for word in more if word not in ("pooled", "auto", "float32", "none"))])
 
 
@@ -89,6 +99,7 @@ class ImageTrunk(nn.Module):
         stain: StainName = "none",
         precision: PrecisionName = "float32",
         shares: bool = False,
+        halo: float = WIDE_HALO,
         channels_last: bool = True,
     ) -> None:
         """Take a network and how it is read and trained; see `ImageConfig`, where each of these is a setting.
@@ -105,6 +116,7 @@ class ImageTrunk(nn.Module):
             stain: what tiles' stains are brought to those of the training tiles by.
             precision: what it computes in while it does not learn.
             shares: whether windows read the tokens of regions that they share.
+            halo: share of a region's side that is left away on each side.
             channels_last: how pixels lie in memory.
 
         Raises:
@@ -112,7 +124,7 @@ class ImageTrunk(nn.Module):
 
         """
         super().__init__()
-        self.model, self.layer, self.shares = backbone.model, layer, shares
+        self.model, self.layer, self.shares, self.halo = backbone.model, layer, shares, halo
         self._name, self._output, self._precision = backbone.name, output, precision
         self._train, self._unfreeze, self._freeze, self._layer_decay = train, unfreeze, freeze, layer_decay
         self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid
@@ -142,8 +154,13 @@ class ImageTrunk(nn.Module):
     @property
     def reads(self) -> str:
         """What decides its features beside its weights: depth, output, precision, stains."""
-        places = self.learnt_places is not None
-        return reads_of(self.layer, self._output, self._precision, self.stain.kind, shares=self.shares, places=places)
+        shared = shared_reads(self.halo, placeless=self.learnt_places is not None) if self.shares else "none"
+        return reads_of(self.layer, self._output, self._precision, self.stain.kind, shared)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in while it does not learn."""
+        return PRECISIONS[self._precision]
 
     @property
     def learnt_places(self) -> Tensor | None:
@@ -187,11 +204,11 @@ class ImageTrunk(nn.Module):
         pixels = images.float().div_(255).sub_(self.mean).div_(self.std)
         if pixels.shape[-1] < self._least:
             pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
-        pixels, dtype = pixels.contiguous(memory_format=self._format), PRECISIONS[self._precision]
+        pixels, dtype = pixels.contiguous(memory_format=self._format), self.dtype
         if self.training or dtype == torch.float32:
             return read(self.model, pixels)
         check_precision(dtype, pixels.device)
-        with torch.autocast(pixels.device.type, dtype):
+        with torch.autocast(pixels.device.type, dtype), HeadsInTurn():
             return read(self.model, pixels).float()
 
     def parameter_schedules(self) -> dict[str, ParameterSchedule]:

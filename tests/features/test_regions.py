@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from bleep.config import Config, DataConfig, ImageConfig
 from bleep.data.readers import read_sections
@@ -72,8 +73,11 @@ def test_features_do_not_depend_on_which_others_are_asked_for(toys: tuple[Sectio
     np.testing.assert_allclose(some, all_of_them[rows], rtol=1e-3, atol=1e-4)
 
 
-def test_where_borders_fall_changes_a_feature_by_less_than_a_tenth_of_its_spread(toys: tuple[Section, ...]) -> None:
-    trunk = build()
+@pytest.mark.parametrize("halo", [1 / 16, 1 / 8])
+def test_where_borders_fall_changes_a_feature_by_less_than_a_tenth_of_its_spread(
+    toys: tuple[Section, ...], halo: float
+) -> None:
+    trunk = build(halo=halo)
     first, other = (of_windows(trunk, Tiles((s,), SPEC), 8, same) for s in (toys[0], moved(toys[0], 40)))
     off = np.sqrt(((first - other) ** 2).mean(axis=0)) / np.maximum(first.std(axis=0), 1e-6)
     assert not np.array_equal(first, other)
@@ -94,6 +98,21 @@ def test_a_transformer_on_tissue_does_not_tell_where_in_its_region_a_window_lies
     first, other = (of_windows(trunk, Tiles((one,), spec), 32, same) for one in (some, moved(some, 168)))
     found = pearson(first, other)
     assert np.median(found) > 0.88
+
+
+@pytest.mark.parametrize(("halo", "margin"), [(1 / 16, 8), (1 / 8, 16), (0.07, 16), (0.001, 8), (0.25, 32)])
+def test_a_halo_is_of_whole_tokens_and_never_less_than_one(halo: float, margin: int) -> None:
+    layout = Layout.of(build("test_vit", halo=halo), 64)
+    assert (layout.step, layout.margin) == (8, margin) if layout.step == 8 else layout.margin % layout.step == 0
+    assert layout.margin >= max(layout.side * halo, layout.step)
+    assert layout.core + 2 * layout.margin == layout.side
+
+
+def test_features_under_another_halo_are_not_taken_from_the_cache(toys: tuple[Section, ...], tmp_path: Path) -> None:
+    narrow, wide = (FeatureReader(build(halo=halo), tmp_path).read(Tiles(toys[:1], SPEC)) for halo in (0.0625, 0.125))
+    assert not np.allclose(narrow, wide, rtol=1e-3)
+    alone = FeatureReader(build(halo=0.125), None).read(Tiles(toys[:1], SPEC))
+    np.testing.assert_allclose(wide, alone, rtol=1e-3, atol=1e-4)
 
 
 def test_blocks_and_the_cache_give_what_the_whole_section_does(toys: tuple[Section, ...], tmp_path: Path) -> None:
@@ -166,3 +185,32 @@ def test_a_run_whose_regions_kept_their_places_is_refused(recipe: Recipe, tmp_pa
     (tmp_path / "run/run.json").write_text(json.dumps(facts))
     with pytest.raises(MismatchError, match="kept their positions"):
         Run.load(tmp_path / "run")
+
+
+def test_a_run_of_before_the_halo_could_be_chosen_keeps_the_wide_one(recipe: Recipe, tmp_path: Path) -> None:
+    over = {"image": {"trunk": "test_vit", "sharing": "tokens", "layer": 1}, "optim": {"epochs": 1}}
+    fit(Config.load(recipe(tmp_path / "run", over)))
+    assert Run.load(tmp_path / "run").model.trunk.reads.endswith("halo 0.0625")
+    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    del written["image"]["halo"]
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(written))
+    older = Run.load(tmp_path / "run")
+    assert older.config.image.halo == 0.125
+    assert older.model.trunk.reads.endswith("tokens without places")
+
+
+def test_resuming_what_was_begun_before_the_halo_could_be_chosen(recipe: Recipe, tmp_path: Path) -> None:
+    for sharing in ("none", "tokens"):
+        out = tmp_path / sharing
+        config = Config.load(
+            recipe(out, {"image": {"trunk": "test_vit", "sharing": sharing, "layer": 1}, "optim": {"epochs": 1}})
+        )
+        fit(config)
+        written = yaml.safe_load((out / "config.yaml").read_text())
+        del written["image"]["halo"]
+        (out / "config.yaml").write_text(yaml.safe_dump(written))
+        if sharing == "none":
+            fit(config, resume=True)
+        else:
+            with pytest.raises(MismatchError, match=r"began with image\.halo = 0\.125, now it is 0\.0625"):
+                fit(config, resume=True)

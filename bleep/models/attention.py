@@ -1,0 +1,67 @@
+"""Attention on a CPU in bf16, some heads at a time: there, PyTorch's own takes nearly twice as long (docs/log.md)."""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, final
+
+import torch
+from jaxtyping import BFloat16
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+SCORES = 1 << 21
+"""Products of queries and keys that are held at a time, 4 MB of them, so that they stay in the processor's cache."""
+
+Heads = BFloat16[Tensor, "batch heads tokens channels"]
+
+
+@final
+class HeadsInTurn(TorchFunctionMode):
+    """While it is entered, `scaled_dot_product_attention` of `suited` heads is computed by `attended`."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call what was asked for, or `attended` in its place."""
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention and len(args) == 3 and not any(map(_asks, kwargs.values())) and suited(*args):
+            return attended(*args)
+        return func(*args, **kwargs)
+
+
+def suited(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Return whether these are heads of one shape in bf16 on a CPU without AMX, whose scores, head by head, are few."""
+    plain = query.dtype == torch.bfloat16 and query.device.type == "cpu" and query.ndim == 4
+    alike = query.shape == key.shape == value.shape
+    return (
+        plain and alike and query.shape[2] ** 2 <= SCORES and query.numel() > 0 and not torch.is_grad_enabled() and not _amx()
+    )
+
+
+def attended(query: Heads, key: Heads, value: Heads) -> Heads:
+    """Return softmax(query key^T / sqrt(channels)) value, as `scaled_dot_product_attention` does, but for rounding.
+
+    Scores and their softmax are rounded to bf16, sums are in float32.
+    """
+    batch, heads, tokens, channels = query.shape
+    few = max(SCORES // tokens**2, 1)
+    out = torch.empty_like(query, memory_format=torch.contiguous_format)
+    with torch.autocast("cpu", enabled=False):
+        query = query * channels**-0.5
+        for tile in range(batch):
+            for at in range(0, heads, few):
+                some = slice(at, at + few)
+                scores = torch.bmm(query[tile, some], key[tile, some].transpose(1, 2))
+                torch.bmm(scores.softmax(-1), value[tile, some], out=out[tile, some])
+    return out
+
+
+def _asks(option: object) -> bool:
+    return isinstance(option, Tensor) or bool(option)
+
+
+@cache
+def _amx() -> bool:
+    """Return whether the processor has AMX, for which PyTorch's own attention is written; False where torch does not say."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
