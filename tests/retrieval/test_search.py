@@ -1,5 +1,6 @@
 """Every kind of index against brute force."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -343,6 +344,24 @@ def test_auto_goes_by_size_and_memory() -> None:
     assert "0.1 GB" in why
     with pytest.raises(ConfigError, match=r"index.memory.*smallest kind"):
         choose_kind(1_000_000, 256, 0.01)
+
+
+def test_auto_is_exact_where_the_recall_takes_too_many_lists(
+    vectors: np.ndarray, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bleep.retrieval.index import factory
+
+    monkeypatch.setattr(factory, "EXACT", 0.0)
+    scattered = np.random.default_rng(0).normal(size=(20_000, 32)).astype(np.float32)
+    with caplog.at_level("INFO", "bleep"):
+        found = build_index(scattered, IndexConfig(), 0)
+    assert found.kind == "flat"
+    assert re.search(r"of kind flat after all: the recall asked for takes \d+ of \d+ lists", caplog.text)
+    np.testing.assert_array_equal(found.search(scattered[:5], 3).rows, FlatIndex.build(scattered).search(scattered[:5], 3).rows)
+    assert build_index(scattered, IndexConfig(kind="ivf"), 0).kind == "ivf"
+    centres = np.random.default_rng(1).normal(size=(200, 32))
+    clustered = (centres.repeat(100, axis=0) + 0.05 * scattered).astype(np.float32)
+    assert build_index(clustered, IndexConfig(), 0).kind == "ivf"
 
 
 def test_auto_says_what_it_chose(vectors: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from bleep.retrieval.index.approximate import keeps
 from bleep.retrieval.index.base import VectorIndex, check_vectors, facts
-from bleep.retrieval.index.factory import build_index, choose_kind, load_index
+from bleep.retrieval.index.factory import build_index, choose_kind, load_index, rather_exact
 from bleep.retrieval.index.flat import FlatIndex, exact_search, inner_products
 from bleep.retrieval.index.where import Where, select
 
@@ -25,6 +25,7 @@ __all__ = [
     "keeps",
     "load_index",
     "measure",
+    "rather_exact",
     "select",
 ]
 

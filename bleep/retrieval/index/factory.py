@@ -26,6 +26,10 @@ EXACT = 5e7
 """Numbers to multiply for one query up to which exact search is fast enough: about half a millisecond on two cores."""
 
 
+PAYS = 1 / 6
+"""Share of an IVF index's lists beyond which a search takes longer than an exact one (docs/log.md)."""
+
+
 def choose_kind(spots: int, dim: int, memory_gb: float | None) -> tuple[KindName, str]:
     """Return the kind that `auto` stands for, and why, in a sentence.
 
@@ -96,7 +100,17 @@ def build_index(
     if kind not in kinds.BUILDERS:
         return _checked(registry.load("indexes", kind).build(vectors, seed), kind, len(vectors))
     index = kinds.BUILDERS[kind](vectors, seed, config.gpu)
-    return ApproximateIndex(tuned(index, trial(vectors, queries, seed), config), config.gpu, config.gpus)
+    found = ApproximateIndex(tuned(index, trial(vectors, queries, seed), config), config.gpu, config.gpus)
+    return rather_exact(found, vectors, config)[0] if config.kind == "auto" else found
+
+
+def rather_exact(index: VectorIndex, vectors: Float32[np.ndarray, "spots dim"], config: IndexConfig) -> tuple[VectorIndex, str]:
+    """Return the index that `auto` chose, or an exact one if that is faster; and why it is another, in a sentence."""
+    if not isinstance(index, ApproximateIndex) or index.kind != "ivf" or index.effort <= PAYS * index.lists:
+        return index, ""
+    why = f"the recall asked for takes {index.effort} of {index.lists} lists, longer than all vectors at once"
+    log.info("index of kind flat after all: %s", why)
+    return FlatIndex.build(vectors, config.gpu, config.gpus), why
 
 
 def _checked(index: object, kind: str, length: int) -> VectorIndex:
