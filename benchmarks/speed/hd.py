@@ -5,7 +5,8 @@
 The section is made up in the form of Space Ranger 3: `--bins` x `--bins` bins (600,625 by default), each with counts of about
 `--seen` of `--genes` genes, and a picture of half a micron a pixel as a tiled TIFF. The trunk's features, 384 of each bin, are
 ready-made, as they are where they are cached. Every step is a process of its own; what is told is its seconds from start to
-end and the largest memory it held. The bins are split in blocks, so four of five are trained on.
+end and the largest memory it held. The bins are split in blocks, so four of five are trained on, with counts pooled within 28
+microns (`panel.pool`), as bins of few counts should be.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=18_000)
     parser.add_argument("--seen", type=int, default=150, help="genes seen in a bin")
     parser.add_argument("--index", default="auto", help="index.kind")
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,7 +53,7 @@ def main() -> None:
             "scanpy reads counts and positions": ["-c", READING.format(counts=counts, places=places)],
             "read and panel": ["-c", PANEL.format(recipe=recipe)],
             "the same, counts pooled within 28 um": ["-c", PANEL.format(recipe=pooled)],
-            "train, one epoch": ["-m", "bleep", "train", "--config", recipe],
+            f"train, {arguments.epochs} epoch(s)": ["-m", "bleep", "train", "--config", pooled],
             "index build": ["-m", "bleep", "index", "build", *run],
             "query": ["-m", "bleep", "query", *run, "--images", str(square), "--out", str(root / "predicted.h5ad")],
         }
@@ -139,7 +141,7 @@ def written(root: Path, square: Path, arguments: argparse.Namespace, pool: float
         },
         "image": {"trunk": "features"},
         "panel": {"pool": pool},
-        "optim": {"epochs": 1, "batch": 1024},
+        "optim": {"epochs": arguments.epochs, "batch": 1024},
         "index": {"kind": arguments.index},
         "out": str(root / "run"),
         "cache": str(root / "cache"),
@@ -165,7 +167,7 @@ def report(found: dict[str, tuple[float, float]], arguments: argparse.Namespace,
     """Write the record."""
     base = next(iter(found.values()))[0]
     count = arguments.bins**2
-    asked = f"--bins {arguments.bins} --genes {arguments.genes} --seen {arguments.seen} --index {arguments.index}"
+    asked = f"--bins {arguments.bins} --genes {arguments.genes} --seen {arguments.seen} --index {arguments.index} --epochs {arguments.epochs}"
     lines = [
         "# Visium HD, bins of 8 um",
         "",
