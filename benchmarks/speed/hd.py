@@ -167,7 +167,7 @@ def report(found: dict[str, tuple[float, float]], arguments: argparse.Namespace,
     """Write the record."""
     base = next(iter(found.values()))[0]
     count = arguments.bins**2
-    asked = f"--bins {arguments.bins} --genes {arguments.genes} --seen {arguments.seen} --index {arguments.index} --epochs {arguments.epochs}"
+    asked = " ".join(f"--{name} {getattr(arguments, name)}" for name in ("bins", "genes", "seen", "index", "epochs"))
     lines = [
         "# Visium HD, bins of 8 um",
         "",

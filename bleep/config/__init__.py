@@ -25,6 +25,7 @@ from bleep.config.data import (
 from bleep.config.model import (
     ABSTAIN,
     FLOOR,
+    HALO,
     BeforeName,
     DtypeName,
     ExpressionConfig,
@@ -61,6 +62,7 @@ from bleep.errors import ConfigError
 __all__ = [
     "ABSTAIN",
     "FLOOR",
+    "HALO",
     "AbsentName",
     "BatchName",
     "BeforeName",

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from bleep.config import PrecisionName, StainName, TrainName
+from bleep.config import HALO, PrecisionName, StainName, TrainName
 from bleep.errors import ConfigError, MismatchError
 from bleep.models.attention import HeadsInTurn
 from bleep.models.backbones import MARK, Backbone, check_reached
@@ -57,13 +57,9 @@ PLACELESS = "without places"
 """In what a trunk reads: of shared regions, tokens that were all given the same position."""
 
 
-WIDE_HALO = 1 / 8
-"""The halo of regions before it could be chosen; what is cached under it says nothing of it."""
-
-
 def shared_reads(halo: float, *, placeless: bool) -> str:
     """Return what `reads_of` says of shared regions."""
-    halo_said = "" if halo == WIDE_HALO else f" halo {halo:g}"
+    halo_said = "" if halo == HALO else f" halo {halo:g}"
     return f"tokens {PLACELESS}{halo_said}" if placeless else f"tokens{halo_said}"
 
 
@@ -99,7 +95,7 @@ class ImageTrunk(nn.Module):
         stain: StainName = "none",
         precision: PrecisionName = "float32",
         shares: bool = False,
-        halo: float = WIDE_HALO,
+        halo: float = HALO,
         channels_last: bool = True,
     ) -> None:
         """Take a network and how it is read and trained; see `ImageConfig`, where each of these is a setting.

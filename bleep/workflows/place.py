@@ -50,8 +50,6 @@ def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
         for key, old, new in differences(kept.dump(), config.dump()):
             if new == "auto" and key in ("image.precision", "image.sharing"):
                 continue
-            if key == "image.halo" and config.image.sharing == "none":
-                continue
             raise MismatchError(
                 f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"
             )

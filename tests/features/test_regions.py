@@ -187,8 +187,8 @@ def test_a_run_whose_regions_kept_their_places_is_refused(recipe: Recipe, tmp_pa
         Run.load(tmp_path / "run")
 
 
-def test_a_run_of_before_the_halo_could_be_chosen_keeps_the_wide_one(recipe: Recipe, tmp_path: Path) -> None:
-    over = {"image": {"trunk": "test_vit", "sharing": "tokens", "layer": 1}, "optim": {"epochs": 1}}
+def test_a_run_keeps_its_halo_and_one_of_before_it_could_be_chosen_the_usual_one(recipe: Recipe, tmp_path: Path) -> None:
+    over = {"image": {"trunk": "test_vit", "sharing": "tokens", "layer": 1, "halo": 0.0625}, "optim": {"epochs": 1}}
     fit(Config.load(recipe(tmp_path / "run", over)))
     assert Run.load(tmp_path / "run").model.trunk.reads.endswith("halo 0.0625")
     written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
@@ -197,20 +197,3 @@ def test_a_run_of_before_the_halo_could_be_chosen_keeps_the_wide_one(recipe: Rec
     older = Run.load(tmp_path / "run")
     assert older.config.image.halo == 0.125
     assert older.model.trunk.reads.endswith("tokens without places")
-
-
-def test_resuming_what_was_begun_before_the_halo_could_be_chosen(recipe: Recipe, tmp_path: Path) -> None:
-    for sharing in ("none", "tokens"):
-        out = tmp_path / sharing
-        config = Config.load(
-            recipe(out, {"image": {"trunk": "test_vit", "sharing": sharing, "layer": 1}, "optim": {"epochs": 1}})
-        )
-        fit(config)
-        written = yaml.safe_load((out / "config.yaml").read_text())
-        del written["image"]["halo"]
-        (out / "config.yaml").write_text(yaml.safe_dump(written))
-        if sharing == "none":
-            fit(config, resume=True)
-        else:
-            with pytest.raises(MismatchError, match=r"began with image\.halo = 0\.125, now it is 0\.0625"):
-                fit(config, resume=True)
