@@ -1,6 +1,7 @@
 """Attention on a CPU in bf16, some heads at a time: there, PyTorch's own takes nearly twice as long (docs/log.md)."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, final
 
@@ -28,6 +29,11 @@ class HeadsInTurn(TorchFunctionMode):
         if func is scaled_dot_product_attention and len(args) == 3 and not any(map(_asks, kwargs.values())) and suited(*args):
             return attended(*args)
         return func(*args, **kwargs)
+
+
+def attention(device: torch.device) -> AbstractContextManager[object]:
+    """Return what to enter around a network that reads without learning on this device."""
+    return HeadsInTurn() if device.type == "cpu" else nullcontext()
 
 
 def suited(query: Tensor, key: Tensor, value: Tensor) -> bool:

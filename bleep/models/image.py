@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from bleep.config import HALO, PrecisionName, StainName, TrainName
 from bleep.errors import ConfigError, MismatchError
-from bleep.models.attention import HeadsInTurn
+from bleep.models.attention import attention
 from bleep.models.backbones import MARK, Backbone, check_reached
 from bleep.models.backbones import torchvision as torchvision_trunks
 
@@ -204,7 +204,7 @@ class ImageTrunk(nn.Module):
         if self.training or dtype == torch.float32:
             return read(self.model, pixels)
         check_precision(dtype, pixels.device)
-        with torch.autocast(pixels.device.type, dtype), HeadsInTurn():
+        with torch.autocast(pixels.device.type, dtype), attention(pixels.device):
             return read(self.model, pixels).float()
 
     def parameter_schedules(self) -> dict[str, ParameterSchedule]:

@@ -54,6 +54,11 @@ def test_bf16_on_a_cpu_is_computed_so_and_only_while_it_is_entered(counted: list
     assert len(counted) == 1
 
 
+def test_elsewhere_than_on_a_cpu_nothing_is_entered() -> None:
+    assert isinstance(attention.attention(torch.device("cpu")), HeadsInTurn)
+    assert not isinstance(attention.attention(torch.device("cuda")), HeadsInTurn)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"is_causal": True}, {"scale": 0.5}, {"attn_mask": torch.ones(20, 20, dtype=torch.bool).tril()}],
