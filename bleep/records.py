@@ -13,6 +13,9 @@ from bleep.errors import MismatchError
 
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))
 """Optical density of haematoxylin and of eosin in red, green and blue (Ruifrok & Johnston, Anal Quant Cytol Histol 2001)."""
+_vectors = np.array(STAINS)
+UNMIX = np.linalg.pinv(_vectors / np.linalg.norm(_vectors, axis=1, keepdims=True))
+"""Takes an optical density apart: `UNMIX.T @ density` is the strength of haematoxylin and of eosin."""
 
 
 class Batch(NamedTuple):

@@ -77,7 +77,10 @@ class ImageConfig(Settings):
     @model_validator(mode="after")
     def _agree(self) -> "ImageConfig":
         if self.sharing == "tokens" and not self.can_share:
-            raise ValueError("image.sharing is tokens, which needs image.train frozen and an image.layer for every trunk")
+            raise ValueError(
+                "image.sharing is tokens, which needs image.train frozen and an image.layer for every trunk "
+                "(`textures` has none): set image.sharing to none otherwise"
+            )
         for name, given in (("also_weights", self.also_weights), ("also_layers", self.also_layers)):
             if given and len(given) != len(self.also):
                 raise ValueError(f"image.{name} has {len(given)} entries, but image.also names {len(self.also)} trunks")
@@ -159,7 +162,7 @@ class IndexConfig(Settings):
     kind: Annotated[str, known("indexes", get_args(KindName))] = "auto"
     """`flat` is exact; `ivf` looks through some lists of vectors, `sq` the same at 8 bits a number, `ivfpq` product codes,
     `hnsw` a graph, `diskann` (Milvus) one on disk; `auto` takes `flat` up to 50 million numbers, then the first of `ivf`,
-    `sq`, `ivfpq` that fits."""
+    `sq`, `ivfpq` that fits, and `flat` where `ivf` would look through over a sixth of its lists or miss the recall."""
     keys: KeysName = "expression"
     """What a measured spot is found by: its embedded `expression`, as in BLEEP; its own tile's embedded `image`; or `both`, by
     the mean of the two similarities."""

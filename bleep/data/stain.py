@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bleep.config import StainName
 from bleep.data.tiles import Tiles
-from bleep.records import STAINS, Batch
+from bleep.records import STAINS, UNMIX, Batch
 
 CLEAR = 0.15
 """Optical density below which a pixel lets light through like glass (Macenko et al., ISBI 2009)."""
@@ -28,7 +28,6 @@ GREY = 30
 """Channels of glass differ by less than this, of 255: pale tissue is as bright, but coloured."""
 VECTORS = np.array(STAINS, dtype=np.float32)
 """Optical density of haematoxylin and of eosin."""
-_UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True))
 _BRIGHT = 256 * 10**-CLEAR - 1
 
 
@@ -45,7 +44,7 @@ def glass(tile: UInt8[np.ndarray, "3 height width"]) -> Bool[np.ndarray, "height
 
 def stains(density: Float[np.ndarray, "3 pixels"]) -> Float[np.ndarray, "2 pixels"]:
     """Return the optical density of haematoxylin and of eosin, by least squares; what falls below zero is zero."""
-    return np.maximum(_UNMIX.T.astype(density.dtype) @ density, 0)
+    return np.maximum(UNMIX.T.astype(density.dtype) @ density, 0)
 
 
 DAB = (0.27, 0.57, 0.78)

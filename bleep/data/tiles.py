@@ -57,7 +57,7 @@ def check_windows(section: Section, spec: TileSpec) -> None:
     """Refuse windows that cannot show tissue.
 
     Raises:
-        DataError: a window is many times as wide as the slide, or less than a pixel.
+        DataError: a window is many times as wide as the slide, or less than half a pixel.
 
     """
     for microns in spec.microns:

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -180,6 +181,8 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
         backbone = torchvision_trunks.build(config, pixels)
     else:
         small = small_nets.near() if name.startswith(small_nets.PREFIX) else []
+        small += get_close_matches(name.lower(), [textures.NAME], 1, 0.7)
+        small += get_close_matches(name.lower(), [textures.NAME], 1, 0.7)
         near = [*small, *registry.names("trunks"), *timm_trunks.near(name), *torchvision_trunks.near(name)]
         raise ConfigError(
             f"image.trunk: timm knows no model {name!r}, nor does torchvision; near it: {', '.join(near) or 'nothing'}"

@@ -191,7 +191,7 @@ class ImageTrunk(nn.Module):
     def _cast(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "batch windows 3 height width"]) -> Tensor:
         """Read normalised pixels in the precision that was asked for; on a CPU that does not train, piece by piece."""
         flat = images.flatten(0, 1)
-        if flat.device.type != "cpu" or torch.is_grad_enabled() or not len(flat):
+        if flat.device.type != "cpu" or self.training or torch.is_grad_enabled() or not len(flat):
             return self._read_pixels(read, flat)
         piece = max(PIECE // (flat.shape[-2] * flat.shape[-1]), 1)
         return torch.cat([self._read_pixels(read, part) for part in flat.split(piece)])

@@ -9,19 +9,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float32, UInt8
 
-from bleep.config import ImageConfig
+from bleep.config import FLOOR, ImageConfig
 from bleep.data.section import Section
-from bleep.data.stain import VECTORS, glass, optical_density
+from bleep.data.stain import glass, optical_density
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
 from bleep.models.backbones import textures
 from bleep.models.factory import build_trunk
-from bleep.models.heads import floored
+from bleep.models.heads import RunningStats, Standardizer, floored
+from bleep.records import UNMIX
 from bleep.runs import Run
 
-Describe = Callable[[Run, Tiles], Features]
+Moments = Float32[np.ndarray, "2 features"]
+"""Mean and spread of the training tiles' features, which a section of few tiles is standardised by."""
+Describe = Callable[[Run, Tiles, Moments | None], Features]
 
 CLIP = 6.0
 """Standardised numbers are clipped to this many standard deviations: a feature that hardly varies cannot decide alone."""
@@ -30,33 +34,47 @@ FEW = 20
 neighbours are misled more by a section on another footing than by an uncertain mean and spread."""
 LOOKED_AT = 2000
 """Tiles of a section, evenly taken, that its mean and spread of colours and stains are measured on."""
-_UNMIX = np.linalg.pinv(VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)).astype(np.float32)
 COLOURS = 6
 """Numbers of colour; those of the stains follow."""
 _known: dict[str, Features] = {}
 """Numbers of the tiles of the last few sections and blocks: a rehearsal asks for them again and again."""
 
 
-def section_features(run: Run, tiles: Tiles) -> Features:
+def section_features(run: Run, tiles: Tiles, moments: Moments | None = None) -> Features:
     """Return the trunk's features, each section's brought to mean 0 and spread 1 over its own tiles, and clipped."""
     reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)
     reader = replace(reader, cache=run.config.cache / "features", per_section=True, few=FEW)
     return np.clip(reader.read(tiles), -CLIP, CLIP)
 
 
-def section_textures(run: Run, tiles: Tiles) -> Features:
+def section_textures(run: Run, tiles: Tiles, moments: Moments | None = None) -> Features:
     """Return the texture of the stains in all windows (the trunk `textures`), standardised over each section and clipped."""
-    trunk, _ = build_trunk(ImageConfig(trunk=textures.NAME, precision="float32"), run.spec.pixels)
-    reader = FeatureReader(trunk.to(run.device), run.config.cache / "features", run.config.query.batch, per_section=True)
+    usual = Standardizer(moments.shape[1] if moments is not None else 0)
+    if moments is not None:
+        usual.mean.copy_(torch.from_numpy(moments[0]))
+        usual.spread.copy_(torch.from_numpy(moments[1]))
+    reader = replace(_texture_reader(run), per_section=True, few=FEW, usual=usual)
     return np.clip(reader.read(tiles), -CLIP, CLIP)
 
 
-def section_colours(run: Run, tiles: Tiles) -> Features:
+def texture_moments(run: Run, tiles: Tiles) -> Moments:
+    """Return mean and spread of the textures of training tiles."""
+    found = RunningStats.of((_texture_reader(run).read(alone) for alone in tiles.alone()), FLOOR)
+    return np.stack([found.mean, found.spread]).astype(np.float32)
+
+
+def _texture_reader(run: Run) -> FeatureReader:
+    trunk, _ = build_trunk(ImageConfig(trunk=textures.NAME, precision="float32"), run.spec.pixels)
+    config = run.config
+    return FeatureReader(trunk.to(run.device), config.cache / "features", config.query.batch, config.optim.workers)
+
+
+def section_colours(run: Run, tiles: Tiles, moments: Moments | None = None) -> Features:
     """Return mean and spread of R, G, B in the smallest window, standardised over each section and clipped."""
     return _by_section(tiles)[:, :COLOURS]
 
 
-def section_stains(run: Run, tiles: Tiles) -> Features:
+def section_stains(run: Run, tiles: Tiles, moments: Moments | None = None) -> Features:
     """Return what the stains of the smallest window are in numbers, standardised over each section and clipped.
 
     They are mean and spread of haematoxylin, of eosin and of optical density (Ruifrok and Johnston 2001), and the share of
@@ -68,7 +86,7 @@ def section_stains(run: Run, tiles: Tiles) -> Features:
 def _numbers(tile: UInt8[np.ndarray, "3 height width"]) -> np.ndarray:
     """Return the numbers of colour, then those of the stains."""
     pixels, density = tile.reshape(3, -1).astype(np.float32), optical_density(tile).reshape(3, -1)
-    strength, total = _UNMIX.T @ density, density.mean(axis=0)
+    strength, total = UNMIX.T.astype(np.float32) @ density, density.mean(axis=0)
     stains = (*strength.mean(axis=1), *strength.std(axis=1), total.mean(), total.std(), glass(tile).mean())
     return np.array([*pixels.mean(axis=1), *pixels.std(axis=1), *stains], np.float32)
 

@@ -1,7 +1,7 @@
 """Simple members of the combined predictor, which travel to other subjects: linear maps and neighbours among tiles."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import numpy as np
@@ -10,9 +10,18 @@ from jaxtyping import Float32, Int
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
+from bleep.models.backbones.textures import LEAST
 from bleep.models.heads import floored
 from bleep.predictors.baselines import ALPHAS, Ridge, RidgePredictor, fit_ridge, groups_of, solve_ridge, training_values
-from bleep.predictors.descriptions import Describe, section_colours, section_features, section_stains, section_textures
+from bleep.predictors.descriptions import (
+    Describe,
+    Moments,
+    section_colours,
+    section_features,
+    section_stains,
+    section_textures,
+    texture_moments,
+)
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
 
@@ -35,6 +44,8 @@ class Linear:
     """A ridge on one description of a tile."""
 
     ridge: Ridge
+    moments: Moments | None = None
+    """What a section of few tiles is standardised by; none: by what the run holds, or by itself."""
 
     def values(self, described: Features) -> Values:
         """Return the predicted values."""
@@ -47,9 +58,8 @@ class Linear:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return its numbers by name, in single precision."""
         names = ("mean", "spread", "offset", "coefficients")
-        return {name: getattr(self.ridge, name).astype(np.float32) for name in names} | {
-            "alpha": np.array([self.ridge.alpha], np.float32)
-        }
+        numbers = {name: getattr(self.ridge, name).astype(np.float32) for name in names}
+        return numbers | {"alpha": np.array([self.ridge.alpha], np.float32)} | _kept(self.moments)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Linear":
@@ -57,7 +67,7 @@ class Linear:
         mean, spread, offset, coefficients = (
             arrays[name].astype(np.float64) for name in ("mean", "spread", "offset", "coefficients")
         )
-        return cls(Ridge(mean, spread, offset, coefficients, float(arrays["alpha"].item())))
+        return cls(Ridge(mean, spread, offset, coefficients, float(arrays["alpha"].item())), arrays.get("moments"))
 
 
 @final
@@ -70,6 +80,7 @@ class Nearest:
     keys: Float32[np.ndarray, "stored components"]
     """Of unit length."""
     measured: Float32[np.ndarray, "stored genes"]
+    moments: Moments | None = None
 
     @classmethod
     def fit(cls, described: Features, measured: Values) -> "Nearest":
@@ -91,12 +102,12 @@ class Nearest:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return its numbers by name."""
-        return {name: getattr(self, name) for name in ("mean", "axes", "keys", "measured")}
+        return {name: getattr(self, name) for name in ("mean", "axes", "keys", "measured")} | _kept(self.moments)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Nearest":
         """Rebuild it."""
-        return cls(*(arrays[name] for name in ("mean", "axes", "keys", "measured")))
+        return cls(arrays["mean"], arrays["axes"], arrays["keys"], arrays["measured"], arrays.get("moments"))
 
 
 @final
@@ -113,6 +124,7 @@ class PredictedComponents:
     keys: Float32[np.ndarray, "stored components"]
     """PredictedComponents components less their mean, of unit length."""
     measured: Float32[np.ndarray, "stored genes"]
+    moments: Moments | None = None
 
     @classmethod
     def fit(cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> "PredictedComponents":
@@ -130,14 +142,18 @@ class PredictedComponents:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return its numbers by name, in single precision."""
         linear = {f"linear.{name}": array for name, array in self.linear.arrays().items()}
-        return linear | {"keys": self.keys, "measured": self.measured}
+        return linear | {"keys": self.keys, "measured": self.measured} | _kept(self.moments)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "PredictedComponents":
         """Rebuild it."""
         start = "linear."
         linear = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-        return cls(Linear.from_arrays(linear), arrays["keys"], arrays["measured"])
+        return cls(Linear.from_arrays(linear), arrays["keys"], arrays["measured"], arrays.get("moments"))
+
+
+def _kept(moments: Moments | None) -> dict[str, np.ndarray]:
+    return {} if moments is None else {"moments": moments}
 
 
 def _components(unit: Values) -> Float32[np.ndarray, "spots components"]:
@@ -212,6 +228,8 @@ class Member(NamedTuple):
     describe: Describe
     fit: Callable[[Features, Values, Int[np.ndarray, " spots"]], Fitted]
     kind: type[Linear] | type[Nearest] | type[PredictedComponents]
+    moments: Callable[[Run, Tiles], Moments] | None = None
+    """What measures how a section of few tiles is standardised; none: the run knows, or nothing does."""
 
 
 FITS: Mapping[str, Member] = {
@@ -220,9 +238,16 @@ FITS: Mapping[str, Member] = {
     "ridge on colour by section": Member(section_colours, _linear, Linear),
     "ridge on stains": Member(section_stains, _linear, Linear),
     "component retrieval": Member(section_features, PredictedComponents.fit, PredictedComponents),
-    "robust ridge on textures": Member(section_textures, _robust, Linear),
-    "component retrieval on textures": Member(section_textures, PredictedComponents.fit, PredictedComponents),
+    "robust ridge on textures": Member(section_textures, _robust, Linear, texture_moments),
+    "component retrieval on textures": Member(section_textures, PredictedComponents.fit, PredictedComponents, texture_moments),
 }
+
+
+def usable(run: Run) -> list[str]:
+    """Return the members that a run's tiles are large enough for: windows of few pixels have no textures."""
+    return [name for name, member in FITS.items() if member.moments is None or run.spec.pixels >= LEAST]
+
+
 KINDS = {name: member.kind for name, member in FITS.items()}
 TRAVEL = ("robust ridge", "component retrieval", "robust ridge on textures", "component retrieval on textures")
 """Whose mean predicts another subject where nothing, or little, was learnt of which member to believe.
@@ -242,12 +267,15 @@ class SimplePredictor:
     def fit(cls, run: Run, name: str, tiles: Tiles) -> "SimplePredictor":
         """Fit on training tiles."""
         member = FITS[name]
-        return cls(run, name, member.fit(member.describe(run, tiles), training_values(run, tiles), _subjects(tiles)))
+        moments = None if member.moments is None else member.moments(run, tiles)
+        described = member.describe(run, tiles, moments)
+        fitted = member.fit(described, training_values(run, tiles), _subjects(tiles))
+        return cls(run, name, replace(fitted, moments=moments))
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict from what the member sees of the tiles."""
         check_tiles(self.run, tiles)
-        expression = self.fitted.values(FITS[self.name].describe(self.run, tiles))
+        expression = self.fitted.values(FITS[self.name].describe(self.run, tiles, self.fitted.moments))
         return Prediction(expression, tiles, self.run.panel.genes, self.run.panel.describe(), self.name)
 
 
@@ -257,4 +285,6 @@ MORE_BASELINES = ("ridge on stains", "robust ridge on textures")
 def more_baselines_of(run: Run, train_tiles: Tiles) -> dict[str, SimplePredictor | RidgePredictor]:
     """Fit ridge on the stains, on their texture, and on a trunk of random weights, which cost a second look at every tile."""
     random = RidgePredictor.fit_random(run, train_tiles)
-    return {name: SimplePredictor.fit(run, name, train_tiles) for name in MORE_BASELINES} | {random.name: random}
+    return {name: SimplePredictor.fit(run, name, train_tiles) for name in MORE_BASELINES if name in usable(run)} | {
+        random.name: random
+    }

@@ -10,6 +10,7 @@ from bleep.config import ImageConfig
 from bleep.models import attention
 from bleep.models.attention import HeadsInTurn, attended, suited
 from bleep.models.factory import build_trunk
+from bleep.models.image import ImageTrunk
 
 
 def heads(*shape: int, dtype: torch.dtype = torch.bfloat16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,7 +46,7 @@ def test_it_is_as_near_to_float32_as_bf16_allows(shape: tuple[int, ...]) -> None
 
 
 def test_bf16_on_a_cpu_is_computed_so_and_only_while_it_is_entered(counted: list[torch.Size]) -> None:
-    given = heads(2, 3, 20, 16)
+    given = heads(2, 3, 80, 16)
     with torch.inference_mode():
         with torch.autocast("cpu", torch.bfloat16), HeadsInTurn():
             scaled_dot_product_attention(*given)
@@ -54,18 +55,13 @@ def test_bf16_on_a_cpu_is_computed_so_and_only_while_it_is_entered(counted: list
     assert len(counted) == 1
 
 
-def test_elsewhere_than_on_a_cpu_nothing_is_entered() -> None:
-    assert isinstance(attention.attention(torch.device("cpu")), HeadsInTurn)
-    assert not isinstance(attention.attention(torch.device("cuda")), HeadsInTurn)
-
-
 @pytest.mark.parametrize(
     "options",
-    [{"is_causal": True}, {"scale": 0.5}, {"attn_mask": torch.ones(20, 20, dtype=torch.bool).tril()}],
+    [{"is_causal": True}, {"scale": 0.5}, {"attn_mask": torch.ones(80, 80, dtype=torch.bool).tril()}],
     ids=["causal", "scale", "mask"],
 )
 def test_options_are_left_to_pytorch(counted: list[torch.Size], options: dict[str, Any]) -> None:
-    given = heads(2, 3, 20, 16)
+    given = heads(2, 3, 80, 16)
     with torch.inference_mode():
         expected = scaled_dot_product_attention(*given, **options)
         with HeadsInTurn():
@@ -73,32 +69,50 @@ def test_options_are_left_to_pytorch(counted: list[torch.Size], options: dict[st
     assert not counted
 
 
-def test_what_does_not_fit_is_left_to_pytorch(counted: list[torch.Size], monkeypatch: pytest.MonkeyPatch) -> None:
-    query, key, value = heads(2, 3, 20, 16)
+def test_what_does_not_fit_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = heads(2, 3, 70, 16)
     with torch.inference_mode():
         assert suited(query, key, value)
         assert not suited(query.float(), key.float(), value.float())
-        assert not suited(query[:, :, :5], key, value)
+        assert not suited(query[:, :, :65], key, value)
         assert not suited(query, key[:, :1], value[:, :1])
         assert not suited(query[:0], key[:0], value[:0])
-        monkeypatch.setattr(attention, "SCORES", 399)
+        assert not suited(*(part[:, :, :63] for part in (query, key, value)))
+        monkeypatch.setattr(attention, "SCORES", 70**2 - 1)
         assert not suited(query, key, value)
-        monkeypatch.setattr(attention, "SCORES", 400)
+        monkeypatch.setattr(attention, "SCORES", 70**2)
         assert suited(query, key, value)
-        monkeypatch.setattr(attention, "_amx", lambda: True)
-        assert not suited(query, key, value)
-    monkeypatch.setattr(attention, "_amx", lambda: False)
     assert not suited(query, key, value)  # gradients are wanted
 
 
-def test_a_transformer_reads_by_it_in_bf16_alone(counted: list[torch.Size]) -> None:
+def test_it_is_entered_on_a_cpu_without_amx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_amx", lambda: False)
+    assert isinstance(attention.attention(torch.device("cpu")), HeadsInTurn)
+    assert not isinstance(attention.attention(torch.device("cuda")), HeadsInTurn)
+    monkeypatch.setattr(attention, "_amx", lambda: True)
+    assert not isinstance(attention.attention(torch.device("cpu")), HeadsInTurn)
+
+
+def test_a_compiled_trunk_is_one_graph_without_it(counted: list[torch.Size]) -> None:
+    trunk = transformer("bf16")
+    pixels = torch.randint(0, 256, (2, 1, 3, 160, 160), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = torch._dynamo.explain(trunk)(pixels)
+    assert not counted
+    assert not any("attention" in str(reason) for reason in found.break_reasons)
+
+
+def transformer(precision: str) -> ImageTrunk:
     torch.manual_seed(0)
-    pixels = torch.randint(0, 256, (2, 1, 3, 64, 64), dtype=torch.uint8)
+    settings = {"trunk": "test_vit", "weights": "random", "layer": 1, "precision": precision}
+    return build_trunk(ImageConfig.model_validate(settings), 160)[0]
+
+
+def test_a_transformer_reads_by_it_in_bf16_alone(counted: list[torch.Size]) -> None:
+    pixels = torch.randint(0, 256, (2, 1, 3, 160, 160), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = {}
     for precision in ("float32", "bf16"):
-        torch.manual_seed(0)
-        settings = {"trunk": "test_vit", "weights": "random", "layer": 1, "precision": precision}
-        trunk, _ = build_trunk(ImageConfig.model_validate(settings), 64)
+        trunk = transformer(precision)
         counted.clear()
         with torch.inference_mode():
             found[precision] = trunk(pixels)

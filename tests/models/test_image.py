@@ -268,3 +268,18 @@ def test_shared_weights_with_a_name_cut_out_or_of_another_trunk_are_refused(shar
         build(VIT, pixels=56, weights=str(tmp_path / "cut.safetensors"))
     with pytest.raises(WeightsError, match="does not fit"):
         build("tf_efficientnet_lite0", pixels=64, weights=str(path))
+
+
+@pytest.mark.parametrize("name", ["small/cancernet", "small/cancernet-no-dropout"])
+def test_a_trunk_that_learns_sees_all_tiles_at_once_without_gradients_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a batch are passed twice, the first time without gradients: both must draw and count alike."""
+    torch.manual_seed(0)
+    trunk, _ = build_trunk(ImageConfig(trunk=name, weights="random", train="full"), 50)
+    trunk.train()
+    monkeypatch.setattr("bleep.models.image.PIECE", 2 * 50**2)
+    tiles = torch.randint(0, 256, (7, 1, 3, 50, 50), dtype=torch.uint8)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        first = trunk(tiles)
+    torch.manual_seed(1)
+    torch.testing.assert_close(trunk(tiles).detach(), first)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bleep.config import Config
 from bleep.data.section import Section
 from bleep.predictors.baselines import solve_ridge
 from bleep.predictors.cross_fitting import trust_in
@@ -21,6 +22,7 @@ from bleep.predictors.members import (
     PredictedComponents,
     SimplePredictor,
     _components,
+    usable,
     worst_penalty,
 )
 from bleep.predictors.stacking import Basis, StackingInput, fit_stacker, plain_stacker, shrunk_stacker
@@ -177,3 +179,23 @@ def test_a_section_of_thirty_tiles_is_standardised_by_its_own_as_larger_ones_are
     np.testing.assert_allclose(few.mean(axis=0), 0, atol=0.05)
     fewer = section_features(run, run.tiles((toys[2].subset(np.arange(10)),)))
     assert np.abs(fewer.mean(axis=0)).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["robust ridge on textures", "component retrieval on textures"])
+def test_a_few_tiles_are_standardised_by_the_textures_of_training(run: Run, toys: tuple[Section, ...], name: str) -> None:
+    fitted = SimplePredictor.fit(run, name, run.tiles(toys[:2]))
+    whole = fitted.predict(run.tiles(toys[2:3])).expression
+    alone = [fitted.predict(run.tiles((toys[2].subset(np.array([row])),))).expression[0] for row in (3, 20, 40)]
+    assert np.std(alone, axis=0).mean() > 0.2 * whole.std(axis=0).mean()
+    arrays = fitted.fitted.arrays()
+    again = SimplePredictor(run, name, FITS[name].kind.from_arrays(arrays))
+    few = run.tiles((toys[2].subset(np.arange(5)),))
+    np.testing.assert_allclose(again.predict(few).expression, fitted.predict(few).expression, rtol=1e-4, atol=1e-4)
+    older = FITS[name].kind.from_arrays({key: value for key, value in arrays.items() if key != "moments"})
+    assert np.isfinite(SimplePredictor(run, name, older).predict(few).expression).all()
+
+
+def test_tiles_too_small_for_textures_do_without_those_members(run: Run) -> None:
+    assert set(usable(run)) == set(FITS)
+    small = Run(Config.load(run.config.dump(), {"tiles": {"pixels": 8}}), run.model, run.panel, run.facts)
+    assert set(FITS) - set(usable(small)) == {name for name in FITS if name.endswith("on textures")}

@@ -356,9 +356,15 @@ def test_auto_is_exact_where_the_recall_takes_too_many_lists(
     with caplog.at_level("INFO", "bleep"):
         found = build_index(scattered, IndexConfig(), 0)
     assert found.kind == "flat"
-    assert re.search(r"of kind flat after all: the recall asked for takes \d+ of \d+ lists", caplog.text)
+    assert re.search(r"of kind flat after all: \d+ of \d+ lists reach a recall of 0\.\d+, 0\.95 was asked for", caplog.text)
     np.testing.assert_array_equal(found.search(scattered[:5], 3).rows, FlatIndex.build(scattered).search(scattered[:5], 3).rows)
-    assert build_index(scattered, IndexConfig(kind="ivf"), 0).kind == "ivf"
+    assert "at most" not in caplog.text
+    with caplog.at_level("WARNING", "bleep"), monkeypatch.context() as few:
+        few.setattr(factory, "MOST_LISTS", 4)
+        assert build_index(scattered, IndexConfig(), 0).kind == "flat"
+        assert "at most" not in caplog.text
+        assert build_index(scattered, IndexConfig(kind="ivf"), 0).kind == "ivf"
+        assert "reaches a recall of" in caplog.text
     centres = np.random.default_rng(1).normal(size=(200, 32))
     clustered = (centres.repeat(100, axis=0) + 0.05 * scattered).astype(np.float32)
     assert build_index(clustered, IndexConfig(), 0).kind == "ivf"

@@ -12,12 +12,14 @@ from torch.nn.functional import avg_pool2d, interpolate
 from bleep.config import ImageConfig
 from bleep.errors import ConfigError
 from bleep.models.backbones import Backbone
-from bleep.records import STAINS
+from bleep.records import UNMIX
 
 NAME = "textures"
 """What `image.trunk` calls it."""
 BANDS = 4
 """Bands of a picture that are looked at, each an octave coarser than the one before."""
+LEAST = 2**BANDS
+"""Pixels of the side that the last band needs."""
 LARGE = 128
 """Pixels of the side above which a window is halved first: finer structure says little, and costs most."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -41,9 +43,7 @@ class Textures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        vectors = np.array(STAINS)
-        unmix = np.linalg.pinv(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T
-        self.unmix = nn.Parameter(torch.from_numpy(unmix.astype(np.float32)), requires_grad=False)
+        self.unmix = nn.Parameter(torch.from_numpy(UNMIX.T.astype(np.float32)), requires_grad=False)
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch numbers"]:
         # Differences of densities need the digits that half precision lacks.
@@ -85,13 +85,13 @@ def build(config: ImageConfig, pixels: int) -> Backbone:
         raise ConfigError(f"image.trunk {NAME} has no weights to load: leave image.weights out")
     if config.layer is not None or config.output == "logits" or config.train != "frozen":
         raise ConfigError(
-            f"image.trunk {NAME} has no layers, logits or weights that learn: set image.layer to none, image.output to pooled "
-            "and image.train to frozen"
+            f"image.trunk {NAME} has no layers, logits or weights that learn: set image.layer to none (of a trunk in "
+            "image.also, its entry of image.also_layers), image.output to pooled and image.train to frozen"
         )
-    if pixels < 2**BANDS:
+    if pixels < LEAST:
         raise ConfigError(
             f"image.trunk {NAME} halves its tiles {BANDS} times, and they have {pixels} pixels: raise tiles.pixels to "
-            f"{2**BANDS} or more"
+            f"{LEAST} or more"
         )
     return Backbone(Textures(), _read, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), [["unmix"]], NAME)
 

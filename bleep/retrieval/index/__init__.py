@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from bleep.retrieval.index.approximate import keeps
 from bleep.retrieval.index.base import VectorIndex, check_vectors, facts
-from bleep.retrieval.index.factory import build_index, choose_kind, load_index, rather_exact
+from bleep.retrieval.index.factory import build_chosen, build_index, choose_kind, load_index
 from bleep.retrieval.index.flat import FlatIndex, exact_search, inner_products
 from bleep.retrieval.index.where import Where, select
 
@@ -19,13 +19,13 @@ __all__ = [
     "Measured",
     "VectorIndex",
     "Where",
+    "build_chosen",
     "build_index",
     "choose_kind",
     "facts",
     "keeps",
     "load_index",
     "measure",
-    "rather_exact",
     "select",
 ]
 

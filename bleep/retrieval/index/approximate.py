@@ -194,11 +194,6 @@ class ApproximateIndex:
         """Lists looked through (`nprobe`), or for HNSW the length of its list of candidates (`efSearch`)."""
         return int(self._index.hnsw.efSearch if self.kind == "hnsw" else lists_of(self._index).nprobe)
 
-    @property
-    def lists(self) -> int:
-        """Lists that its vectors lie in; 0 for HNSW, which has none."""
-        return 0 if self.kind == "hnsw" else int(lists_of(self._index).nlist)
-
     def settle(self, path: Path) -> None:
         """Do nothing: the file is all there is."""
 

@@ -82,35 +82,45 @@ def build_index(
         ConfigError: no kind fits into the memory, or the store does not know it.
 
     """
+    return build_chosen(vectors, config, seed, queries=queries, spots=spots, run=run)[0]
+
+
+def build_chosen(
+    vectors: Float32[np.ndarray, "spots dim"],
+    config: IndexConfig,
+    seed: int,
+    *,
+    queries: Float32[np.ndarray, "queries dim"] | None = None,
+    spots: pd.DataFrame | None = None,
+    run: str = "",
+) -> tuple[VectorIndex, str]:
+    """Do as `build_index` does, and return beside the index why it is of its kind, in a sentence."""
     if not len(vectors):
         raise DataError("there are no vectors to index; expected one for each spot")
     check_vectors(vectors)
     if queries is not None:
         check_queries(queries, 1, vectors.shape[1])
-    kind = config.kind
+    kind, why = config.kind, f"index.kind is {config.kind}"
     if kind == "auto":
         kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
         log.info("index of kind %s: %s", kind, why)
     if config.store == "milvus":
-        return _tuned(MilvusIndex.build(config.uri, kind, vectors, spots, run), vectors, queries, config, seed)
+        return _tuned(MilvusIndex.build(config.uri, kind, vectors, spots, run), vectors, queries, config, seed), why
     if kind == "diskann":
         raise ConfigError("index.kind: diskann is a kind of Milvus; set index.store to milvus, or choose hnsw or ivf")
     if kind == "flat":
-        return FlatIndex.build(vectors, config.gpu, config.gpus)
+        return FlatIndex.build(vectors, config.gpu, config.gpus), why
     if kind not in kinds.BUILDERS:
-        return _checked(registry.load("indexes", kind).build(vectors, seed), kind, len(vectors))
-    index = kinds.BUILDERS[kind](vectors, seed, config.gpu)
-    found = ApproximateIndex(tuned(index, trial(vectors, queries, seed), config), config.gpu, config.gpus)
-    return rather_exact(found, vectors, config)[0] if config.kind == "auto" else found
-
-
-def rather_exact(index: VectorIndex, vectors: Float32[np.ndarray, "spots dim"], config: IndexConfig) -> tuple[VectorIndex, str]:
-    """Return the index that `auto` chose, or an exact one if that is faster; and why it is another, in a sentence."""
-    if not isinstance(index, ApproximateIndex) or index.kind != "ivf" or index.effort <= PAYS * index.lists:
-        return index, ""
-    why = f"the recall asked for takes {index.effort} of {index.lists} lists, longer than all vectors at once"
-    log.info("index of kind flat after all: %s", why)
-    return FlatIndex.build(vectors, config.gpu, config.gpus), why
+        return _checked(registry.load("indexes", kind).build(vectors, seed), kind, len(vectors)), why
+    index, attempt = kinds.BUILDERS[kind](vectors, seed, config.gpu), trial(vectors, queries, seed)
+    if config.kind == "auto" and kind == "ivf":
+        reached = _fewest_lists(index, attempt, config.recall)
+        if reached < config.recall or index.nprobe > PAYS * index.nlist:
+            lists_needed = f"{index.nprobe} of {index.nlist} lists reach a recall of {reached:.2f}"
+            why = f"{lists_needed}, {config.recall:g} was asked for: an exact search takes no longer, or is needed"
+            log.info("index of kind flat after all: %s", why)
+            return FlatIndex.build(vectors, config.gpu, config.gpus), why
+    return ApproximateIndex(tuned(index, attempt, config), config.gpu, config.gpus), why
 
 
 def _checked(index: object, kind: str, length: int) -> VectorIndex:

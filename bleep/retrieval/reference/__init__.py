@@ -13,7 +13,7 @@ from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, DataError, MismatchError
 from bleep.retrieval.embed import embed_queries, share_features
-from bleep.retrieval.index import build_index, choose_kind, rather_exact
+from bleep.retrieval.index import build_chosen
 from bleep.retrieval.reference import storage
 from bleep.retrieval.reference.expression_remote import RemoteExpression, check_url, digest_of
 from bleep.retrieval.reference.expression_writer import steps
@@ -45,17 +45,10 @@ def build(run: Run, sections: Sequence[Section], spread: Spread | None = None) -
     url = check_url(config.expression_url) if config.expression_url else ""
     held = embedded(run, sections, config.expression, config.keys, spread)
     vectors = held.vectors
-    kind, why = config.kind, f"index.kind is {config.kind}"
-    if kind == "auto":
-        kind, why = choose_kind(len(vectors), vectors.shape[1], config.memory)
     manifest, queries = identity(run), _queries(run, sections)
     # An index that is tuned to a recall is measured on other queries than it was tuned on.
     asked = queries[::2] if len(queries) > 1 else None
-    chosen = config.model_copy(update={"kind": kind})
-    index = build_index(vectors, chosen, run.config.seed, queries=asked, spots=held.spots, run=manifest["weights"])
-    if config.kind == "auto":
-        index, otherwise = rather_exact(index, vectors, config)
-        why = otherwise or why
+    index, why = build_chosen(vectors, config, run.config.seed, queries=asked, spots=held.spots, run=manifest["weights"])
     queries = np.ascontiguousarray(queries[1::2])
     manifest |= {
         "version": run.facts.version,
