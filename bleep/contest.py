@@ -261,6 +261,7 @@ def _read_sample(sample: Path) -> tuple[bytes, list[str], list[str]]:
         asked: dict[str, Any] = {"usecols": [0], "dtype": str, "keep_default_na": False, "na_values": [""]}
         asked |= {"header": 0, "names": ["ID", *map(str, range(1, len(names)))], "skipinitialspace": True}
         table = pd.read_csv(sample, encoding="utf-8-sig", **asked) if names[:1] == ["ID"] else None
+        table = None if table is None else table.assign(ID=table["ID"].str.strip())
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{sample}: no such file; expected a sample submission, a CSV with a header of ID and genes") from None
     except (OSError, ValueError, csv.Error) as error:

@@ -20,6 +20,7 @@ from bleep.data.slides import Box, Slide
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError
 from bleep.features.regions import members
+from bleep.models.backbones.textures import Textures
 from bleep.models.image import ImageTrunk
 from bleep.predictors import Predictor
 from bleep.retrieval.embed import check_tiles, tile_features
@@ -43,8 +44,8 @@ def grad_cam(run: Run, tiles: Tiles, row: int, column: int) -> ActivationMaps:
     """Return where in a tile the trunk finds what raises the value of one class (its logit) or gene (scaled).
 
     Each position's features are weighed by the mean gradient of the value with respect to each channel, and what is below 0 is
-    cut off. The last map before pooling is taken, or the one at `image.layer`; several trunks add up. What the tile's
-    surroundings add (`image.context`) is held as it is.
+    cut off. The last map before pooling is taken, or the one at `image.layer`; several trunks add up, and `textures`, which has
+    no positions, adds nothing. What the tile's surroundings add (`image.context`) is held as it is.
 
     Raises:
         ConfigError: the run has no head that predicts, or its features depend on the whole section's tiles.
@@ -60,6 +61,10 @@ def grad_cam(run: Run, tiles: Tiles, row: int, column: int) -> ActivationMaps:
     found: list[list[np.ndarray]] = [[] for _ in range(len(pixels))]
     start = 0
     for trunk in members(run.model.trunk):
+        if isinstance(trunk.model, Textures):
+            # Numbers of a whole window are nowhere in it.
+            start += trunk.width * len(pixels)
+            continue
         for window in range(len(pixels)):
             own, place = pixels[window][None, None], slice(start, start + trunk.width)
             found[window].append(_map(run, trunk, own, base, place, column))
@@ -86,8 +91,9 @@ def check_maps(run: Run) -> None:
             "Grad-CAM needs features that depend on the tile alone, and this run's image.standardize section, image.stain or "
             f"query.views make them depend on more; {way_out}"
         )
-    if not members(run.model.trunk) or image.per_window == "separate":
-        raise ConfigError(f"Grad-CAM needs a trunk that all windows share and that reads tiles; {way_out}")
+    mapped = [trunk for trunk in members(run.model.trunk) if not isinstance(trunk.model, Textures)]
+    if not mapped or image.per_window == "separate":
+        raise ConfigError(f"Grad-CAM needs a trunk that all windows share and that reads positions of tiles; {way_out}")
 
 
 @final

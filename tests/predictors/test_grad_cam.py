@@ -12,7 +12,7 @@ from bleep.config import Config
 from bleep.data.readers import read_sections
 from bleep.errors import ConfigError
 from bleep.features.regions import members
-from bleep.predictors.saliency import grad_cam
+from bleep.predictors.saliency import check_maps, grad_cam
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 from tests.test_labels import draw_patches, settings
@@ -58,6 +58,16 @@ def test_every_kind_of_trunk_has_a_map_of_positions(trunk: str, patches: Path, t
     assert all(each.shape[0] == each.shape[1] > 1 for each in maps)
     assert all((each >= 0).all() for each in maps)
     assert max(float(each.max()) for each in maps) > 0
+
+
+def test_textures_beside_a_trunk_add_nothing_and_alone_have_no_map(patches: Path, tmp_path: Path) -> None:
+    both = trained(patches, tmp_path / "both", trunk="test_vit", also=["textures"])
+    tiles = both.tiles(read_sections(both.config.data))
+    found = grad_cam(both, tiles, 3, 0).maps[0]
+    assert found.shape[0] == found.shape[1] > 1
+    alone = trained(patches, tmp_path / "alone", trunk="textures")
+    with pytest.raises(ConfigError, match="reads positions of tiles"):
+        check_maps(alone)
 
 
 @pytest.mark.parametrize("image", [{"standardize": "section"}, {"stain": "reinhard"}])

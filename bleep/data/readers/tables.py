@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from jaxtyping import Bool, Float64
+from pandas.api.types import is_numeric_dtype
 from scipy import sparse
 
 from bleep.data.gene_names import genes_among
@@ -62,12 +63,24 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         if header != written:
             asked |= {"header": 0, "names": [name or f"Unnamed: {place}" for place, name in enumerate(header)]}
         table = pd.read_csv(path, sep=separator, low_memory=False, **asked)  # type: ignore[call-overload]
+    if separator == ",":
+        # Blanks before a cell are skipped by the parser, those behind it are not.
+        words = {
+            name: table[name].map(_stripped).astype(table[name].dtype)
+            for name in table.columns
+            if not is_numeric_dtype(table[name].dtype)
+        }
+        table = table.assign(**words) if words else table
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
     if table.empty:
         raise DataError(f"{path}: has a header but no rows")
     return table
+
+
+def _stripped(cell: object) -> object:
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _missing(header: list[str], kinds: object) -> dict[str, object]:

@@ -19,9 +19,9 @@ from bleep.workflows.init import plan
 
 
 def space(path: Path, *, header: bool = True) -> Path:
-    """Write a blank after each comma of a CSV, and before those of its header."""
+    """Write a blank on either side of each comma of a CSV; without a header, after them alone."""
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    lines = [" , ".join(rows[0]), *(", ".join(row) for row in rows[1:])] if header else [", ".join(row) for row in rows]
+    lines = [(" , " if header else ", ").join(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
