@@ -125,7 +125,7 @@ class CheckpointLog:
                 start = f"optim.{number}."
                 found = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
                 optimizer.state[parameter] = {
-                    key: value if key == "step" else value.to(parameter.device) for key, value in found.items()
+                    key: value if key == "step" else _laid_out(value, parameter) for key, value in found.items()
                 }
             falls = {key: int(facts[key]) for key in ("falls", "stale", "cooling") if key in facts}
             mark = float(facts.get("mark", "-inf"))
@@ -141,6 +141,13 @@ class CheckpointLog:
     def load_best(self, model: nn.Module) -> None:
         """Bring back the best weights."""
         _put(model, load_file(self.state / "best.safetensors"))
+
+
+def _laid_out(value: Shaped[Tensor, "..."], parameter: nn.Parameter) -> Shaped[Tensor, "..."]:
+    """Return a moment where its parameter is and as that lies in memory: fused steps go through both without looking."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def learnt(model: nn.Module) -> Tensors:

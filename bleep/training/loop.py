@@ -203,8 +203,8 @@ def train(
         num_workers=config.workers,
         pin_memory=accelerator.device.type == "cuda",
     )
-    optimizer = build_optimizer(task, config)
     task.to(accelerator.device)
+    optimizer = build_optimizer(task, config)
     average, watch = WeightAverage(task, config.ema), TrainingGuard(accelerator)
     progress = journal.resume(task, optimizer, average.values)
     accelerator.wait_for_everyone()

@@ -20,7 +20,7 @@ from bleep.records import Batch
 from bleep.training.checkpoint import Progress
 
 OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
-    "adamw": lambda groups, momentum: AdamW(groups),
+    "adamw": lambda groups, momentum: AdamW(groups, fused=_on_cpu(groups) or None),
     "adam": lambda groups, momentum: Adam(groups),
     "sgd": lambda groups, momentum: SGD(groups, momentum=momentum),
     "rmsprop": lambda groups, momentum: RMSprop(groups, momentum=momentum),
@@ -28,6 +28,11 @@ OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optim
     "adadelta": lambda groups, momentum: Adadelta(groups),
 }
 """What makes each optimizer from its groups, which hold rate and decay, and the momentum."""
+
+
+def _on_cpu(groups: list[dict[str, Any]]) -> bool:
+    """Return whether all that learns is on a CPU, where one kernel a parameter is the fastest step."""
+    return all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:
