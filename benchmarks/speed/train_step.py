@@ -88,9 +88,9 @@ def measured() -> Iterator[Row]:
     for name, trunk in TRUNKS.items():
         data = tiles(4 * STEP if CUDA else 2 * STEP)
         yield f"our step / bare step, {name} learning", *steps(task_with(trunk), data, STEP), "step"
-    data = Held(torch.randn(2048, 384), torch.randn(2048, GENES))
-    yield "our step / bare step, heads on frozen features", *steps(task_with(None), data, 256), "step"
-    yield "the same, both with fused AdamW", *steps(task_with(None), data, 256, fused=True), "step"
+    for name, fused in (("our step / bare step, heads on frozen features", False), ("the same, both with fused AdamW", True)):
+        data = Held(torch.randn(2048, 384), torch.randn(2048, GENES))
+        yield name, *steps(task_with(None), data, 256, fused=fused), "step"
     for name, trunk in TRUNKS.items():
         yield f"{TIMES} chunks cached / gradients of a chunk, a sample, {name}", *cached(task_with(trunk)), "time"
     for name, trunk in TRUNKS.items():
