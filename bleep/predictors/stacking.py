@@ -27,7 +27,7 @@ SHRINK = (1.0, 10.0, 100.0)
 
 
 POWER = 4
-"""The plain mean weighs members by this power of how well they agree with left-out tissue: see docs/concepts/travel."""
+"""The mean that fitted weights lean to counts members by this power of their agreement with left-out tissue: see travel.md."""
 LEAST_SPREAD = 1e-3
 """Spread of a member, in standard deviations of the training values, below which the plain mean leaves it out."""
 
