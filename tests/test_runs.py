@@ -32,6 +32,7 @@ def test_a_saved_and_loaded_run_predicts_the_same_bits(task: str, recipe: Any, t
     assert loaded.panel.digest() == fresh.panel.digest()
     assert loaded.facts == fresh.facts
     assert loaded.config == fresh.config
+    fresh.model.to(loaded.device)
     tiles = Tiles(load_split(config).test, fresh.spec)
     one, other = (Experiment.of(run, out).predict(tiles) for run in (fresh, loaded))
     np.testing.assert_array_equal(one.expression, other.expression)

@@ -157,5 +157,5 @@ class OptimConfig(Settings):
     """Shear training tiles by up to this slope."""
     zoom: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Enlarge or shrink training tiles by up to this share."""
-    workers: int = Field(default=0, ge=0)
-    """Processes that read tiles beside each training process."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that read tiles beside each that computes; none: as suits the device (a CPU none, a GPU one a core)."""

@@ -41,6 +41,10 @@ def turned(tile: Tile, symmetry: int) -> Tile:
     return mirrored.transpose(-2, -1) if symmetry & 4 else mirrored
 
 
+ROOM = 8
+"""How many times the tables of a training must fit into a GPU's free memory to be kept there."""
+
+
 @final
 class TileDataset(Dataset[Batch]):
     """Training tiles, read a whole batch at a time: `dataset[(epoch, rows)]` is a Batch."""
@@ -69,11 +73,20 @@ class FeatureDataset(Dataset[Batch]):
     def __init__(self, features: Float[Tensor, "spots features"], expression: Float32[np.ndarray, "spots genes"]) -> None:
         self.features, self.expression = features, torch.from_numpy(expression)
 
+    def on(self, device: torch.device) -> "FeatureDataset":
+        """Return the same on a GPU that has room for it many times over, so that no step has to be brought there."""
+        size = sum(table.nbytes for table in (self.features, self.expression))
+        if device.type != "cuda" or size * ROOM > torch.cuda.mem_get_info(device)[0]:
+            return self
+        there = FeatureDataset(self.features.to(device), np.empty((0, 0), np.float32))
+        there.expression = self.expression.to(device)
+        return there
+
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, key: tuple[int, Sequence[int]]) -> Batch:
-        where = torch.as_tensor(key[1])
+        where = torch.as_tensor(key[1]).to(self.features.device, non_blocking=True)
         return Batch(self.features[where], self.expression[where], where)
 
 

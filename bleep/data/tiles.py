@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -14,7 +15,7 @@ from jaxtyping import Float64, Int, UInt8
 
 from bleep.config import PaddingName, TilesConfig
 from bleep.data.section import Section
-from bleep.data.slides import PyramidSlide, resize
+from bleep.data.slides import PyramidSlide, Slide, resize
 from bleep.errors import DataError
 from bleep.files import whole, write_json
 
@@ -245,6 +246,17 @@ class Tiles:
     def shape(self) -> tuple[int, int, int, int]:
         """Windows, channels, height and width of a tile."""
         return len(self.spec.microns), 3, self.spec.pixels, self.spec.pixels
+
+    @property
+    def cut_from(self) -> tuple[Slide, ...]:
+        """The slides of sections whose tiles are cut, not all stored."""
+        pairs = zip(self.sections, self.stored, strict=True)
+        return tuple(section.slide for section, stored in pairs if stored is None or (stored.rows < 0).any())
+
+    @property
+    def tile_bytes(self) -> int:
+        """Size of a tile."""
+        return math.prod(self.shape)
 
     def frame(self) -> pd.DataFrame:
         """Return one row a tile: see `Section.frame`; of grids laid over whole slides also the tile's place on the grid."""

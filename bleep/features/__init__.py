@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from bleep.collectives import joined, of_main, processes, share
 from bleep.config import FLOOR, Config
 from bleep.data.datasets import Steps, TileImages, turned
+from bleep.data.loading import loaded, read
 from bleep.data.section import Section
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.errors import DataError, one_sentence
+from bleep.errors import DataError
 from bleep.features.cache import BLOCK, FeatureCache
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
@@ -81,8 +81,8 @@ class FeatureReader:
     """Folder of the cache; none: everything is computed."""
     batch: int = 64
     """Tiles passed through the trunk at a time."""
-    workers: int = 0
-    """Processes that cut tiles."""
+    workers: int | None = None
+    """Processes that cut tiles; none: as `bleep.data.loading.readers` says."""
     per_section: bool = False
     """Bring each section's features to mean 0 and spread 1 over its own tiles."""
     floor: float = FLOOR
@@ -269,19 +269,23 @@ class FeatureReader:
         self.trunk.eval()
         if self.trunk.shares:
             some = tiles.subset(np.arange(rows.start, rows.stop))
-            found = of_windows(self.trunk, some, self.batch, self._brought) if len(rows) else None
+            found = of_windows(self.trunk, some, self.batch, self._brought, self.workers) if len(rows) else None
             if bar is not None:
                 bar.update(len(rows))
             return np.empty((0, self.trunk.width * len(tiles.spec.microns)), np.float32) if found is None else found
-        out = [np.empty((0, self.trunk.width * len(tiles.spec.microns)), np.float32)]
-        batches = DataLoader(TileImages(tiles), sampler=Steps(rows, self.batch), batch_size=None, num_workers=self.workers)
-        with one_sentence():
-            for images in batches:
-                with torch.no_grad() if self.trunk.learns else torch.inference_mode():
-                    out.append(self._averaged(self._brought(images.to(device, non_blocking=True))).cpu().numpy())
-                if bar is not None:
-                    bar.update(len(images))
-        return np.concatenate(out)
+        if not len(rows):
+            return np.empty((0, self.trunk.width * len(tiles.spec.microns)), np.float32)
+        steps, step_bytes = Steps(rows, self.batch), self.batch * tiles.tile_bytes
+        batches = loaded(TileImages(tiles), steps, device, workers=self.workers, step_bytes=step_bytes, slides=tiles.cut_from)
+        out: list[Tensor] = []
+        for images in read(batches):
+            with torch.no_grad() if self.trunk.learns else torch.inference_mode():
+                # Left on the device till all are there: fetching one would wait for it, and the next would not be begun.
+                out.append(self._averaged(self._brought(images.to(device, non_blocking=True))))
+            if bar is not None:
+                bar.update(len(images))
+        table: Features = torch.cat(out).cpu().numpy()
+        return table
 
     def _brought(self, images: Images) -> Images:
         if self.stains is None:

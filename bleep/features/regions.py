@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64, UInt8
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
+from bleep.data.loading import loaded, read
 from bleep.data.section import Section
 from bleep.data.slides import resize
 from bleep.data.tiles import Tiles, TileSpec
@@ -28,13 +30,18 @@ SIDE = 2
 
 Regions = UInt8[Tensor, "batch 1 3 side side"]
 Prepare = Callable[[Regions], Regions]
+Core = tuple[int, int, Int64[np.ndarray, " _"]]
+"""Column and row of a core, and the tiles whose windows reach it."""
 
 
-def of_windows(trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare) -> Float32[np.ndarray, "tiles features"]:
+def of_windows(
+    trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare, workers: int | None = None
+) -> Float32[np.ndarray, "tiles features"]:
     """Return the features of one section's tiles, trunk by trunk and in each window by window.
 
     A tile's features do not depend on which others are asked for. Only regions that some window reaches are computed. Memory
-    holds the features of these tiles and one batch of regions. `prepare` changes the pixels of regions before the trunk.
+    holds the features of these tiles and one batch of regions, and a few more where `workers`, processes beside this one,
+    read ahead: see `bleep.data.loading.readers`. `prepare` changes the pixels of regions before the trunk.
 
     Raises:
         DataError: the section is of ready-cut tiles, which have no tissue between them.
@@ -51,8 +58,8 @@ def of_windows(trunk: Trunk, tiles: Tiles, batch: int, prepare: Prepare) -> Floa
         for member in members(trunk):
             reader = _resized(member, SIDE * spec.pixels)
             layout = Layout.of(reader, spec.pixels)
-            for microns in spec.microns:
-                parts.append(_Window(section, spec, microns, layout).read(reader, batch, prepare))
+            regions = _Regions([_Window(section, spec, microns, layout) for microns in spec.microns])
+            parts.append(_passed(reader, regions, batch, prepare, workers))
     return np.concatenate(parts, axis=1)
 
 
@@ -117,21 +124,12 @@ class _Window:
         """Level-0 pixels to a pixel of the window."""
         return self.microns / self.section.mpp / self.spec.pixels
 
-    def read(self, trunk: ImageTrunk, batch: int, prepare: Prepare) -> Float32[np.ndarray, "tiles channels"]:
-        """Return the mean token of each window."""
-        corners = self.section.xy / self.scale - self.spec.pixels / 2
-        device = next(trunk.parameters()).device
-        out, few = np.zeros((len(corners), trunk.width), np.float32), max(batch // SIDE**2, 1)
-        asked = self._asked(corners)
-        for start in range(0, len(asked), few):
-            here = asked[start : start + few]
-            shown = np.stack([self._pixels(column, row) for column, row, _ in here])[:, None]
-            grids = trunk.grid(prepare(torch.from_numpy(shown).to(device))).float().cpu().numpy()
-            for (column, row, tiles), grid in zip(here, grids, strict=True):
-                out[tiles] += self._share(grid, corners[tiles], np.array([column, row]))
-        return out
+    @property
+    def corners(self) -> Float64[np.ndarray, "tiles 2"]:
+        """Upper left corner of each tile's window, in its pixels."""
+        return self.section.xy / self.scale - self.spec.pixels / 2
 
-    def _asked(self, corners: Float64[np.ndarray, "tiles 2"]) -> list[tuple[int, int, Int64[np.ndarray, " reached"]]]:
+    def asked(self, corners: Float64[np.ndarray, "tiles 2"]) -> list[Core]:
         """Return the column and row of each core that windows reach, with these, in order."""
         core = self.layout.core
         first = np.floor(corners / core).astype(np.int64)
@@ -147,7 +145,7 @@ class _Window:
         borders = np.flatnonzero((np.diff(found[:, :2], axis=0) != 0).any(axis=1)) + 1
         return [(int(part[0, 1]), int(part[0, 0]), part[:, 2]) for part in np.split(found, borders)]
 
-    def _pixels(self, column: int, row: int) -> UInt8[np.ndarray, "3 side side"]:
+    def pixels(self, column: int, row: int) -> UInt8[np.ndarray, "3 side side"]:
         """Return a region; one wholly beyond the picture, which some padding of a window may reach, is white."""
         layout, (width, height) = self.layout, self.section.slide.size
         left, top = (round((place * layout.core - layout.margin) * self.scale) for place in (column, row))
@@ -157,23 +155,75 @@ class _Window:
         box = self.section.slide.region(left, top, side, self.spec.padding, layout.side)
         return np.ascontiguousarray(resize(box, layout.side).transpose(2, 0, 1))
 
-    def _share(
-        self,
-        grid: Float32[np.ndarray, "channels h w"],
-        corners: Float64[np.ndarray, "reached 2"],
-        place: Int64[np.ndarray, "2"],
-    ) -> Float32[np.ndarray, "reached channels"]:
-        """Return what one core adds to the mean of each window that reaches it."""
+    def shares(
+        self, corners: Float64[np.ndarray, "reached 2"], place: Int64[np.ndarray, "2"]
+    ) -> Float32[np.ndarray, "2 reached tokens"]:
+        """Return the share of each window that each column, and each row, of one core's tokens covers."""
         layout, pixels = self.layout, self.spec.pixels
-        edge, count = layout.margin // layout.step, layout.core // layout.step
-        kept = grid[:, edge : edge + count, edge : edge + count].transpose(1, 2, 0)
-        starts = place[:, None] * layout.core + np.arange(count) * layout.step
+        starts = place[:, None] * layout.core + np.arange(layout.core // layout.step) * layout.step
         low = np.maximum(starts[None], corners[:, :, None])
         high = np.minimum(starts[None] + layout.step, corners[:, :, None] + pixels)
-        across, down = (np.maximum(high - low, 0.0) / pixels).astype(np.float32).transpose(1, 0, 2)
-        rows = (down @ kept.reshape(count, -1)).reshape(len(down), count, -1)
-        added: np.ndarray = (across[:, None] @ rows)[:, 0]
-        return added
+        return (np.maximum(high - low, 0.0) / pixels).astype(np.float32).transpose(1, 0, 2)
+
+
+class _Step(NamedTuple):
+    """Some regions, and what each adds to the windows that reach it."""
+
+    window: int
+    """Number of the window they are of."""
+    shown: Regions
+    reached: list[int]
+    """Windows that reach each region; they stand one region after another in what follows."""
+    tiles: Int64[Tensor, " windows"]
+    across: Float32[Tensor, "windows columns"]
+    down: Float32[Tensor, "windows rows"]
+
+
+@final
+class _Regions(Dataset[_Step]):
+    """The regions of each window that tiles reach, a whole step at a time: `regions[(window, rows)]`."""
+
+    def __init__(self, windows: list[_Window]) -> None:
+        self.windows, self._corners = windows, [window.corners for window in windows]
+        self._asked = [window.asked(corners) for window, corners in zip(windows, self._corners, strict=True)]
+
+    def steps(self, regions: int) -> list[tuple[int, range]]:
+        """Return the steps, of at most so many regions, none of two windows."""
+        counts = enumerate(map(len, self._asked))
+        return [(at, range(count)[start : start + regions]) for at, count in counts for start in range(0, count, regions)]
+
+    def __getitem__(self, key: tuple[int, range]) -> _Step:
+        at, rows = key
+        window, here = self.windows[at], [self._asked[at][row] for row in rows]
+        shown = np.stack([window.pixels(column, row) for column, row, _ in here])[:, None]
+        tiles = np.concatenate([reached for _, _, reached in here])
+        shares = [window.shares(self._corners[at][reached], np.array([column, row])) for column, row, reached in here]
+        across, down = torch.from_numpy(np.concatenate(shares, axis=1))
+        reached = [len(found) for _, _, found in here]
+        return _Step(at, torch.from_numpy(shown), reached, torch.from_numpy(tiles), across, down)
+
+
+def _passed(
+    trunk: ImageTrunk, regions: _Regions, batch: int, prepare: Prepare, workers: int | None
+) -> Float32[np.ndarray, "tiles features"]:
+    """Return the mean token of each window, window by window."""
+    device, few = next(trunk.parameters()).device, max(batch // SIDE**2, 1)
+    (section, layout), windows = (regions.windows[0].section, regions.windows[0].layout), len(regions.windows)
+    step_bytes = few * 3 * layout.side**2
+    batches = loaded(regions, regions.steps(few), device, workers=workers, step_bytes=step_bytes, slides=(section.slide,))
+    out = torch.zeros((windows, len(section), trunk.width), device=device)
+    edge, count = layout.margin // layout.step, layout.core // layout.step
+    for at, shown, reached, *held in read(batches):
+        tiles, across, down = (one.to(device, non_blocking=True) for one in held)
+        grids = trunk.grid(prepare(shown.to(device, non_blocking=True))).float()
+        cores = grids[:, :, edge : edge + count, edge : edge + count].permute(0, 2, 3, 1).flatten(2)
+        start = 0
+        for core, number in zip(cores, reached, strict=True):
+            here = slice(start, start := start + number)
+            rows = (down[here] @ core).unflatten(1, (count, -1))
+            out[at].index_add_(0, tiles[here], (across[here, None] @ rows)[:, 0])
+    table: np.ndarray = out.transpose(0, 1).flatten(1).cpu().numpy()
+    return table
 
 
 def _resized(trunk: ImageTrunk, side: int) -> ImageTrunk:

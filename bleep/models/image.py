@@ -14,6 +14,7 @@ from bleep.errors import ConfigError, MismatchError
 from bleep.models.attention import attention
 from bleep.models.backbones import MARK, Backbone, check_reached
 from bleep.models.backbones import torchvision as torchvision_trunks
+from bleep.models.precision import PRECISIONS, check_precision, in_float32
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,6 @@ class StainTarget(nn.Module):
     def fit(self, numbers: Float32[Tensor, " numbers"]) -> None:
         """Remember how the training tiles are stained."""
         self.get_buffer("numbers").copy_(numbers)
-
-
-PRECISIONS = {"auto": torch.float32, "float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What a trunk may compute in while it does not learn, by name; `auto`, before training has resolved it, is float32."""
 
 
 PIECE = 16 * 224**2
@@ -201,8 +198,11 @@ class ImageTrunk(nn.Module):
         if pixels.shape[-1] < self._least:
             pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
         pixels, dtype = pixels.contiguous(memory_format=self._format), self.dtype
-        if self.training or dtype == torch.float32:
+        if self.training:
             return read(self.model, pixels)
+        if dtype == torch.float32:
+            with in_float32(pixels.device):
+                return read(self.model, pixels)
         check_precision(dtype, pixels.device)
         with torch.autocast(pixels.device.type, dtype), attention(pixels.device):
             return read(self.model, pixels).float()
@@ -277,20 +277,6 @@ def least_pixels(name: str, pixels: int) -> int:
         return 0
     log.info("image.trunk %s takes tiles of %d pixels or more: those of %d are enlarged to that", name, found, pixels)
     return found
-
-
-def check_precision(dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse half precision on a CPU, where it is neither fast nor complete.
-
-    Raises:
-        ConfigError: half precision was asked for without a GPU.
-
-    """
-    if dtype == torch.float16 and device.type == "cpu":
-        raise ConfigError(
-            "image.precision is fp16, which needs a GPU: set it to bf16 or float32 on a CPU "
-            "(of a trained run, in its config.yaml)"
-        )
 
 
 @final

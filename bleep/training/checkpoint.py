@@ -124,8 +124,10 @@ class CheckpointLog:
             for number, parameter in enumerate(_parameters(optimizer)):
                 start = f"optim.{number}."
                 found = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+                # A fused kernel of CUDA counts steps where its parameters are; every other counts on the CPU.
+                place = parameter.device if optimizer.defaults.get("fused") else torch.device("cpu")
                 optimizer.state[parameter] = {
-                    key: value if key == "step" else _laid_out(value, parameter) for key, value in found.items()
+                    key: value.to(place) if key == "step" else _laid_out(value, parameter) for key, value in found.items()
                 }
             falls = {key: int(facts[key]) for key in ("falls", "stale", "cooling") if key in facts}
             mark = float(facts.get("mark", "-inf"))

@@ -1,28 +1,27 @@
 """The one training loop: it knows neither model nor loss."""
 
 import contextlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import final
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bleep.config import OptimConfig
-from bleep.errors import ConfigError, ReaderError, StoppedError, one_sentence
+from bleep.data.datasets import FeatureDataset, TileDataset
+from bleep.data.loading import as_it_is, loaded, read
+from bleep.errors import ConfigError, StoppedError, one_sentence
 from bleep.models.image import ImageTrunk
 from bleep.progress import Progress
 from bleep.records import Batch
 from bleep.training.checkpoint import CheckpointLog
+from bleep.training.guard import TrainingGuard, asked_in
 from bleep.training.optimizers import (
     WeightAverage,
     after_epoch,
@@ -34,94 +33,6 @@ from bleep.training.optimizers import (
     least_rate,
     set_rate,
 )
-
-
-@final
-class TrainingGuard:
-    """Looks after each step at what ends a training; every process sees the same, so all leave together.
-
-    What a step says is read one step later, so that the device never waits for the reading.
-    """
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator, self.asked = accelerator, False
-        self._told: tuple[int, int, Tensor] | None = None
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGTERM, which clusters send before they take a machine back, as a request to stop, in this block alone.
-
-        Raises:
-            StoppedError: the request went to the processes that read tiles as well, and they have gone.
-
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            self.asked = True
-
-        before = signal.signal(signal.SIGTERM, ask)
-        try:
-            yield
-        except ReaderError:
-            if not self.asked:
-                raise
-            raise StoppedError(
-                "asked to stop; every whole epoch is kept: give the same command with --resume to go on"
-            ) from None
-        finally:
-            # A handler that was not set from Python cannot be set again; then the system's own is the nearest.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-    def look(self, epoch: int, step: int, loss: Float[Tensor, ""]) -> None:
-        """Note a step down, and say what the one before it told.
-
-        Raises:
-            StoppedError: some process was asked to stop.
-            ConfigError: the loss was no number.
-
-        """
-        said = torch.stack([torch.full_like(loss, float(self.asked)), (~torch.isfinite(loss)).to(loss.dtype)])
-        before, self._told = self._told, (epoch, step, self.accelerator.reduce(said, "sum"))
-        if before is not None:
-            _say_if_broken(*before)
-            if before[2][0]:
-                raise StoppedError(asked_in(epoch))
-
-    def finish(self, parameters: list[nn.Parameter], epoch: int) -> bool:
-        """Look at an epoch's last step and at the weights it left, and return whether some process was asked to stop.
-
-        The epoch is whole then, so it may be saved first.
-
-        Raises:
-            ConfigError: the loss or a weight is no number.
-
-        """
-        asked = False
-        if self._told is not None:
-            asked = bool(self._told[2][0])
-            _say_if_broken(*self._told)
-        self._told = None
-        finite = [p.detach().isfinite().all() for p in parameters]
-        if finite and not bool(torch.stack(finite).all()):
-            raise ConfigError(f"weights are no numbers after epoch {epoch}: {_ADVICE}")
-        return asked
-
-
-def asked_in(epoch: int) -> str:
-    """Return what is said when training ends on request in or before this epoch."""
-    return f"asked to stop; every epoch before {epoch} is kept: give the same command with --resume to go on"
-
-
-_ADVICE = "lower optim.lr, or look at the data for extreme values (the state of the epoch before is kept)"
-
-
-def _say_if_broken(epoch: int, step: int, told: Tensor) -> None:
-    if told[1]:
-        raise ConfigError(f"the loss is no number in epoch {epoch}, step {step}: {_ADVICE}")
-
 
 Key = tuple[int, list[int]]
 Scores = dict[str, float]
@@ -195,14 +106,7 @@ def train(
         DataError: the state or the log cannot be written; the state of the epoch before is kept.
 
     """
-    loader = DataLoader(
-        dataset,
-        sampler=batches,
-        batch_size=None,
-        collate_fn=_as_is,  # type: ignore[arg-type]
-        num_workers=config.workers,
-        pin_memory=accelerator.device.type == "cuda",
-    )
+    loader = _loader(dataset, batches, config, accelerator.device)
     task.to(accelerator.device)
     optimizer = build_optimizer(task, config)
     average, watch = WeightAverage(task, config.ema), TrainingGuard(accelerator)
@@ -220,13 +124,16 @@ def train(
     bar = Progress(
         total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
     )
-    with bar, watch.listening(), one_sentence():
+    with bar, watch.listening(), one_sentence(), _repeatable():
         for epoch in range(progress.epoch + 1, config.epochs):
             if validate is not None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
                 break
             batches.epoch = epoch
             # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
             torch.manual_seed((batches.seed * 100_003 + epoch) * 1009 + accelerator.process_index)
+            # A loader once drew one number of these each epoch: without it a training that an older version began would
+            # not end as it would have.
+            torch.empty((), dtype=torch.int64).random_()
             step = _Step(wrapped, learning, stepped, config, accelerator, view, average, watch, progress.falls)
             line = _one_epoch(step, loader, epoch)
             asked = watch.finish(learning, epoch)
@@ -287,7 +194,7 @@ def _one_epoch(do: _Step, loader: DataLoader[Batch], epoch: int) -> Scores:
     began, seen, rate = time.perf_counter(), 0, 0.0
     total = torch.zeros((), device=accelerator.device)
     steps = len(loader)
-    for step, batch in enumerate(_read(loader)):
+    for step, batch in enumerate(read(loader)):
         done, last = epoch * steps + step, config.epochs * steps
         rate = set_rate(optimizer, factor(config, done, last, do.falls), done / last, least_rate(config, done, last))
         moved = Batch(*(field.to(accelerator.device, non_blocking=True) for field in batch))
@@ -303,6 +210,16 @@ def _one_epoch(do: _Step, loader: DataLoader[Batch], epoch: int) -> Scores:
         seen += len(batch.rows) * accelerator.num_processes
     mean = float(accelerator.reduce(total, "mean")) / steps
     return {"loss": mean, "lr": rate, "spots_per_s": seen / (time.perf_counter() - began)}
+
+
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """Let cuDNN choose among convolutions that give the same bits each time; on a GPU they took no longer (docs/log.md)."""
+    before, torch.backends.cudnn.deterministic = torch.backends.cudnn.deterministic, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def _compile(task: nn.Module) -> None:
@@ -326,10 +243,11 @@ def _validated(task: nn.Module, validate: Callable[[nn.Module], Scores] | None, 
     return told[0]
 
 
-def _as_is(batch: Batch) -> Batch:
-    return batch
-
-
-def _read(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    with one_sentence():
-        yield from loader
+def _loader(dataset: Dataset[Batch], batches: EpochBatches, config: OptimConfig, device: torch.device) -> DataLoader[Batch]:
+    if isinstance(dataset, FeatureDataset):
+        own = torch.Generator()
+        return DataLoader(dataset.on(device), sampler=batches, batch_size=None, collate_fn=as_it_is, generator=own)
+    tiles = dataset.tiles if isinstance(dataset, TileDataset) else None
+    step_bytes = batches.batch // batches.world * tiles.tile_bytes if tiles is not None else 0
+    slides = tiles.cut_from if tiles is not None else ()
+    return loaded(dataset, batches, device, workers=config.workers, step_bytes=step_bytes, slides=slides, stays=True)

@@ -20,7 +20,7 @@ from bleep.records import Batch
 from bleep.training.checkpoint import Progress
 
 OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
-    "adamw": lambda groups, momentum: AdamW(groups, fused=_on_cpu(groups) or None),
+    "adamw": lambda groups, momentum: AdamW(groups, fused=_has_fused(groups) or None),
     "adam": lambda groups, momentum: Adam(groups),
     "sgd": lambda groups, momentum: SGD(groups, momentum=momentum),
     "rmsprop": lambda groups, momentum: RMSprop(groups, momentum=momentum),
@@ -30,9 +30,9 @@ OPTIMIZERS: Mapping[OptimizerName, Callable[[list[dict[str, Any]], float], Optim
 """What makes each optimizer from its groups, which hold rate and decay, and the momentum."""
 
 
-def _on_cpu(groups: list[dict[str, Any]]) -> bool:
-    """Return whether all that learns is on a CPU, where one kernel a parameter is the fastest step."""
-    return all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+def _has_fused(groups: list[dict[str, Any]]) -> bool:
+    """Return whether all that learns is where a fused kernel is the fastest step: on a CPU or a GPU of CUDA."""
+    return all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> Optimizer:

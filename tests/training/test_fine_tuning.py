@@ -23,7 +23,7 @@ LORA = {"image": {"train": "lora", "trunk": "test_vit", "lora_rank": 2}, "optim"
 
 
 def changed(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> set[str]:
-    return {name for name, value in one.items() if not torch.equal(value, other[name])}
+    return {name for name, value in one.items() if not torch.equal(value.cpu(), other[name].cpu())}
 
 
 def test_blocks_begin_to_learn_one_after_another_from_the_end(

@@ -160,7 +160,7 @@ def test_a_frozen_trunk_is_not_changed_by_training(recipe: Any, tmp_path: Path) 
     before = build_trunk(config.image, 32)[0].state_dict()
     after = fit(config).model.trunk.state_dict()
     for name, value in before.items():
-        torch.testing.assert_close(after[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(after[name].cpu(), value, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("train", ["last", "full"])
@@ -175,7 +175,7 @@ def test_a_trunk_that_learns_is_changed_by_training_but_not_its_batch_statistics
     trunk = build_trunk(config.image, 32)[0]
     learning = {name for name, parameter in trunk.named_parameters() if parameter.requires_grad}
     after = fit(config).model.trunk.state_dict()
-    moved = {name for name, value in trunk.state_dict().items() if not torch.equal(after[name], value)}
+    moved = {name for name, value in trunk.state_dict().items() if not torch.equal(after[name].cpu(), value)}
     assert moved
     assert moved <= learning
 

@@ -158,6 +158,7 @@ def test_losses_go_the_whole_way_and_a_loaded_run_predicts_the_same(over: dict[s
     run = fit(Config.load(recipe(tmp_path / "run", over)))
     loaded = Run.load(tmp_path / "run")
     assert loaded.weights_digest() == run.weights_digest()
+    run.model.to(loaded.device)
     tiles = Tiles(bleep.load_split(run.config).test, run.spec)
     one, other = (bleep.RegressionPredictor(each).predict(tiles).expression for each in (run, loaded))
     np.testing.assert_array_equal(one, other)

@@ -54,7 +54,7 @@ def test_chunks_see_the_tiles_that_the_whole_step_sees(recipe: Any, tmp_path: Pa
 
     def watched(self: ImageTrunk, images: torch.Tensor) -> torch.Tensor:
         if self.training:
-            seen.update(tile.numpy().tobytes() for tile in images)
+            seen.update(tile.cpu().numpy().tobytes() for tile in images)
         return forward(self, images)
 
     monkeypatch.setattr(ImageTrunk, "forward", watched)

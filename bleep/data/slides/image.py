@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bleep.config import DataConfig, PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded_array, reduced, small_size, stamp
+from bleep.data.slides.base import Box, Pixels, Slide, file_digest, on_white, padded_array, reduced, small_size, stamp
 from bleep.data.slides.tiff import called_grey, check_colours, clear, is_tiff, size_of
 from bleep.errors import DataError
 from bleep.files import check_file
@@ -295,6 +295,25 @@ def _joined(path: Path) -> Pixels:
         return as_rgb(series.asarray() if series.axes == "YXS" else np.moveaxis(series.asarray(), 0, -1), str(path))
 
 
-@lru_cache(maxsize=32)
+HELD = 32
+"""Pictures that a process holds decoded."""
+
+
+def hold_decoded(slides: tuple[Slide, ...]) -> bool:
+    """Decode the pictures that are decoded whole, for processes to come that share this one's memory; false: too many.
+
+    Raises:
+        DataError: a picture is damaged.
+
+    """
+    pictures = [slide for slide in slides if isinstance(slide, PictureSlide)]
+    if len(pictures) > HELD:
+        return False
+    for slide in pictures:
+        _decode(slide.path, slide.limit, stamp(slide.path))
+    return True
+
+
+@lru_cache(maxsize=HELD)
 def _decode(path: Path, limit: int, stamp: tuple[int, int]) -> Pixels:
     return pixels_of(path, limit)
