@@ -37,8 +37,9 @@ CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = find.NAMES
 ENSEMBLE, EPOCHS, STORES, OF_TUNING = find.ENSEMBLE, find.EPOCHS, find.STORES, find.OF_TUNING
 newest_run = find.newest_run
 
-BEFORE = {"image": {"precision": "float32", "floor": 0.0}}
-"""What runs of versions did that note nothing of it: they computed in float32, and took spreads of features as they were."""
+BEFORE = {"image": {"precision": "float32", "floor": 0.0, "region": 2}}
+"""What runs of versions did that note nothing of it: they computed in float32, took spreads of features as they were, and
+shared regions of two windows' side."""
 
 
 @final

@@ -30,7 +30,7 @@ from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.features import FeatureReader
-from bleep.features.regions import SIDE, of_windows
+from bleep.features.regions import members, of_windows
 from bleep.models.factory import build_trunk
 from bleep.models.precision import PRECISIONS
 
@@ -80,7 +80,8 @@ def bare(options: argparse.Namespace, reader: FeatureReader, precision: Precisio
         shown: list[int] = []
         of_windows(reader.trunk, tiles, options.batch, lambda regions: (shown.append(len(regions)), regions)[1])
         # The first of each window only asks how large the grid is.
-        side, batch, pictures = SIDE * SPEC.pixels, options.batch // SIDE**2, sum(shown)
+        region = members(reader.trunk)[0].region
+        side, batch, pictures = region * SPEC.pixels, options.batch // region**2, sum(shown)
     sized = {"img_size": side} if timm.get_pretrained_cfg(options.trunk).fixed_input_size else {}
     model = timm.create_model(options.trunk, num_classes=0, **sized).to(DEVICE, memory_format=torch.channels_last).eval()
     pixels = torch.randn(batch, 3, side, side, device=DEVICE).contiguous(memory_format=torch.channels_last)

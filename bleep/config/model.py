@@ -67,6 +67,8 @@ class ImageConfig(Settings):
     """Whether windows read the tokens of regions that they share; auto: where the smallest windows overlap over fourfold."""
     halo: float = Field(default=HALO, gt=0.0, le=0.25)
     """Under `sharing`: the share of a region's side that is left away on each side, in whole tokens, since borders are near."""
+    region: Literal[1, 2] | None = None
+    """Under `sharing`: side of a region, in sides of a window; none: 1 for a vision transformer of 8 tokens across, else 2."""
 
     @property
     def can_share(self) -> bool:

@@ -25,9 +25,6 @@ from bleep.errors import ConfigError, DataError
 from bleep.models.image import FusedTrunk, ImageTrunk
 from bleep.models.stored import StoredTrunk, Trunk
 
-SIDE = 2
-"""Side of a region, in sides of a window."""
-
 Regions = UInt8[Tensor, "batch 1 3 side side"]
 Prepare = Callable[[Regions], Regions]
 Core = tuple[int, int, Int64[np.ndarray, " _"]]
@@ -56,7 +53,7 @@ def of_windows(
     spec, parts = tiles.spec, []
     with torch.inference_mode():
         for member in members(trunk):
-            reader = _resized(member, SIDE * spec.pixels)
+            reader = _resized(member, member.region * spec.pixels)
             layout = Layout.of(reader, spec.pixels)
             regions = _Regions([_Window(section, spec, microns, layout) for microns in spec.microns])
             parts.append(_passed(reader, regions, batch, prepare, workers))
@@ -97,7 +94,7 @@ class Layout:
             ConfigError: the grid is not even, or so coarse that no core is left.
 
         """
-        side, device = SIDE * pixels, next(trunk.parameters()).device
+        side, device = trunk.region * pixels, next(trunk.parameters()).device
         height, width = trunk.grid(torch.zeros(1, 1, 3, side, side, dtype=torch.uint8, device=device)).shape[-2:]
         step = side // max(width, 1)
         margin = ceil(side * trunk.halo / step) * step if step else side
@@ -207,7 +204,7 @@ def _passed(
     trunk: ImageTrunk, regions: _Regions, batch: int, prepare: Prepare, workers: int | None
 ) -> Float32[np.ndarray, "tiles features"]:
     """Return the mean token of each window, window by window."""
-    device, few = next(trunk.parameters()).device, max(batch // SIDE**2, 1)
+    device, few = next(trunk.parameters()).device, max(batch // trunk.region**2, 1)
     (section, layout), windows = (regions.windows[0].section, regions.windows[0].layout), len(regions.windows)
     step_bytes = few * 3 * layout.side**2
     batches = loaded(regions, regions.steps(few), device, workers=workers, step_bytes=step_bytes, slides=(section.slide,))

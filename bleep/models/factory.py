@@ -97,7 +97,19 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-READ = ("layer", "output", "train", "unfreeze", "freeze", "layer_decay", "stain", "precision", "halo", "channels_last")
+READ = (
+    "layer",
+    "output",
+    "train",
+    "unfreeze",
+    "freeze",
+    "layer_decay",
+    "stain",
+    "precision",
+    "halo",
+    "region",
+    "channels_last",
+)
 """Settings of `image` that a trunk takes as they are."""
 
 

@@ -54,10 +54,11 @@ PLACELESS = "without places"
 """In what a trunk reads: of shared regions, tokens that were all given the same position."""
 
 
-def shared_reads(halo: float, *, placeless: bool) -> str:
+def shared_reads(halo: float, region: int, *, placeless: bool) -> str:
     """Return what `reads_of` says of shared regions."""
-    halo_said = "" if halo == HALO else f" halo {halo:g}"
-    return f"tokens {PLACELESS}{halo_said}" if placeless else f"tokens{halo_said}"
+    said = f"tokens {PLACELESS}" if placeless else "tokens"
+    said += "" if region == 2 else f" region {region}"
+    return said if halo == HALO else f"{said} halo {halo:g}"
 
 
 def reads_of(layer: int | None, output: str, precision: str, stain: str, shared: str = "none") -> str:
@@ -93,6 +94,7 @@ class ImageTrunk(nn.Module):
         precision: PrecisionName = "float32",
         shares: bool = False,
         halo: float = HALO,
+        region: int | None = None,
         channels_last: bool = True,
     ) -> None:
         """Take a network and how it is read and trained; see `ImageConfig`, where each of these is a setting.
@@ -110,6 +112,7 @@ class ImageTrunk(nn.Module):
             precision: what it computes in while it does not learn.
             shares: whether windows read the tokens of regions that they share.
             halo: share of a region's side that is left away on each side.
+            region: side of a region, in sides of a window; none: 1 of a vision transformer with tokens enough, else 2.
             channels_last: how pixels lie in memory.
 
         Raises:
@@ -118,6 +121,8 @@ class ImageTrunk(nn.Module):
         """
         super().__init__()
         self.model, self.layer, self.shares, self.halo = backbone.model, layer, shares, halo
+        # Attention costs more the larger a region is, and was trained on a window; convolutions only lose at borders.
+        self.region = region or (1 if tokens_across(backbone.model, pixels) >= ENOUGH else 2)
         self._name, self._output, self._precision = backbone.name, output, precision
         self._train, self._unfreeze, self._freeze, self._layer_decay = train, unfreeze, freeze, layer_decay
         self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid
@@ -147,7 +152,7 @@ class ImageTrunk(nn.Module):
     @property
     def reads(self) -> str:
         """What decides its features beside its weights: depth, output, precision, stains."""
-        shared = shared_reads(self.halo, placeless=self.learnt_places is not None) if self.shares else "none"
+        shared = shared_reads(self.halo, self.region, placeless=self.learnt_places is not None) if self.shares else "none"
         return reads_of(self.layer, self._output, self._precision, self.stain.kind, shared)
 
     @property
@@ -263,6 +268,16 @@ class ImageTrunk(nn.Module):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+
+ENOUGH = 8
+"""Tokens across a window from which a region of its own size has borders to leave away."""
+
+
+def tokens_across(model: nn.Module, pixels: int) -> int:
+    """Return how many tokens a transformer of timm that takes any size cuts a window's side into; 0 for other networks."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    return pixels // int(patch[0]) if patch is not None and hasattr(model, "set_input_size") else 0
 
 
 LEAST = {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75, "inception_v4": 75, "nasnetalarge": 96}

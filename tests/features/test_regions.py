@@ -103,10 +103,36 @@ def test_a_transformer_on_tissue_does_not_tell_where_in_its_region_a_window_lies
 @pytest.mark.parametrize(("halo", "margin"), [(1 / 16, 32), (1 / 8, 64), (0.07, 48), (0.001, 16), (0.25, 128)])
 def test_a_halo_is_of_whole_tokens_and_never_less_than_one(halo: float, margin: int) -> None:
     torch.manual_seed(0)
-    settings = {"trunk": "test_vit", "weights": "random", "layer": 1, "sharing": "tokens", "halo": halo}
+    settings = {"trunk": "test_vit", "weights": "random", "layer": 1, "sharing": "tokens", "halo": halo, "region": 2}
     trunk, _ = build_trunk(ImageConfig.model_validate(settings), 256)
     layout = Layout.of(_resized(trunk, 512), 256)
     assert (layout.side, layout.step, layout.margin) == (512, 16, margin)
+
+
+REGIONS = [
+    ("test_vit", 128, None, 1),
+    ("test_vit", 64, None, 2),
+    ("test_resnet", 128, None, 2),
+    ("test_vit", 128, 2, 2),
+    ("test_resnet", 128, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "pixels", "asked", "side"), REGIONS)
+def test_a_region_is_as_large_as_asked_for_else_as_suits_the_trunk(
+    name: str, pixels: int, asked: int | None, side: int
+) -> None:
+    settings = {"trunk": name, "weights": "random", "layer": 1, "sharing": "tokens", "region": asked}
+    trunk, _ = build_trunk(ImageConfig.model_validate(settings), pixels)
+    layout = Layout.of(_resized(trunk, side * pixels), pixels)
+    assert (trunk.region, layout.side) == (side, side * pixels)
+    assert ("region 1" in trunk.reads) == (side == 1)
+
+
+def test_features_of_other_regions_are_not_taken_from_the_cache(toys: tuple[Section, ...], tmp_path: Path) -> None:
+    one, two = (FeatureReader(build(region=side), tmp_path).read(Tiles(toys[:1], SPEC)) for side in (1, 2))
+    assert not np.allclose(one, two, rtol=1e-3)
+    np.testing.assert_allclose(one, two, atol=0.3 * two.std())
 
 
 def test_features_under_another_halo_are_not_taken_from_the_cache(toys: tuple[Section, ...], tmp_path: Path) -> None:
@@ -193,8 +219,8 @@ def test_a_run_keeps_its_halo_and_one_of_before_it_could_be_chosen_the_usual_one
     fit(Config.load(recipe(tmp_path / "run", over)))
     assert Run.load(tmp_path / "run").model.trunk.reads.endswith("halo 0.0625")
     written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
-    del written["image"]["halo"]
+    del written["image"]["halo"], written["image"]["region"]
     (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(written))
     older = Run.load(tmp_path / "run")
-    assert older.config.image.halo == 0.125
+    assert (older.config.image.halo, older.config.image.region) == (0.125, 2)
     assert older.model.trunk.reads.endswith("tokens without places")
