@@ -47,8 +47,10 @@ def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
                 f"{out}: has no {runs.CONFIG}, so no training to go on with; leave --resume out, or choose another --out"
             )
         kept = Config.load(runs.BEFORE, out / runs.CONFIG)
+        # Who reads changes nothing that is learnt, nor does how regions lie where none are shared.
+        unread = {"optim.workers"} | ({"image.region", "image.halo"} if config.image.sharing == "none" else set())
         for key, old, new in differences(kept.dump(), config.dump()):
-            if new == "auto" and key in ("image.precision", "image.sharing"):
+            if key in unread or (new == "auto" and key in ("image.precision", "image.sharing")):
                 continue
             raise MismatchError(
                 f"{out}: training there began with {key} = {old}, now it is {new}; resume with the same settings"

@@ -132,6 +132,22 @@ def test_resuming_a_finished_run_returns_it(run_copy: Any, trained: dict[str, Pa
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_who_reads_and_regions_that_are_not_shared_do_not_stand_in_the_way_of_going_on(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config.load(recipe(tmp_path / "run", {"optim": {"epochs": 3}}))
+    release = interrupted_at(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config)
+    release()
+    # As an older version left it.
+    kept = (tmp_path / "run" / "config.yaml").read_text()
+    older = kept.replace("  workers: null\n", "  workers: 0\n").replace("  region: null\n", "")
+    assert older.count("\n") == kept.count("\n") - 1
+    (tmp_path / "run" / "config.yaml").write_text(older)
+    assert fit(config, resume=True).config.optim.epochs == 3
+
+
 def test_the_same_seed_gives_the_same_run_and_another_gives_another(recipe: Any, tmp_path: Path) -> None:
     digests = [
         fit(Config.load(recipe(tmp_path / name, {"seed": seed}))).weights_digest()
