@@ -37,9 +37,9 @@ CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = find.NAMES
 ENSEMBLE, EPOCHS, STORES, OF_TUNING = find.ENSEMBLE, find.EPOCHS, find.STORES, find.OF_TUNING
 newest_run = find.newest_run
 
-BEFORE = {"image": {"precision": "float32", "floor": 0.0, "region": 2}}
+BEFORE = {"image": {"precision": "float32", "floor": 0.0, "region": 2, "halo": 0.125}}
 """What runs of versions did that note nothing of it: they computed in float32, took spreads of features as they were, and
-shared regions of two windows' side."""
+shared regions of two windows' side, an eighth of which was left away."""
 
 
 @final

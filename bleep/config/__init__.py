@@ -25,7 +25,6 @@ from bleep.config.data import (
 from bleep.config.model import (
     ABSTAIN,
     FLOOR,
-    HALO,
     BeforeName,
     DtypeName,
     ExpressionConfig,
@@ -62,7 +61,6 @@ from bleep.errors import ConfigError
 __all__ = [
     "ABSTAIN",
     "FLOOR",
-    "HALO",
     "AbsentName",
     "BatchName",
     "BeforeName",

@@ -17,10 +17,6 @@ FLOOR = 0.02
 """Share of the median spread that every feature's spread counts at least as."""
 
 
-HALO = 0.125
-"""What is left away of a shared region on each side, as a share of its side. Features cached under it say nothing of it."""
-
-
 class ImageConfig(Settings):
     """The image encoder: one trunk or several."""
 
@@ -65,8 +61,8 @@ class ImageConfig(Settings):
     """What the trunk computes in while it does not learn (else what accelerate was told); auto: bf16 where it is fast here."""
     sharing: SharingName = "none"
     """Whether windows read the tokens of regions that they share; auto: where the smallest windows overlap over fourfold."""
-    halo: float = Field(default=HALO, gt=0.0, le=0.25)
-    """Under `sharing`: the share of a region's side that is left away on each side, in whole tokens, since borders are near."""
+    halo: float | None = Field(default=None, gt=0.0, le=0.25)
+    """Under `sharing`: share of a region's side left away on each side, in whole tokens; none: 1/16 of `region` 1, 1/8 of 2."""
     region: Literal[1, 2] | None = None
     """Under `sharing`: side of a region, in sides of a window; none: 1 for a vision transformer of 8 tokens across, else 2."""
 

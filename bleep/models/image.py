@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from bleep.config import HALO, PrecisionName, StainName, TrainName
+from bleep.config import PrecisionName, StainName, TrainName
 from bleep.errors import ConfigError, MismatchError
 from bleep.models.attention import attention
 from bleep.models.backbones import MARK, Backbone, check_reached
@@ -54,11 +54,15 @@ PLACELESS = "without places"
 """In what a trunk reads: of shared regions, tokens that were all given the same position."""
 
 
+HALOS = {1: 1 / 16, 2: 1 / 8}
+"""What is left away on each side of regions of one or two windows' side, as a share of it: a token or two where it matters."""
+
+
 def shared_reads(halo: float, region: int, *, placeless: bool) -> str:
     """Return what `reads_of` says of shared regions."""
     said = f"tokens {PLACELESS}" if placeless else "tokens"
     said += "" if region == 2 else f" region {region}"
-    return said if halo == HALO else f"{said} halo {halo:g}"
+    return said if halo == HALOS[region] else f"{said} halo {halo:g}"
 
 
 def reads_of(layer: int | None, output: str, precision: str, stain: str, shared: str = "none") -> str:
@@ -93,7 +97,7 @@ class ImageTrunk(nn.Module):
         stain: StainName = "none",
         precision: PrecisionName = "float32",
         shares: bool = False,
-        halo: float = HALO,
+        halo: float | None = None,
         region: int | None = None,
         channels_last: bool = True,
     ) -> None:
@@ -111,7 +115,7 @@ class ImageTrunk(nn.Module):
             stain: what tiles' stains are brought to those of the training tiles by.
             precision: what it computes in while it does not learn.
             shares: whether windows read the tokens of regions that they share.
-            halo: share of a region's side that is left away on each side.
+            halo: share of a region's side that is left away on each side; none: as `HALOS` says.
             region: side of a region, in sides of a window; none: 1 of a vision transformer with tokens enough, else 2.
             channels_last: how pixels lie in memory.
 
@@ -120,9 +124,10 @@ class ImageTrunk(nn.Module):
 
         """
         super().__init__()
-        self.model, self.layer, self.shares, self.halo = backbone.model, layer, shares, halo
+        self.model, self.layer, self.shares = backbone.model, layer, shares
         # Attention costs more the larger a region is, and was trained on a window; convolutions only lose at borders.
         self.region = region or (1 if tokens_across(backbone.model, pixels) >= ENOUGH else 2)
+        self.halo = HALOS[self.region] if halo is None else halo
         self._name, self._output, self._precision = backbone.name, output, precision
         self._train, self._unfreeze, self._freeze, self._layer_decay = train, unfreeze, freeze, layer_decay
         self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid

@@ -85,17 +85,18 @@ def test_where_borders_fall_changes_a_feature_by_less_than_a_tenth_of_its_spread
 
 
 @pytest.mark.data
-def test_a_transformer_on_tissue_does_not_tell_where_in_its_region_a_window_lies(shared: Path) -> None:
+@pytest.mark.parametrize("region", [1, 2])
+def test_a_transformer_on_tissue_does_not_tell_where_in_its_region_a_window_lies(region: int, shared: Path) -> None:
     """With learnt positions as they are, windows whose borders fell otherwise correlate by .75 to .81."""
     weights = shared / "weights/vit_small_patch14_saliency.fp16.safetensors"
     settings = {"trunk": "vit_small_patch14_dinov2", "weights": str(weights), "layer": 5, "sharing": "tokens"}
-    trunk, _ = build_trunk(ImageConfig.model_validate(settings | {"precision": "bf16"}), 224)
+    trunk, _ = build_trunk(ImageConfig.model_validate(settings | {"precision": "bf16", "region": region}), 224)
     (section,) = read_sections(
         DataConfig.model_validate({"source": "her2st", "root": str(shared / "data/her2st"), "sections": ["C2"], "mpp": 0.69})
     )
     some = section.subset(np.arange(0, len(section), 6))
     spec = TileSpec(224, (154.56,))
-    first, other = (of_windows(trunk, Tiles((one,), spec), 32, same) for one in (some, moved(some, 168)))
+    first, other = (of_windows(trunk, Tiles((one,), spec), 32, same) for one in (some, moved(some, 97)))
     found = pearson(first, other)
     assert np.median(found) > 0.88
 
@@ -132,7 +133,7 @@ def test_a_region_is_as_large_as_asked_for_else_as_suits_the_trunk(
 def test_features_of_other_regions_are_not_taken_from_the_cache(toys: tuple[Section, ...], tmp_path: Path) -> None:
     one, two = (FeatureReader(build(region=side), tmp_path).read(Tiles(toys[:1], SPEC)) for side in (1, 2))
     assert not np.allclose(one, two, rtol=1e-3)
-    np.testing.assert_allclose(one, two, atol=0.3 * two.std())
+    assert np.abs(one - two).mean() < 0.1 * two.std()
 
 
 def test_features_under_another_halo_are_not_taken_from_the_cache(toys: tuple[Section, ...], tmp_path: Path) -> None:
