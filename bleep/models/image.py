@@ -280,9 +280,13 @@ ENOUGH = 8
 
 
 def tokens_across(model: nn.Module, pixels: int) -> int:
-    """Return how many tokens a transformer of timm that takes any size cuts a window's side into; 0 for other networks."""
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
-    return pixels // int(patch[0]) if patch is not None and hasattr(model, "set_input_size") else 0
+    """Return how many tokens a plain transformer of timm cuts a window's side into; 0 for other networks.
+
+    Those of several stages, such as Swin, attend to a few tokens around each, and gain nothing by smaller regions.
+    """
+    patch: Any = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    plain = hasattr(model, "set_input_size") and hasattr(model, "blocks")
+    return pixels // int(patch[0] if isinstance(patch, tuple) else patch) if plain and patch else 0
 
 
 LEAST = {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75, "inception_v4": 75, "nasnetalarge": 96}

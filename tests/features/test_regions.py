@@ -130,6 +130,11 @@ def test_a_region_is_as_large_as_asked_for_else_as_suits_the_trunk(
     assert ("region 1" in trunk.reads) == (side == 1)
 
 
+def test_a_transformer_of_several_stages_has_regions_of_twice_a_windows_side() -> None:
+    settings = {"trunk": "swin_tiny_patch4_window7_224", "weights": "random", "layer": 1, "sharing": "tokens"}
+    assert build_trunk(ImageConfig.model_validate(settings), 224)[0].region == 2
+
+
 def test_features_of_other_regions_are_not_taken_from_the_cache(toys: tuple[Section, ...], tmp_path: Path) -> None:
     one, two = (FeatureReader(build(region=side), tmp_path).read(Tiles(toys[:1], SPEC)) for side in (1, 2))
     assert not np.allclose(one, two, rtol=1e-3)
