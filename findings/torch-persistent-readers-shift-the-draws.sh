@@ -4,11 +4,11 @@
 # One would expect: after torch.manual_seed at the start of each epoch, dropout draws the same numbers whether the loader's
 # processes are begun anew each epoch or stay (persistent_workers=True); who reads a batch says nothing about chance. And a
 # training that is resumed at epoch 2, seeded as epoch 2 was, goes on as the one that was never stopped.
-# What happens: to begin processes a loader draws one number from torch's own generator, when they stay it draws none or two by
-# turns of the same epoch: the first epoch of a process that keeps its readers is shifted against all later ones. So a resumed
-# training, whose first epoch is another one's third, has other dropout than the training it goes on, with the same seed, and
-# only where readers stay. A generator handed to the loader mends it.
-# Version: torch 2.14.1; seen on 2026-11-29.
+# What happens: a loader that begins its processes draws one number from torch's own generator, and one whose processes stay
+# draws none in every later epoch. So the first epoch after a start is shifted against all others: a resumed training, whose
+# first epoch is another one's third, has other dropout there than the training it goes on, with the same seed, and only where
+# readers stay. A generator handed to the loader mends it.
+# Version: torch 2.14.1; seen on 2026-11-30.
 # Why it matters: persistent_workers is what everybody turns on for speed, and "resume is bit for bit" is tested without it.
 set -euo pipefail
 folder=$(mktemp -d)
