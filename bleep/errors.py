@@ -16,7 +16,7 @@ WAYS_OUT: Mapping[int, str] = {
     errno.ENOENT: "it is not there; name another place",
     errno.ENOSPC: "free some space, or name another place",
     errno.EDQUOT: "free some space, or name another place",
-    errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or lower optim.workers",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n), or set optim.workers lower",
     errno.ENFILE: "too many files are open on this machine; close some programs",
     errno.EIO: "the disk could not be read or written; is it whole?",
 }  # fmt: skip
@@ -89,6 +89,6 @@ def one_sentence() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise ReaderError(
-            "a process that reads tiles has died, often for want of memory: lower optim.workers or optim.batch; "
+            "a process that reads tiles has died, often for want of memory: set optim.workers (0: none) or optim.batch lower; "
             "what was finished before is kept, and --resume goes on with a training"
         ) from None
