@@ -21,7 +21,8 @@ class ImageConfig(Settings):
     """The image encoder: one trunk or several."""
 
     trunk: str = "vit_small_patch14_dinov2"
-    """A model of timm, of torchvision where timm lacks it, a foundation model by its page (`MahmoodLab/UNI`), or `textures`."""
+    """A model of timm, of torchvision where timm lacks it, a foundation model by its page (`MahmoodLab/UNI`), or `textures` or
+    `centred-textures`, which have no weights."""
     weights: str = "hub"
     """`hub` (downloaded by timm or torchvision), `random`, a local .safetensors or .pth file, or a run's folder."""
     layer: int | None = Field(default=None, ge=0)

@@ -185,7 +185,7 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
         backbone = from_package(config, pixels)
     elif small_nets.knows(name):
         backbone = small_nets.build(config, pixels)
-    elif name == textures.NAME:
+    elif name in textures.NAMES:
         backbone = textures.build(config, pixels)
     elif not name.startswith(torchvision_trunks.PREFIX) and timm_trunks.knows(name):
         backbone = timm_trunks.build(config, pixels)
@@ -193,8 +193,7 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
         backbone = torchvision_trunks.build(config, pixels)
     else:
         small = small_nets.near() if name.startswith(small_nets.PREFIX) else []
-        small += get_close_matches(name.lower(), [textures.NAME], 1, 0.7)
-        small += get_close_matches(name.lower(), [textures.NAME], 1, 0.7)
+        small += get_close_matches(name.lower(), textures.NAMES, 2, 0.7)
         near = [*small, *registry.names("trunks"), *timm_trunks.near(name), *torchvision_trunks.near(name)]
         raise ConfigError(
             f"image.trunk: timm knows no model {name!r}, nor does torchvision; near it: {', '.join(near) or 'nothing'}"
@@ -308,7 +307,7 @@ def trunk_licence(names: str, weights: Sequence[str]) -> str:
         published = licence_of(name) or "unknown"
         if name.startswith((GIVEN, f"{READY}:")):
             said.append(f"{name}: unknown")
-        elif name == textures.NAME:
+        elif name in textures.NAMES:
             said.append(f"{name}: none, it has no weights")
         elif source == "random":
             said.append(f"{name}: none, it began with random weights")

@@ -17,7 +17,17 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import write_tensors
 from bleep.predictors.members import FITS
 from bleep.predictors.retrieval import WEIGHTS, averaged
-from bleep.predictors.stacking import AXES, SHRINK, Basis, FoldValues, Stacker, StackingInput, fit_stacker, shrunk_stacker
+from bleep.predictors.stacking import (
+    AXES,
+    SHRINK,
+    Basis,
+    FoldValues,
+    Leading,
+    Stacker,
+    StackingInput,
+    fit_stacker,
+    shrunk_stacker,
+)
 from bleep.records import Neighbors
 from bleep.runs import Run
 
@@ -178,8 +188,9 @@ HALFWAY = 4
 """Left-out subjects beyond the first after which fitted weights count as much as the plain mean."""
 
 
-TRAVEL_AXES = 10
-"""Principal axes of the training values along which predictions of another subject are read; see docs/concepts/travel."""
+TRAVEL_AXES: Leading = (2, 5, 10, 20)
+"""Numbers of principal axes of the training values along which predictions of another subject are read, and averaged; see
+docs/concepts/travel."""
 
 
 def trust_in(subjects: int) -> float:

@@ -48,12 +48,19 @@ def section_features(run: Run, tiles: Tiles, moments: Moments | None = None) -> 
 
 
 def section_textures(run: Run, tiles: Tiles, moments: Moments | None = None) -> Features:
-    """Return the texture of the stains in all windows (the trunk `textures`), standardised over each section and clipped."""
-    usual = Standardizer(moments.shape[1] if moments is not None else 0)
+    """Return the texture of the stains in all windows and their middles, standardised over each section and clipped.
+
+    It is the trunk `centred-textures`. Members of before saw no middles, which is told by their moments: those are as wide as
+    what the trunk `textures` gives, or there are none.
+    """
+    whole = _texture_reader(run, textures.NAME)
+    widths = (0, whole.trunk.width * len(run.spec.microns))
+    usual = Standardizer(0 if moments is None else moments.shape[1])
     if moments is not None:
         usual.mean.copy_(torch.from_numpy(moments[0]))
         usual.spread.copy_(torch.from_numpy(moments[1]))
-    reader = replace(_texture_reader(run), per_section=True, few=FEW, usual=usual)
+    reader = whole if len(usual.mean) in widths else _texture_reader(run)
+    reader = replace(reader, per_section=True, few=FEW, usual=usual)
     return np.clip(reader.read(tiles), -CLIP, CLIP)
 
 
@@ -63,8 +70,8 @@ def texture_moments(run: Run, tiles: Tiles) -> Moments:
     return np.stack([found.mean, found.spread]).astype(np.float32)
 
 
-def _texture_reader(run: Run) -> FeatureReader:
-    trunk, _ = build_trunk(ImageConfig(trunk=textures.NAME, precision="float32"), run.spec.pixels)
+def _texture_reader(run: Run, name: str = textures.CENTRED) -> FeatureReader:
+    trunk, _ = build_trunk(ImageConfig(trunk=name, precision="float32"), run.spec.pixels)
     config = run.config
     return FeatureReader(trunk.to(run.device), config.cache / "features", config.query.batch, config.optim.workers)
 

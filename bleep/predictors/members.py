@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, final
 
 import numpy as np
@@ -28,7 +29,8 @@ from bleep.runs import Run
 Values = Float32[np.ndarray, "spots genes"]
 
 STRONGER = 10.0
-"""Factor on the penalty that suits left-out training tissue: another subject differs by more than left-out sections do."""
+"""Factor on the penalty that suits left-out training tissue, for a trunk's features: another subject differs by more than
+left-out sections do. The few numbers of the stains' texture need none."""
 STORED = 20_000
 """Training tiles kept at most, evenly taken, to find neighbours among."""
 WIDTH = 64
@@ -127,11 +129,13 @@ class PredictedComponents:
     moments: Moments | None = None
 
     @classmethod
-    def fit(cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> "PredictedComponents":
-        """Fit the map with a robust penalty, and keep training tiles, at most `STORED` of them."""
+    def fit(
+        cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"], stronger: float = STRONGER
+    ) -> "PredictedComponents":
+        """Fit the map with a robust penalty, times `stronger`, and keep training tiles, at most `STORED` of them."""
         unit = (measured - measured.mean(axis=0)) / floored(measured.std(axis=0))
         components = _components(unit)
-        linear = _robust(described, components, groups)
+        linear = _robust(described, components, groups, stronger)
         rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), STORED)).astype(int))
         return cls(linear, _unit(linear.centred(described[rows])), measured[rows].astype(np.float32))
 
@@ -209,8 +213,8 @@ def worst_penalty(described: Features, measured: Values, groups: Int[np.ndarray,
     return ALPHAS[int(np.argmin(np.max(shares, axis=0)))]
 
 
-def _robust(described: Features, measured: Values, groups: Int[np.ndarray, " spots"]) -> Linear:
-    alpha = STRONGER * worst_penalty(described, measured, groups)
+def _robust(described: Features, measured: Values, groups: Int[np.ndarray, " spots"], stronger: float = STRONGER) -> Linear:
+    alpha = stronger * worst_penalty(described, measured, groups)
     return Linear(solve_ridge(described, measured, (alpha,))[0])
 
 
@@ -238,8 +242,10 @@ FITS: Mapping[str, Member] = {
     "ridge on colour by section": Member(section_colours, _linear, Linear),
     "ridge on stains": Member(section_stains, _linear, Linear),
     "component retrieval": Member(section_features, PredictedComponents.fit, PredictedComponents),
-    "robust ridge on textures": Member(section_textures, _robust, Linear, texture_moments),
-    "component retrieval on textures": Member(section_textures, PredictedComponents.fit, PredictedComponents, texture_moments),
+    "robust ridge on textures": Member(section_textures, partial(_robust, stronger=1.0), Linear, texture_moments),
+    "component retrieval on textures": Member(
+        section_textures, partial(PredictedComponents.fit, stronger=1.0), PredictedComponents, texture_moments
+    ),
 }
 
 

@@ -22,6 +22,8 @@ Members = Mapping[str, Shaped[np.ndarray, "tiles genes"]]
 
 AXES = (0, 5, 10, 20, 40)
 """Numbers of principal axes tried."""
+Leading = int | tuple[int, ...]
+"""A number of leading axes, or several, over which what lies along them is averaged: the first axes then count for most."""
 SHRINK = (1.0, 10.0, 100.0)
 """Strengths tried of the pull of each gene's weights towards those of all genes; 1 is as much as the data say."""
 
@@ -55,7 +57,7 @@ class Stacker:
     spread: Float64[np.ndarray, " genes"]
     """Standard deviation within training sections."""
     axes: Float64[np.ndarray, "axes genes"]
-    """Leading principal axes of the training values in these units, of unit length."""
+    """Leading principal axes of the training values in these units, orthogonal; the squared length is how much each counts."""
     weights: Float64[np.ndarray, "parts genes"]
     """For each member its weight along the axes, then for each its weight beside them."""
 
@@ -106,15 +108,22 @@ class Basis:
         axes = axes[size[:, 0] > 1e-6] / size[size[:, 0] > 1e-6]
         return cls(np.concatenate(tables).mean(axis=0, dtype=np.float64), spread, axes)
 
+    def leading(self, numbers: Leading) -> Float64[np.ndarray, "axes genes"]:
+        """Return the leading axes; for several numbers, so long that what lies along them is the mean over those numbers."""
+        counts = numbers if isinstance(numbers, tuple) else (numbers,)
+        share = np.mean([np.arange(len(self.axes)) < count for count in counts], axis=0)
+        scaled: np.ndarray = (self.axes * np.sqrt(share)[:, None])[share > 0]
+        return scaled
 
-def fit_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, shrink: float) -> Stacker:
+
+def fit_stacker(seen: Sequence[StackingInput], basis: Basis, axes: Leading, shrink: float) -> Stacker:
     """Fit weights of 0 or more that make squared error within sections least.
 
     First one weight for each part of each member over all genes; then each gene's own, pulled towards those by `shrink`
     times the part's mean square.
     """
     members = tuple(seen[0].predictions)
-    kept = basis.axes[:axes]
+    kept = basis.leading(axes)
     gram: Any = 0.0
     cross: Any = 0.0
     for one in seen:
@@ -151,7 +160,7 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
     return out
 
 
-def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior: Collection[str] = ()) -> Stacker:
+def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: Leading, prior: Collection[str] = ()) -> Stacker:
     """Return a mean of standardised members: each divided by its own spread over all genes on left-out tissue.
 
     Each counts by its agreement with that tissue, to the power of `POWER`: the mean is all but plain among equals, and leaves
@@ -162,7 +171,7 @@ def plain_stacker(seen: Sequence[StackingInput], basis: Basis, axes: int, prior:
     Correlation does not depend on how long the mean is; squared error does, so each gene's length is that of least squares,
     pulled half way towards that of all genes, and never below a tenth of it.
     """
-    members, along = tuple(seen[0].predictions), basis.axes[:axes]
+    members, along = tuple(seen[0].predictions), basis.leading(axes)
     units = [np.concatenate([_within(one.predictions[name], basis) for one in seen]) for name in members]
     units = [unit @ along.T @ along for unit in units] if axes else units
     spreads = np.array([[float(unit.std())] for unit in units])
@@ -188,7 +197,7 @@ def _agreement(unit: np.ndarray, truth: np.ndarray) -> float:
 
 
 def shrunk_stacker(
-    seen: Sequence[StackingInput], basis: Basis, axes: int, shrink: float, trust: float, prior: Collection[str] = ()
+    seen: Sequence[StackingInput], basis: Basis, axes: Leading, shrink: float, trust: float, prior: Collection[str] = ()
 ) -> Stacker:
     """Return fitted weights shrunk towards the plain mean of standardised members: `trust` 1 leaves them as fitted, 0 the mean.
 

@@ -88,7 +88,8 @@ def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     """Return a digest of all that decides what a rehearsal gives."""
     parts = [3, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
     parts += [asdict(registry.origin("predictors", name)) for name in members]
-    parts += [simple_members(run)] if simple_members(run) else []
+    # The number counts what simple members were: 2 since textures have middles.
+    parts += [simple_members(run), 2] if simple_members(run) else []
     parts += [] if run.config.index.keys == "expression" else [run.config.index.keys]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -101,7 +101,7 @@ def _patients(reference: Reference, divided: Split) -> Iterator[LeakFinding]:
 
 def _features(run: Run, names: tuple[str, ...]) -> Iterator[Fitted]:
     image = run.config.image
-    if run.facts.trunk == textures.NAME:
+    if run.facts.trunk in textures.NAMES:
         yield Fitted("trunk", (), "numbers of the stains' texture, with nothing learnt")
     elif image.weights == "random":
         yield Fitted("trunk", names if image.train != "frozen" else (), "random weights at the start")
@@ -332,7 +332,7 @@ def _words(seen: Sequence[Run]) -> dict[str, str]:
 def _trunk_words(run: Run) -> str:
     image = run.config.image
     weights = image.weights if image.weights in ("hub", "random") else Path(image.weights).name
-    weights = "no weights" if run.facts.trunk == textures.NAME else weights
+    weights = "no weights" if run.facts.trunk in textures.NAMES else weights
     layer = "last layer" if image.layer is None else f"layer {image.layer}"
     per = ", features standardised per section" if image.standardize == "section" else ""
     if image.stain != "none":

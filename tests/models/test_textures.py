@@ -35,6 +35,19 @@ def test_windows_of_any_size_have_as_many_numbers_all_finite(pixels: int) -> Non
     assert torch.isfinite(_trunk(pixels)(blank)).all()
 
 
+@pytest.mark.parametrize(("pixels", "shares"), [(224, 4), (64, 4), (40, 3), (16, 1)])
+def test_the_centred_form_has_the_numbers_of_the_window_and_of_its_middles(pixels: int, shares: int) -> None:
+    trunk, _ = build_trunk(ImageConfig(trunk=textures.CENTRED, precision="float32"), pixels)
+    tiles = torch.randint(0, 256, (2, 1, 3, pixels, pixels), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = trunk(tiles)
+    assert found.shape == (2, 42 * shares)
+    torch.testing.assert_close(found[:, :42], _trunk(pixels)(tiles))
+    for at, share in enumerate(textures.MIDDLES[:shares]):
+        half = round(pixels * share / 2)
+        middle = tiles[..., pixels // 2 - half : pixels // 2 + half, pixels // 2 - half : pixels // 2 + half]
+        torch.testing.assert_close(found[:, 42 * at : 42 * (at + 1)], _trunk(2 * half)(middle))
+
+
 def test_mirrored_and_turned_tissue_has_the_same_texture() -> None:
     tiles, trunk = _tiles(), _trunk()
     for other in (tiles.flip(-1), tiles.flip(-2), tiles.transpose(-1, -2)):

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bleep.config import Config
+from bleep.config import Config, ImageConfig
 from bleep.data.section import Section
+from bleep.features import FeatureReader
+from bleep.models.backbones import textures
+from bleep.models.factory import build_trunk
 from bleep.predictors.baselines import solve_ridge
 from bleep.predictors.cross_fitting import trust_in
 from bleep.predictors.descriptions import CLIP, section_colours, section_features, section_stains, section_textures
@@ -108,6 +111,14 @@ def test_the_plain_mean_keeps_what_lies_along_the_axes_of_expression_alone() -> 
     assert scores[1] > scores[0] + 0.03
 
 
+def test_several_numbers_of_axes_give_the_mean_of_what_lies_along_each() -> None:
+    basis = Basis.of([np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)])
+    values = np.random.default_rng(1).normal(size=(5, 12))
+    found, each = basis.leading((1, 3, 8)), [basis.leading(count) for count in (1, 3, 8)]
+    np.testing.assert_allclose(values @ found.T @ found, np.mean([values @ axes.T @ axes for axes in each], axis=0), atol=1e-12)
+    assert [len(axes) for axes in (found, *each, basis.leading(0))] == [8, 1, 3, 8, 0]
+
+
 def test_a_member_that_hardly_varies_on_left_out_tissue_has_no_say() -> None:
     seen = [_seen(seed, {"one": 1.0, "other": 1.0}) for seed in range(2)]
     still = [replace(part, predictions={**part.predictions, "other": 1e-7 * part.predictions["other"]}) for part in seen]
@@ -185,14 +196,26 @@ def test_a_section_of_thirty_tiles_is_standardised_by_its_own_as_larger_ones_are
 def test_a_few_tiles_are_standardised_by_the_textures_of_training(run: Run, toys: tuple[Section, ...], name: str) -> None:
     fitted = SimplePredictor.fit(run, name, run.tiles(toys[:2]))
     whole = fitted.predict(run.tiles(toys[2:3])).expression
-    alone = [fitted.predict(run.tiles((toys[2].subset(np.array([row])),))).expression[0] for row in (3, 20, 40)]
+    alone = [fitted.predict(run.tiles((toys[2].subset(np.array([row])),))).expression[0] for row in range(0, 60, 6)]
     assert np.std(alone, axis=0).mean() > 0.2 * whole.std(axis=0).mean()
     arrays = fitted.fitted.arrays()
     again = SimplePredictor(run, name, FITS[name].kind.from_arrays(arrays))
     few = run.tiles((toys[2].subset(np.arange(5)),))
     np.testing.assert_allclose(again.predict(few).expression, fitted.predict(few).expression, rtol=1e-4, atol=1e-4)
-    older = FITS[name].kind.from_arrays({key: value for key, value in arrays.items() if key != "moments"})
-    assert np.isfinite(SimplePredictor(run, name, older).predict(few).expression).all()
+
+
+@pytest.mark.parametrize("moments", [True, False])
+def test_members_on_textures_of_before_see_no_middles(run: Run, toys: tuple[Section, ...], moments: bool) -> None:
+    tiles, others = run.tiles(toys[:2]), run.tiles(toys[2:3])
+    trunk, _ = build_trunk(ImageConfig(trunk=textures.NAME, precision="float32"), run.spec.pixels)
+    plain = FeatureReader(trunk, None).read(tiles)
+    whole = np.stack([plain.mean(axis=0), plain.std(axis=0)]) if moments else None
+    values = np.concatenate([run.panel.values(section) for section in tiles.sections])
+    name = "robust ridge on textures"
+    older = FITS[name].fit(section_textures(run, tiles, whole), values, np.arange(len(values)) % 2)
+    read = FITS[name].kind.from_arrays(replace(older, moments=whole).arrays())
+    assert len(read.ridge.mean) == trunk.width * len(run.spec.microns)
+    assert np.isfinite(SimplePredictor(run, name, read).predict(others).expression).all()
 
 
 def test_tiles_too_small_for_textures_do_without_those_members(run: Run) -> None:
