@@ -185,7 +185,7 @@ def choose_stacker(seen: Sequence[StackingInput], score: Score) -> tuple[int, fl
 
 
 HALFWAY = 4
-"""Left-out subjects beyond the first after which fitted weights count as much as the plain mean."""
+"""Left-out subjects beyond the first after which fitted weights count as much as the mean of members (`plain_stacker`)."""
 
 
 TRAVEL_AXES: Leading = (2, 5, 10, 20)
@@ -194,7 +194,7 @@ docs/concepts/travel."""
 
 
 def trust_in(subjects: int) -> float:
-    """Return the share of the fitted weights, of the plain mean the rest: 0 for one subject, a half for five."""
+    """Return the share of the fitted weights, of the mean of members the rest: 0 for one subject, a half for five."""
     return (subjects - 1) / (subjects - 1 + HALFWAY)
 
 

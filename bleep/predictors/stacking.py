@@ -31,7 +31,7 @@ SHRINK = (1.0, 10.0, 100.0)
 POWER = 4
 """The mean that fitted weights lean to counts members by this power of their agreement with left-out tissue: see travel.md."""
 LEAST_SPREAD = 1e-3
-"""Spread of a member, in standard deviations of the training values, below which the plain mean leaves it out."""
+"""Spread of a member, in standard deviations of the training values, below which the mean of members leaves it out."""
 
 
 @final
@@ -199,9 +199,9 @@ def _agreement(unit: np.ndarray, truth: np.ndarray) -> float:
 def shrunk_stacker(
     seen: Sequence[StackingInput], basis: Basis, axes: Leading, shrink: float, trust: float, prior: Collection[str] = ()
 ) -> Stacker:
-    """Return fitted weights shrunk towards the plain mean of standardised members: `trust` 1 leaves them as fitted, 0 the mean.
+    """Return fitted weights shrunk towards the mean of standardised members: `trust` 1 leaves them as fitted, 0 the mean.
 
-    The mean is over the members that `prior` names, if it names any.
+    The mean is that of `plain_stacker`, over the members that `prior` names, if it names any.
 
     Left-out subjects are few, so that weights fitted on them say little of the next subject (James and Stein 1961 of means).
     """

@@ -102,7 +102,7 @@ def simple_members(run: Run) -> list[str]:
 
 
 def members_that_travel(run: Run) -> tuple[str, ...]:
-    """Return whose plain mean predicts where nothing was learnt of which member to believe; none: of all of them.
+    """Return the members whose mean predicts where nothing was learnt of which to believe; none: all of them.
 
     A run's own heads are among them where they, too, see features standardised over each section. Who names members wants each.
     """
