@@ -238,7 +238,7 @@ def _query(arguments: argparse.Namespace) -> int:
     flags = {name: value for name, value in asked.items() if name != "where" or value is not None}
     query = Query(run, predictor, reference, tiles, {**flags, "fitted": fitted(predictor)})
     check_query(query, output)
-    share_features(run, tiles)
+    share_features(run, tiles, predictor)
     if submission is not None:
         submit(submission, predictor, tiles, out)
         return 0

@@ -268,14 +268,23 @@ class CombinedPredictor:
             for origin in calibration.origins
         }
 
+    @property
+    def textures(self) -> str:
+        """Name of the trunk whose textures its members see; empty: none that counts sees any."""
+        counted = [self.members[name] for name in self.calibration.stacker.needed if name in self.members]
+        return max((member.textures for member in counted if isinstance(member, SimplePredictor)), default="")
+
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours.
 
         Values beyond the calibration's bounds are brought to them, and their tiles are marked as `bounded`.
         """
-        predictions = {name: member.predict(tiles) for name, member in self.members.items()}
+        # Retrieval says spread and neighbours, too; of the others those without a weight cost time and say nothing.
+        counted = {"retrieval", *self.calibration.stacker.needed}
+        predictions = {name: member.predict(tiles) for name, member in self.members.items() if name in counted}
         values = {name: one.expression for name, one in predictions.items()}
-        values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in self._others.items()}
+        others = {name: member for name, member in self._others.items() if name in counted}
+        values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in others.items()}
         expression = self.calibration.stacker.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread

@@ -50,18 +50,29 @@ def section_features(run: Run, tiles: Tiles, moments: Moments | None = None) -> 
 def section_textures(run: Run, tiles: Tiles, moments: Moments | None = None) -> Features:
     """Return the texture of the stains in all windows and their middles, standardised over each section and clipped.
 
-    It is the trunk `centred-textures`. Members of before saw no middles, which is told by their moments: those are as wide as
-    what the trunk `textures` gives, or there are none.
+    What gives them is `texture_trunk`.
     """
-    whole = _texture_reader(run, textures.NAME)
-    widths = (0, whole.trunk.width * len(run.spec.microns))
     usual = Standardizer(0 if moments is None else moments.shape[1])
     if moments is not None:
         usual.mean.copy_(torch.from_numpy(moments[0]))
         usual.spread.copy_(torch.from_numpy(moments[1]))
-    reader = whole if len(usual.mean) in widths else _texture_reader(run)
-    reader = replace(reader, per_section=True, few=FEW, usual=usual)
+    reader = replace(_texture_reader(run, texture_trunk(run, moments)), per_section=True, few=FEW, usual=usual)
     return np.clip(reader.read(tiles), -CLIP, CLIP)
+
+
+def texture_trunk(run: Run, moments: Moments | None) -> str:
+    """Return what gives the textures that a member sees: the trunk `centred-textures`.
+
+    Members of before saw no middles, which is told by their moments: those are as wide as what the trunk `textures` gives, or
+    there are none.
+    """
+    whole = build_trunk(ImageConfig(trunk=textures.NAME), run.spec.pixels)[0].width * len(run.spec.microns)
+    return textures.NAME if moments is None or moments.shape[1] == whole else textures.CENTRED
+
+
+def share_textures(run: Run, tiles: Tiles, trunk: str) -> None:
+    """Put the textures of these tiles into the cache, each process computing a part; all must call it."""
+    _texture_reader(run, trunk).share(tiles)
 
 
 def texture_moments(run: Run, tiles: Tiles) -> Moments:

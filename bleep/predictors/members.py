@@ -22,6 +22,7 @@ from bleep.predictors.descriptions import (
     section_stains,
     section_textures,
     texture_moments,
+    texture_trunk,
 )
 from bleep.retrieval.embed import check_tiles
 from bleep.runs import Run
@@ -277,6 +278,11 @@ class SimplePredictor:
         described = member.describe(run, tiles, moments)
         fitted = member.fit(described, training_values(run, tiles), _subjects(tiles))
         return cls(run, name, replace(fitted, moments=moments))
+
+    @property
+    def textures(self) -> str:
+        """Name of the trunk whose textures it sees; empty: it sees none."""
+        return "" if FITS[self.name].moments is None else texture_trunk(self.run, self.fitted.moments)
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict from what the member sees of the tiles."""

@@ -67,18 +67,26 @@ class Stacker:
         has = (self.weights.reshape(2, len(self.members), -1) != 0).any(axis=(0, 2))
         return tuple(name for name, weighed in zip(self.members, has, strict=True) if weighed)
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The members without which nothing can be corrected: those that count, or all where none does."""
+        return self.counted or self.members
+
     def apply(self, predictions: Members) -> Shaped[np.ndarray, "tiles genes"]:
         """Return the corrected prediction.
+
+        Only the members that are `needed` must be given.
 
         Raises:
             MismatchError: a member is missing.
 
         """
-        missing = [name for name in self.members if name not in predictions]
+        missing = [name for name in self.needed if name not in predictions]
         if missing:
-            raise MismatchError(f"the corrector was fitted on {', '.join(self.members)}, but {missing[0]} was not given")
-        parts = _parts([(predictions[name] - self.mean) / self.spread for name in self.members], self.axes)
-        combined = np.einsum("png,pg->ng", parts, self.weights)
+            raise MismatchError(f"the corrector joins {', '.join(self.needed)}, but {missing[0]} was not given")
+        rows = [at for at, name in enumerate(self.members) if name in self.needed]
+        parts = _parts([(predictions[self.members[at]] - self.mean) / self.spread for at in rows], self.axes)
+        combined = np.einsum("png,pg->ng", parts, self.weights[[*rows, *(at + len(self.members) for at in rows)]])
         out: np.ndarray = (combined * self.spread + self.mean).astype(np.float32)
         return out
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep import runs
+from bleep.collectives import of_main
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
 from bleep.data.readers import has_form, read_sections
@@ -22,6 +23,7 @@ from bleep.evaluation import leakage
 from bleep.predictors import Predictor
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
+from bleep.predictors.descriptions import share_textures
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference, change, queried
@@ -194,14 +196,20 @@ def warn_of_trained(run: Run, tiles: Tiles) -> None:
             )  # fmt: skip
 
 
-def share_features(run: Run, tiles: Tiles) -> None:
-    """Put what a run's trunk says of tiles into the cache, each process of a launch computing a part; all must call it.
+def share_features(run: Run, tiles: Tiles, predictor: Predictor | None = None) -> None:
+    """Put what a predictor sees of tiles into the cache, each process of a launch computing a part; all must call it.
+
+    It is what the run's trunk says of them and, where its members see any, the texture of the stains. The predictor is that of
+    the main process; others need none.
 
     Raises:
         MismatchError: the tiles are cut otherwise than the run's own.
 
     """
     embed.share_features(run, tiles)
+    trunk = of_main(predictor.textures if isinstance(predictor, CombinedPredictor) else "")
+    if trunk:
+        share_textures(run, tiles, trunk)
 
 
 def _check_scale(path: Path, pixels: int, run: Run) -> None:

@@ -17,6 +17,8 @@ from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.features import FeatureReader
+from bleep.models.backbones import textures
 from bleep.predictors.calibration import Calibration, CombinedPredictor, calibration_of
 from bleep.predictors.cross_fitting import mean_over_parts
 from bleep.predictors.members import FITS, TRAVEL
@@ -26,7 +28,7 @@ from bleep.workflows.calibrate import agreement, calibrate, cross_fitted_on
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.pack import pack
-from bleep.workflows.query import build_reference
+from bleep.workflows.query import build_reference, share_features
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +170,30 @@ def test_a_run_that_holds_out_subjects_combines_simple_members_and_keeps_predict
     assert bounded.spots["bounded"].all()
 
 
+def test_what_members_see_is_shared_before_and_those_without_a_weight_are_left_out(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.load(copied)
+    run = replace(run, config=run.config.model_copy(update={"cache": tmp_path / "cache"}))
+    combined = CombinedPredictor(run, bleep.Reference.load(copied / "reference"), Calibration.load(copied / "calibration"))
+    tiles = run.tiles(load_split(run.config).test)
+    passed: list[int] = []
+    compute = FeatureReader._compute
+    monkeypatch.setattr(FeatureReader, "_compute", lambda self, *rest: passed.append(len(rest[1])) or compute(self, *rest))
+    share_features(run, tiles, combined)
+    # The trunk and the textures.
+    assert sum(passed) == 2 * len(tiles)
+    for name in set(combined.members) - {"retrieval", *TRAVEL}:
+        monkeypatch.setattr(combined.members[name], "predict", lambda tiles: pytest.fail("has no weight"), raising=False)
+    assert np.isfinite(combined.predict(tiles).expression).all()
+    assert sum(passed) == 2 * len(tiles)
+    # A process that is not the main one has no predictor, and does its part all the same.
+    others = replace(run, config=run.config.model_copy(update={"cache": tmp_path / "other"}))
+    monkeypatch.setattr("bleep.workflows.query.of_main", lambda mine: textures.CENTRED)
+    share_features(others, tiles)
+    assert sum(passed) == 4 * len(tiles)
+
+
 def test_a_calibration_says_what_its_scores_are_of(calibrated: Path, toys: tuple[Section, ...]) -> None:
     run = Run.load(calibrated)
     assert cross_fitted_on(run, toys[:1]).startswith(
@@ -241,13 +267,13 @@ def test_the_commands_calibrate_and_mark_tiles(
     data = anndata.read_h5ad(out)
     assert {"lower", "upper", "spread"} <= set(data.layers)
     assert data.obs["abstain"].dtype == bool
-    graded = data.var["confidence"].isin(["high", "medium"])
-    assert app.main([*words, "--min-confidence", "medium"]) == 0
+    graded = data.var["confidence"] == "high"
+    assert app.main([*words, "--min-confidence", "high"]) == 0
     assert list(anndata.read_h5ad(out).var_names) == list(data.var_names[graded])
     assert 0 < graded.sum() < len(graded)
     capsys.readouterr()
     low = data.var_names[~graded][0]
-    assert app.main([*words, "--min-confidence", "medium", "--genes", low]) == 2
+    assert app.main([*words, "--min-confidence", "high", "--genes", low]) == 2
     assert "no gene asked for is graded so" in capsys.readouterr().err
     assert app.main([*words, "--min-confidence", "high", "--predictor", "retrieval"]) == 2
     assert "leave --predictor, --k and --weights out" in capsys.readouterr().err
