@@ -221,3 +221,7 @@ def _say(folder: Path, report: dict[str, Any]) -> None:
         f"intervals of {held['level']:.0%} held {held['mean']:.1%} of the values of parts that they were not fitted on "
         f"({held['least']:.1%} to {held['most']:.1%})"
     )
+    if report["widened"] > 1:
+        print(
+            f"a query's are {report['widened']:g} times as wide: sections of one subject show tissue more alike than another's"
+        )

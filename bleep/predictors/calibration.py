@@ -268,12 +268,6 @@ class CombinedPredictor:
             for origin in calibration.origins
         }
 
-    @property
-    def textures(self) -> str:
-        """Name of the trunk whose textures its members see; empty: none that counts sees any."""
-        counted = [self.members[name] for name in self.calibration.stacker.needed if name in self.members]
-        return max((member.textures for member in counted if isinstance(member, SimplePredictor)), default="")
-
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict; intervals and familiarity come with it, and where the run retrieves, spread and neighbours.
 
@@ -283,8 +277,9 @@ class CombinedPredictor:
         counted = {"retrieval", *self.calibration.stacker.needed}
         predictions = {name: member.predict(tiles) for name, member in self.members.items() if name in counted}
         values = {name: one.expression for name, one in predictions.items()}
-        others = {name: member for name, member in self._others.items() if name in counted}
-        values |= {name: predicted_by(member, tiles, self.run.panel.genes) for name, member in others.items()}
+        values |= {
+            name: predicted_by(one, tiles, self.run.panel.genes) for name, one in self._others.items() if name in counted
+        }
         expression = self.calibration.stacker.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread

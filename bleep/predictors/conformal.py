@@ -51,10 +51,12 @@ class Conformal:
         spreads: Sequence[FoldValues | None],
         deviation: Float64[np.ndarray, " genes"],
         distances: Sequence[Float64[np.ndarray, "_"]] = (),
+        factor: float = 1.0,
     ) -> "Conformal":
         """Take the quantiles over all left-out spots together; `deviation` is each gene's in the training spots.
 
-        With their `distances` from what was trained on, intervals widen beyond the reach of `REACH` of them.
+        With their `distances` from what was trained on, intervals widen beyond the reach of `REACH` of them; all are `factor`
+        times as wide as these errors ask for.
         """
         floor = FLOOR * np.maximum(deviation, 1e-6)
         reach = float(np.quantile(np.concatenate(distances), REACH)) if distances else np.inf
@@ -67,7 +69,7 @@ class Conformal:
         )
         # With n spots the rank is (n + 1) x level, rounded up: so an interval holds at least its share.
         ranks = np.minimum(np.ceil(LEVELS * (len(scores) + 1)).astype(np.int64), len(scores)) - 1
-        return cls(np.sort(scores, axis=0)[ranks].astype(np.float64), floor, reach)
+        return cls(factor * np.sort(scores, axis=0)[ranks].astype(np.float64), floor, reach)
 
     def half_width(
         self,
@@ -88,6 +90,27 @@ class Conformal:
         unit = np.zeros(shape) if spread is None else spread
         width = (unit + self.floor) * quantile
         return (width if distance is None else width * _wider(distance, self.reach)).astype(np.float32)
+
+
+def coverage_of_others(
+    errors: Sequence[FoldValues],
+    spreads: Sequence[FoldValues | None],
+    deviation: Float64[np.ndarray, " genes"],
+    distances: Sequence[Float64[np.ndarray, "_"]],
+    level: float,
+) -> dict[str, float]:
+    """Return the share of values inside intervals fitted on the other parts, for each part left out in turn: mean and ends."""
+    shares = []
+    for at, (error, spread, distance) in enumerate(zip(errors, spreads, distances, strict=True)):
+        others = [place for place in range(len(errors)) if place != at]
+        fitted = Conformal.fit(
+            [errors[place] for place in others],
+            [spreads[place] for place in others],
+            deviation,
+            [distances[place] for place in others],
+        )
+        shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level, distance)).mean()))
+    return {"level": level, "mean": float(np.mean(shares)), "least": min(shares), "most": max(shares)}
 
 
 def _wider(distance: Float64[np.ndarray, " _"], reach: float) -> Float64[np.ndarray, "_ 1"]:

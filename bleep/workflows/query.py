@@ -24,6 +24,7 @@ from bleep.predictors import Predictor
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
 from bleep.predictors.descriptions import share_textures
+from bleep.predictors.members import SimplePredictor
 from bleep.retrieval import embed
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference, change, queried
@@ -207,9 +208,17 @@ def share_features(run: Run, tiles: Tiles, predictor: Predictor | None = None) -
 
     """
     embed.share_features(run, tiles)
-    trunk = of_main(predictor.textures if isinstance(predictor, CombinedPredictor) else "")
+    trunk = of_main(_textures_of(predictor))
     if trunk:
         share_textures(run, tiles, trunk)
+
+
+def _textures_of(predictor: Predictor | None) -> str:
+    """Return the trunk whose textures a predictor's members see; empty: none that counts sees any."""
+    if not isinstance(predictor, CombinedPredictor):
+        return ""
+    counted = [predictor.members.get(name) for name in predictor.calibration.stacker.needed]
+    return max((member.textures for member in counted if isinstance(member, SimplePredictor)), default="")
 
 
 def _check_scale(path: Path, pixels: int, run: Run) -> None:

@@ -88,3 +88,12 @@ def test_where_all_training_tiles_are_alike_intervals_are_finite() -> None:
 
 def test_a_cloud_of_few_tiles_has_a_distance_too() -> None:
     assert np.isfinite(PpcaDistance.fit(tiles(5)).distance(tiles(3))).all()
+
+
+def test_a_factor_widens_all_intervals() -> None:
+    random = np.random.default_rng(0)
+    error, spread = random.normal(size=(200, 5)).astype(np.float32), random.random((200, 5)).astype(np.float32)
+    plain, wider = (Conformal.fit([error], [spread], np.ones(5), factor=factor) for factor in (1.0, 1.1))
+    for level in (0.5, 0.9):
+        widths = [one.half_width((200, 5), spread, level) for one in (plain, wider)]
+        np.testing.assert_allclose(widths[1], 1.1 * widths[0], rtol=1e-5)
