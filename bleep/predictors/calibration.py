@@ -274,12 +274,10 @@ class CombinedPredictor:
         Values beyond the calibration's bounds are brought to them, and their tiles are marked as `bounded`.
         """
         # Retrieval says spread and neighbours, too; of the others those without a weight cost time and say nothing.
-        counted = {"retrieval", *self.calibration.stacker.needed}
+        counted, genes = {"retrieval", *self.calibration.stacker.needed}, self.run.panel.genes
         predictions = {name: member.predict(tiles) for name, member in self.members.items() if name in counted}
         values = {name: one.expression for name, one in predictions.items()}
-        values |= {
-            name: predicted_by(one, tiles, self.run.panel.genes) for name, one in self._others.items() if name in counted
-        }
+        values |= {name: predicted_by(one, tiles, genes) for name, one in self._others.items() if name in counted}
         expression = self.calibration.stacker.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread
@@ -297,7 +295,7 @@ class CombinedPredictor:
         return Prediction(
             expression,
             tiles,
-            self.run.panel.genes,
+            genes,
             self.run.panel.describe(),
             f"{self.name} of {', '.join(self.calibration.stacker.counted)}",
             spread=spread,
@@ -306,7 +304,7 @@ class CombinedPredictor:
             lower=expression - half,
             upper=expression + half,
             marks=marks,
-            confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(self.run.panel.genes),
+            confidence=None if self.calibration.confidence is None else self.calibration.confidence.frame(genes),
         )
 
 
