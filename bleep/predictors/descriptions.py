@@ -66,7 +66,8 @@ def texture_trunk(run: Run, moments: Moments | None) -> str:
     Members of before saw no middles, which is told by their moments: those are as wide as what the trunk `textures` gives, or
     there are none.
     """
-    whole = build_trunk(ImageConfig(trunk=textures.NAME), run.spec.pixels)[0].width * len(run.spec.microns)
+    trunk, _ = build_trunk(ImageConfig(trunk=textures.NAME, precision="float32"), run.spec.pixels)
+    whole = trunk.width * len(run.spec.microns)
     return textures.NAME if moments is None or moments.shape[1] == whole else textures.CENTRED
 
 

@@ -81,10 +81,11 @@ class Stacker:
             MismatchError: a member is missing.
 
         """
-        missing = [name for name in self.needed if name not in predictions]
+        needed = self.needed
+        missing = [name for name in needed if name not in predictions]
         if missing:
-            raise MismatchError(f"the corrector joins {', '.join(self.needed)}, but {missing[0]} was not given")
-        rows = [at for at, name in enumerate(self.members) if name in self.needed]
+            raise MismatchError(f"the corrector joins {', '.join(needed)}, but {missing[0]} was not given")
+        rows = [at for at, name in enumerate(self.members) if name in needed]
         parts = _parts([(predictions[self.members[at]] - self.mean) / self.spread for at in rows], self.axes)
         combined = np.einsum("png,pg->ng", parts, self.weights[[*rows, *(at + len(self.members) for at in rows)]])
         out: np.ndarray = (combined * self.spread + self.mean).astype(np.float32)
