@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 MAPPINGS = {"data.patients": "SECTION=PATIENT", "data.options": "NAME=VALUE", "loss.more": "NAME=WEIGHT"}
 """Settings of the kind `mapping`, and how each pair is written as a flag."""
+LONG = 200
+"""Letters of what was written that an error repeats at most."""
+
 LISTS = ("list of names", "list of numbers")
 
 MANY: Mapping[str, Any] = {"nargs": "+", "action": "extend", "default": []}
@@ -84,9 +87,14 @@ def _plain(name: str, value: str | list[str]) -> Any:
     if name in MAPPINGS:
         pairs = [pair.partition("=") for pair in split_names(f"--{name}", str(value))]
         if not pairs or not all(middle for _, middle, _ in pairs):
-            raise ConfigError(f"--{name}: found {value!r}; expected {MAPPINGS[name]},{MAPPINGS[name]}")
+            raise ConfigError(f"--{name}: found {_begun(str(value))}; expected {MAPPINGS[name]},{MAPPINGS[name]}")
         return {key: found for key, _, found in pairs}
     return value
+
+
+def _begun(text: str) -> str:
+    """Return what was written, in quotes; of what is long its beginning."""
+    return repr(text if len(text) <= LONG else f"{text[:LONG]}...")
 
 
 def split_names(flag: str, text: str) -> tuple[str, ...]:
@@ -100,8 +108,8 @@ def split_names(flag: str, text: str) -> tuple[str, ...]:
         (cells,) = csv.reader([text], skipinitialspace=True, strict=True)
     except (csv.Error, ValueError):
         raise ConfigError(
-            f"{flag}: found {text!r}; expected names apart by commas, and double quotes around one that holds a comma, as in "
-            "'\"A, B\",C'"
+            f"{flag}: found {_begun(text)}; expected names apart by commas, and double quotes around one that holds a comma, "
+            "as in '\"A, B\",C'"
         ) from None
     return tuple(cell.strip() for cell in cells if cell.strip())
 
@@ -113,7 +121,7 @@ def _as_yaml(name: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
-        raise ConfigError(f"--{name}: found {text!r}; expected values apart by spaces, or a list as in YAML") from None
+        raise ConfigError(f"--{name}: found {_begun(text)}; expected values apart by spaces, or a list as in YAML") from None
 
 
 def _takes_none_as_a_word(name: str) -> bool:

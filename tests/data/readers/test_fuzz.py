@@ -357,6 +357,9 @@ def parser() -> argparse.ArgumentParser:
 
 @THOROUGH
 @given(flags=st.lists(st.tuples(st.sampled_from(FIELDS), WORDS), max_size=3))
+@example(flags=[("data.options", "9" * 5000)])
+@example(flags=[("data.patients", '"' + "9" * 5000)])
+@example(flags=[("tiles.microns", "[" + "9" * 5000)])
 def test_flags(flags: list[tuple[str, str]], parser: argparse.ArgumentParser) -> None:
     arguments = parser.parse_args([f"--{name}={value}" for name, value in flags])
     one_sentence(lambda: load_settings(arguments))
