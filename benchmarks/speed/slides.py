@@ -7,8 +7,9 @@
 Slides as pyramidal TIFF of half a micron a pixel: two drawn ones, and the picture of a HER2ST section. Either version trains a
 run on one HER2ST section and predicts each slide by a grid of 50 microns under windows of 112 and 224 (ViT-S/14 to block 5):
 earlier, windows of their own in float32; now, with its defaults. Then LazySlide and bleep each find tissue, lay a grid and
-read features of one window of 112 microns through the same trunk, at a step of half a window and of a whole one, both in
-bf16 and with as many threads. Opening and looking for tissue count, imports and weights do not.
+read features through the same trunk, in one precision and with as many threads: of both windows at a step of half the smaller
+one, and of the smaller one alone at a step of half a window and of a whole one. LazySlide has tiles of one size in one pass, so
+for two windows it makes two. Opening and looking for tissue count, imports and weights do not.
 """
 
 import argparse
@@ -33,6 +34,8 @@ RESULTS = HERE / "benchmarks" / "results"
 MPP, STEP, WINDOWS = 0.5, 50.0, (112.0, 224.0)
 TRUNK, LAYER, PIXELS, BATCH = "vit_small_patch14_dinov2", 5, 224, 32
 VERSIONS = ("before", "now")
+CASES = ((WINDOWS, 0.5), (WINDOWS[:1], 0.5), (WINDOWS[:1], 1.0))
+"""Windows, and the step in parts of the smallest one."""
 
 
 def main() -> None:
@@ -43,10 +46,11 @@ def main() -> None:
     parser.add_argument("--section", default="C3", help="section whose picture becomes a slide")
     parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
     parser.add_argument("--side", type=int, nargs="+", default=[3000, 6000], help="pixels of the sides of the drawn slides")
+    parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16", help="of features, on both sides")
     parser.add_argument("--features", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.features:
-        print(json.dumps(own_features(Path(arguments.features), arguments.weights)))
+        print(json.dumps(own_features(Path(arguments.features), arguments.weights, arguments.precision)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
@@ -54,6 +58,7 @@ def main() -> None:
         slides = {f"drawn {side}": drawn(side) for side in arguments.side}
         slides[f"HER2ST {arguments.section}"] = real(picture)
         record: dict[str, Any] = {"threads": torch.get_num_threads(), "query": [], "features": []}
+        record["precision"] = arguments.precision
         if not arguments.before and (RESULTS / "slides.json").exists():
             record["query"] = json.loads((RESULTS / "slides.json").read_text())["query"]
         for number, (name, pixels) in enumerate(slides.items()):
@@ -64,7 +69,8 @@ def main() -> None:
             found = {"slide": name, "side": pixels.shape[:2], "bleep": features_by([sys.executable], path, arguments)}
             if arguments.peer:
                 script = Path(__file__).with_name("slides_lazyslide.py")
-                found["lazyslide"] = run([str(arguments.peer), str(script), str(path), str(arguments.weights.resolve())], work)
+                words = [path, arguments.weights.resolve(), arguments.precision, json.dumps(CASES)]
+                found["lazyslide"] = run([str(arguments.peer), str(script), *map(str, words)], work)
             record["features"].append(found)
             report(record)
 
@@ -146,7 +152,7 @@ def anndata_obs(path: Path) -> Any:
 def features_by(python: list[str], slide: Path, arguments: argparse.Namespace) -> Any:
     """Measure bleep in a process of its own, as the peer is."""
     command = [*python, __file__, "--features", str(slide), "--root", str(arguments.root), "--weights", str(arguments.weights)]
-    return run(command, HERE)
+    return run([*command, "--precision", arguments.precision], HERE)
 
 
 def run(command: list[str], folder: Path) -> Any:
@@ -157,22 +163,23 @@ def run(command: list[str], folder: Path) -> Any:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def own_features(slide: Path, weights: Path) -> list[dict[str, Any]]:
-    """Return tiles and seconds at a step of half a window, and of a whole one."""
+def own_features(slide: Path, weights: Path, precision: str) -> list[dict[str, Any]]:
+    """Return tiles and seconds of each case."""
     from bleep.config import DataConfig, ImageConfig
     from bleep.data.readers import read_sections
     from bleep.data.tiles import Tiles, TileSpec
     from bleep.features import FeatureReader
     from bleep.models.factory import build_trunk
 
-    window, out = WINDOWS[0], []
-    for step, sharing in ((window / 2, "tokens"), (window, "none")):
-        tree = {"trunk": TRUNK, "weights": str(weights), "layer": LAYER, "precision": "bf16", "sharing": sharing}
+    out = []
+    for windows, part in CASES:
+        sharing, step = "none" if part == 1 else "tokens", part * windows[0]
+        tree = {"trunk": TRUNK, "weights": str(weights), "layer": LAYER, "precision": precision, "sharing": sharing}
         trunk, _ = build_trunk(ImageConfig.model_validate(tree), PIXELS)
         start = time.perf_counter()
         sections = read_sections(DataConfig.model_validate({"source": "wsi", "root": str(slide), "mpp": MPP, "step": step}))
-        found = FeatureReader(trunk, None, batch=BATCH).read(Tiles(sections, TileSpec(PIXELS, (window,))))
-        out.append({"step": step, "tiles": len(found), "seconds": time.perf_counter() - start})
+        found = FeatureReader(trunk, None, batch=BATCH).read(Tiles(sections, TileSpec(PIXELS, windows)))
+        out.append({"windows": windows, "step": step, "tiles": len(found), "seconds": time.perf_counter() - start})
     return out
 
 
@@ -193,21 +200,21 @@ def report(record: dict[str, Any]) -> None:
         "`bleep query --slides`, a tile every 50 um under windows of 112 and 224 um, the whole command. Before: windows of "
         "their own in float32; now: regions shared, precision by the machine.",
         "",
-        "| slide | step, um | bleep: tiles | tiles/s | LazySlide 0.13: tiles | tiles/s | times as fast |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| slide | windows, um | step, um | bleep: tiles | tiles/s | LazySlide 0.13: tiles | tiles/s | times as fast |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for one in record["features"]:
         for ours, theirs in zip(one["bleep"], one.get("lazyslide", []), strict=False):
             rates = [each["tiles"] / each["seconds"] for each in (ours, theirs)]
             lines.append(
-                f"| {one['slide']} | {ours['step']:g} | {ours['tiles']} | {rates[0]:.1f} | {theirs['tiles']} | {rates[1]:.1f} "
-                f"| {rates[0] / rates[1]:.2f} |"
+                f"| {one['slide']} | {', '.join(f'{window:g}' for window in ours['windows'])} | {ours['step']:g} "
+                f"| {ours['tiles']} | {rates[0]:.1f} | {theirs['tiles']:g} | {rates[1]:.1f} | {rates[0] / rates[1]:.2f} |"
             )
     lines += [
         "",
-        "Features of one window of 112 um in 224 pixels, ViT-S/14 to block 5, bf16, from opening the slide to features in "
+        f"Features of windows in 224 pixels, ViT-S/14 to block 5, {record['precision']}, from opening the slide to features in "
         "memory. At half a window's step bleep shares regions (means of tokens); where tiles do not overlap each has a window "
-        "of its own.",
+        "of its own. LazySlide makes two passes for two windows; a tile is then a place with both.",
     ]
     print("\n".join(lines), flush=True)
     write_text(RESULTS / "slides.md", "\n".join([*lines, ""]))

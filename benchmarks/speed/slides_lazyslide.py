@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from wsidata import open_wsi  # type: ignore[import-not-found]
 
 MPP, PIXELS, LAYER, BATCH = 0.5, 224, 5, 32
+PRECISIONS = {"bf16": torch.bfloat16, "float32": None}
 
 
 class ToBlock(torch.nn.Module):
@@ -29,23 +30,29 @@ class ToBlock(torch.nn.Module):
 
 
 def main() -> None:
-    slide, weights = sys.argv[1:]
+    slide, weights, precision, cases = sys.argv[1:]
+    kind = PRECISIONS[precision]
     model = ToBlock(weights).eval()
     look = v2.Compose(
         [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
     )
     out = []
-    for number, stride in enumerate((PIXELS // 2, PIXELS)):
-        start = time.perf_counter()
+    for number, (windows, part) in enumerate(json.loads(cases)):
+        tiles, start = [], time.perf_counter()
         wsi = open_wsi(slide, store=None)
         wsi.set_mpp(MPP)
         zs.pp.find_tissues(wsi)
-        zs.pp.tile_tissues(wsi, PIXELS, stride_px=stride, mpp=MPP)
-        found = zs.tl.feature_extraction(
-            wsi, model, model_name=f"block{number}", transform=look, device="cpu", amp=True, autocast_dtype=torch.bfloat16,
-            batch_size=BATCH, pbar=False, return_features=True,
-        )  # fmt: skip
-        out.append({"step": stride * MPP, "tiles": len(found), "seconds": time.perf_counter() - start})
+        for window in windows:
+            name, mpp = f"tiles{window:g}", window / PIXELS
+            zs.pp.tile_tissues(wsi, PIXELS, stride_px=round(part * windows[0] / mpp), mpp=mpp, key_added=name)
+            found = zs.tl.feature_extraction(
+                wsi, model, model_name=f"block{number}", tile_key=name, transform=look, device="cpu", amp=kind is not None,
+                autocast_dtype=kind, batch_size=BATCH, pbar=False, return_features=True,
+            )  # fmt: skip
+            tiles.append(len(found))
+        # Larger tiles that lie half beside the tissue are left out, or one more is there: each size counts for its own places.
+        seconds = time.perf_counter() - start
+        out.append({"step": part * windows[0], "tiles": sum(tiles) / len(tiles), "of each": tiles, "seconds": seconds})
     print(json.dumps(out))
 
 

@@ -223,5 +223,6 @@ def _say(folder: Path, report: dict[str, Any]) -> None:
     )
     if report["widened"] > 1:
         print(
-            f"a query's are {report['widened']:g} times as wide: sections of one subject show tissue more alike than another's"
+            f"a query's are {report['widened']:.3g} times as wide: sections of one subject differ less in their genes' levels "
+            "than those of another"
         )

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from anndata.io import write_elem
+from pyarrow import csv
 
 from bleep import marks
 from bleep.config import DtypeName
@@ -100,22 +101,34 @@ def check_values(block: Prediction, dtype: DtypeName) -> None:
 
 
 def _csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    """Write by pyarrow, which is faster than pandas; a number is the shortest text that is read as itself."""
+    with path.open("wb") as file:
         for number, table in enumerate(tables):
-            words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-            safe = table.assign(**{str(column): _plain_cells(table[column]) for column in words})
+            words = {column: _plain_cells(table[column]) for column in table if not _is_number(table[column])}
+            safe = table.assign(**{str(column): cells for column, (cells, _) in words.items()})
             if number == 0:
-                safe_names = safe.iloc[:0].rename(columns=marks.plain_cell)
-                file.write(marks.marked_header(safe_names.to_csv(index=False)))
-            safe.to_csv(file, index=False, header=False)
+                header = safe.iloc[:0].rename(columns=marks.plain_cell).to_csv(index=False)
+                file.write(marks.marked_header(header).encode())
+            # pyarrow puts either all words in quotes or none.
+            quoting = "needed" if any(quoted for _, quoted in words.values()) else "none"
+            options = csv.WriteOptions(include_header=False, quoting_style=quoting)
+            csv.write_csv(pa.Table.from_pandas(safe, preserve_index=False), file, options)
 
 
-def _plain_cells(names: "pd.Series[Any]") -> np.ndarray:
-    """Return a column's names as cells, each looked at once however often it stands there; none stays none."""
+def _is_number(column: "pd.Series[Any]") -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _plain_cells(names: "pd.Series[Any]") -> tuple[np.ndarray, bool]:
+    """Return a column's names as cells, each looked at once however often it stands there, and whether one needs quotes.
+
+    None stays none.
+    """
     numbers, each = pd.factorize(names)
+    plain = [marks.plain_cell(name) for name in each]
     # The last is where -1, which stands for none, points.
-    cells: np.ndarray = np.array([*map(marks.plain_cell, each), None], dtype=object)[numbers]
-    return cells
+    cells: np.ndarray = np.array([*plain, None], dtype=object)[numbers]
+    return cells, any(sign in cell for cell in plain for sign in ',"\r\n')
 
 
 def _parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:

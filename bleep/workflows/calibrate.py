@@ -24,7 +24,7 @@ from bleep.evaluation.metrics import pearson
 from bleep.predictors import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration
-from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance, coverage_of_others
+from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance, coverage_of_others, widening
 from bleep.predictors.cross_fitting import (
     MEMBERS,
     NEAREST,
@@ -242,10 +242,6 @@ def _check_members(members: Sequence[str]) -> None:
         registry.load("predictors", name)
 
 
-REPLICATES = 1.1
-"""Factor on intervals for another subject where sections of one were left out: they show tissue much like the rest's."""
-
-
 def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], members: Sequence[str] = ()) -> Calibration:
     """Fit everything on what was left out."""
     expression = np.concatenate([run.panel.training_values(section) for section in divided.train])
@@ -271,7 +267,6 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
     prior = members_that_travel(run)
-    factor = REPLICATES if travels and subjects == 1 and len(divided.train) > 1 else 1.0
     if travels:
         axes, shrink, nested = TRAVEL_AXES, max(SHRINK), nested_shrunk(seen, trust, prior)
     else:
@@ -279,6 +274,8 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     starts = np.cumsum([len(section) for section in divided.train])[:-1]
     basis = Basis.of(np.split(truth, starts))
     errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]
+    # Blocks of one section are off by more than another subject's sections, as far less tissue is left to train on.
+    factor = widening(errors, basis.spread) if travels and subjects == 1 and len(divided.train) > 1 else 1.0
     deviation, distances = expression.std(axis=0, dtype=np.float64), [part.distance for part in left_out]
     tiles = run.tiles(divided.train)
     confidence = Confidence.of(np.stack([pearson(values, one.truth) for values, one in zip(nested, seen, strict=True)]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import ConfigError
-from bleep.predictors.conformal import Conformal, OutOfDistribution, PpcaDistance
+from bleep.predictors.conformal import SHIFT, Conformal, OutOfDistribution, PpcaDistance, widening
 
 RNG = np.random.default_rng(0)
 
@@ -97,3 +97,26 @@ def test_a_factor_widens_all_intervals() -> None:
     for level in (0.5, 0.9):
         widths = [one.half_width((200, 5), spread, level) for one in (plain, wider)]
         np.testing.assert_allclose(widths[1], 1.1 * widths[0], rtol=1e-5)
+
+
+def sections_off_by(level: float, spots: int, spread: np.ndarray) -> list[np.ndarray]:
+    """Errors of thirty sections whose genes lie `level` spreads off, up or down."""
+    random = np.random.default_rng(0)
+    off = [random.choice([-level, level], len(spread)) for _ in range(30)]
+    return [(spread * (random.normal(size=(spots, len(spread))) + one)).astype(np.float32) for one in off]
+
+
+def test_intervals_widen_by_what_sections_of_one_subject_do_not_show_of_others() -> None:
+    spread = np.array([0.1, 1.0, 10.0, 3.0])
+    # Of a shift of .2 in variances within sections, left-out sections show nothing, a half, and all.
+    assert widening(sections_off_by(0, 400, spread), spread) == pytest.approx(np.sqrt(1 + SHIFT), rel=0.01)
+    assert widening(sections_off_by(np.sqrt(SHIFT / 2), 400, spread), spread) == pytest.approx(np.sqrt(1.2 / 1.1), rel=0.01)
+    assert widening(sections_off_by(np.sqrt(2 * SHIFT), 400, spread), spread) == 1
+    # The mean of ten spots is off by chance alone as much as a half of the shift, which is not taken for one.
+    assert widening(sections_off_by(0, 10, spread), spread) == pytest.approx(np.sqrt(1 + SHIFT / 0.9), rel=0.02)
+
+
+def test_a_section_of_one_spot_widens_nothing_to_infinity() -> None:
+    factor = widening([np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)], np.ones(3))
+    assert np.isfinite(factor)
+    assert factor >= 1

@@ -10,7 +10,7 @@ import pytest
 
 from bleep.data.prediction import Prediction
 from bleep.errors import ConfigError, DataError
-from bleep.predictors.io import SUFFIXES, write_blocks, write_prediction
+from bleep.predictors.io import SUFFIXES, write_blocks, write_frames, write_prediction
 
 rng = np.random.default_rng(0)
 
@@ -138,3 +138,21 @@ def test_float16_refuses_what_it_cannot_hold(suffix: str, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"70000 is larger than it can hold \(65504\)"):
         write_blocks([whole.replaced(X=expression)], 4, tmp_path / f"p{suffix}", "float16")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c", "d"], ["a,b", 'say "c"', "two\nlines", "=1+1"]])
+def test_a_csv_holds_every_number_as_it_is_and_words_as_pandas_writes_them(tmp_path: Path, names: list[str]) -> None:
+    numbers = np.float32([1, -0.0, 1 / 3, 1e-7, 12345678, 3.4e38, 1e-45, np.nan])
+    table = pd.DataFrame({
+        "tile": names, "rank": [1, 2, 3, 4], "label": ["x", None, "y", "x"], "near": [True, False, True, True],
+        "small": numbers[:4], "any": numbers[4:],
+    })  # fmt: skip
+    write_frames([table, table], tmp_path / "t.csv")
+    found = pd.read_csv(tmp_path / "t.csv")
+    cells = ["'=1+1" if name == "=1+1" else name for name in names]
+    wanted = pd.concat([table.assign(tile=cells)] * 2, ignore_index=True)
+    pd.testing.assert_frame_equal(found.astype({"small": "f4", "any": "f4"}), wanted, check_exact=True)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    assert lines[0] == '"tile",rank,label,near,small,any'
+    if names[0] == "a":
+        assert lines[1] == "a,1,x,True,1,12345678"
