@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--section", default="C3", help="section whose picture becomes a slide")
     parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
     parser.add_argument("--side", type=int, nargs="+", default=[3000, 6000], help="pixels of the sides of the drawn slides")
+    parser.add_argument("--cut", type=int, help="take the middle so many pixels of the section's slide alone")
     parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16", help="of features, on both sides")
     parser.add_argument("--features", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> None:
         work = Path(temporary)
         (picture,) = (path for path in (arguments.root / arguments.section).rglob("*.jpg"))
         slides = {f"drawn {side}": drawn(side) for side in arguments.side}
-        slides[f"HER2ST {arguments.section}"] = real(picture)
+        slides[f"HER2ST {arguments.section}"] = real(picture, arguments.cut)
         record: dict[str, Any] = {"threads": torch.get_num_threads(), "query": [], "features": []}
         record["precision"] = arguments.precision
         if not arguments.before and (RESULTS / "slides.json").exists():
@@ -88,11 +89,13 @@ def drawn(side: int) -> np.ndarray:
     return np.where(inside[..., None], tissue.clip(0, 255), 242).astype(np.uint8)
 
 
-def real(picture: Path) -> np.ndarray:
-    """Return the picture of a HER2ST section, .69 microns a pixel, at half a micron a pixel."""
+def real(picture: Path, cut: int | None) -> np.ndarray:
+    """Return the picture of a HER2ST section, .69 microns a pixel, at half a micron a pixel, or its middle."""
     with Image.open(picture) as opened:
         sides = [round(side * 0.69 / MPP) for side in opened.size]
-        return np.asarray(opened.convert("RGB").resize((sides[0], sides[1]), Image.Resampling.BILINEAR))
+        pixels = np.asarray(opened.convert("RGB").resize((sides[0], sides[1]), Image.Resampling.BILINEAR))
+    top, left = (max(side - (cut or side), 0) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + cut, left : left + cut] if cut else pixels
 
 
 def write_pyramid(path: Path, pixels: np.ndarray) -> None:

@@ -2,14 +2,17 @@
 
 import argparse
 import gzip
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
+from pyarrow import csv
 
 from bleep.cli import app, overrides
 from bleep.cli import training as train_command
@@ -560,15 +563,13 @@ def test_killed_while_predictions_are_written(
 ) -> None:
     (tmp_path / "p.csv").write_text("old")
     run = run_copy()
-    write = pd.DataFrame.to_csv
+    write = csv.write_csv
 
-    def stop(self: pd.DataFrame, file: Any = None, **options: Any) -> Any:
-        if file is None:  # The header, as text.
-            return write(self, file, **options)
-        write(self.iloc[:3], file, **options)
+    def stop(table: pa.Table, file: Any, options: csv.WriteOptions) -> None:
+        write(table[:3], file, options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", stop)
+    monkeypatch.setattr(csv, "write_csv", stop)
     before = state(tmp_path)
     query = ["query", "--images", files / "folder" / "test.csv", "--mpp", "1", "--run", run, "--out", tmp_path / "p.csv"]
     query += ["--overwrite"]  # What stands there was not written by bleep.
@@ -619,15 +620,20 @@ def test_a_full_disk_while_predictions_are_written(
     (tmp_path / "p.csv").write_text("old")
     run = run_copy()
 
-    write = pd.DataFrame.to_csv
+    write = csv.write_csv
 
-    def full(self: pd.DataFrame, file: Any = None, **options: Any) -> Any:
-        if file is None:  # The header, as text.
-            return write(self, file, **options)
-        file.write("half")
-        raise OSError(28, "No space left on device")
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+        def write(self, part: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    def full(table: pa.Table, file: Any, options: csv.WriteOptions) -> None:
+        file.write(b"half")
+        write(table, Full(), options)
+
+    monkeypatch.setattr(csv, "write_csv", full)
     before = state(tmp_path)
     query = ["query", "--images", files / "folder" / "test.csv", "--mpp", "1", "--run", run, "--out", tmp_path / "p.csv"]
     assert app.main([str(word) for word in [*query, "--overwrite"]]) == 2
