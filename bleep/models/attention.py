@@ -35,7 +35,7 @@ class HeadsInTurn(TorchFunctionMode):
 
 def attention(device: torch.device) -> AbstractContextManager[object]:
     """Return what to enter around a network that reads without learning on this device."""
-    wanted = device.type == "cpu" and not torch.compiler.is_compiling() and not _amx()
+    wanted = device.type == "cpu" and not torch.compiler.is_compiling() and _bf16_without_amx()
     return HeadsInTurn() if wanted else nullcontext()
 
 
@@ -71,6 +71,11 @@ def _asks(option: object) -> bool:
 
 
 @cache
-def _amx() -> bool:
-    """Return whether the processor has AMX, for which PyTorch's own attention is written; False where torch does not say."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+def _bf16_without_amx() -> bool:
+    """Return whether the processor has units for bf16, but no AMX, for which PyTorch's own attention is written.
+
+    Without such units the products of matrices in bf16 are many times as slow as PyTorch's own attention. Where torch does
+    not tell of either, there are units and no AMX.
+    """
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()) and not amx

@@ -32,7 +32,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
         return attended(*given)
 
     monkeypatch.setattr(attention, "attended", noted)
-    monkeypatch.setattr(attention, "_amx", lambda: False)
+    monkeypatch.setattr(attention, "_bf16_without_amx", lambda: True)
     return seen
 
 
@@ -87,10 +87,10 @@ def test_what_does_not_fit_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_is_entered_on_a_cpu_without_amx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_amx", lambda: False)
+    monkeypatch.setattr(attention, "_bf16_without_amx", lambda: True)
     assert isinstance(attention.attention(torch.device("cpu")), HeadsInTurn)
     assert not isinstance(attention.attention(torch.device("cuda")), HeadsInTurn)
-    monkeypatch.setattr(attention, "_amx", lambda: True)
+    monkeypatch.setattr(attention, "_bf16_without_amx", lambda: False)
     assert not isinstance(attention.attention(torch.device("cpu")), HeadsInTurn)
 
 

@@ -21,7 +21,8 @@ from bleep.evaluation.metrics import pearson
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.retrieval.index import VectorIndex, build_index, load_index, measure, select
 from bleep.retrieval.index import milvus_client as client
-from bleep.retrieval.index.milvus import MOST, PREFIX, MilvusIndex
+from bleep.retrieval.index.flat import ranked
+from bleep.retrieval.index.milvus import MOST, PREFIX, MilvusIndex, _without_rounding
 from bleep.retrieval.reference import Reference, change, verify
 from bleep.runs import Run
 from bleep.workflows.fit import fit, load_split
@@ -404,3 +405,12 @@ def test_her2st_through_milvus_is_what_faiss_predicts(shared: Path, lite: str, t
     assert scores["faiss", "flat"] > 0.2
     np.testing.assert_allclose(predicted["milvus", "flat"], exact, atol=1e-6, rtol=0)
     assert abs(scores["milvus", "hnsw"] - scores["faiss", "flat"]) <= 0.002
+
+
+def test_vectors_that_differ_by_rounding_alone_stand_in_the_order_of_their_rows() -> None:
+    ulp = np.float32(np.spacing(np.float32(0.9)))
+    similarity = np.float32([[0.9, 0.9 + ulp, 0.5, 0.9 + 2 * ulp], [0.1, 0.4, 0.3, 0.2]])
+    found = ranked(_without_rounding(similarity), np.array([[7, 30, 2, 9], [1, 2, 3, 4]]), 4)
+    assert found.rows.tolist() == [[7, 9, 30, 2], [2, 3, 4, 1]]
+    np.testing.assert_allclose(found.similarity[0], [0.9, 0.9, 0.9, 0.5], rtol=1e-6)
+    np.testing.assert_array_equal(found.similarity[1], np.float32([0.4, 0.3, 0.2, 0.1]))

@@ -194,7 +194,7 @@ class MilvusIndex:
         for at in range(0, len(queries), step):
             part = np.ascontiguousarray(queries[at : at + step])
             similarity[at : at + step], rows[at : at + step] = self._answered(part, asked, where)
-        return ranked(similarity, rows, k)
+        return ranked(_without_rounding(similarity), rows, k)
 
     def add(self, vectors: Float32[np.ndarray, "spots dim"], spots: pd.DataFrame | None = None) -> "MilvusIndex":
         """Return an index with these vectors after its own, in a collection of their own."""
@@ -306,6 +306,19 @@ class MilvusIndex:
         fields = self._server.call("describe_collection", self.facts.name)["fields"]
         lengths = {field["name"]: field["params"].get("max_length") for field in fields if field["name"] not in OURS}
         return pd.DataFrame({name: ["x" * int(length)] if length else [0.0] for name, length in lengths.items()})
+
+
+def _without_rounding(similarity: Float32[np.ndarray, "queries found"]) -> Float32[np.ndarray, "queries found"]:
+    """Return similarities of which those that differ by rounding alone are the same: equal vectors may get either of two."""
+    order = np.argsort(-similarity, axis=1, kind="stable")
+    ordered = np.take_along_axis(similarity, order, axis=1)
+    near = 4 * np.finfo(np.float32).eps * np.abs(ordered).max(axis=1, initial=0.0, keepdims=True)
+    begins = np.ones(ordered.shape, bool)
+    begins[:, 1:] = ordered[:, :-1] - ordered[:, 1:] > near
+    first = np.maximum.accumulate(np.where(begins, np.arange(ordered.shape[1]), 0), axis=1)
+    same = np.empty_like(similarity)
+    np.put_along_axis(same, order, np.take_along_axis(ordered, first, axis=1), axis=1)
+    return same
 
 
 def _short(text: str) -> str:
