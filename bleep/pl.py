@@ -19,6 +19,7 @@ from bleep import runs
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.evaluation.metrics import interval_scores
 from bleep.files import read_json, read_lines
 from bleep.records import Table
 from bleep.runs import Facts, Run
@@ -200,7 +201,7 @@ def _measured_pairs(
 def _inside(prediction: Prediction, measured: np.ndarray) -> np.ndarray:
     assert prediction.lower is not None
     assert prediction.upper is not None
-    return ((measured >= prediction.lower) & (measured <= prediction.upper)).mean(axis=0)
+    return interval_scores(prediction.lower, prediction.upper, measured).coverage
 
 
 def neighbors(

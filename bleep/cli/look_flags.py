@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bleep.records import Table
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
-    from bleep.workflows.experiment import Experiment
     from bleep.workflows.labels import LabelTable
+    from bleep.workflows.opened import Opened
 
 
 MOST = 200_000
@@ -98,7 +98,7 @@ def places(arguments: argparse.Namespace) -> list[tuple[str, Path | None]]:
     return found
 
 
-def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Experiment]", table: "Table") -> None:
+def show_evaluation(arguments: argparse.Namespace, experiments: "Sequence[Opened]", table: "Table") -> None:
     """Write the page and the figures of a comparison that were asked for."""
     if arguments.report is not None:
         from bleep.viz.page import write_page

@@ -201,18 +201,19 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.predictors.calibration import retrieved_part
     from bleep.predictors.classifier import SCALE
     from bleep.workflows.ensemble import fitted
-    from bleep.workflows.experiment import Experiment
     from bleep.workflows.fit import is_main_process
-    from bleep.workflows.query import confident_genes, share_features, warn_of_trained
+    from bleep.workflows.opened import Opened
+    from bleep.workflows.query import confident_genes, share_features
     from bleep.workflows.slides import mask_places, save_masks
     from bleep.workflows.stream import Output, Query, check_query, write_query
+    from bleep.workflows.unseen import warn_of_trained
 
     genes = _genes(arguments)
     shown = arguments.report is not None or look_flags.explanations_asked(arguments)
     safe: dict[str, Any] = {"inputs": inputs, "overwrite": arguments.overwrite}
     output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown, **safe)
     check_apart((("--out", out), ("--out", output.neighbors), *_mask(arguments), *look_flags.places(arguments)))
-    experiment = Experiment(folder, where=arguments.where)
+    experiment = Opened(folder, where=arguments.where)
     run, main = experiment.run, is_main_process()
     # Whatever is wrong is said by the main process, before the others wait for it.
     predictor = experiment.select(arguments.predictor, arguments.k, arguments.weights, arguments.abstain) if main else None
@@ -232,7 +233,7 @@ def _query(arguments: argparse.Namespace) -> int:
     explained = look_flags.rows_to_explain(arguments, tiles, reference, inputs)
     if arguments.save_mask is not None:
         mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite)
-    warn_of_trained(run, tiles)
+    warn_of_trained([member.run for member in experiment.members], tiles)
     # A condition decides what blocks hold, but without one a query is what it was before there were conditions.
     asked = {name: getattr(arguments, name) for name in ("k", "weights", "abstain", "where")}
     flags = {name: value for name, value in asked.items() if name != "where" or value is not None}

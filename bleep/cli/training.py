@@ -197,7 +197,7 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
 def _calibrate(arguments: argparse.Namespace) -> int:
     folders = [named_run(each, changes=True) for each in arguments.run or [None]]
     from bleep.workflows.calibrate import calibrate
-    from bleep.workflows.experiment import opened
+    from bleep.workflows.opened import opened
 
     for experiment in opened(folders):
         _say(experiment.folder, calibrate(experiment, arguments.folds, arguments.members).report)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, final
 
@@ -86,32 +86,25 @@ class GenePanel:
         chosen = included(choose(shared, sections, columns, config), shared, others, config.include)
         tables = [dense_values(s, found[chosen], config, np.float64) for s, found in zip(sections, columns, strict=True)]
         values = np.concatenate(tables) if len(tables) > 1 else tables[0]
-        genes, batch = shared[chosen], correction(config.batch, values, sections)
-        if batch is not None:
-            values += batch.codes @ batch.parts
-        low, high = np.full(len(genes), -np.inf), np.full(len(genes), np.inf)
-        if config.clip:
-            low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
-        shift, factor = SCALES[config.scale](np.clip(values, low, high))
         return cls(
-            genes=tuple(genes),
+            genes=tuple(shared[chosen]),
             others=tuple(others[place] for place in chosen),
             species=sections[0].species,
             normalise=config.normalise,
             target=config.target,
             denominator=config.denominator,
             scale=config.scale,
-            low=low,
-            high=high,
-            shift=shift,
-            factor=np.where(factor > 0, factor, 1.0),
-            mean=values.mean(axis=0),
-            variance=values.var(axis=0),
-            sections=tuple(section.name for section in sections),
-            batch=batch,
-            range=np.stack([values.min(axis=0), values.max(axis=0)]),
+            **_statistics(values, sections, config),
             pool=config.pool,
         )
+
+    def refitted(self, sections: Sequence[Section], config: PanelConfig) -> "GenePanel":
+        """Return the panel with every statistic measured on these sections instead; the genes stay."""
+        values = np.concatenate([self.values(section) for section in sections]).astype(np.float64)
+        # One section has nothing to be made alike to.
+        rule = config if len(sections) > 1 else config.model_copy(update={"batch": "none"})
+        measured = _statistics(values, sections, rule)
+        return replace(self, **measured if self.range is not None else {**measured, "range": None})
 
     def __repr__(self) -> str:
         named = ", ".join(self.genes[:3]) + (", ..." if len(self.genes) > 3 else "")
@@ -285,6 +278,28 @@ class GenePanel:
     def digest(self) -> str:
         """Return a sha256 of everything in the panel."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _statistics(values: Float64[np.ndarray, "spots genes"], sections: Sequence[Section], config: PanelConfig) -> dict[str, Any]:
+    """Return what a panel measures on the normalised values of its training sections, by the name of the field."""
+    batch = correction(config.batch, values, sections)
+    if batch is not None:
+        values += batch.codes @ batch.parts
+    low, high = np.full(values.shape[1], -np.inf), np.full(values.shape[1], np.inf)
+    if config.clip:
+        low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
+    shift, factor = SCALES[config.scale](np.clip(values, low, high))
+    return {
+        "low": low,
+        "high": high,
+        "shift": shift,
+        "factor": np.where(factor > 0, factor, 1.0),
+        "mean": values.mean(axis=0),
+        "variance": values.var(axis=0),
+        "sections": tuple(section.name for section in sections),
+        "batch": batch,
+        "range": np.stack([values.min(axis=0), values.max(axis=0)]),
+    }
 
 
 def widened(least: GeneVector, most: GeneVector) -> Float64[np.ndarray, "2 genes"]:

@@ -130,6 +130,7 @@ def _by_block(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
         raise ConfigError(
             "data.val is random, but data.split is block, which keeps a margin around what is held out: use block"
         )
+    _check_folds(data)
     train, val, test = [], [], []
     for section in sections:
         part = blocks_of(section, data.blocks, data.folds)
@@ -143,7 +144,17 @@ def _by_block(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
     return Split(_filled(train), _filled(val), _filled(test), "block", leak)
 
 
+def _check_folds(data: DataConfig) -> None:
+    """Refuse two folds where one is to be tested on and the other validated on."""
+    if data.folds < 3 and data.val not in ("none", "random"):
+        raise ConfigError(
+            f"data.folds is {data.folds} and data.val {data.val}: one fold is tested on and one chooses the epoch, so none is left "
+            "to train on; set data.folds to 3 or more, or data.val to none"
+        )
+
+
 def _by_spot(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:
+    _check_folds(data)
     train, val, test = [], [], []
     for section in sections:
         drawn = np.random.default_rng([seed, len(section)]).permutation(len(section))

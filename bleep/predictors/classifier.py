@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeGuard, final
 
 import numpy as np
 import pandas as pd
@@ -238,7 +238,7 @@ def with_labels(prediction: Prediction, run: Run, tiles: Tiles, reference: Refer
         said, classes = prediction.expression, np.array(prediction.genes)
     elif run.facts.classes:
         said, classes = LabelHeadPredictor(run).predict(tiles).expression, np.array(run.facts.classes)
-    elif reference is not None and "label" in reference.spots and prediction.neighbors is not None:
+    elif carries_labels(reference) and prediction.neighbors is not None:
         said, classes = votes(prediction, reference)
     else:
         return prediction
@@ -248,11 +248,22 @@ def with_labels(prediction: Prediction, run: Run, tiles: Tiles, reference: Refer
     return prediction.replaced(obs=prediction.adata.obs.assign(label=label, label_share=share.astype(np.float64)))
 
 
+def carries_labels(reference: Reference | None) -> TypeGuard[Reference]:
+    """Return whether any spot of a reference has a label; the labelled sections may have been removed from it since."""
+    return reference is not None and "label" in reference.spots and len(_numbered(reference)[1]) > 0
+
+
+def _numbered(reference: Reference) -> tuple[Int[np.ndarray, " spots"], pd.Index]:
+    """Return the number of each spot's label, -1 where it has none, and the labels in order."""
+    labels = reference.spots["label"]
+    return pd.factorize(labels.where(labels != ""), sort=True)
+
+
 def votes(prediction: Prediction, reference: Reference) -> tuple[Float32[np.ndarray, "tiles classes"], np.ndarray]:
     """Return the share of each label among a tile's neighbours, by their weights, and the labels in order."""
     assert prediction.neighbors is not None
     assert prediction.weights is not None
-    numbers, classes = pd.factorize(reference.spots["label"].where(reference.spots["label"] != ""), sort=True)
+    numbers, classes = _numbered(reference)
     near: Int[np.ndarray, "tiles k"] = numbers[prediction.neighbors.rows]
     shares = np.stack([(prediction.weights * (near == number)).sum(axis=1) for number in range(len(classes))], axis=1)
     voted: Bool[np.ndarray, " tiles"] = shares.sum(axis=1) > 0

@@ -110,16 +110,16 @@ class Worker:
         """Open the run and what it predicts by.
 
         Raises:
-            BleepError: as `Experiment.select`; or what is asked for, such as a gene, can be had of no slide.
+            BleepError: as `Opened.select`; or what is asked for, such as a gene, can be had of no slide.
 
         """
         from bleep.predictors.io import check_form
-        from bleep.workflows.experiment import Experiment
+        from bleep.workflows.opened import Opened
         from bleep.workflows.slides import check_scale
         from bleep.workflows.stream import columns_of
 
         check_form(job.place("NAME"), job.dtype)
-        experiment = Experiment(job.run, where=job.where)
+        experiment = Opened(job.run, where=job.where)
         check_scale(experiment.run)
         columns_of(experiment.run, job.genes)
         self._job, self._run = job, experiment.run

@@ -13,10 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from bleep import registry
-from bleep.config import PanelConfig
-from bleep.data.batch_correction import correction
-from bleep.data.normalize import SCALES
-from bleep.data.panel import GenePanel, widened
+from bleep.data.panel import widened
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
@@ -48,8 +45,8 @@ from bleep.retrieval.embed import embed_keys, embed_queries, raw_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference, identity
 from bleep.runs import REFERENCE, Run, changing
-from bleep.workflows.experiment import Experiment, opened
 from bleep.workflows.fit import check_trained, refit
+from bleep.workflows.opened import Opened, opened
 
 FEW_SUBJECTS = 5
 """Subjects below which a mean over left-out ones is uncertain."""
@@ -120,7 +117,7 @@ def _wanted(run: Run, predictions: Mapping[str, Values]) -> dict[str, Values]:
 
 def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequence[str]) -> OutOfFold:
     rest, held = _taken(divided.train, part.rest), _taken(divided.train, part.held)
-    panel = refitted(run, rest)
+    panel = run.panel.refitted(rest, run.config.panel)
     split = Split(rest, _apart(divided.val, held), held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
     fresh = refit(run, split, panel, place)
     tiles, unseen = run.tiles(rest), run.tiles(held)
@@ -148,32 +145,6 @@ def _apart(val: Sequence[Section], held: Sequence[Section]) -> tuple[Section, ..
     return tuple(section for section in val if section.name not in names)
 
 
-def refitted(run: Run, sections: Sequence[Section]) -> GenePanel:
-    """Return the run's panel with every statistic measured on these sections instead; the genes stay."""
-    config: PanelConfig = run.config.panel
-    values = np.concatenate([run.panel.values(section) for section in sections]).astype(np.float64)
-    # One section has nothing to be made alike to.
-    batch = correction(config.batch if len(sections) > 1 else "none", values, sections)
-    if batch is not None:
-        values += batch.codes @ batch.parts
-    low, high = np.full(values.shape[1], -np.inf), np.full(values.shape[1], np.inf)
-    if config.clip:
-        low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
-    shift, factor = SCALES[config.scale](np.clip(values, low, high))
-    return replace(
-        run.panel,
-        low=low,
-        high=high,
-        shift=shift,
-        factor=np.where(factor > 0, factor, 1.0),
-        mean=values.mean(axis=0),
-        variance=values.var(axis=0),
-        sections=tuple(section.name for section in sections),
-        batch=batch,
-        range=None if run.panel.range is None else np.stack([values.min(axis=0), values.max(axis=0)]),
-    )
-
-
 def _taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
     """Return the sections with these of their spots alone, rows counted through all of them."""
     taken, start = [], 0
@@ -185,7 +156,7 @@ def _taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
     return tuple(taken)
 
 
-def calibrate(what: Experiment | str | Path, folds: int | None = None, members: Sequence[str] = ()) -> Calibration:
+def calibrate(what: Opened | str | Path, folds: int | None = None, members: Sequence[str] = ()) -> Calibration:
     """Rehearse a run on its own training tissue, fit what that teaches, write it to the run's folder, and return it.
 
     `members` are predictors of other packages, by name, that are joined beside the run's own and ridge.
@@ -204,7 +175,7 @@ def calibrate(what: Experiment | str | Path, folds: int | None = None, members: 
         return _calibrate(experiment, folds, members)
 
 
-def _calibrate(experiment: Experiment, folds: int | None, members: Sequence[str]) -> Calibration:
+def _calibrate(experiment: Opened, folds: int | None, members: Sequence[str]) -> Calibration:
     run, folder = experiment.run, experiment.folder
     if run.model.classifies:
         raise ConfigError(

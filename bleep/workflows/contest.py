@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from bleep.config import AbsentName
 from bleep.contest import CONSTANTS, FORMULA, PARTS, ContestScore, ContestTable, GeneLists, contest_score
 from bleep.data.section import Section
 from bleep.data.splits import Split
@@ -15,8 +16,9 @@ from bleep.evaluation.protocols import named
 from bleep.files import write_json
 from bleep.marks import KEY, MARK
 from bleep.runs import Run
-from bleep.workflows.evaluate import check_held_out
-from bleep.workflows.experiment import Experiment, opened
+from bleep.workflows.evaluate import worst_leak
+from bleep.workflows.opened import Opened, opened
+from bleep.workflows.unseen import check_unseen
 
 FILE = "contest.json"
 """Name of what `save` writes."""
@@ -102,14 +104,15 @@ def score_submission(submission: Path, truth: Path, train: Path, top: int) -> Co
     return ContestScores({str(submission): score}, best, len(expected.ids), len(expected.genes), lists)
 
 
-def score_runs(what: Sequence[Path | Experiment], top: int) -> ContestScores:
+def score_runs(what: Sequence[Path | Opened], top: int) -> ContestScores:
     """Score what runs predict for all spots they held out together, beside the baselines of the first.
 
     Gene lists are chosen on the training spots of the first run, as its panel remembers them.
 
     Raises:
         DataError: a run held nothing out.
-        MismatchError: the runs held out different spots or have different genes, or test tissue was trained on.
+        MismatchError: the runs held out different spots or have different genes, learnt labels, or a run or its index has seen
+            test tissue.
 
     """
     scores: dict[str, ContestScore] = {}
@@ -118,7 +121,9 @@ def score_runs(what: Sequence[Path | Experiment], top: int) -> ContestScores:
     alike = len({one.folder.name for one in experiments}) < len(experiments)
     for one in experiments:
         run, divided, folder = one.run, one.split, one.folder
-        check_held_out(run, divided, folder)
+        if run.model.classifies:
+            raise MismatchError(f"{folder}: learnt labels, and the contest scores expression; leave --protocol out")
+        check_unseen(one)
         predictors = {f"{folder if alike else folder.name} {name}": found for name, found in one.predictors().items()}
         if first is None:
             first = run, divided
@@ -128,15 +133,18 @@ def score_runs(what: Sequence[Path | Experiment], top: int) -> ContestScores:
             raise MismatchError(
                 f"{folder}: held out other spots, or has other genes, than {experiments[0].folder}; score them apart"
             )
-        measured = np.concatenate([run.panel.values(section) for section in divided.test])
+        # Its formula has no place for a gene that was not measured.
+        absent: AbsentName = "zero" if run.config.panel.absent == "zero" else "refuse"
+        measured = np.concatenate([run.panel.values(section, absent) for section in divided.test])
         for name, predictor in predictors.items():
             scores[name] = contest_score(predictor.predict(one.tiles(divided.test)).expression, measured, lists)
     if first is None:
         raise DataError("no run was given to score; name at least one")
     run, divided = first
     best = {name: run.panel.genes[score.best_gene] for name, score in scores.items()}
-    leak = f"{divided.leak.status} ({divided.leak.detail})"
-    return ContestScores(scores, best, _spots(divided.test), len(run.panel.genes), lists, leak)
+    leak = worst_leak([member.run for one in experiments for member in one.members])
+    words = f"{leak.status} ({leak.detail})"
+    return ContestScores(scores, best, _spots(divided.test), len(run.panel.genes), lists, words)
 
 
 def _spots(sections: Sequence[Section]) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def _by_validation(folders: Sequence[Path]) -> list[float]:
     scores = []
     for folder in folders:
         lines = read_lines(folder / runs.LOG, "a line of JSON for each epoch")
-        found = [float(line["val_score"]) for line in lines if "val_score" in line]
+        told = [float(line["val_score"]) for line in lines if "val_score" in line]
+        found = [score for score in told if math.isfinite(score)]
         if not found:
             raise ConfigError(f"{folder}: has no validation score to be weighed by; train with data.val, or use --weights mean")
         scores.append(max(0.0, max(found)))

@@ -24,10 +24,10 @@ from bleep.records import Fitted, Leak, LeakFinding, LeakReport, Scorecard, Tabl
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.experiment import Experiment, opened
+from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences
-from bleep.workflows.query import check_reference
 from bleep.workflows.scoring import Scorer
+from bleep.workflows.unseen import check_unseen
 
 CALIBRATION = "calibration"
 """Folder of a run that holds what was fitted on predictions of left-out training sections."""
@@ -130,7 +130,7 @@ def compare(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Tabl
 
 
 def evaluate(
-    what: Sequence[str | Path | Experiment],
+    what: Sequence[str | Path | Opened],
     *,
     protocol: str | None = None,
     all_scores: bool = False,
@@ -185,21 +185,16 @@ class _Evaluation:
         self._with_baselines: set[tuple[frozenset[str], frozenset[str]]] = set()
         self._by_ensembles: set[str] = set()
 
-    def add(self, experiment: Experiment) -> None:
+    def add(self, experiment: Opened) -> None:
         """Score one run or ensemble."""
         run, folder, divided = experiment.run, experiment.folder, experiment.split
         if experiment.is_ensemble and run.model.classifies:
             names = " ".join(str(member.folder) for member in experiment.members)
             raise MismatchError(f"{folder}: joins runs that learnt labels, which are scored by themselves: --run {names}")
         _check_comparable(run, self.runs, [] if experiment.is_ensemble else self.lines, folder)
-        for member in experiment.members:
-            check_held_out(member.run, divided, member.folder)
+        check_unseen(experiment)
         self.scorer.check(run, divided, folder)
-        for member in experiment.members:
-            reference = experiment.reference_of(member)
-            if reference is not None:
-                check_reference(reference, divided, member.folder, member.run)
-            self.leaks.append(audit(member.run, divided, reference, member.folder))
+        self.leaks += [audit(each.run, divided, experiment.reference_of(each), each.folder) for each in experiment.members]
         tested = _digests(divided.test)
         if experiment.is_ensemble:
             if self._by_ensembles & tested:
@@ -282,26 +277,6 @@ def _model_rule(run: Run) -> dict[str, object]:
 def _panel_rule(config: Config) -> dict[str, object]:
     """Return the panel's rule without what does not change the scores' meaning: scaling and clipping of the input."""
     return {key: value for key, value in config.panel.model_dump(mode="json").items() if key not in ("scale", "clip")}
-
-
-def check_held_out(run: Run, divided: Split, folder: Path) -> None:
-    """Refuse to score a run on tissue that it was trained on, or that has changed since.
-
-    Raises:
-        DataError: nothing was held out.
-        MismatchError: naming the run and the section.
-
-    """
-    trained = {facts.digest: facts.name for facts in (*run.facts.train, *run.facts.val)}
-    if not divided.test:
-        raise DataError(f"{folder}: nothing was held out (data.split is none), so there is nothing to score; split to evaluate")
-    for section in divided.test:
-        if section.digest() in trained:
-            raise MismatchError(
-                f"{folder}: test section {section.name} is tissue the run was trained on; choose another to test"
-            )
-    if {facts.digest for facts in run.facts.train} != {section.digest() for section in divided.train}:
-        raise MismatchError(f"{folder}: the files in {run.config.data.root} are not those the run was trained on; restore them")
 
 
 def _protocol(run: Run) -> str:

@@ -16,6 +16,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.labels import LabelPrediction
+from bleep.evaluation.metrics import interval_scores
 from bleep.files import read_lines, whole
 from bleep.predictors import plain
 from bleep.predictors.classifier import SCALE, ClassifierPredictor
@@ -30,9 +31,9 @@ from bleep.viz.figures.explanation import HeatView, occlusion_map
 from bleep.viz.figures.tissue_maps import gene_map, gene_relations, ranked, variances
 from bleep.viz.figures.training import METHODS, coverage, curves, error_by_uncertainty, joint_space
 from bleep.viz.page import Cell, Column, Grid, Page, TissueView
-from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import spread_rows
 from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelTable, interval_words
+from bleep.workflows.opened import Opened
 from bleep.workflows.report import HELD_OUT, TestSection, held_out_sections, shared_genes, uncertainty_of, view_of
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ MAPPED = 4
 
 
 def draw_figures(
-    experiments: Sequence[Experiment],
+    experiments: Sequence[Opened],
     table: Table,
     out: Path,
     genes: Sequence[str] = (),
@@ -153,7 +154,7 @@ def _uncertainty(seen: Sequence[TestSection], told: str) -> Iterator[Drawing]:
         lower, upper = one.prediction.lower, one.prediction.upper
         if lower is not None and upper is not None:
             names.append(one.section.name)
-            inside.append(((one.measured >= lower) & (one.measured <= upper)).mean(axis=0))
+            inside.append(interval_scores(lower, upper, one.measured).coverage)
     if names and len({len(row) for row in inside}) == 1:
         yield coverage(np.stack(inside), seen[0].run.config.query.interval, tuple(names))
 
@@ -199,7 +200,7 @@ def _chosen(seen: Sequence[TestSection], genes: Sequence[str]) -> tuple[str, ...
     return tuple(genes) or tuple(gene for gene in _by_variance(seen[0]) if gene in set(shared))[:MAPPED]
 
 
-def check_genes(experiments: Sequence[Experiment], genes: Sequence[str]) -> None:
+def check_genes(experiments: Sequence[Opened], genes: Sequence[str]) -> None:
     """Refuse genes that cannot be drawn, before anything is scored.
 
     Raises:

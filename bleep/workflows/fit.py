@@ -38,7 +38,7 @@ from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
 from bleep.training.tasks import OwnLoss, task_of
 from bleep.workflows.place import check_place, check_same_data, clear
-from bleep.workflows.scoring import validation
+from bleep.workflows.scoring import can_validate, validation
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,12 @@ def _fit(
         run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, origin)))
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
+    if divided.val and not can_validate(run, divided):
+        lacks = "labels of two classes" if run.model.classifies else "a section in which a gene of the panel varies"
+        raise ConfigError(
+            f"data.val {config.data.val}: the validation tissue ({', '.join(section.name for section in divided.val)}) lacks {lacks}, so no epoch "
+            "can be chosen by it; hold it out otherwise, or set data.val to none"
+        )
     task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
@@ -227,7 +233,7 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     fresh.model.to(accelerator.device)
     reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
     dataset = _dataset(fresh, reader, tiles, values)
-    validate = validation(fresh, divided, values) if divided.val else None
+    validate = validation(fresh, divided, values) if can_validate(fresh, divided) else None
     journal = CheckpointLog(place / runs.LOG, place / runs.STATE)
     epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
     fresh.model.eval()

@@ -23,17 +23,18 @@ from bleep.evaluation.labels import LabelPrediction, Pooled
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, MARK, marked_csv
 from bleep.predictors import Predictor
-from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, label_floors
+from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, carries_labels, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Leak, LeakReport
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
-from bleep.workflows.evaluate import audit, check_held_out, worst_leak
-from bleep.workflows.experiment import Experiment, opened
+from bleep.workflows.evaluate import audit, worst_leak
 from bleep.workflows.fit import best_device, load_split
+from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences
+from bleep.workflows.unseen import check_held_out, check_reference, check_unseen
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
         splits.append(divided)
         check_held_out(run, divided, folder)
         reference = _reference(run, divided, folder)
+        check_reference(reference, divided, folder, run)
         leaks.append(audit(run, divided, reference, folder))
         own: dict[str, Predictor] = {
             ClassifierPredictor.name: ClassifierPredictor(run),
@@ -279,7 +281,7 @@ def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
 
 
-def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable | None:
+def evaluate_spot_labels(what: Sequence[str | Path | Opened]) -> LabelTable | None:
     """Score the labels that neighbours give test spots, for runs of expression whose `data.label` names a column of labels.
 
     Beside them stand the run's own label head, under `loss.labels`, and the floors of labels, fitted on the training spots
@@ -298,8 +300,8 @@ def evaluate_spot_labels(what: Sequence[str | Path | Experiment]) -> LabelTable 
         if not column or run.model.classifies or experiment.is_ensemble or retrieval not in experiment.predictors():
             continue
         reference, divided = experiment.reference, experiment.split
-        check_held_out(run, divided, experiment.folder)
-        if reference is None or "label" not in reference.spots:
+        check_unseen(experiment)
+        if not carries_labels(reference):
             continue
         try:
             divided = _labelled(divided, column)

@@ -124,5 +124,6 @@ def check_same_data(out: Path, run: Run) -> None:
 def differences(old: object, new: object, at: str = "") -> list[tuple[str, object, object]]:
     """Return (dotted name, old value, new value) of every leaf that differs between two trees."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [found for key in new for found in differences(old.get(key), new[key], f"{at}.{key}".lstrip("."))]
+        keys = dict.fromkeys((*new, *old))
+        return [found for key in keys for found in differences(old.get(key), new.get(key), f"{at}.{key}".lstrip("."))]
     return [] if old == new else [(at, old, new)]

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.data.labels import LABEL, labels_of
@@ -16,11 +14,10 @@ from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.patches import has_patches
 from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
-from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.evaluation import leakage
-from bleep.predictors import Predictor
+from bleep.predictors import Ensemble, Predictor
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
 from bleep.predictors.descriptions import share_textures
@@ -30,18 +27,16 @@ from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference, change, queried
 from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
-from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import load_split, trained_tissue
+from bleep.workflows.opened import Opened
 from bleep.workflows.slides import described
+from bleep.workflows.unseen import warn_of_trained
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 log = logging.getLogger(__name__)
-
-BLOCK = 4096
-"""Spots of a reference whose values are read at once."""
 
 
 def build_reference(run: Run, spread: Spread | None = None) -> Reference:
@@ -155,11 +150,11 @@ def check_known(sections: Sequence[Section], run: Run) -> None:
 
 def predict(run: Run, predictor: Predictor, tiles: Tiles) -> Prediction:
     """Predict tiles, and say aloud which sections the run was trained on."""
-    warn_of_trained(run, tiles)
+    warn_of_trained(predictor.runs if isinstance(predictor, Ensemble) else [run], tiles)
     return described(predictor.predict(tiles), tiles, run)
 
 
-def confident_genes(experiment: Experiment, predictor: Predictor, least: GradeName, genes: Sequence[str]) -> tuple[str, ...]:
+def confident_genes(experiment: Opened, predictor: Predictor, least: GradeName, genes: Sequence[str]) -> tuple[str, ...]:
     """Return those of some genes, or of the whole panel, that the run's calibration graded `least` or better.
 
     Raises:
@@ -178,23 +173,6 @@ def confident_genes(experiment: Experiment, predictor: Predictor, least: GradeNa
         counts = ", ".join(f"{count} {grade}" for grade, count in confidence.summary().items())
         raise ConfigError(f"--min-confidence {least}: no gene asked for is graded so; the panel's genes are: {counts}")
     return kept
-
-
-def warn_of_trained(run: Run, tiles: Tiles) -> None:
-    """Say aloud which sections, or slides of them, the run was trained on."""
-    known = (*run.facts.train, *run.facts.val)
-    trained, pictures = {facts.digest for facts in known}, {facts.picture: facts.name for facts in known if facts.picture}
-    for section in tiles.sections:
-        if section.digest() in trained:
-            log.warning(
-                "section %s was trained on: its prediction looks back at itself and says nothing of skill", section.name
-            )
-        elif (name := pictures.get(section.slide.digest())) is not None:
-            log.warning(
-                "%s is the picture of section %s, which was trained on: its prediction looks back at itself where spots were "
-                "measured, and says nothing of skill there",
-                section.name, name,
-            )  # fmt: skip
 
 
 def share_features(run: Run, tiles: Tiles, predictor: Predictor | None = None) -> None:
@@ -291,38 +269,6 @@ def merge_references(folder: Path, other: Path) -> Reference:
     inside = other / runs.REFERENCE
     second = Reference.load(inside if (other / runs.MODEL).exists() else other)
     return change(folder / runs.REFERENCE, lambda before: before.merge(second))
-
-
-def check_reference(reference: Reference, divided: Split, folder: Path, run: Run | None = None) -> None:
-    """Refuse to score with a reference that holds tissue which the scores are taken on.
-
-    With its run, what was added is compared by its values too, so that another name or picture hides nothing.
-
-    Raises:
-        MismatchError: a section held out was added to it.
-
-    """
-    tested = {digest for section in divided.test for digest in (section.digest(), section.slide.digest())}
-    for entry in reference.manifest["sections"]:
-        added = entry["origin"] == "added" and {entry["digest"], entry["picture"]} & tested
-        if added or entry["origin"] == "held out":
-            raise MismatchError(_tested_on(folder, entry["name"], "is tissue held out to be tested on"))
-        if entry["origin"] != "added" or run is None:
-            continue
-        rows = np.flatnonzero((reference.spots["section"] == entry["name"]).to_numpy())
-        blocks = [reference.expression.rows(rows[at : at + BLOCK]) for at in range(0, len(rows), BLOCK)]
-        for section in divided.test:
-            values = np.nan_to_num(run.panel.values(section, run.config.panel.absent))
-            if twice := leakage.repeated_values(values, blocks):
-                same = f"has the values of {twice} of {len(section)} spots of {section.name}, held out to be tested on"
-                raise MismatchError(_tested_on(folder, entry["name"], same))
-
-
-def _tested_on(folder: Path, name: str, why: str) -> str:
-    return (
-        f"{folder}: its index holds section {name}, which {why}, so a score would say nothing; remove it with "
-        f"`bleep index remove --section {name} --run {folder}`"
-    )
 
 
 def _held_out(run: Run) -> tuple[Section, ...]:

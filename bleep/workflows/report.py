@@ -22,7 +22,7 @@ from bleep.records import LeakReport, Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
-from bleep.workflows.experiment import FLOOR, Experiment
+from bleep.workflows.opened import FLOOR, Opened
 
 PICTURE = 1400
 """Pixels of the longer side of a section's picture."""
@@ -49,7 +49,7 @@ NEIGHBOURS = 20
 class TestSection:
     """One held-out section, and what a run that never saw it predicts there."""
 
-    experiment: Experiment
+    experiment: Opened
     section: Section
     prediction: Prediction
     """By the run's own predictor."""
@@ -70,7 +70,7 @@ class TestSection:
         return replace(whole, **changes, predictor=self.experiment.predictor.name, others=beside)
 
 
-def held_out_sections(experiments: Sequence[Experiment]) -> list[TestSection]:
+def held_out_sections(experiments: Sequence[Opened]) -> list[TestSection]:
     """Return each section that the runs held out, once, as the first run that held it out predicts it.
 
     Raises:
@@ -97,7 +97,7 @@ def _columns(prediction: Prediction, genes: Sequence[str]) -> Float32[np.ndarray
     return found
 
 
-def _others(one: TestSection, experiments: Sequence[Experiment]) -> dict[str, Prediction]:
+def _others(one: TestSection, experiments: Sequence[Opened]) -> dict[str, Prediction]:
     """Return what else predicts a held-out section: other runs that held it out, other predictors of each, and ridge.
 
     At most `OTHERS`, the runs' own predictors first.
@@ -115,12 +115,12 @@ def _others(one: TestSection, experiments: Sequence[Experiment]) -> dict[str, Pr
     return {name: predictor.predict(tiles[id(each)]) for name, predictor, each in chosen}
 
 
-def _floor(each: Experiment, first: Experiment) -> list[tuple[str, Predictor]]:
+def _floor(each: Opened, first: Opened) -> list[tuple[str, Predictor]]:
     """Return the baseline that stands beside the others: ridge, of the first run, since all runs have nearly the same."""
     return [(name, predictor) for name, predictor in each.baselines().items() if name == FLOOR and each is first]
 
 
-def _same(section: Section, experiment: Experiment) -> Section:
+def _same(section: Section, experiment: Opened) -> Section:
     """Return the section as an experiment has it, whose predictions of it are remembered."""
     return next(one for one in experiment.split.test if _is_same(one, section))
 
@@ -129,7 +129,7 @@ def _is_same(one: Section, other: Section) -> bool:
     return one is other or (one.name == other.name and one.ids == other.ids)
 
 
-def _name_of(experiment: Experiment, among: Sequence[Experiment]) -> str:
+def _name_of(experiment: Opened, among: Sequence[Opened]) -> str:
     """Return the name of a run's folder, or its path where two are called alike."""
     alike = [each for each in among if each.folder.name == experiment.folder.name]
     return experiment.folder.name if len(alike) == 1 else str(experiment.folder)
@@ -212,7 +212,7 @@ def _nearest(prediction: Prediction, reference: Reference) -> Nearest | None:
     return Nearest(names, rows, similarity, prediction.weights[:, :NEIGHBOURS])
 
 
-def evaluation_page(experiments: Sequence[Experiment], table: Table) -> Page:
+def evaluation_page(experiments: Sequence[Opened], table: Table) -> Page:
     """Return the page of a comparison: its table, and each test section as the first run that held it out predicts it.
 
     Raises:

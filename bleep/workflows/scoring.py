@@ -241,6 +241,14 @@ CONTEST, TOP = "dacon", 100
 """Protocol of the contest, and the length of its lists of genes."""
 
 
+def can_validate(run: Run, divided: Split) -> bool:
+    """Return whether validation tissue gives a score at all: some gene varies within a section, or there are two classes."""
+    measured = [run.panel.values(section, run.config.panel.absent) for section in divided.val]
+    if run.model.classifies:
+        return bool(measured) and bool(np.isfinite(roc_auc(np.concatenate(measured), np.concatenate(measured))))
+    return any(bool(np.isfinite(pearson(np.nan_to_num(values), values)).any()) for values in measured)
+
+
 def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
     """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
 
@@ -272,7 +280,10 @@ def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Mod
         return roc_auc(np.concatenate(list(predicted)), np.concatenate(measured))
 
     def agreement(predicted: Iterable[np.ndarray]) -> float:
-        return float(np.mean([float(np.nanmean(pearson(p, truth))) for p, truth in zip(predicted, measured, strict=True)]))
+        """Return the mean over the sections that have a score: one of a single spot, say, has none."""
+        scores = [pearson(p, truth) for p, truth in zip(predicted, measured, strict=True)]
+        means = [float(np.nanmean(genes)) for genes in scores if np.isfinite(genes).any()]
+        return float(np.mean(means)) if means else float("nan")
 
     def contested(model: Model, found: list[np.ndarray], device: torch.device) -> float:
         if model.retrieves and not model.regresses:

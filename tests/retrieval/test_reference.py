@@ -27,6 +27,7 @@ from bleep.workflows import query as indexing
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import fit, load_split
 from bleep.workflows.query import build_reference
+from bleep.workflows.unseen import check_reference
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "archives" / "reference-v0.1"
 
@@ -173,11 +174,11 @@ def test_held_out_sections_are_refused_unless_allowed(run: Run, reference: Refer
     allowed = reference.add(run, divided.test[:1], allow_held_out=True)
     assert allowed.manifest["sections"][-1]["origin"] == "held out"
     with pytest.raises(MismatchError, match="holds section toy3, which is tissue held out"):
-        indexing.check_reference(allowed, divided, Path("run"))
+        check_reference(allowed, divided, Path("run"))
     hidden = reference.add(run, [renamed])
     with pytest.raises(MismatchError, match="bleep index remove --section innocent"):
-        indexing.check_reference(hidden, divided, Path("run"))
-    indexing.check_reference(reference, divided, Path("run"))
+        check_reference(hidden, divided, Path("run"))
+    check_reference(reference, divided, Path("run"))
 
 
 def test_test_tissue_under_other_names_and_on_another_picture_is_found_by_its_counts(
@@ -196,10 +197,10 @@ def test_test_tissue_under_other_names_and_on_another_picture_is_found_by_its_co
         indexing.add_sections(run, folder, [other])
     hidden = reference.add(run, [other])
     with pytest.raises(MismatchError, match=r"section innocent, which has the values of .* spots of toy3, held out"):
-        indexing.check_reference(hidden, divided, folder, run)
+        check_reference(hidden, divided, folder, run)
     changed = np.asarray(counts.X.todense()) + np.random.default_rng(1).poisson(1, counts.shape)
     own = replace(other, counts=AnnData(sparse.csr_matrix(changed.astype(np.float32)), counts.obs, counts.var))
-    indexing.check_reference(reference.add(run, [own]), divided, folder, run)
+    check_reference(reference.add(run, [own]), divided, folder, run)
 
 
 def test_a_reference_with_test_tissue_is_not_evaluated(run_copy: Callable[..., Path], run: Run) -> None:

@@ -18,8 +18,9 @@ from bleep.data.readers import st2k
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.runs import Run
-from bleep.workflows.experiment import Experiment, opened
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
+from bleep.workflows.opened import opened
 from bleep.workflows.query import build_reference
 from bleep.workflows.report import HELD_OUT, held_out_sections
 

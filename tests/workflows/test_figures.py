@@ -19,9 +19,9 @@ from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView
 from bleep.workflows import figures
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.experiment import opened
 from bleep.workflows.figures import draw_figures
 from bleep.workflows.fit import fit
+from bleep.workflows.opened import opened
 from bleep.workflows.query import build_reference
 from bleep.workflows.report import held_out_sections, shared_genes, uncertainty_of
 

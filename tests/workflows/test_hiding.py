@@ -8,8 +8,8 @@ import pytest
 
 from bleep.viz.figures import save
 from bleep.viz.figures.explanation import CAUTION, HeatView, occlusion_map
-from bleep.workflows.experiment import opened
 from bleep.workflows.figures import heat_maps
+from bleep.workflows.opened import opened
 from bleep.workflows.report import held_out_sections
 
 pytest.importorskip("matplotlib", reason="figures need the extra `plots`")

@@ -23,9 +23,10 @@ from bleep.predictors.retrieval import neighbor_table
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
-from bleep.workflows.query import predict, warn_of_trained
+from bleep.workflows.query import predict
 from bleep.workflows.slides import open_slides
 from bleep.workflows.stream import Output, Query, stream, write_query
+from bleep.workflows.unseen import warn_of_trained
 
 
 @pytest.fixture(scope="module")
@@ -246,9 +247,9 @@ def test_the_picture_of_a_trained_section_is_recognised_without_its_spots(
     run = Run.load(trained["contrastive"])
     name = run.facts.train[0].name
     known, other = (open_slides([files / "st2k" / each / f"{each}.jpg"], run, 1.0, 60.0) for each in (name, "toy3"))
-    warn_of_trained(run, other)
+    warn_of_trained([run], other)
     assert caplog.text == ""
-    warn_of_trained(run, known)
+    warn_of_trained([run], known)
     assert f"is the picture of section {name}, which was trained on" in caplog.text
 
 
