@@ -29,7 +29,7 @@ from bleep.viz.figures.tissue_maps import INCHES, VALUES, backdrop, draw_ranked,
 from bleep.viz.figures.training import draw_coverage, draw_curves, draw_error_by_uncertainty, logged
 from bleep.viz.neighbors import Explanation
 from bleep.workflows.experiment import Experiment
-from bleep.workflows.explain import explain, named_rows
+from bleep.workflows.explain import check_explained, explain, named_rows
 from bleep.workflows.figures import by_gene
 from bleep.workflows.report import held_out_sections, uncertainty_of
 
@@ -245,6 +245,7 @@ def _explained(experiment: Experiment, tiles: Tiles | None, tile: str | None) ->
         raise MismatchError(f"{experiment.folder}: predicts without neighbours of its own; name a run that retrieves")
     if tiles is None:
         raise ConfigError("neighbours of a run are those of tiles to predict: give them too, such as run.tiles(sections)")
+    check_explained(experiment.predictor)
     rows = named_rows(tiles, [tile or tiles.ids[0]])
     return explain(experiment.run, experiment.predict(tiles), reference, tiles, rows)[0]
 

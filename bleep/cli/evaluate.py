@@ -58,9 +58,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from bleep.evaluation import report
     from bleep.evaluation.report import check_table, write_table
     from bleep.workflows.evaluate import evaluate
-    from bleep.workflows.figures import check_genes
     from bleep.workflows.labels import evaluate_spot_labels, label_text, label_words, save_labels
     from bleep.workflows.opened import opened
+    from bleep.workflows.report import check_genes
 
     experiments = opened(folders)
     if arguments.genes:

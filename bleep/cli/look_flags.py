@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from bleep.data.prediction import Prediction
     from bleep.data.tiles import Tiles
+    from bleep.predictors import Predictor
     from bleep.records import Table
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
@@ -203,13 +204,17 @@ def check_explanations(arguments: argparse.Namespace) -> None:
 
 
 def rows_to_explain(
-    arguments: argparse.Namespace, tiles: "Tiles", reference: "Reference | None", inputs: Iterable[Path] = ()
+    arguments: argparse.Namespace,
+    tiles: "Tiles",
+    predictor: "Predictor",
+    reference: "Reference | None",
+    inputs: Iterable[Path] = (),
 ) -> "np.ndarray | None":
     """Return the rows of the tiles that shall be explained, or none; to be asked before tiles are predicted.
 
     Raises:
         ConfigError: a tile of that name is not there.
-        DataError, MismatchError: see `bleep.workflows.explain.check_explaining`.
+        DataError, MismatchError: see `bleep.workflows.explain.check_explaining` and `check_explained`.
 
     """
     if not explanations_asked(arguments):
@@ -217,6 +222,7 @@ def rows_to_explain(
     from bleep.workflows import explain as explaining
 
     explaining.check_explaining(_explanations_folder(arguments), reference, inputs)
+    explaining.check_explained(predictor)
     if arguments.explain is None:
         return explaining.named_rows(tiles, arguments.explain_tiles)
     return explaining.spread_rows(tiles, arguments.explain)

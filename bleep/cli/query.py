@@ -230,7 +230,7 @@ def _query(arguments: argparse.Namespace) -> int:
         genes = confident_genes(experiment, predictor, arguments.min_confidence, genes)
         output = replace(output, genes=genes)
     reference = experiment.reference
-    explained = look_flags.rows_to_explain(arguments, tiles, reference, inputs)
+    explained = look_flags.rows_to_explain(arguments, tiles, predictor, reference, inputs)
     if arguments.save_mask is not None:
         mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite)
     warn_of_trained([member.run for member in experiment.members], tiles)

@@ -296,7 +296,7 @@ def _from_list(of: Candidates) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"{path}: no such file; panel.list needs one gene a line")
     try:
-        genes = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        genes = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not text in UTF-8; panel.list needs one gene a line") from None
     if not genes:

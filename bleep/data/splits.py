@@ -148,8 +148,8 @@ def _check_folds(data: DataConfig) -> None:
     """Refuse two folds where one is to be tested on and the other validated on."""
     if data.folds < 3 and data.val not in ("none", "random"):
         raise ConfigError(
-            f"data.folds is {data.folds} and data.val {data.val}: one fold is tested on and one chooses the epoch, so none is left "
-            "to train on; set data.folds to 3 or more, or data.val to none"
+            f"data.folds is {data.folds} and data.val {data.val}: one fold is tested on and one chooses the epoch, so none is "
+            "left to train on; set data.folds to 3 or more, or data.val to none"
         )
 
 

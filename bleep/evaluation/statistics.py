@@ -286,7 +286,9 @@ def sets_of_test(measured: Float[ndarray, "tiles genes"]) -> dict[str, Columns]:
     """Return the 50 genes of highest sum and of highest variance in the test section itself, as some papers take them."""
     if measured.shape[1] <= SIZE:
         return {}
-    total, spread = np.nansum(measured, axis=0), np.nanvar(measured, axis=0)
+    known = np.isfinite(measured).any(axis=0)
+    total, spread = np.full((2, measured.shape[1]), -np.inf)
+    total[known], spread[known] = np.nansum(measured[:, known], axis=0), np.nanvar(measured[:, known], axis=0)
     return {f"pcc_heg50{OF_TEST}": best(total), f"pcc_hvg50{OF_TEST}": best(spread)}
 
 
@@ -298,7 +300,7 @@ def read_list(path: Path, panel: GenePanel) -> dict[str, Columns]:
 
     """
     try:
-        genes = tuple(dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()))
+        genes = tuple(dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as text ({type(error).__name__}); expected one gene a line") from None
     columns = listed(panel, genes)
@@ -313,9 +315,9 @@ def read_list(path: Path, panel: GenePanel) -> dict[str, Columns]:
 
 
 def listed(panel: GenePanel, genes: Sequence[str]) -> Columns:
-    """Return the columns of named genes, by either of their names; those the panel lacks are left out."""
+    """Return the columns of named genes, by either of their names, each once; those the panel lacks are left out."""
     places = {name: place for names in (panel.others, panel.genes) for place, name in enumerate(names) if name}
-    return np.array([places[gene] for gene in genes if gene in places], dtype=np.int64)
+    return np.array([*dict.fromkeys(places[gene] for gene in genes if gene in places)], dtype=np.int64)
 
 
 def best(scores: Float[ndarray, " genes"]) -> Columns:

@@ -187,6 +187,7 @@ def _random_reader(run: Run) -> FeatureReader:
         # Not the seed itself: a run may have been trained on a trunk that was drawn by it.
         torch.manual_seed(run.config.seed ^ 0x5EED)
         trunk, _ = build_trunks(image, run.spec.pixels, len(run.spec.microns))
+    trunk.stain.load_state_dict(run.model.trunk.stain.state_dict())  # Its tiles are brought to the same stains.
     device = next(run.model.parameters()).device
     reader = FeatureReader.to_predict(trunk.to(device), run.model.standardize, run.config)
     return replace(reader, cache=run.config.cache / "features", usual=None)

@@ -184,6 +184,7 @@ def _calibrate(experiment: Opened, folds: int | None, members: Sequence[str]) ->
         )
     divided = check_trained(run, experiment.split)
     _check_members(members)
+    _check_named(run, folder, members)
     run = _with_keys(run, folder)
     left_out = cross_fit(run, divided, folder / FOLDER / REHEARSAL, folds, members)
     calibration = fit_calibration(run, divided, left_out, members)
@@ -211,6 +212,24 @@ def _check_members(members: Sequence[str]) -> None:
         if name in MEMBERS or name in members[:at]:
             raise ConfigError(f"--members {name}: is joined already; name predictors of other packages, each once")
         registry.load("predictors", name)
+
+
+def _check_named(run: Run, folder: Path, members: Sequence[str]) -> None:
+    """Refuse, before anything is computed, a run that has none of the members it names, or whose tiles are too small for one.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    own = {"retrieval": run.model.retrieves, "regression": run.model.regresses, "ridge": True}
+    there = [*(name for name, has in own.items() if has), *usable(run)]
+    named = run.config.query.members
+    lacking = [name for name in named if name in FITS and name not in there]
+    if lacking or (named and not members and not set(named) & set(there)):
+        raise ConfigError(
+            f"query.members names {lacking[0] if lacking else ', '.join(named)}, which {folder} has not: its task is "
+            f"{run.config.loss.task}, its tiles have {run.spec.pixels} pixels; train with others, such as {', '.join(there)}"
+        )
 
 
 def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], members: Sequence[str] = ()) -> Calibration:

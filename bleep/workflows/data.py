@@ -183,14 +183,21 @@ def features(config: Config, folder: Path, *, overwrite: bool = False) -> Iterat
     The trunk is as its weights come, so it must be frozen; the files are in TRIDENT's form (see `bleep.features.ready`).
 
     Raises:
-        ConfigError: the trunk is to learn, shows several windows, or is of ready-made features.
+        ConfigError: the trunk is to learn, shows several windows, more than the tile, or other stains; or is of ready-made
+            features.
         DataError: a section cannot be read, or a file not be written; or one is there that bleep did not write, and
             `overwrite` is not given.
 
     """
-    if config.image.train != "frozen" or len(config.tiles.microns) != 1:
-        what = f"image.train is {config.image.train}" if config.image.train != "frozen" else "tiles.microns has several windows"
-        raise ConfigError(f"features are written of a frozen trunk and one window, but {what}")
+    image = config.image
+    against = {
+        f"image.train is {image.train}": image.train != "frozen",
+        "tiles.microns has several windows": len(config.tiles.microns) != 1,
+        f"image.stain is {image.stain}, which brings tiles to those of a training": image.stain != "none",
+        "image.context adds what lies around a tile": bool(image.context),
+    }
+    if what := next((words for words, holds in against.items() if holds), ""):
+        raise ConfigError(f"features are written of a frozen trunk and one window, each tile as it is, but {what}")
     if config.image.trunk == READY:
         raise ConfigError(
             f"image.trunk is {READY}: they are in {config.data.features} already; name the trunk to compute others by"

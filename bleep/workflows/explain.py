@@ -16,6 +16,8 @@ from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import whole
 from bleep.marks import marked_csv
 from bleep.outputs import check_folder
+from bleep.predictors import Predictor
+from bleep.predictors.calibration import retrieved_part
 from bleep.progress import Progress
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
@@ -29,6 +31,20 @@ NEIGHBORS, GENES = "neighbours.csv", "genes.csv"
 log = logging.getLogger(__name__)
 
 Rows = Int64[np.ndarray, " rows"]
+
+
+def check_explained(predictor: Predictor) -> None:
+    """Refuse to explain by neighbours what takes no value from them.
+
+    Raises:
+        MismatchError: see above.
+
+    """
+    if retrieved_part(predictor) == "none":
+        raise MismatchError(
+            f"{predictor.name} takes no value from reference spots, so neighbours do not explain it: ask the predictor "
+            "retrieval of the same run (--predictor retrieval), whose values are theirs"
+        )
 
 
 def check_explaining(folder: Path, reference: Reference | None, inputs: Iterable[Path] = ()) -> None:

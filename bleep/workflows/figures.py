@@ -34,7 +34,16 @@ from bleep.viz.page import Cell, Column, Grid, Page, TissueView
 from bleep.workflows.explain import spread_rows
 from bleep.workflows.labels import COLUMNS, RETRIEVAL, LabelTable, interval_words
 from bleep.workflows.opened import Opened
-from bleep.workflows.report import HELD_OUT, TestSection, held_out_sections, shared_genes, uncertainty_of, view_of
+from bleep.workflows.report import (
+    HELD_OUT,
+    TestSection,
+    check_genes,
+    held_out_sections,
+    measured_genes,
+    shared_genes,
+    uncertainty_of,
+    view_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +136,12 @@ def _drawings(
     scores = by_gene(table)
     # A protocol may score a predictor of its own, and not the run's.
     yield ranked(scores, own if (own := first.experiment.predictor.name) in scores else str(table.rows.index[0]))
-    genes = shared_genes(seen)
-    measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)
-    yield variances(measured, predicted)
-    top = [gene for gene in _by_variance(first) if gene in set(genes)]
-    yield gene_relations(measured, predicted, genes, np.array([genes.index(gene) for gene in top]))
+    genes = measured_genes(seen)
+    if genes:
+        measured, predicted = _centred(seen, genes, measured=True), _centred(seen, genes, measured=False)
+        yield variances(measured, predicted)
+        top = [gene for gene in _by_variance(first) if gene in set(genes)]
+        yield gene_relations(measured, predicted, genes, np.array([genes.index(gene) for gene in top]))
     yield from _uncertainty(seen, told)
     if first.experiment.is_ensemble:
         return  # Its runs have a space and a training each.
@@ -198,20 +208,6 @@ def _by_variance(one: TestSection) -> list[str]:
 def _chosen(seen: Sequence[TestSection], genes: Sequence[str]) -> tuple[str, ...]:
     shared = shared_genes(seen)
     return tuple(genes) or tuple(gene for gene in _by_variance(seen[0]) if gene in set(shared))[:MAPPED]
-
-
-def check_genes(experiments: Sequence[Opened], genes: Sequence[str]) -> None:
-    """Refuse genes that cannot be drawn, before anything is scored.
-
-    Raises:
-        ConfigError: a gene is not in the panel of every run.
-
-    """
-    panels = [set(experiment.run.panel.genes) for experiment in experiments]
-    for gene in genes:
-        if not all(gene in panel for panel in panels):
-            shared = len(set.intersection(*panels))
-            raise ConfigError(f"--genes: {gene} is not in the panel of every run, which share {shared} genes")
 
 
 def _check_extra(*more: str) -> None:

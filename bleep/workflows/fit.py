@@ -137,10 +137,11 @@ def _fit(
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
     if divided.val and not can_validate(run, divided):
-        lacks = "labels of two classes" if run.model.classifies else "a section in which a gene of the panel varies"
+        names = ", ".join(section.name for section in divided.val)
+        lacks = "tiles of two classes" if run.model.classifies else "a section in which a gene of the panel varies"
         raise ConfigError(
-            f"data.val {config.data.val}: the validation tissue ({', '.join(section.name for section in divided.val)}) lacks {lacks}, so no epoch "
-            "can be chosen by it; hold it out otherwise, or set data.val to none"
+            f"data.val {config.data.val}: the validation tissue ({names}) lacks {lacks}, so no epoch can be chosen by it; "
+            "hold it out otherwise, or set data.val to none"
         )
     task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])

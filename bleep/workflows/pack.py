@@ -38,7 +38,7 @@ CHUNK = 1 << 20
 SMALL = 4 << 20
 """Most bytes of the manifest of an archive."""
 UNKNOWN = "unknown"
-SHOWN = ("pcc", "hvg50", "mse", "variance_ratio")
+SHOWN = ("pcc", "pcc_hvg50", "mse", "variance_ratio")
 """Scores in the card's table, where they were taken."""
 MOST_GENES = 12
 """Genes of a grade that the card names."""
@@ -246,10 +246,11 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, cali
     config, facts = run.config, run.facts
     sections = [*facts.train, *facts.val]
     public = set_of(config.data.source, config.data.protocol, [section.name for section in sections])
-    own = sorted({section.patient for section in sections})
+    patients = sorted({section.patient for section in sections})
     lines = ["---", "library_name: bleep", "license: unknown", "tags:", "- spatial-transcriptomics", "- histology", "---", ""]
     lines += [f"# {config.data.protocol or 'A run of bleep'}", ""]
-    lines += ["Predicts spatial gene expression from H&E histology. Research software: not a medical device.", ""]
+    told = "classes of tissue" if run.model.classifies else "spatial gene expression"
+    lines += [f"Predicts {told} from H&E histology. Research software: not a medical device.", ""]
     lines += ["## Intended use", ""]
     lines += [
         "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors"
@@ -263,13 +264,15 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, cali
             "organ": UNKNOWN if public is None else public.title,
             "technology": f"form `{config.data.source}`",
             "licence of the tissue": UNKNOWN if public is None else f"{public.licence}; cite {public.citation}",
-            "patients": f"{len(own)}: {', '.join(own)}",
+            "patients": f"{len(patients)}: {', '.join(patients)}",
             "sections": ", ".join(f"{s.name} ({s.spots} spots)" for s in sections),
             "tiles": f"{', '.join(f'{side:g}' for side in config.tiles.microns)} microns in {config.tiles.pixels} pixels",
         }
     )
     lines += ["", "## Model", ""]
-    reads = [*(["retrieval"] if reference else []), *(["regression"] if run.model.regresses else [])]
+    own = "classification" if run.model.classifies else "regression"
+    reads = [*(["retrieval"] if reference else []), *([own] if run.model.regresses or run.model.classifies else [])]
+    what = "classes" if run.model.classifies else "genes"
     measured = "the measured training spots go along" if reference else "the measured training spots are not included"
     lines += _list(
         {
@@ -277,7 +280,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, cali
             "licence of the trunk's weights": trunk_licence(facts.trunk, started_from(config.image)),
             "task": config.loss.task,
             "predicts by": f"{' and '.join(reads)} ({measured})",
-            "genes": f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
+            what: f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
             "values": run.panel.describe(),
             "made by": f"bleep {facts.version}; weights sha256 {run.weights_digest()[:16]}",
         }
@@ -330,7 +333,8 @@ def _scores(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
     rows = evaluation.get("predictors") or {}
     if not rows:
         return [*lines, f"- scores: {UNKNOWN}; the run was not evaluated"]
-    names = [name for name in SHOWN if any(row.get(name) is not None for row in rows.values())]
+    shown = evaluation.get("scores", {}) if run.model.classifies else SHOWN
+    names = [name for name in shown if any(row.get(name) is not None for row in rows.values())]
     lines += [f"- protocol: {evaluation.get('protocol') or UNKNOWN}", ""]
     lines += [f"| predictor | {' | '.join(names)} |", f"| --- | {' | '.join(['---:'] * len(names))} |"]
     for predictor, row in rows.items():

@@ -14,7 +14,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, resize
 from bleep.data.tiles import Tiles
-from bleep.errors import MismatchError
+from bleep.errors import ConfigError, MismatchError
 from bleep.evaluation.scorecard import HEADINGS, SCORES
 from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
@@ -172,6 +172,26 @@ def shared_genes(seen: Sequence[TestSection]) -> tuple[str, ...]:
     """Return the genes that are in the panels of all, in the order of the first."""
     common = set.intersection(*(set(one.run.panel.genes) for one in seen))
     return tuple(gene for gene in seen[0].run.panel.genes if gene in common)
+
+
+def check_genes(experiments: Sequence[Opened], genes: Sequence[str]) -> None:
+    """Refuse genes that cannot be drawn, before anything is scored.
+
+    Raises:
+        ConfigError: a gene is not in the panel of every run.
+
+    """
+    panels = [set(experiment.run.panel.genes) for experiment in experiments]
+    for gene in genes:
+        if not all(gene in panel for panel in panels):
+            shared = len(set.intersection(*panels))
+            raise ConfigError(f"--genes: {gene} is not in the panel of every run, which share {shared} genes")
+
+
+def measured_genes(seen: Sequence[TestSection]) -> tuple[str, ...]:
+    """Return the genes that all test sections have measured; one that a section does not list is no number there."""
+    known = [dict(zip(one.run.panel.genes, np.isfinite(one.measured).all(axis=0).tolist(), strict=True)) for one in seen]
+    return tuple(gene for gene in shared_genes(seen) if all(there[gene] for there in known))
 
 
 def _laid_out(

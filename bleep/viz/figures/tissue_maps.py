@@ -83,6 +83,8 @@ def _finding(view: TissueView, column: int, gene: str) -> str:
         low, high = _ends(predicted[:, 0])
         return f"{where}: predicted from {low:.2f} to {high:.2f}"
     measured = view.measured[:, column : column + 1]
+    if not np.isfinite(measured).any():
+        return f"{where}: was not measured there, so there is nothing to correlate"
     r = float(pearson(predicted, measured)[0])
     if np.isnan(r):
         return f"{where}: does not vary as measured, so there is nothing to correlate"

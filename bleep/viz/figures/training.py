@@ -74,7 +74,7 @@ def error_by_uncertainty(
     """Draw the error of predictions in ten equal parts, from the least uncertain to the most, on the uncertainty's own scale.
 
     Args:
-        error: prediction minus measurement.
+        error: prediction minus measurement; not a number where nothing was measured, which is left out.
         uncertainty: a standard deviation, laid beside the root mean squared error; or, with `level`, half the width of an
             interval, laid beside the distance that this share of the errors does not pass.
         words: what the uncertainty is.
@@ -94,7 +94,8 @@ def draw_error_by_uncertainty(
     level: float | None = None,
 ) -> str:
     """Draw what `error_by_uncertainty` shows, and return what is seen there."""
-    flat, sure = error.ravel().astype(np.float64), uncertainty.ravel().astype(np.float64)
+    known = np.isfinite(error)
+    flat, sure = error[known].astype(np.float64), uncertainty[known].astype(np.float64)
     starts = np.linspace(0, len(sure), PARTS, endpoint=False).astype(int)
     parts = [part for part in np.split(np.argpartition(sure, starts), starts[1:]) if len(part)]
     told = np.array([np.sqrt((sure[part] ** 2).mean()) for part in parts])
