@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from bleep.config import Config
+from bleep.data.array_scale import OFF, ratio
 from bleep.data.gene_names import ANIMALS
 from bleep.data.labels import LABEL, classes_of, labels_of
 from bleep.data.qc.cohort_rules import across
@@ -26,15 +27,10 @@ DROPPED = 0.1
 """Share of the positions that have no counts."""
 PLAUSIBLE = (0.05, 30.0)
 """Microns per pixel of anything that shows cells or spots; Space Ranger's smallest pictures of large arrays have 23."""
-PITCHES: Mapping[str, tuple[float, ...]] = {
-    "visium": (100.0, 16.0, 8.0, 2.0),
-    "liver": (100.0,),
-    "her2st": (200.0,),
-    "st2k": (100.0 * math.sqrt(2),),
-}
-"""Microns between neighbouring spots of the arrays, or between the bins of Visium HD; the nearest is meant."""
-OFF, FAR_OFF = 1.15, 1.5
-"""Ratios of two scales: worth a word, and wrong."""
+PITCHES: Mapping[str, float] = {"visium": 100.0, "liver": 100.0, "her2st": 200.0, "st2k": 100.0 * math.sqrt(2)}
+"""Microns between neighbouring spots of the arrays, where the reader does not note them itself."""
+FAR_OFF = 1.5
+"""Ratio of two scales: wrong; beyond OFF it is worth a word."""
 ENLARGED = 4.0
 """Times a window is enlarged to fill the trunk's picture."""
 PADDED = 0.25
@@ -77,19 +73,17 @@ def _scale(of: Measures, config: Config) -> Iterator[Finding]:
             "piece of tissue than thought; set data.mpp",
         )
         return
-    known = PITCHES.get(config.data.source, ())
+    usual = of.usual if of.usual is not None else PITCHES.get(config.data.source, 0.0)
     # Nearest spots may be far apart because a table lists only some; nearer than the array's they cannot be.
     pitch = of.array if of.array is not None else of.pitch
-    if known and pitch is not None and (of.array is not None or pitch < min(known) / OFF):
-        usual = min(known, key=lambda one: _ratio(pitch, one))
-        if (times := _ratio(pitch, usual)) > OFF:
-            yield (error if times > FAR_OFF else warning)(
-                "scale",
-                [of.section],
-                f"at {of.mpp:.3g} microns per pixel the spots lie {pitch:.0f} um apart, but on this array it is {usual:.0f} "
-                f"um; set data.mpp to about {of.mpp * usual / pitch:.3g}, or name the picture the positions belong to",
-            )
-    if of.slide_mpp is not None and _ratio(of.mpp, of.slide_mpp) > OFF:
+    if usual and pitch is not None and ratio(pitch, usual) > OFF and (of.array is not None or pitch < usual):
+        yield (error if ratio(pitch, usual) > FAR_OFF else warning)(
+            "scale",
+            [of.section],
+            f"at {of.mpp:.3g} microns per pixel the spots lie {pitch:.3g} um apart, but on this array it is {usual:.0f} um; "
+            f"set data.mpp to about {of.mpp * usual / pitch:.3g}, or name the picture the positions belong to",
+        )
+    if of.slide_mpp is not None and ratio(of.mpp, of.slide_mpp) > OFF:
         yield warning(
             "scale",
             [of.section],
@@ -208,10 +202,6 @@ def _names(of: Measures, config: Config) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[Measures, Config], Iterator[Finding]], ...] = (_spots, _scale, _tiles, _picture, _values, _names)
-
-
-def _ratio(one: float, other: float) -> float:
-    return max(one / other, other / one)
 
 
 RARE = 0.1

@@ -196,6 +196,8 @@ class Measures:
     array: float | None
     """Microns from a place of the array to the nearest, as rows and columns of the spots say, or the distance of nearest
     spots where it is one and the same for nearly all; none: neither is so, as in a sample of an array."""
+    usual: float | None
+    """Microns that it is on the array whatever `mpp` says, as the reader knows; 0: an array of unknown pitch."""
     slide: int
     """Longer side of the slide, or side of its ready-cut tiles, in pixels."""
     windows: tuple[int, ...]
@@ -243,6 +245,7 @@ def measure(section: Section, spec: TileSpec, seed: int = 0) -> Measures:
         slide_mpp=section.slide.mpp if isinstance(section.slide, PyramidSlide) else None,
         pitch=section.pitch() * section.mpp if placed else None,
         array=float(array) * section.mpp if array else None,
+        usual=None if facts.get("pitch_um") is None else float(facts["pitch_um"]),
         slide=longest(section),
         windows=tuple(source_side(section, microns) for microns in spec.microns),
         padded=float(padded(section, max(spec.microns)).mean()),

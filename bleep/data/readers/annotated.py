@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float64
 from scipy import sparse
 
 from bleep.config import DataConfig
+from bleep.data.array_scale import note_array
 from bleep.data.normalize import standardised
-from bleep.data.readers.lattice import PITCH, lattice, steps_of, visium_mpp
+from bleep.data.readers.lattice import PITCH, honeycomb_pitch, lattice, steps_of, visium_mpp
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
 from bleep.data.section import word
@@ -295,6 +296,14 @@ def mpp_by_array(name: str, xy: Float64[np.ndarray, "spots 2"], obs: pd.DataFram
     mpp = visium_mpp(name, lattice(steps, xy) if steps is not None else None, xy, fiducial)
     log.info("section %s: scale from the spots, which stand %.0f microns apart on a Visium slide", name, PITCH)
     return mpp
+
+
+def note_honeycomb(counts: AnnData, obs: pd.DataFrame, xy: Float64[np.ndarray, "spots 2"]) -> None:
+    """Note down the pitch of the array where its spots, at these pixels of the picture, stand in a honeycomb as Visium's do."""
+    steps = steps_of(obs)
+    pitch = honeycomb_pitch(lattice(steps, xy) if steps is not None else None, xy)
+    if pitch is not None:
+        note_array(counts, pitch, PITCH)
 
 
 def patient_of(name: str, obs: pd.DataFrame, patients: dict[str, str]) -> str:

@@ -21,6 +21,7 @@ from bleep.data.readers.annotated import (
     clearly,
     measured,
     mpp_by_array,
+    note_honeycomb,
     patient_of,
     positions,
     read_h5ad,
@@ -175,6 +176,7 @@ def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConf
     table = pd.DataFrame(places * picture.scale, columns=["x", "y"], index=part.obs_names.astype(str))
     counts, xy = joined(name, measured(part[kept], name, path, data), table[kept], picture.slide.size)
     note_mpp(counts, None if data.mpp is None else _stated_mpp(stored), picture.scale)
+    note_honeycomb(counts, part.obs[kept], places[kept] * picture.scale)
     return Section(
         name=name,
         patient=patient_of(name, part.obs[kept], data.patients),

@@ -31,6 +31,8 @@ ALIKE = 1.05
 """Steps to the nearest spots are of one length up to this ratio."""
 SAME = 1.005
 """Two measures of the pitch are the same up to this ratio."""
+EVEN = 0.1
+"""Without rows and columns: nearest spots of an array are this near to one and the same distance, nine of ten of them."""
 RING = 1.3
 """Without rows and columns: neighbours up to this many pitches are a spot's own ring."""
 
@@ -150,6 +152,24 @@ def nearest(xy: Places) -> float:
     """Return the median distance of a spot to the nearest other, of those that have a place; 0 for less than two."""
     xy = xy[np.isfinite(xy).all(axis=1)]
     return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1])) if len(xy) > 1 else 0.0
+
+
+def honeycomb_pitch(found: Lattice | None, xy: Places) -> float | None:
+    """Return the pixels from spot to spot where they stand in a honeycomb, as Visium's do, 100 microns apart; none: elsewhere.
+
+    Args:
+        found: The array, in the pixels of `xy`; none: it is not known, and is looked for among the places.
+        xy: Places of the spots.
+
+    """
+    if found is None and len(xy) >= FEWEST and np.isfinite(xy).all() and _even(xy):
+        found = _honeycomb(xy)
+    return found.pitch if found is not None and found.neighbours == NEIGHBOURS else None
+
+
+def _even(xy: Places) -> bool:
+    away, usual = cKDTree(xy).query(xy, k=2)[0][:, 1], nearest(xy)
+    return bool((np.abs(away - usual) < EVEN * usual).mean() > 0.9)
 
 
 def _honeycomb(xy: Places) -> Lattice | None:

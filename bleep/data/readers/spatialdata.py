@@ -21,7 +21,15 @@ from scipy.spatial import cKDTree
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.annotated import clearly, measured, mpp_by_array, patient_of, under_tissue, with_label
+from bleep.data.readers.annotated import (
+    clearly,
+    measured,
+    mpp_by_array,
+    note_honeycomb,
+    patient_of,
+    under_tissue,
+    with_label,
+)
 from bleep.data.readers.tables import joined, note_mpp
 from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale
@@ -137,11 +145,8 @@ def _read_one(name: str, region: _Region, data: DataConfig) -> Section:
     part = part[under_tissue(part.obs, region.store)]
     positions = _centres(region, part, np.linalg.inv(to_system), system)
     stated = _stated_mpp(folder, to_system, system)
-    mpp = (
-        data.mpp
-        or stated
-        or mpp_by_array(name, positions.to_numpy(np.float64), part.obs[part.obs_names.astype(str).isin(positions.index)])
-    )
+    places, obs = positions.to_numpy(np.float64), part.obs[part.obs_names.astype(str).isin(positions.index)]
+    mpp = data.mpp or stated or mpp_by_array(name, places, obs)
     log.info("section %s: tiles from image %s, %d x %d pixels of %.3f microns", name, image, *slide.size, mpp)
     if max(slide.block) > COARSE:
         log.warning(
@@ -151,6 +156,7 @@ def _read_one(name: str, region: _Region, data: DataConfig) -> Section:
         )  # fmt: skip
     counts, xy = joined(name, measured(part, name, region.store, data), positions, slide.size)
     note_mpp(counts, stated)
+    note_honeycomb(counts, obs, places)
     return Section(
         name=name,
         patient=patient_of(name, part.obs, data.patients),

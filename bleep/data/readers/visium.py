@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from anndata import AnnData
 
 from bleep.config import DataConfig
+from bleep.data.array_scale import note_array
 from bleep.data.readers import chosen_names
-from bleep.data.readers.lattice import NEIGHBOURS, PITCH, check_stated
+from bleep.data.readers.lattice import NEIGHBOURS, PITCH, Lattice, Places, check_stated, honeycomb_pitch
 from bleep.data.readers.place import (
     FACTORS,
     Place,
@@ -149,10 +151,7 @@ def _read_one(name: str, place: Place, scale_name: str, picture: Path, data: Dat
         log.warning("section %s: can only be queried (%s)", name, why)
         measured = nothing(places.index, why)
     counts, xy = joined(name, measured, places, slide.size)
-    found = array_of(table)
-    # A square array that is not of bins is another maker's, of any pitch: 0 says so.
-    foreign = found is not None and not place.bin and found.neighbours != NEIGHBOURS
-    counts.uns["bleep"]["pitch"] = None if found is None else 0.0 if foreign else found.pitch * scale
+    _note_array(counts, place, array_of(table), xy, scale)
     if data.mpp is not None and STATED in factors:
         note_mpp(counts, factor_of(factors, STATED, path), scale)
     return Section(
@@ -164,6 +163,19 @@ def _read_one(name: str, place: Place, scale_name: str, picture: Path, data: Dat
         xy=xy,
         mpp=mpp if data.mpp is not None else mpp / scale,
     )
+
+
+def _note_array(counts: AnnData, place: Place, found: Lattice | None, xy: Places, scale: float) -> None:
+    """Note down the array's pitch: of bins what they are called, of spots in a honeycomb 100 um."""
+    found = None if found is None else Lattice(found.pitch * scale, found.neighbours)
+    if place.bin:
+        note_array(counts, None if found is None else found.pitch, float(place.bin))
+    elif found is not None and found.neighbours != NEIGHBOURS:
+        # A square array that is not of bins is another maker's, of any pitch: 0 says so.
+        note_array(counts, 0.0, 0.0)
+    else:
+        pitch = honeycomb_pitch(found, xy)
+        note_array(counts, pitch, PITCH if pitch is not None else None)
 
 
 def _mpp(
