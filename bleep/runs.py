@@ -17,6 +17,7 @@ from torch import nn
 
 from bleep import find, registry
 from bleep.config import Config, FormName, KindName, SourceName
+from bleep.data.array_scale import pitch_of
 from bleep.data.batch_correction import Correction
 from bleep.data.labels import classes_of
 from bleep.data.panel import GenePanel
@@ -57,12 +58,15 @@ class SectionFacts:
     """Pixels of its ready-cut tiles; 0 for a slide."""
     picture: str = field(default="", compare=False)
     """sha256 of its picture alone; empty in runs of older versions, which did not note it."""
+    pitch: float = field(default=0.0, compare=False)
+    """Microns from a place of its array to the nearest, at its `mpp`; 0: not known, or not noted by an older version."""
 
     @classmethod
     def of(cls, section: Section) -> "SectionFacts":
         """Note a section down."""
         picture = section.slide.digest()
-        return cls(section.name, section.patient, len(section), section.digest(), section.mpp, section.tile_side, picture)
+        digest, side, pitch = section.digest(), section.tile_side, pitch_of(section)
+        return cls(section.name, section.patient, len(section), digest, section.mpp, side, picture, pitch)
 
 
 @final

@@ -13,6 +13,7 @@ import torch
 
 from bleep.config import Config
 from bleep.data import tiles as store
+from bleep.data.array_scale import different_scales
 from bleep.data.panel import GenePanel
 from bleep.data.qc import Check, Finding, Measures, across, alone, labelling, measure
 from bleep.data.readers import copied_picture, read_sections
@@ -44,6 +45,7 @@ def check(config: Config) -> Check:
     for one in measured:
         findings += alone(one, config)
     findings += across(sections, measured)
+    findings += _scales(sections, config, findings)
     findings += _copied(sections, findings)
     findings += labelling(sections, config)
     findings += _divided(sections, config, findings)
@@ -85,6 +87,13 @@ def _measured(read: Sequence[Section], config: Config, findings: list[Finding]) 
     if not sections:
         raise reason
     return sections, measured
+
+
+def _scales(sections: Sequence[Section], config: Config, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield that one `data.mpp` is given for pictures of several scales, which training refuses."""
+    told = different_scales(sections, config.data.mpp)
+    if told and not any(finding.kind == "scale" and finding.severity == "error" for finding in findings):
+        yield Finding("error", "scale", tuple(section.name for section in sections), told)
 
 
 def _copied(sections: Sequence[Section], findings: Sequence[Finding]) -> Iterator[Finding]:

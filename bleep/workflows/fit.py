@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.config import Config
+from bleep.data.array_scale import check_arrays
 from bleep.data.datasets import AffineJitter, FeatureDataset, TileDataset
 from bleep.data.labels import LABEL, check_classes, check_labels, labelled, one_hot
 from bleep.data.panel import GenePanel
@@ -126,6 +127,7 @@ def _fit(
     accelerator.wait_for_everyone()
     with accelerator.main_process_first():
         divided = load_split(config)
+    check_arrays([*divided.train, *divided.val, *divided.test], config.data.mpp)
     config = config_for_sharing(config, divided.train)
     if resume and (config.out / runs.CONFIG).exists():
         check_place(config, resume=resume, overwrite=overwrite)

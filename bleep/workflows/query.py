@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bleep import runs
 from bleep.collectives import of_main
+from bleep.data.array_scale import CLEAR, mpp_by_array, pitch_of, ratio, warn_of_arrays
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
 from bleep.data.readers import has_form, read_sections
@@ -88,7 +91,8 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
     }
     sections = read_sections(data.model_copy(update=changes), run.config.cache, purpose="query")
     if mpp is None:
-        sections = tuple(map(_of_own_scale, sections))
+        sections = tuple(_of_own_array(_of_own_scale(section), run) for section in sections)
+    warn_of_arrays(sections, "--mpp")
     if run.model.classifies:
         sections = _without_folders(sections, run)
         check_known(sections, run)
@@ -108,6 +112,26 @@ def _of_own_scale(section: Section) -> Section:
         "training tissue, and --mpp says otherwise", section.name, stated, section.mpp,
     )  # fmt: skip
     return replace(section, mpp=float(stated))
+
+
+def _of_own_array(section: Section, run: Run) -> Section:
+    """Return a section at the scale that its array says, where `data.mpp` clearly is not that of its picture.
+
+    The array is compared with that of the training tissue, where the run noted it: both are then read alike.
+    """
+    stated, pitch = section.counts.uns.get("bleep", {}).get("mpp"), pitch_of(section)
+    if not pitch or stated is not None or run.config.data.mpp is None:
+        return section
+    trained = [facts.pitch for facts in run.facts.train if facts.pitch]
+    usual = float(np.median(trained)) if trained else pitch * (mpp_by_array(section) or 1.0) / section.mpp
+    if ratio(pitch, usual) <= CLEAR:
+        return section
+    mpp = section.mpp * usual / pitch
+    log.warning(
+        "section %s: at the run's data.mpp of %.4g microns per pixel its spots lie %.3g um apart, where the array has %.3g um: "
+        "%.4g microns per pixel are taken", section.name, section.mpp, pitch, usual, mpp,
+    )  # fmt: skip
+    return replace(section, mpp=mpp)
 
 
 def _without_folders(sections: tuple[Section, ...], run: Run) -> tuple[Section, ...]:
@@ -228,6 +252,8 @@ def read_measured(run: Run, root: Path, names: Sequence[str] = (), patient: str 
     bare = [section.name for section in sections if not len(section.genes)]
     if bare:
         raise DataError(f"{root}: section {bare[0]} holds no measured genes; only measured tissue can answer queries")
+    sections = tuple(_of_own_array(section, run) for section in sections)
+    warn_of_arrays(sections, "data.mpp of the run")
     return sections if patient is None else tuple(replace(section, patient=patient) for section in sections)
 
 
