@@ -53,6 +53,8 @@ def test_genes_that_are_called_like_other_columns_get_names_of_their_own(ending:
 def test_columns_that_are_no_genes_are_left_out_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert genes_among(["TP53", "x", "y", "in_tissue", "total_counts"], tmp_path / "a.csv") == ["TP53"]
     assert "left out x, y, in_tissue, total_counts, which by their names are no genes" in caplog.text
+    tiles = ["x_center", "y_center", "fold", "batch", "tile_size", "Width", "label"]
+    assert genes_among(["TP53", *tiles], tmp_path / "a.csv") == ["TP53"]
     assert genes_among(["w", "y"], tmp_path / "a.csv") == ["w", "y"]
 
 

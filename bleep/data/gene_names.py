@@ -26,6 +26,11 @@ NO_GENES = {
     *("pixel_x", "pixel_y", "new_x", "new_y", "x_pixel", "y_pixel", "selected", "barcode", "barcodes", "spot_id"),
     *("array_x", "array_y", "row", "col", "n_counts", "n_genes", "n_genes_by_counts", "log1p_n_genes_by_counts"),
     *("cluster", "clusters", "seurat_clusters", "leiden", "louvain", "unnamed: 0", "sample_id", "library_id"),
+    *("x_center", "y_center", "center_x", "center_y", "x_centre", "y_centre", "centre_x", "centre_y", "x_coord", "y_coord"),
+    *("x_centroid", "y_centroid", "centroid_x", "centroid_y", "x_coordinate", "y_coordinate", "coord_x", "coord_y"),
+    *("x_pos", "y_pos", "pos_x", "pos_y", "x_position", "y_position", "x_um", "y_um", "x_px", "y_px", "spatial_x", "spatial_y"),
+    *("tile_x", "tile_y", "tile_size", "tile_id", "patch_size", "spot_size", "cell_id", "width", "height"),
+    *("fold", "batch", "batch_id", "sample", "slide", "slide_id", "split", "label", "labels"),
 }
 """Names of columns, in small letters, that tools keep beside the genes of a spot."""
 COUNTED = re.compile(r"(log1p_)?total_counts(_.+)?|(n_?count|n_?feature)s?_.+|(pct_counts|percent)[._].+")

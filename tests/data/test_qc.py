@@ -71,6 +71,11 @@ def log1p(values: np.ndarray) -> np.ndarray:
     return np.log1p(1e4 * values / values.sum(axis=1, keepdims=True))
 
 
+def placed(values: np.ndarray) -> np.ndarray:
+    """Put what may be an x in place of the first gene."""
+    return np.concatenate([300 * (9 + np.arange(len(values)))[:, None], values[:, 1:]], axis=1)
+
+
 def beside(section: Section) -> Section:
     """Put the tissue to the left of as much glass."""
     return painted(section, lambda p: np.concatenate([p, np.full_like(p, 245)], axis=1))
@@ -93,6 +98,7 @@ FAULTS: dict[str, tuple[str, Callable[[Section], Section], dict[str, Any], str]]
     "zero-spots": (
         "warning", lambda s: valued(s, lambda v: v * (np.arange(len(v)) > 5)[:, None]), {}, "6 of 60 spots have no counts",
     ),
+    "one-gene": ("warning", lambda s: valued(s, placed), {}, "TOY01 alone holds more than half"),
     "normalised-twice": ("error", lambda s: valued(s, log1p), {}, "set panel.normalise to none"),
     "not-counts": ("warning", lambda s: valued(s, lambda v: v * 1.37), {}, "are not whole numbers"),
     "not-normalised": ("warning", lambda s: s, {"panel": {"normalise": "none"}}, "set panel.normalise to log1p"),

@@ -159,6 +159,13 @@ def _values(of: Measures, config: Config) -> Iterator[Finding]:
             f"{found.zero_spots} of {of.spots} spots have no counts at all; "
             "leave them out by data.min_counts, or see whether the file is whole",
         )
+    if found.most:
+        yield warning(
+            "one-gene",
+            [of.section],
+            f"{found.most} alone holds more than half of the sum of all genes in most spots, as places and sizes do; take that "
+            "column out of the file if it is no gene",
+        )
     if normalise == "log1p" and found.values == "logarithms":
         yield error(
             "normalised-twice",

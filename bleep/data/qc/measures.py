@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
@@ -147,6 +148,8 @@ def _elsewhere(section: Section, rows: Int[np.ndarray, " rows"], spec: TileSpec,
 
 
 Values = Literal["counts", "logarithms", "scaled", "fractions", "nothing"]
+FEW_GENES = 10
+"""Of fewer genes than this one may well hold half of all counts."""
 LARGEST_LOG = 20.0
 """No logarithm of a count is as large as this: ln of a million is 14, log2 of it is 20."""
 
@@ -166,6 +169,8 @@ class CountMeasures:
     """Share of zeros among all values."""
     names: GeneNames
     """The style of the gene names."""
+    most: str
+    """A column that holds more than half of the sum in more than half of the spots; empty: none does, or genes are few."""
     renamed: int
     """Genes whose symbol another gene has, too, so that a number was put behind it."""
 
@@ -272,8 +277,19 @@ def _counts(section: Section) -> CountMeasures:
         zero_spots=int((total == 0).sum()) if len(section.genes) else 0,
         zeros=1 - len(values) / max(matrix.shape[0] * matrix.shape[1], 1) if len(section.genes) else float("nan"),
         names=names_of(section.genes),
+        most=_most(matrix, total, section.genes),
         renamed=0 if given is None else int(given.duplicated(keep=False).sum()),
     )
+
+
+def _most(matrix: sparse.csr_matrix, total: Float64[np.ndarray, " spots"], genes: pd.Index) -> str:
+    """Return the column that holds more than half of the sum in the median spot, as coordinates do; empty: none does."""
+    if len(genes) < FEW_GENES:
+        return ""
+    rows = np.repeat(np.arange(len(total)), np.diff(matrix.indptr))
+    most = matrix.indices[(total[rows] > 0) & (matrix.data > total[rows] / 2)]
+    held = np.bincount(most, minlength=len(genes))
+    return str(genes[int(held.argmax())]) if held.max() > len(total) / 2 else ""
 
 
 def _kind(values: np.ndarray, total: np.ndarray, genes: int) -> Values:
