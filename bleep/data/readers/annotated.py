@@ -43,6 +43,8 @@ COORDINATES = (
     ("spatial_x", "spatial_y"),
 )
 """Columns of `obs` that well-known tools keep x and y in, in pixels of the full-resolution picture."""
+NAMED = (*COORDINATES, ("x", "y"))
+"""Columns of `obsm["spatial"]`, where it is a table: x, then y, whatever their order in it."""
 LARGEST_LOG = 20.0
 """No logarithm of a count is as large as this."""
 ENSEMBL = r"ENS[A-Z]*G\d{6,}"
@@ -90,7 +92,8 @@ def read_h5ad(path: Path) -> AnnData:
 def positions(data: AnnData, path: Path) -> Float64[np.ndarray, "spots 2"]:
     """Return `obsm["spatial"]`, x first; where there is none, the columns of `obs` that are known to hold pixels.
 
-    A third column that is the same everywhere, such as z = 0, is left out. Spots without a place have NaN.
+    A third column that is the same everywhere, such as z = 0, is left out. A table's columns go by their names, where these
+    are known. Spots without a place have NaN.
 
     Raises:
         DataError: there are no positions, they do not have two columns, or are no numbers.
@@ -99,12 +102,21 @@ def positions(data: AnnData, path: Path) -> Float64[np.ndarray, "spots 2"]:
     if "spatial" not in data.obsm:
         return _columns(data, path)
     with clearly(path, "an AnnData with x and y in obsm['spatial']"):
-        places = np.asarray(data.obsm["spatial"], dtype=np.float64)
+        places = np.asarray(_ordered(data.obsm["spatial"]), dtype=np.float64)
     if places.ndim == 2 and places.shape[1] == 3 and len(np.unique(places[:, 2][~np.isnan(places[:, 2])])) <= 1:
         places = places[:, :2]
     if places.ndim != 2 or places.shape[1] != 2:
         raise DataError(f"{path}: obsm['spatial'] has the shape {places.shape}; expected two columns, x and y in pixels")
     return places
+
+
+def _ordered(held: Any) -> Any:
+    """Return x and y of a table by its columns' names, where these are known; anything else as it is."""
+    if not isinstance(held, pd.DataFrame):
+        return held
+    named = {str(column).strip().lower(): column for column in held.columns}
+    pair = next((pair for pair in NAMED if set(pair) <= set(named)), None)
+    return held if pair is None else held[[named[name] for name in (*pair, "z") if name in named]]
 
 
 def _columns(data: AnnData, path: Path) -> Float64[np.ndarray, "spots 2"]:

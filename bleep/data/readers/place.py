@@ -130,8 +130,10 @@ FACTORS = "scalefactors_json.json"
 PICTURES = (
     ("hires", "tissue_hires_image.png"),
     ("hires", "tissue_hires_image.jpg"),
+    ("hires", "tissue_hires_image.jpeg"),
     ("lowres", "tissue_lowres_image.png"),
     ("lowres", "tissue_lowres_image.jpg"),
+    ("lowres", "tissue_lowres_image.jpeg"),
 )
 """Pictures taken when none is named, best first, with the scale each is at."""
 

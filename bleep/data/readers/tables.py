@@ -1,12 +1,10 @@
 """What the readers of tables share: clear errors, and the join of counts and positions by spot id."""
 
-import contextlib
 import csv
 import gzip
 import logging
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +16,13 @@ from pandas.api.types import is_numeric_dtype
 from scipy import sparse
 
 from bleep.data.gene_names import genes_among
+from bleep.data.readers.readable import check_separator, clear
 from bleep.data.section import odd_values
 from bleep.errors import DataError
-from bleep.files import check_file
 from bleep.find import find
-from bleep.outputs import check_gzip
 
 POSITIONS = ("x", "y", "pixel_x", "pixel_y")
 """Columns of a table of spots."""
-DAMAGES = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error)
-"""What pandas, csv and gzip raise at a file that is no table."""
 
 BARCODE = r"^([ACGT]{12,}|s_\d+um_\d+_\d+|cellid_\d+|[a-p]{8}(?=-))(.*)$"
 """Barcode and ending of a spot's id, or of a cell's."""
@@ -49,8 +44,9 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
         DataError: the file is missing, damaged or empty, a column stands twice, or a needed one is missing.
 
     """
-    with _clear(path), warnings.catch_warnings():
+    with clear(path), warnings.catch_warnings():
         written = _header(path, separator)
+        check_separator(path, written, separator)
         header = [name.strip() for name in written] if separator == "," else written
         named = [name for name in header if name]
         if len(set(named)) < len(named):
@@ -101,26 +97,12 @@ def read_headless(
         DataError: the file is missing, damaged or empty, or has fewer columns.
 
     """
-    with _clear(path):
+    with clear(path):
         table = pd.read_csv(path, sep=separator, header=None, **_blanks(separator), **options)  # type: ignore[call-overload]
     if table.shape[1] < len(names):
         raise DataError(f"{path}: has {table.shape[1]} columns; expected {', '.join(names)}, without a header")
     called = [*names, *more][: table.shape[1]]
     return table.iloc[:, : len(called)].set_axis(called, axis=1)
-
-
-@contextlib.contextmanager
-def _clear(path: Path) -> Iterator[None]:
-    try:
-        (check_gzip if path.suffix == ".gz" else check_file)(path)
-        yield
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected a table there") from None
-    except pd.errors.ParserWarning:
-        raise DataError(f"{path}: its rows have more cells than its header; name every column, or cut the rest off") from None
-    except DAMAGES as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read as a table ({reason}); is the file whole?") from None
 
 
 class Measured(NamedTuple):
@@ -326,7 +308,7 @@ def _is_copy(path: Path, found: list[Path]) -> bool:
     packed = path.with_name(f"{path.name}.gz")
     if packed not in found:
         return False
-    with _clear(packed), gzip.open(packed) as one, path.open("rb") as other:
+    with clear(packed), gzip.open(packed) as one, path.open("rb") as other:
         while block := one.read(1 << 20):
             if block != other.read(len(block)):
                 return False

@@ -18,8 +18,9 @@ from jaxtyping import Float64
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.place import Place, check_own_pictures, read_folder_of_mtx
+from bleep.data.readers.readable import DAMAGES
 from bleep.data.readers.spaceranger import read_h5
-from bleep.data.readers.tables import DAMAGES, Measured, joined, note_mpp, nothing, read_table
+from bleep.data.readers.tables import Measured, joined, note_mpp, nothing, read_table
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
