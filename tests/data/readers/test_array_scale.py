@@ -15,11 +15,13 @@ from bleep.data.qc import Finding, alone, measure
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.tiles import TileSpec
+from bleep.data.toy import toy_section
 from bleep.errors import DataError
 from bleep.runs import Run, SectionFacts
 from bleep.workflows.query import open_tiles, read_measured
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("form_files.py"))))
+HD = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("spaceranger_files.py"))))
 RIGHT = 5.0
 """The array of the made-up tissue has 20 pixels from spot to spot."""
 
@@ -42,6 +44,14 @@ def test_the_scale_of_another_picture_is_an_error_with_the_right_way_out(form: s
     for mpp in (0.4, 0.8, 1.25):
         (finding,) = found(replace(section, mpp=mpp), form)
         assert (finding.severity, "it is 100 um; set data.mpp to about 5," in finding.message) == ("error", True)
+
+
+def test_bins_are_as_wide_as_they_are_called(tmp_path: Path) -> None:
+    toy = toy_section("toy", "donor", 3, side=256, pitch=32)
+    section = read("visium", HD.visium_hd({8: toy}, tmp_path / "sample"), bin=8, mpp=0.25)
+    assert found(section, "visium") == []
+    (finding,) = found(replace(section, mpp=0.5), "visium")
+    assert "it is 8 um; set data.mpp to about 0.25" in finding.message
 
 
 def test_a_honeycomb_is_known_without_rows_and_columns_and_other_places_are_none(tmp_path: Path) -> None:
