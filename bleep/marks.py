@@ -9,6 +9,8 @@ from typing import Any
 
 KEY, MARK = "written_by", "bleep"
 """What HDF5, Zarr, parquet and JSON carry at their root."""
+PREDICTED = "uns/bleep/predictor"
+"""Where predictions name what predicted, which no measured tissue has."""
 COMMENT = "<!-- written by bleep -->"
 """What HTML and Markdown carry."""
 LATEX = "% written by bleep"
@@ -36,6 +38,20 @@ def is_ours(path: Path) -> bool:
     try:
         return MARKS[path.suffix](path) if path.suffix in MARKS else path.is_dir() and _tiles(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile):
+        return False
+
+
+def is_prediction(path: Path) -> bool:
+    """Return whether an AnnData, or every table of a SpatialData store, is a prediction of bleep; no values are read."""
+    if path.is_dir():
+        tables = [table for name in ("tables", "table") for table in (path / name).glob("[!.]*") if (table / "X").exists()]
+        return all((table / PREDICTED).exists() for table in tables or [path])
+    try:
+        import h5py
+
+        with h5py.File(path) as file:
+            return PREDICTED in file
+    except (OSError, ValueError, KeyError, RuntimeError):
         return False
 
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from bleep.data.readers.tables import Measured, nothing
 from bleep.data.section import word
 from bleep.errors import DataError, told_of_memory
 from bleep.files import check_file
+from bleep.marks import is_prediction
 from bleep.outputs import check_h5
 
 IDS = ("gene_id", "gene_ids", "ensembl", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "feature_id")
@@ -162,17 +163,35 @@ def check_one_sample(name: str, obs: pd.DataFrame, path: Path) -> None:
             )
 
 
+def without_predictions(paths: Iterable[Path]) -> list[Path]:
+    """Return the files of a folder but for the predictions of bleep that lie beside measured tissue; say so.
+
+    Where nothing else lies there they all stay: whoever needs measured values refuses them, a query does not.
+    """
+    found = list(paths)
+    left = [path for path in found if is_prediction(path)]
+    if not left or len(left) == len(found):
+        return found
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    log.warning("left out %s%s: a prediction of bleep, not measured tissue", left[0], more)
+    return [path for path in found if path not in left]
+
+
 def measured(data: AnnData, name: str, path: Path, config: DataConfig) -> Measured:
     """Return the counts, and say where they are from.
 
     They are the layer that `data.layer` names, or `raw` with `data.raw`; else the layer `counts`, `raw` where it holds whole
     numbers, or X. A file without any has no genes: it can be queried. So can one without what was asked for, or whose values
-    are z-scores: see `Measured.refused`.
+    are z-scores or predicted: see `Measured.refused`.
 
     Raises:
         DataError: they are no numbers.
 
     """
+    facts = data.uns.get("bleep")
+    if isinstance(facts, Mapping) and "predictor" in facts:
+        predicted = f"{path}: is a prediction of bleep, not measured tissue; name a file of measured counts instead"
+        return nothing(data.obs_names.astype(str), predicted, refused=True)
     if data.X is None and not config.layer and not config.raw and "counts" not in data.layers and not _whole_raw(data, path):
         why = f"{path}: has neither X, nor layers['counts'], nor whole numbers in raw"
         log.warning("section %s: can only be queried (%s)", name, why)

@@ -8,6 +8,7 @@ from bleep.data.readers import MARKS
 from bleep.data.readers.patches import columns_of, has_patches
 from bleep.errors import DataError
 from bleep.find import fits, inside
+from bleep.marks import is_prediction
 
 SCANNED = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -27,6 +28,8 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
 
     """
     files = [folder] if folder.is_file() else sorted(_files(folder, DEEP), key=lambda path: (len(path.parts), path))
+    predicted = [path for path in files if folder.is_dir() and path.suffix == ".h5ad" and is_prediction(path)]
+    files = [path for path in files if path not in predicted]
     names = {path: path.name.lower() for path in files}
 
     def first(*ends: str) -> Path | None:
@@ -38,6 +41,7 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
     scales = [path for path, name in names.items() if name.endswith(("scalefactors_json.json", "scalefactors_json.json.gz"))]
     visium = next((path for path in scales if path.parent in placed or outlines is None), None)
     stores = [path for path in ([folder] if folder.is_dir() else []) + _folders(folder, 1) if _is_spatialdata(path)]
+    stores = [path for path in stores if path == folder or not is_prediction(path)]
     hest = folder / "st" if (folder / "wsis").is_dir() else folder / "-"
     checks: list[tuple[SourceName, Path | None]] = [
         ("spatialdata", stores[0] if stores else None),
@@ -58,6 +62,8 @@ def form_of(folder: Path) -> tuple[SourceName, str]:
         source, shown = there[0]
         others = [f"{path} ({form})" for form, path in there[1:] if form in APART and source != "hest"]
         return source, f"{shown} is there" + (f"; also there, and not read: {', '.join(others)}" if others else "")
+    if predicted:
+        raise DataError(f"{predicted[0]}: is a prediction of bleep, not measured tissue; name a folder with measured counts")
     if first(*SCANNED) or first(*PICTURES):
         raise DataError(
             f"{folder}: holds pictures but no measured values: nothing to train on; predict them by `bleep query`, or where "

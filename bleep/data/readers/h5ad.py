@@ -27,6 +27,7 @@ from bleep.data.readers.annotated import (
     read_h5ad,
     under_tissue,
     with_label,
+    without_predictions,
 )
 from bleep.data.readers.lattice import check_stated, lattice, steps_of
 from bleep.data.readers.place import Known, check_own_pictures, check_picture
@@ -58,7 +59,7 @@ class _Picture(NamedTuple):
 
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; which counts, which picture and which scale are used is said aloud."""
-    paths = find(data.root, "*.h5ad") if data.root.is_dir() else [data.root]
+    paths = without_predictions(find(data.root, "*.h5ad")) if data.root.is_dir() else [data.root]
     found = [(name, library, path) for path in paths for name, library in _names(path)]
     by_name = {name: (library, path) for name, library, path in found}
     if len(by_name) < len(found):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
-from bleep.data.readers.annotated import measured, positions, read_h5ad, with_label
+from bleep.data.readers.annotated import measured, positions, read_h5ad, with_label, without_predictions
 from bleep.data.readers.tables import joined, note_mpp, only, read_table
 from bleep.data.readers.xenium import without_controls
 from bleep.data.section import Section, word
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def read(data: DataConfig) -> tuple[Section, ...]:
     """Read the sections; scale, patients that are not known, and what is left out are said aloud."""
-    found = [path.stem for path in visible(data.root / "st", "*.h5ad")]
+    found = [path.stem for path in without_predictions(visible(data.root / "st", "*.h5ad"))]
     return tuple(_read_one(name, data) for name in chosen_names(found, data))
 
 

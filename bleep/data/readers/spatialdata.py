@@ -29,6 +29,7 @@ from bleep.data.readers.annotated import (
     patient_of,
     under_tissue,
     with_label,
+    without_predictions,
 )
 from bleep.data.readers.tables import joined, note_mpp
 from bleep.data.section import Section
@@ -94,7 +95,7 @@ def _check_apart(sections: tuple[Section, ...]) -> None:
 def _stores(root: Path) -> list[Path]:
     if root.suffix == ".zarr" or (root / "zarr.json").exists() or (root / ".zgroup").exists():
         return [root]
-    return visible(root, "*.zarr")
+    return without_predictions(visible(root, "*.zarr"))
 
 
 def _regions(path: Path, data: DataConfig) -> dict[str, _Region]:
