@@ -21,6 +21,7 @@ from bleep.data.array_scale import check_arrays
 from bleep.data.datasets import AffineJitter, FeatureDataset, TileDataset
 from bleep.data.labels import LABEL, check_classes, check_labels, labelled, one_hot
 from bleep.data.panel import GenePanel
+from bleep.data.qc.values import check_counts
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.splits import Split, split
@@ -58,12 +59,13 @@ def divide(sections: Sequence[Section], config: Config) -> Split:
     """Divide sections as a configuration says; what a classifier is to learn stands in place of what was measured.
 
     Raises:
-        DataError, ConfigError: see `split`, `labelled`, `check_labels` and `check_classes`.
+        DataError, ConfigError: see `split`, `labelled`, `check_labels`, `check_counts` and `check_classes`.
 
     """
     if config.loss.task != "classify":
         if config.data.label:
             check_labels(sections, config.data.label)
+        check_counts(sections, config.panel.normalise)
         return split(sections, config.data, config.seed)
     divided = split(labelled(sections, config.data.label or LABEL), config.data, config.seed)
     check_classes(divided)

@@ -13,6 +13,7 @@ from bleep.collectives import of_main
 from bleep.data.array_scale import CLEAR, mpp_by_array, pitch_of, ratio, warn_of_arrays
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
+from bleep.data.qc.values import check_added
 from bleep.data.readers import has_form, read_sections
 from bleep.data.readers.patches import has_patches
 from bleep.data.readers.wsi import has_slides
@@ -262,10 +263,11 @@ def add_sections(run: Run, folder: Path, sections: Sequence[Section], *, allow_h
 
     Raises:
         MismatchError: see `Reference.add`.
-        DataError: there is no reference, or another process is changing it.
+        DataError: there is no reference, or another process is changing it; or the sections hold logarithms, not counts.
 
     """
-    tested = _held_out(run)
+    trained, tested = _tissue(run)
+    check_added(sections, trained, run.panel.normalise)
     pictures = {one.slide.digest() for one in tested}
     pictures |= {section.slide.digest() for section in sections if any(leakage.repeated(one, section) for one in tested)}
     return change(
@@ -297,12 +299,13 @@ def merge_references(folder: Path, other: Path) -> Reference:
     return change(folder / runs.REFERENCE, lambda before: before.merge(second))
 
 
-def _held_out(run: Run) -> tuple[Section, ...]:
-    """Return the sections held out by a run, where its files can still be read."""
+def _tissue(run: Run) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
+    """Return the sections a run was trained on, and those it holds out, where its files can still be read."""
     try:
-        return load_split(run.config).test
+        divided = load_split(run.config)
     except BleepError:
         log.warning(
             "%s: cannot be read any more, so sections that the run holds out are known by name alone", run.config.data.root
         )
-        return ()
+        return (), ()
+    return divided.train, divided.test

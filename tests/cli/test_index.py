@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from bleep.cli import app
@@ -70,6 +72,13 @@ def test_test_tissue_is_refused(fails: Fails, run_copy: Run, files: Path) -> Non
 def test_what_is_there_is_not_added_again(fails: Fails, run_copy: Run, files: Path) -> None:
     add = ["index", "add", "--run", run_copy(), "--images", files / "st2k", "--sections", "toy1"]
     fails(add, "toy1: is in the index already")
+
+
+def test_logarithms_are_not_added_to_counts(fails: Fails, run_copy: Run, copies: Callable[[str], Path]) -> None:
+    run, path = run_copy(), copies("st2k") / "toy3" / "toy3.tsv.gz"
+    np.log1p(pd.read_csv(path, sep="\t", index_col=0)).to_csv(path, sep="\t")
+    add = ["index", "add", "--run", run, "--images", path.parents[1], "--sections", "toy3", "--allow-held-out"]
+    fails(add, "toy3: holds fractions as small as logarithms, but this run takes counts")
 
 
 def test_a_place_without_sections(fails: Fails, run_copy: Run, tmp_path: Path) -> None:

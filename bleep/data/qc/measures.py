@@ -272,7 +272,7 @@ def _counts(section: Section) -> CountMeasures:
     given = None if symbols is None else symbols[symbols.astype(str) != ""]
     values = matrix.data[matrix.data > 0]
     return CountMeasures(
-        values=_kind(values, total, len(section.genes)),
+        values=kind_of_values(values, total, len(section.genes)),
         median=float(np.median(total)),
         zero_spots=int((total == 0).sum()) if len(section.genes) else 0,
         zeros=1 - len(values) / max(matrix.shape[0] * matrix.shape[1], 1) if len(section.genes) else float("nan"),
@@ -292,7 +292,8 @@ def _most(matrix: sparse.csr_matrix, total: Float64[np.ndarray, " spots"], genes
     return str(genes[int(held.argmax())]) if held.max() > len(total) / 2 else ""
 
 
-def _kind(values: np.ndarray, total: np.ndarray, genes: int) -> Values:
+def kind_of_values(values: np.ndarray, total: np.ndarray, genes: int) -> Values:
+    """Return the kind of values above 0, of the total of each spot and the number of genes."""
     if not genes:
         return "nothing"
     if np.array_equal(values, np.round(values)):

@@ -204,9 +204,9 @@ def measured(data: AnnData, name: str, path: Path, config: DataConfig) -> Measur
         better = [key for key in data.layers if key is not None and _whole(_sample(data.layers[key], path))]
         if standardised(matrix):
             return nothing(data.obs_names.astype(str), _scores(where, better, data, path), refused=True)
-        told = "so it is no table of raw counts; if it is normalised already, set panel.normalise to none"
-        told = f"layers[{better[0]!r}] does: data.layer takes it" if better else told
-        log.warning("section %s: %s does not hold whole numbers, %s", name, where, told)
+        # Whoever takes them for counts warns of it: see bleep.data.qc.values.
+        told = f", layers[{better[0]!r}] does: data.layer takes it" if better else ", so it is no table of raw counts"
+        log.log(logging.WARNING if better else logging.INFO, "section %s: %s does not hold whole numbers%s", name, where, told)
     genes = gene_names(var)
     if KINDS in var:
         kept = (var[KINDS].astype(str) == GENES).to_numpy(dtype=bool)

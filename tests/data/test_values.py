@@ -1,0 +1,70 @@
+"""Logarithms are not taken for counts, in whatever form they are read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from bleep.config import Config
+from bleep.data.qc.values import check_added, check_counts, values_of
+from bleep.data.section import Section
+from bleep.data.toy import toy_section
+from bleep.errors import DataError
+from bleep.workflows.fit import divide
+
+COUNTS = tuple(toy_section(f"toy{number}", f"donor{number}", number, side=256, pitch=32) for number in (1, 2))
+
+
+def logged(section: Section) -> Section:
+    counts = section.counts.copy()
+    table = sparse.csr_matrix(counts.X).toarray()
+    counts.X = np.log1p(table / table.sum(axis=1, keepdims=True) * 1e4).astype(np.float32)
+    return replace(section, counts=counts)
+
+
+def fractions(section: Section) -> Section:
+    counts = section.counts.copy()
+    counts.X = sparse.csr_matrix(counts.X).toarray() * np.float32(1.37)
+    return replace(section, counts=counts)
+
+
+LOGGED = tuple(logged(section) for section in COUNTS)
+
+
+def test_counts_pass_in_silence_and_so_does_all_that_is_not_normalised(caplog: pytest.LogCaptureFixture) -> None:
+    check_counts(COUNTS, "log1p")
+    check_counts((COUNTS[0], LOGGED[1]), "none")
+    check_added(COUNTS[:1], COUNTS[1:], "log1p")
+    check_added(LOGGED[:1], COUNTS[1:], "none")
+    assert not caplog.records
+
+
+def test_logarithms_beside_counts_are_refused_before_training_and_scoring() -> None:
+    settings = {"data": {"source": "toy", "split": "section", "test": ["toy2"]}}
+    with pytest.raises(DataError, match=r"section toy2: holds fractions.* while section toy1 holds counts"):
+        divide((COUNTS[0], LOGGED[1]), Config.load(settings))
+    assert len(divide(COUNTS, Config.load(settings)).train) == 1
+
+
+def test_where_no_section_has_counts_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    check_counts(LOGGED, "log1p")
+    assert [record.getMessage() for record in caplog.records] == [
+        "section toy1 and 1 more: the values are not whole numbers, though panel.normalise is log1p, which expects counts; "
+        "set it to none if they are normalised already"
+    ]
+
+
+def test_other_fractions_are_warned_of_and_not_refused(caplog: pytest.LogCaptureFixture) -> None:
+    many = fractions(COUNTS[1])
+    many.counts.X[0, 0] = 40.5
+    assert values_of(many) == "fractions"
+    check_counts((COUNTS[0], many), "log1p")
+    assert "section toy2: the values are not whole numbers" in caplog.text
+
+
+def test_logarithms_are_not_added_to_a_run_of_counts() -> None:
+    for trained in (COUNTS[1:], ()):
+        with pytest.raises(DataError, match=r"section toy1: .* but this run takes counts: .* or leave the section out"):
+            check_added(LOGGED[:1], trained, "log1p")
+    check_added(LOGGED[:1], LOGGED[1:], "log1p")
