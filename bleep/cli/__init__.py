@@ -1,13 +1,15 @@
 """The command line: commands parse, call the pipeline and print; what they share: settings as flags, the run, workers."""
 
 import argparse
+import contextlib
 import csv
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from bleep.config import Config
@@ -148,7 +150,6 @@ def named_run(given: Path | None, *, changes: bool = False) -> Path:
 
     """
     if given is not None and str(given).startswith("hf:"):
-        from bleep.errors import DataError
         from bleep.workflows.hub import full_link, pull
 
         if changes:
@@ -168,6 +169,18 @@ def named_run(given: Path | None, *, changes: bool = False) -> Path:
     found = newest_run()
     print(f"run: {found}")
     return found
+
+
+@contextlib.contextmanager
+def by_flags(flags: Mapping[str, str]) -> Iterator[None]:
+    """Let errors name a command's own flags in place of settings, which it has no flags for; what names both stays."""
+    try:
+        yield
+    except DataError as error:
+        told = str(error)
+        for setting, flag in flags.items():
+            told = re.sub(rf"(?<![-\w])(?<!{flag} or ){re.escape(setting)}\b(?! \({flag}\))", flag, told)
+        raise type(error)(told) from None
 
 
 def add_workers(group: Any) -> None:

@@ -3,10 +3,11 @@
 import argparse
 import sys
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import MANY, add_run, add_workers, check_workers, look_flags, named_run, split_names
+from bleep.cli import MANY, add_run, add_workers, by_flags, check_workers, look_flags, named_run, split_names
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,10 +151,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the same query where it was stopped")
     parser.add_argument("--mpp", type=float, default=None, help="microns per pixel of the images, where they do not say")
+    parser.add_argument("--image", type=Path, default=None, help="sections: the picture to cut from, where a file holds none")
     parser.add_argument("--step", type=float, default=None, help="slides: microns between tiles (default: the run's, 100)")
-    parser.add_argument(
-        "--mask", type=Path, default=None, help="slides: a picture, white where tissue is; a folder for several"
-    )
+    parser.add_argument("--mask", type=Path, default=None, help="slides: a picture, white on tissue; a folder for several")
     parser.add_argument("--save-mask", type=Path, default=None, help="slides: write the mask used; a folder for several")
     parser.add_argument("--pixel-limit", type=int, default=None, help="most pixels of a picture that is decoded whole")
     parser.add_argument(
@@ -193,7 +193,7 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.workflows import Inputs
 
     sample = find_sample(arguments.images, arguments.out, arguments.sample)
-    inputs = Inputs([arguments.images, *arguments.slides, arguments.mask, sample, folder], [folder])
+    inputs = Inputs([arguments.images, *arguments.slides, arguments.mask, *_pictures(arguments), sample, folder], [folder])
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
         return query_archive(arguments, folder, inputs)
@@ -268,9 +268,16 @@ def _open(arguments: argparse.Namespace, run: "Run", broken: dict[str, str]) -> 
     from bleep.workflows.query import open_tiles
     from bleep.workflows.slides import open_slides
 
-    if not arguments.slides:
-        return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit)
-    return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit, broken)
+    with by_flags({"data.image": "--image", "data.mpp": "--mpp", "data.pixel_limit": "--pixel-limit"}):
+        if not arguments.slides:
+            return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit, arguments.image)
+        return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit, broken)
+
+
+def _pictures(arguments: argparse.Namespace) -> "list[Path]":
+    """Return the files that --image may mean."""
+    place: Path | None = arguments.image
+    return [] if place is None else [place, *place.parent.glob(escape(place.name).replace("{name}", "*"))]
 
 
 def _mask(arguments: argparse.Namespace) -> "list[tuple[str, Path]]":
@@ -288,6 +295,8 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected a number above 0")
+    if arguments.slides and arguments.image is not None:
+        raise ConfigError("--image: belongs to --images, and --slides was given; a slide is its own picture")
     for name in OF_SLIDES:
         if not arguments.slides and getattr(arguments, name) is not None:
             raise ConfigError(

@@ -65,9 +65,13 @@ def check_windows(section: Section, spec: TileSpec) -> None:
         pixels, (width, height) = microns / section.mpp, section.slide.size
         found = f"section {section.name}: tiles.microns asks for a window of {microns:g} microns, {pixels:.3g} pixels wide"
         if pixels > BEYOND * max(width, height):
-            raise DataError(f"{found}, but its slide has {width} x {height}; lower tiles.microns, or correct data.mpp")
+            raise DataError(
+                f"{found}, but its slide has {width} x {height}; correct data.mpp, or train with lower tiles.microns"
+            )
         if pixels < 0.5:
-            raise DataError(f"{found}, and a pixel is {section.mpp:g} microns; raise tiles.microns, or correct data.mpp")
+            raise DataError(
+                f"{found}, and a pixel is {section.mpp:g} microns; correct data.mpp, or train with higher tiles.microns"
+            )
 
 
 def cut(section: Section, row: int, spec: TileSpec) -> Tile:
@@ -81,7 +85,7 @@ def cut(section: Section, row: int, spec: TileSpec) -> Tile:
         except MemoryError:
             raise DataError(
                 f"section {section.name}: a window of {microns:g} microns is {side} x {side} pixels, more than there is memory "
-                "for; lower tiles.microns, or correct data.mpp"
+                "for; correct data.mpp, or train with lower tiles.microns"
             ) from None
         windows.append(resize(box, spec.pixels).transpose(2, 0, 1))
     return np.ascontiguousarray(np.stack(windows))
@@ -229,7 +233,8 @@ class Tiles:
                 if asked > shown * 1.001:
                     raise DataError(
                         f"section {section.name}: its ready-cut tiles show {shown:g} microns ({section.tile_side} pixels of "
-                        f"{section.mpp:g}), but tiles.microns asks for {asked:g}; lower tiles.microns or give data.mpp"
+                        f"{section.mpp:g}), but tiles.microns asks for {asked:g}: cut larger tiles, give another "
+                        "data.mpp, or train with lower tiles.microns"
                     )
         found = (self.kept and find(self.kept, section, self.spec) for section in self.sections)
         object.__setattr__(self, "stored", tuple(found))

@@ -10,17 +10,21 @@ import numpy as np
 
 from bleep import runs
 from bleep.collectives import of_main
+from bleep.config import DataConfig
 from bleep.data.array_scale import CLEAR, mpp_by_array, pitch_of, ratio, warn_of_arrays
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
 from bleep.data.qc.values import check_added
 from bleep.data.readers import has_form, read_sections
+from bleep.data.readers.folder import SUFFIXES
+from bleep.data.readers.forms import form_of
 from bleep.data.readers.patches import has_patches
 from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.evaluation import leakage
+from bleep.find import inside
 from bleep.predictors import Ensemble, Predictor
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
@@ -33,12 +37,15 @@ from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
 from bleep.workflows.fit import load_split, trained_tissue
 from bleep.workflows.opened import Opened
-from bleep.workflows.slides import described
+from bleep.workflows.slides import check_scale, described
 from bleep.workflows.unseen import warn_of_trained
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+
+PICTURED = ("visium", "segmented", "xenium", "h5ad")
+"""Forms whose picture may be named."""
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +72,18 @@ def help_build_reference(run: Run) -> None:
     embed.share_features(run, queried(run, trained_tissue(run).train))
 
 
-def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit: int | None = None) -> Tiles:
-    """Open what a run shall predict: a folder of tiles, a CSV of tiles, or sections in the run's own form.
+def open_tiles(
+    path: str | Path, run: Run, mpp: float | None = None, pixel_limit: int | None = None, image: str | Path | None = None
+) -> Tiles:
+    """Open what a run shall predict: a folder of tiles, a CSV of tiles, or sections in the run's form, or another.
+
+    `image` names the picture of sections whose files hold none, or a better one, `{name}` standing for the section's name;
+    it is seen from the folder that the command is run in, and has the scale that the run's `data.image_scale` says.
 
     Raises:
         DataError: nothing of these is there, or it is a whole slide.
         MismatchError: the tiles do not say their scale, and differ from those the run was trained on.
+        ConfigError: `image` is given, and the form has no picture that may be named.
 
     """
     path, data = Path(path), run.config.data
@@ -78,10 +91,19 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
     slides = has_slides(path)
     own = has_form(path, data.source) or (data.source == "patches" and not slides and has_patches(path))
-    if not own and slides:
+    form = data.source if own else _form(path, slides=slides)
+    if form == "folder" and not own and slides:
         raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
+    if form not in (data.source, "folder"):
+        check_scale(run)
+        log.info("%s: is read as %s, though the run was trained on %s", path, form, data.source)
+        # What was said of the run's own form, such as its scale and its picture, is not true of another.
+        data = DataConfig(species=data.species, pixel_limit=data.pixel_limit)
+    if image is not None and form not in PICTURED:
+        raise ConfigError(f"--image {image}: belongs to sections of {', '.join(PICTURED)}, and {path} is of the form {form}")
     changes = {
-        "source": data.source if own else "folder",
+        "source": form,
+        "image": data.image if image is None else Path(image).absolute(),
         "root": path,
         "sections": (),
         "min_counts": 0.0,
@@ -97,10 +119,21 @@ def open_tiles(path: str | Path, run: Run, mpp: float | None = None, pixel_limit
     if run.model.classifies:
         sections = _without_folders(sections, run)
         check_known(sections, run)
-    if not own and mpp is None:
+    if form == "folder" and not own and mpp is None:
         for section in sections:
             _check_scale(path, section.tile_side, run)
     return run.tiles(sections)
+
+
+def _form(path: Path, *, slides: bool) -> str:
+    """Return the form that a place not of the run's own is read in: `folder` where it holds tiles, or nothing that is known."""
+    tiles = slides or (path.is_dir() and any(each.suffix.lower() in (".csv", *SUFFIXES) for each in inside(path)))
+    try:
+        found = "folder" if path.suffix.lower() == ".csv" else form_of(path)[0]
+    except DataError:
+        return "folder"
+    # An AnnData among tiles or slides does not make them another form.
+    return "folder" if found in ("folder", "patches") or (tiles and found in ("h5ad", "spatialdata")) else found
 
 
 def _of_own_scale(section: Section) -> Section:
@@ -228,10 +261,10 @@ def _check_scale(path: Path, pixels: int, run: Run) -> None:
     sides = {facts.tile_side for facts in run.facts.train}
     if sides != {pixels}:
         before = "slides" if sides == {0} else f"tiles of {sides.pop()} pixels"
-        side = run.spec.microns[0] / pixels
+        shown = max(run.spec.microns)
         raise MismatchError(
             f"{path}: its {pixels}-pixel tiles do not say their scale, and the run was trained on {before}; "
-            f"give --mpp, the microns per pixel ({side:.3g} if a tile shows {run.spec.microns[0]:g} microns)"
+            f"give --mpp, the microns per pixel ({shown / pixels:.3g} if a tile shows {shown:g} microns)"
         )
 
 

@@ -114,11 +114,11 @@ def test_ready_cut_tiles_smaller_than_the_window_are_refused(files: Path) -> Non
     [
         (
             1e5,
-            r"tiles.microns asks for a window of 100000 microns, 2e\+05 pixels wide, but its slide has .*; lower tiles.microns",
+            r"tiles.microns asks for a window of 100000 microns, 2e\+05 pixels wide, but its slide has .*; correct data.mpp, or ",
         ),
         (
             0.1,
-            r"a window of 0.1 microns, 0.2 pixels wide, and a pixel is 0.5 microns; raise tiles.microns, or correct data.mpp",
+            r"a window of 0.1 microns, 0.2 pixels wide, and a pixel is 0.5 microns; correct data.mpp, or train with higher ",
         ),
     ],
 )
@@ -136,7 +136,9 @@ def test_a_window_for_which_there_is_no_memory_is_named(pictured: Section, monke
         raise MemoryError
 
     monkeypatch.setattr(ArraySlide, "region", region)
-    with pytest.raises(DataError, match=r"a window of 64 microns is 128 x 128 pixels, more than .* lower tiles.microns"):
+    with pytest.raises(
+        DataError, match=r"a window of 64 microns is 128 x 128 pixels, more than .* correct data.mpp, or train with lower"
+    ):
         cut(pictured, 0, TileSpec(32, (64.0,)))
 
 

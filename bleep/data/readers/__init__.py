@@ -89,7 +89,11 @@ def read_sections(
 
     """
     if data.source != "toy" and not data.root.exists():
-        raise DataError(f"{data.root}: no such file or folder; set data.root to where the {data.source} files are")
+        what = "a slide, or a folder of slides," if data.source == "wsi" else f"the {data.source} files"
+        raise DataError(
+            f"{data.root}: no such file or folder; expected {what} there: correct the flag that says so, or data.root, "
+            "which a trained run has in its config.yaml"
+        )
     own = data.source in SOURCES
     read = importlib.import_module(SOURCES[data.source]).read if own else registry.load("readers", data.source)
     found = read(data)
