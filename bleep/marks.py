@@ -46,6 +46,9 @@ def is_prediction(path: Path) -> bool:
     if path.is_dir():
         tables = [table for name in ("tables", "table") for table in (path / name).glob("[!.]*") if (table / "X").exists()]
         return all((table / PREDICTED).exists() for table in tables or [path])
+    # Neither a pipe nor a device is opened, which might never end.
+    if not path.is_file():
+        return False
     try:
         import h5py
 

@@ -1,6 +1,7 @@
 """What bleep predicted is not read as measured tissue, whatever file or folder it lies in."""
 
 import logging
+import os
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bleep.data.readers.h5ad import from_anndata
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
+from bleep.marks import is_prediction
 from bleep.predictors.io import write_prediction
 from bleep.viz.export import write_spatialdata
 from bleep.viz.export.reading import opened
@@ -84,6 +86,11 @@ def test_a_damaged_file_is_told_by_its_reader(mine: Path) -> None:
     (mine / "b.h5ad").write_bytes(b"no HDF5")
     with pytest.raises(DataError, match=r"b\.h5ad"):
         read_sections(of(mine))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.h5ad")
+    assert not is_prediction(tmp_path / "a.h5ad")
 
 
 def test_an_exported_store_is_left_out_beside_others_and_refused_alone(mine: Path, tmp_path: Path) -> None:
