@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def odd_values(matrix: Any) -> str:
-    """Return why a table is no expression, in words; empty: it is."""
+def odd_values(matrix: Any, spots: pd.Index, genes: pd.Index) -> str:
+    """Return why a table of spots x genes is no expression, in words; empty: it is."""
     values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
     if values.size and not np.isfinite(values).all():
         row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(sparse.csr_matrix(matrix).toarray())))
         return (
-            f"the expression holds values that are not numbers, first for spot {row + 1}, gene {column + 1}; expected numbers: "
-            "mend or drop them"
+            f"the expression holds values that are not numbers, first for spot {str(spots[row])!r}, gene "
+            f"{str(genes[column])!r}; expected numbers: mend or drop them"
         )
     # Values that are normalised and corrected for batches may fall a little below 0; whole numbers are counts.
     if values.size and values.min() < 0 and not (values != np.round(values)).any():
@@ -113,7 +113,7 @@ class Section:
         )
 
     def _check_counts(self) -> None:
-        if odd := odd_values(self.counts.X):
+        if odd := odd_values(self.counts.X, self.counts.obs_names, self.counts.var_names):
             raise DataError(f"section {self.name}: {odd}")
 
     def __len__(self) -> int:

@@ -203,7 +203,7 @@ def check_trained(run: Run, divided: Split) -> Split:
             raise MismatchError(
                 f"section {section.name}: its files are not those the run was trained on "
                 f"({', '.join(facts.name for facts in run.facts.train)}); set data.root "
-                "and any table of data.drop to the same files"
+                "and any table of data.drop to the same files in the run's config.yaml"
             )
     if trained:
         name = next(iter(trained.values()))

@@ -41,7 +41,10 @@ CSV: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], tuple[str, ...]]] =
     "empty ID": (lambda t: t.assign(ID=[None, *t["ID"][1:]]), ("line 2 has no ID",)),
     "column twice": (lambda t: pd.concat([t, t[["TOY05"]]], axis=1), ("column 'TOY05' stands more than once",)),
     "text for a count": (lambda t: t.assign(TOY03=["many", *t["TOY03"][1:]]), ("'TOY03' holds 'many'", "expected numbers")),
-    "a missing count": (lambda t: t.assign(TOY03=[None, *t["TOY03"][1:]]), ("not numbers",)),
+    "a missing count": (
+        lambda t: t.assign(TOY03=[None, *t["TOY03"][1:]]),
+        ("train.csv: section toy1", "spot 'toy1_", "gene 'TOY03'"),
+    ),
     "an infinite count": (lambda t: t.assign(TOY03=[float("inf"), *t["TOY03"][1:]]), ("not numbers",)),
     "a negative count": (lambda t: t.assign(TOY03=[-4, *t["TOY03"][1:]]), ("negative values (least -4)",)),
     "no rows": (lambda t: t.iloc[:0], ("has a header but no rows",)),
@@ -545,7 +548,7 @@ def test_evaluating_where_the_tissue_has_gone(fails: Fails, run_copy: Any, files
     run = run_copy("regression")
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace(str(files / "st2k"), str(tmp_path / "gone")))
-    fails(["evaluate", "--run", run], "no such file or folder")
+    fails(["evaluate", "--run", run], "no such file or folder", "data.root, which a trained run has in its config.yaml")
 
 
 def _without_parts(state: Any) -> Any:

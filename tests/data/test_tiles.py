@@ -114,7 +114,7 @@ def test_ready_cut_tiles_smaller_than_the_window_are_refused(files: Path) -> Non
     [
         (
             1e5,
-            r"tiles.microns asks for a window of 100000 microns, 2e\+05 pixels wide, but its slide has .*; correct data.mpp, or ",
+            r"tiles.microns asks for a window of 100000 microns, 2e\+05 pixels wide, but its slide has .*; correct data.mpp",
         ),
         (
             0.1,

@@ -72,7 +72,7 @@ def _read_csv(path: Path, data: DataConfig) -> list[Section]:
         place = int(nameless.removeprefix("Unnamed: ")) + 1
         raise DataError(f"{path}: column {place} has no name; name its gene, or leave it out (in pandas: index=False)")
     numeric(table[genes], path)
-    return [_section(str(name), part, genes, path.parent, data) for name, part in table.groupby(sections, sort=False)]
+    return [_section(str(name), part, genes, path, data) for name, part in table.groupby(sections, sort=False)]
 
 
 def _nameless(columns: list[str]) -> list[str]:
@@ -87,15 +87,16 @@ def _read_bare(root: Path, data: DataConfig) -> Section:
     twice = table["ID"][table["ID"].duplicated()]
     if len(twice):
         raise DataError(f"{root}: two tiles are called {twice.iloc[0]!r}; each name must stand once")
-    return _section(root.resolve().name, table, [], root, data)
+    return _section(root.resolve().name, table, [], root / "tiles", data)
 
 
-def _section(name: str, table: pd.DataFrame, genes: list[str], base: Path, data: DataConfig) -> Section:
-    slide = MosaicSlide.open(tuple(base / path for path in table["path"]))
+def _section(name: str, table: pd.DataFrame, genes: list[str], file: Path, data: DataConfig) -> Section:
+    """Return a section of a table; its tiles are seen from beside `file`."""
+    slide = MosaicSlide.open(tuple(file.parent / path for path in table["path"]))
     if data.mpp is None:
         log.info("section %s: no data.mpp given: a pixel of its %d-pixel tiles counts as one micron", name, slide.side)
     named = pd.DataFrame(index=pd.Index(genes, dtype=str))
-    found = usable(name, Measured(pd.Index(table["ID"].to_numpy(str)), named, sparse_counts(table[genes])))
+    found = usable(name, Measured(pd.Index(table["ID"].to_numpy(str)), named, sparse_counts(table[genes])), file)
     counts = AnnData(X=found.matrix, obs=pd.DataFrame(index=found.spots), var=found.genes, uns={"bleep": noted(found)})
     patients = list(table["patient"].unique()) if "patient" in table else [name]
     if len(patients) > 1:

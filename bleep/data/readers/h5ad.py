@@ -104,10 +104,14 @@ def from_anndata(
         settings: further ones of `data`, such as `layer`.
 
     Raises:
-        DataError: it has no spots, positions or picture, or its parts contradict each other.
+        DataError: it is no AnnData in memory, has no spots, positions or picture, or its parts contradict each other.
         ConfigError: a setting is wrong.
 
     """
+    if not isinstance(data, AnnData):
+        raise DataError(f"{name}: is a {type(data).__name__}, no AnnData; read a file by anndata.read_h5ad first")
+    if data.isbacked:
+        raise DataError(f"{name}: is an AnnData backed by a file; give what its to_memory() returns")
     if data.n_obs == 0:
         raise DataError(f"{name}: holds no spots; expected a row for each")
     held = data.copy()

@@ -126,10 +126,10 @@ def nothing(spots: pd.Index, why: str, *, refused: bool = False) -> Measured:
     return Measured(spots, genes, matrix, why, refused)
 
 
-def usable(name: str, counts: Measured) -> Measured:
-    """Return counts as they are where they can be expression, else nothing, and why."""
-    odd = odd_values(counts.matrix)
-    return nothing(counts.spots, f"section {name}: {odd}", refused=True) if odd else counts
+def usable(name: str, counts: Measured, path: Path | None = None) -> Measured:
+    """Return counts as they are where they can be expression, else nothing, and why, naming the file where it is given."""
+    odd, file = odd_values(counts.matrix, counts.spots, counts.genes.index), "" if path is None else f"{path}: "
+    return nothing(counts.spots, f"{file}section {name}: {odd}", refused=True) if odd else counts
 
 
 def noted(counts: Measured) -> dict[str, Any]:

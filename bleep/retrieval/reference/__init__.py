@@ -39,7 +39,8 @@ def build(run: Run, sections: Sequence[Section], spread: Spread | None = None) -
         if section.digest() not in known:
             raise MismatchError(
                 f"section {section.name}: its files are not those the run was trained on ({', '.join(known.values())}); "
-                "the index is built of training spots alone: set data.root to the same files"
+                "the index is built of training spots alone: set data.root to the same files "
+                "in the run's config.yaml"
             )
     config = run.config.index
     url = check_url(config.expression_url) if config.expression_url else ""

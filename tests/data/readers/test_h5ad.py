@@ -1,5 +1,6 @@
 """AnnData files by scanpy's convention read to the tissue they were written from."""
 
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from anndata import AnnData, concat
+from anndata import AnnData, concat, read_h5ad
 from scipy import sparse
 
 from bleep.config import DataConfig
@@ -187,6 +188,7 @@ def test_counts_come_from_the_layer_then_from_whole_numbers_in_raw_then_from_x(
 
 
 def test_values_that_are_no_counts_are_read_and_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     section = read(write(_logged(annotated()), tmp_path / "a.h5ad"))
     np.testing.assert_allclose(dense(section), np.log1p(TOY.counts.X.toarray()), rtol=1e-6)
     assert "X does not hold whole numbers" in caplog.text
@@ -388,3 +390,13 @@ def test_what_is_wrong_with_a_table_in_memory_is_told_by_its_name() -> None:
         from_anndata(annotated(), "mine", speces="human")
     with pytest.raises(DataError, match="mine: holds no spots"):
         from_anndata(annotated()[:0], "mine")
+
+
+def test_a_path_and_a_backed_file_are_no_anndata_in_memory(tmp_path: Path) -> None:
+    path = write(annotated(), tmp_path / "a.h5ad")
+    with pytest.raises(DataError, match=r"mine: is a \w+Path, no AnnData; read a file by anndata.read_h5ad first"):
+        inspect.unwrap(from_anndata)(path, "mine")
+    held = read_h5ad(path, backed="r")
+    with pytest.raises(DataError, match=r"mine: is an AnnData backed by a file; give what its to_memory\(\) returns"):
+        from_anndata(held, "mine", mpp=1.0)
+    held.file.close()
