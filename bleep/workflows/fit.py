@@ -40,7 +40,7 @@ from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
 from bleep.training.tasks import OwnLoss, task_of
 from bleep.workflows.place import check_place, check_same_data, clear
-from bleep.workflows.scoring import can_validate, validation
+from bleep.workflows.scoring import can_validate, check_validation, validation
 
 log = logging.getLogger(__name__)
 
@@ -140,13 +140,7 @@ def _fit(
         run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, origin)))
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
-    if divided.val and not can_validate(run, divided):
-        names = ", ".join(section.name for section in divided.val)
-        lacks = "tiles of two classes" if run.model.classifies else "a section in which a gene of the panel varies"
-        raise ConfigError(
-            f"data.val {config.data.val}: the validation tissue ({names}) lacks {lacks}, so no epoch can be chosen by it; "
-            "hold it out otherwise, or set data.val to none"
-        )
+    check_validation(run, divided)
     task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)

@@ -249,6 +249,22 @@ def can_validate(run: Run, divided: Split) -> bool:
     return any(bool(np.isfinite(pearson(np.nan_to_num(values), values)).any()) for values in measured)
 
 
+def check_validation(run: Run, divided: Split) -> None:
+    """Refuse validation tissue that gives no score.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    if divided.val and not can_validate(run, divided):
+        names = ", ".join(section.name for section in divided.val)
+        lacks = "tiles of two classes" if run.model.classifies else "a section in which a gene of the panel varies"
+        raise ConfigError(
+            f"data.val {run.config.data.val}: the validation tissue ({names}) lacks {lacks}, so no epoch can be chosen by it; "
+            "hold it out otherwise, or set data.val to none"
+        )
+
+
 def validation(run: Run, divided: Split, values: np.ndarray) -> Callable[[nn.Module], dict[str, float]]:
     """Return what scores the model on validation tissue: the mean per-gene correlation of its own kind of prediction.
 

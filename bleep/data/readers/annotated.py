@@ -16,9 +16,7 @@ from jaxtyping import Bool, Float64
 from scipy import sparse
 
 from bleep.config import DataConfig
-from bleep.data.array_scale import note_array
 from bleep.data.normalize import standardised
-from bleep.data.readers.lattice import PITCH, honeycomb_pitch, lattice, steps_of, visium_mpp
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
 from bleep.data.section import word
@@ -314,27 +312,6 @@ def gene_names(var: pd.DataFrame) -> pd.DataFrame:
 def _text(column: pd.Series) -> np.ndarray:
     values: np.ndarray = column.astype(object).fillna("").astype(str).to_numpy(object)
     return values
-
-
-def mpp_by_array(name: str, xy: Float64[np.ndarray, "spots 2"], obs: pd.DataFrame, fiducial: float | None = None) -> float:
-    """Return the microns per pixel of a Visium slide, by `array_row` and `array_col` of `obs` where it has them; say so.
-
-    Raises:
-        DataError: the spots do not stand like that, so nothing says what their distance is in microns.
-
-    """
-    steps = steps_of(obs)
-    mpp = visium_mpp(name, lattice(steps, xy) if steps is not None else None, xy, fiducial)
-    log.info("section %s: scale from the spots, which stand %.0f microns apart on a Visium slide", name, PITCH)
-    return mpp
-
-
-def note_honeycomb(counts: AnnData, obs: pd.DataFrame, xy: Float64[np.ndarray, "spots 2"]) -> None:
-    """Note down the pitch of the array where its spots, at these pixels of the picture, stand in a honeycomb as Visium's do."""
-    steps = steps_of(obs)
-    pitch = honeycomb_pitch(lattice(steps, xy) if steps is not None else None, xy)
-    if pitch is not None:
-        note_array(counts, pitch, PITCH)
 
 
 def patient_of(name: str, obs: pd.DataFrame, patients: dict[str, str]) -> str:

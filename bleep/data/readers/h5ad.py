@@ -20,8 +20,6 @@ from bleep.data.readers.annotated import (
     check_one_sample,
     clearly,
     measured,
-    mpp_by_array,
-    note_honeycomb,
     patient_of,
     positions,
     read_h5ad,
@@ -29,7 +27,7 @@ from bleep.data.readers.annotated import (
     with_label,
     without_predictions,
 )
-from bleep.data.readers.lattice import check_stated, lattice, steps_of
+from bleep.data.readers.lattice import check_stated, lattice, mpp_by_array, note_honeycomb, steps_of
 from bleep.data.readers.place import Known, check_own_pictures, check_picture
 from bleep.data.readers.tables import joined, note_mpp
 from bleep.data.section import Section, without_spots

@@ -6,14 +6,18 @@ Unlike the distance of the nearest listed spot, this holds where a table lists o
 import logging
 from dataclasses import dataclass
 from itertools import product
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 from scipy.spatial import cKDTree
 
+from bleep.data.array_scale import note_array
 from bleep.errors import DataError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 PITCH = 100.0
 """Microns from a spot to its nearest neighbour on a Visium slide."""
@@ -192,3 +196,24 @@ def steps_of(obs: pd.DataFrame) -> Float64[np.ndarray, "spots 2"] | None:
     if not all(column in obs and pd.api.types.is_numeric_dtype(obs[column]) for column in pair):
         return None
     return obs[pair].to_numpy(np.float64)
+
+
+def mpp_by_array(name: str, xy: Float64[np.ndarray, "spots 2"], obs: pd.DataFrame, fiducial: float | None = None) -> float:
+    """Return the microns per pixel of a Visium slide, by `array_row` and `array_col` of `obs` where it has them; say so.
+
+    Raises:
+        DataError: the spots do not stand like that, so nothing says what their distance is in microns.
+
+    """
+    steps = steps_of(obs)
+    mpp = visium_mpp(name, lattice(steps, xy) if steps is not None else None, xy, fiducial)
+    log.info("section %s: scale from the spots, which stand %.0f microns apart on a Visium slide", name, PITCH)
+    return mpp
+
+
+def note_honeycomb(counts: "AnnData", obs: pd.DataFrame, xy: Float64[np.ndarray, "spots 2"]) -> None:
+    """Note down the pitch of the array where its spots, at these pixels of the picture, stand in a honeycomb as Visium's do."""
+    steps = steps_of(obs)
+    pitch = honeycomb_pitch(lattice(steps, xy) if steps is not None else None, xy)
+    if pitch is not None:
+        note_array(counts, pitch, PITCH)

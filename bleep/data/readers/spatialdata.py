@@ -24,13 +24,12 @@ from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import (
     clearly,
     measured,
-    mpp_by_array,
-    note_honeycomb,
     patient_of,
     under_tissue,
     with_label,
     without_predictions,
 )
+from bleep.data.readers.lattice import mpp_by_array, note_honeycomb
 from bleep.data.readers.tables import joined, note_mpp
 from bleep.data.section import Section
 from bleep.data.slides.zarr import ZarrSlide, multiscale

@@ -15,8 +15,8 @@ from scipy import sparse
 from bleep.config import DataConfig
 from bleep.data.labels import labels_of, one_hot
 from bleep.data.readers import has_form, read_sections
-from bleep.data.readers.annotated import mpp_by_array
 from bleep.data.readers.h5ad import from_anndata
+from bleep.data.readers.lattice import mpp_by_array
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, PictureSlide, pixels_of, save_png
 from bleep.data.toy import toy_section
