@@ -282,7 +282,8 @@ def cross_validate(
     all of them. Folds that are finished are used again, so a cross-validation that was stopped goes on.
 
     Raises:
-        ConfigError: the recipe holds out by name or nothing at all, or there are fewer groups than folds.
+        ConfigError: the recipe holds out by name or nothing at all, there are fewer groups than folds, or runs that learn
+            labels shall be calibrated.
         DataError: the tissue cannot be read, or the table would replace what bleep did not write.
         MismatchError: a fold's folder is of other settings or other tissue.
 
@@ -291,6 +292,8 @@ def cross_validate(
         what = "data.test names what is held out" if config.data.test else "data.split is none"
         raise ConfigError(f"{what}, so there are no folds; leave data.test out and set data.split to patient, section or block")
     classified = config.loss.task == "classify"
+    if classified and calibrated:
+        raise ConfigError("--calibrate: joins predictions of expression, and loss.task is classify; leave it out")
     for name in WRITTEN if classified else report.WRITTEN:
         check_output(config.out / name, Inputs(configs=(config,)), overwrite=overwrite or None)
     folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]

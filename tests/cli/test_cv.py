@@ -33,6 +33,12 @@ def test_one_section_is_scored_by_blocks_in_one_table_and_finished_folds_are_use
     assert {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")} == before
 
 
+def test_folds_that_learn_labels_are_not_calibrated(fails: Any, recipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(tmp_path / "cv", BLOCKS, QUICK, {"loss": {"task": "classify"}})))
+    fails(["cv", "--calibrate", "--config", "own.yaml"], "--calibrate: joins predictions of expression", "leave it out")
+    assert not (tmp_path / "cv").exists()
+
+
 def test_folds_of_the_same_genes_become_one_predictor_of_new_tissue(
     fails: Any, recipe: Any, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
