@@ -160,7 +160,8 @@ def by_gene(table: Table) -> pd.DataFrame:
     r = once["pearson"].groupby(level=["gene", "predictor"], sort=False).mean().unstack("predictor")
     first = str(table.rows.index[0])
     own = once.xs(first, level="predictor")
-    varied = own["pearson"].groupby(level="gene", sort=False)
+    # Blocks of one section, held out in turn, are one section.
+    varied = own["pearson"].groupby(level=["gene", "section"], sort=False).mean().groupby(level="gene", sort=False)
     found = pd.DataFrame({"sections": varied.count(), "least": varied.min(), "most": varied.max()})
     means = own[["mse", "variance_ratio"]].groupby(level="gene", sort=False).mean()
     order = list(map(str, table.rows.index))

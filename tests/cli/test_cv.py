@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -26,6 +27,8 @@ def test_one_section_is_scored_by_blocks_in_one_table_and_finished_folds_are_use
     record = json.loads((out / "evaluation.json").read_text())
     assert record["predictors"]["retrieval"]["pcc"] is not None
     assert "neighbouring tissue" in said
+    # Both blocks are of one section.
+    assert set(pd.read_csv(out / "genes.csv", comment="#")["sections"]) <= {0, 1}
     held = [len(Run.load(out / f"fold{fold}").facts.train) for fold in (0, 1)]
     assert held == [1, 1]
     before = {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")}
