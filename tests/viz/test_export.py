@@ -19,6 +19,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
+from bleep.errors import DataError
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.io import write_prediction
 from bleep.runs import Run
@@ -377,10 +378,11 @@ def test_our_own_reader_finds_the_tiles_of_a_slide_where_they_were(slides: Predi
     write_prediction(one, tmp_path / "p.h5ad")
     assert app.main(["export", str(tmp_path / "p.h5ad"), "--spatialdata", str(tmp_path / "one.zarr")]) == 0
     data = DataConfig(source="spatialdata", root=tmp_path / "one.zarr", mpp=1.0)
-    (found,) = read_sections(data, tmp_path / "cache")
+    (found,) = read_sections(data, tmp_path / "cache", purpose="query")
     assert found.name == "one"
     np.testing.assert_allclose(found.xy, one.spots[["x", "y"]].to_numpy(), atol=0.01)
-    assert tuple(found.genes) == one.genes
+    with pytest.raises(DataError, match="is a prediction of bleep, not measured tissue"):
+        read_sections(data, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
