@@ -91,8 +91,8 @@ def read_sections(
     if data.source != "toy" and not data.root.exists():
         what = "a slide, or a folder of slides," if data.source == "wsi" else f"the {data.source} files"
         raise DataError(
-            f"{data.root}: no such file or folder; expected {what} there: correct the flag that says so, or data.root, "
-            "which a trained run has in its config.yaml"
+            f"{data.root}: no such file or folder; expected {what} there: correct data.root, or the flag that names it; "
+            "a trained run has its data.root in its config.yaml"
         )
     own = data.source in SOURCES
     read = importlib.import_module(SOURCES[data.source]).read if own else registry.load("readers", data.source)
