@@ -548,7 +548,7 @@ def test_evaluating_where_the_tissue_has_gone(fails: Fails, run_copy: Any, files
     run = run_copy("regression")
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace(str(files / "st2k"), str(tmp_path / "gone")))
-    fails(["evaluate", "--run", run], "no such file or folder", "data.root, which a trained run has in its config.yaml")
+    fails(["evaluate", "--run", run], "no such file or folder", "a trained run has its data.root in its config.yaml")
 
 
 def _without_parts(state: Any) -> Any:
