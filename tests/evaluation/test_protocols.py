@@ -21,6 +21,7 @@ from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation import protocols as peers
 from bleep.evaluation.protocols import OURS, PROTOCOLS, Protocol, genes_digest, named
 from bleep.evaluation.report import as_text
+from bleep.evaluation.statistics import listed, read_list
 from bleep.files import read_json
 from bleep.records import Scorecard
 from bleep.retrieval.embed import tile_features
@@ -188,6 +189,16 @@ def test_a_list_without_a_gene_of_the_panel_is_refused(trained: dict[str, Path],
         bleep.evaluate([trained["regression"]], genes_file=tmp_path / "x.txt")
     with pytest.raises(DataError, match="cannot be read"):
         bleep.evaluate([trained["regression"]], genes_file=tmp_path / "y.txt")
+
+
+def test_a_list_with_a_byte_order_mark_is_read_and_a_gene_under_both_names_counts_once(
+    trained: dict[str, Path], tmp_path: Path
+) -> None:
+    panel = Run.load(trained["regression"]).panel
+    (tmp_path / "x.txt").write_text("\n".join(panel.genes[:2]), encoding="utf-8-sig")
+    assert [columns.tolist() for columns in read_list(tmp_path / "x.txt", panel).values()] == [[0, 1]]
+    both = replace(panel, others=("ENSG1", *panel.genes[1:]))
+    assert listed(both, [panel.genes[0], "ENSG1", panel.genes[2]]).tolist() == [0, 2]
 
 
 def test_published_numbers_stand_beside_ours_only_for_the_same_sections() -> None:

@@ -14,6 +14,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.marks import marked_header
+from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.records import Neighbors
 from bleep.retrieval.reference import Reference
@@ -183,3 +184,11 @@ def test_a_folder_of_other_files_is_refused_and_an_earlier_one_is_not(reference:
     (tmp_path / "thesis.docx").touch()
     with pytest.raises(DataError, match=r"thesis\.docx"):
         explaining.check_explaining(tmp_path, reference)
+
+
+def test_a_predictor_that_takes_nothing_from_neighbours_is_not_explained_by_them(
+    trained: dict[str, Path], reference: Reference, run: Run
+) -> None:
+    with pytest.raises(MismatchError, match="takes no value from reference spots"):
+        explaining.check_explained(RegressionPredictor(Run.load(trained["regression"])))
+    explaining.check_explained(RetrievalPredictor(run, reference))
