@@ -36,6 +36,6 @@ from .workflows.experiment import Experiment as Experiment
 from .workflows.experiment import load as load
 from .workflows.experiment import open_ensemble as open_ensemble
 from .workflows.fit import fit as fit
-from .workflows.fit import load_split as load_split
 from .workflows.query import build_reference as build_reference
 from .workflows.query import open_tiles as open_tiles
+from .workflows.tissue import load_split as load_split

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final, get_args
@@ -17,8 +17,8 @@ from torch import nn
 
 from bleep import find, registry
 from bleep.config import Config, FormName, KindName, SourceName
-from bleep.data.array_scale import pitch_of
 from bleep.data.batch_correction import Correction
+from bleep.data.facts import SectionFacts
 from bleep.data.labels import classes_of
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
@@ -41,32 +41,6 @@ newest_run = find.newest_run
 BEFORE = {"image": {"precision": "float32", "floor": 0.0, "region": 2, "halo": 0.125}}
 """What runs of versions did that note nothing of it: they computed in float32, took spreads of features as they were, and
 shared regions of two windows' side, an eighth of which was left away."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class SectionFacts:
-    """What a run remembers of a section."""
-
-    name: str
-    patient: str
-    spots: int
-    digest: str
-    """sha256 of its picture, positions and counts."""
-    mpp: float
-    tile_side: int
-    """Pixels of its ready-cut tiles; 0 for a slide."""
-    picture: str = field(default="", compare=False)
-    """sha256 of its picture alone; empty in runs of older versions, which did not note it."""
-    pitch: float = field(default=0.0, compare=False)
-    """Microns from a place of its array to the nearest, at its `mpp`; 0: not known, or not noted by an older version."""
-
-    @classmethod
-    def of(cls, section: Section) -> "SectionFacts":
-        """Note a section down."""
-        picture = section.slide.digest()
-        digest, side, pitch = section.digest(), section.tile_side, pitch_of(section)
-        return cls(section.name, section.patient, len(section), digest, section.mpp, side, picture, pitch)
 
 
 @final
@@ -97,14 +71,20 @@ class Facts:
 
     @classmethod
     def of(
-        cls, split: Split, trunk: str, parts: tuple[Origin, ...] = (), reads: str = "", classes: tuple[str, ...] = ()
+        cls,
+        split: Split,
+        trunk: str,
+        parts: tuple[Origin, ...] = (),
+        reads: str = "",
+        classes: tuple[str, ...] = (),
+        column: str = "",
     ) -> "Facts":
-        """Note down a split, a trunk, the parts of other packages, what the trunk reads, and the labels to learn."""
+        """Note down a split, a trunk, parts of other packages, what the trunk reads, the labels to learn and their column."""
         return cls(
             version=version("bleep-st"),
             trunk=trunk,
-            train=tuple(SectionFacts.of(section) for section in split.train),
-            val=tuple(SectionFacts.of(section) for section in split.val),
+            train=tuple(SectionFacts.of(section, column if classes else "") for section in split.train),
+            val=tuple(SectionFacts.of(section, column if classes else "") for section in split.val),
             test=tuple(section.name for section in split.test),
             by=split.by,
             leak=split.leak,
@@ -160,7 +140,7 @@ class Run:
         trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
         classes = classes_of(split.train, config.data.label) if config.loss.labels > 0 else ()
-        facts = Facts.of(split, name, parts_of(config), trunk.reads, classes)
+        facts = Facts.of(split, name, parts_of(config), trunk.reads, classes, config.data.label)
         return cls(config, build_model(trunk, len(panel.genes), config, len(classes)), panel, facts)
 
     def untrained(self, panel: GenePanel, split: Split) -> "Run":
@@ -178,7 +158,9 @@ class Run:
         torch.manual_seed(self.config.seed)
         now = self.facts
         model = build_model(self.model.trunk, len(panel.genes), self.config, len(now.classes))
-        return Run(self.config, model, panel, Facts.of(split, now.trunk, now.parts, now.reads, now.classes))
+        return Run(
+            self.config, model, panel, Facts.of(split, now.trunk, now.parts, now.reads, now.classes, self.config.data.label)
+        )
 
     def __repr__(self) -> str:
         spots = sum(section.spots for section in self.facts.train)

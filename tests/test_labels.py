@@ -33,10 +33,11 @@ from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
 from bleep.workflows.figures import label_page
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.init import as_yaml, plan
 from bleep.workflows.labels import RETRIEVAL, evaluate_labels
 from bleep.workflows.query import open_tiles
+from bleep.workflows.tissue import load_split
 
 SIDE = 16
 Make = Callable[..., Path]

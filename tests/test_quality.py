@@ -12,8 +12,9 @@ from bleep.config import Config
 from bleep.data.toy import noise_ceiling
 from bleep.runs import REFERENCE
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 
 @pytest.mark.slow

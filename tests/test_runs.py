@@ -16,8 +16,9 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run, newest_run
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.experiment import Experiment
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 
 @pytest.mark.parametrize("task", ["contrastive", "regression"])

@@ -20,8 +20,9 @@ from bleep.records import Batch
 from bleep.runs import Run
 from bleep.training.optimizers import build_optimizer
 from bleep.training.tasks import RegressionTask, task_of
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import open_tiles
+from bleep.workflows.tissue import load_split
 
 SEEDS = Path(__file__).parents[1] / "configs/seeds"
 TRUNKS = {

@@ -21,7 +21,7 @@ from bleep.data.labels import labels_of
 from bleep.data.panel import GenePanel
 from bleep.data.readers import read_sections
 from bleep.data.toy import MORPHOLOGY
-from bleep.errors import ConfigError, DataError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.losses import class_weights, label_loss
 from bleep.predictors.classifier import NeighborVote
 from bleep.workflows.data import check
@@ -250,3 +250,26 @@ def test_a_column_of_measures_is_no_label(recipe: Any, toys: tuple[Any, ...], fi
     assert not (tmp_path / "run" / "model.safetensors").exists()
     found = check(Config.load(recipe(tmp_path / "run", over))).findings
     assert any(one.kind == "no-labels" and "so it is no label" in one.message for one in found)
+
+
+def test_other_labels_than_were_learnt_are_noticed(recipe: Any, table: Path, tmp_path: Path) -> None:
+    """Neither an index nor the rest of a training is made of labels that have changed; those of test tissue may."""
+    own = tmp_path / "tissue.csv"
+    own.write_text(table.read_text())
+    over = {"data": {"annotations": str(own), "label": "tissue"}, "loss": {"task": "both", "labels": 1.0}}
+    config = Config.load(recipe(tmp_path / "run", over))
+    run = fit(config)
+    build_reference(run)
+    rows = pd.read_csv(table)
+    held_out = rows["section"].isin(["toy3", "toy4"])
+    rows.assign(tissue=rows["tissue"].where(~held_out, "mixed")).to_csv(own, index=False)
+    build_reference(run)
+    rows.loc[0, "tissue"] = KINDS[(KINDS.index(rows.loc[0, "tissue"]) + 1) % 3]
+    rows.to_csv(own, index=False)
+    with pytest.raises(MismatchError, match=r"section toy1: its labels \(column tissue\) are not those the run learnt"):
+        build_reference(run)
+    (tmp_path / "run" / "model.safetensors").unlink()
+    with pytest.raises(MismatchError, match=r"began with other labels of section toy1 than its column tissue holds now"):
+        fit(config, resume=True)
+    own.write_text(table.read_text())
+    assert fit(config, resume=True).weights_digest() == run.weights_digest()

@@ -23,9 +23,10 @@ from bleep.predictors import MeanOfPredictors, Predictor
 from bleep.predictors.baselines import baselines_of
 from bleep.predictors.calibration import predictors_of
 from bleep.records import Leak, Scorecard
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
 from bleep.workflows.scoring import Scorer
+from bleep.workflows.tissue import load_split
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ABOUT = (

@@ -24,7 +24,7 @@ from bleep.data.section import Section
 from bleep.data.slides import save_png
 from bleep.data.splits import Split
 from bleep.data.tiles import TileSpec, cut
-from bleep.workflows.fit import load_split
+from bleep.workflows.tissue import load_split
 
 
 def main() -> None:

@@ -33,8 +33,9 @@ from bleep.predictors.baselines import RidgePredictor, baselines_of
 from bleep.predictors.calibration import FOLDER, Calibration, predictors_of
 from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference, open_tiles
+from bleep.workflows.tissue import load_split
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = REPOSITORY / "configs"

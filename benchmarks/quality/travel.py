@@ -29,8 +29,9 @@ from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
 from bleep.runs import Run
 from bleep.workflows.calibrate import cross_fit, fit_calibration
-from bleep.workflows.fit import load_split, refit
+from bleep.workflows.fit import refit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINES = REPOSITORY / "benchmarks/results/travel.jsonl"

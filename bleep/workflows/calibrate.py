@@ -45,8 +45,9 @@ from bleep.retrieval.embed import embed_keys, embed_queries, raw_features
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference, identity
 from bleep.runs import REFERENCE, Run, changing
-from bleep.workflows.fit import check_trained, refit
+from bleep.workflows.fit import refit
 from bleep.workflows.opened import Opened, opened
+from bleep.workflows.tissue import check_trained
 
 FEW_SUBJECTS = 5
 """Subjects below which a mean over left-out ones is uncertain."""

@@ -23,7 +23,7 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.figures import explanation
 from bleep.viz.neighbors import Explanation, NeighborView, Windows, gene_rows, gene_views, neighbor_rows
-from bleep.workflows.fit import load_split
+from bleep.workflows.tissue import load_split
 
 NEIGHBORS, GENES = "neighbours.csv", "genes.csv"
 """Tables in a folder of explanations."""

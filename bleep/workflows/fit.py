@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -19,15 +19,13 @@ from bleep.collectives import of_main
 from bleep.config import Config
 from bleep.data.array_scale import check_arrays
 from bleep.data.datasets import AffineJitter, FeatureDataset, TileDataset
-from bleep.data.labels import LABEL, check_classes, check_labels, labelled, one_hot
+from bleep.data.labels import one_hot
 from bleep.data.panel import GenePanel
-from bleep.data.qc.values import check_counts
-from bleep.data.readers import read_sections
 from bleep.data.section import Section
-from bleep.data.splits import Split, split
+from bleep.data.splits import Split
 from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
-from bleep.errors import ConfigError, MismatchError
+from bleep.errors import ConfigError
 from bleep.features import FeatureReader
 from bleep.models.backbones import GIVEN, check_weights
 from bleep.models.factory import resolve_precision
@@ -41,35 +39,9 @@ from bleep.training.optimizers import check_schedule
 from bleep.training.tasks import OwnLoss, task_of
 from bleep.workflows.place import check_place, check_same_data, clear
 from bleep.workflows.scoring import can_validate, check_validation, validation
+from bleep.workflows.tissue import load_split
 
 log = logging.getLogger(__name__)
-
-
-def load_split(config: Config) -> Split:
-    """Read the sections of a configuration and divide them.
-
-    Raises:
-        DataError, ConfigError: see `read_sections` and `split`.
-
-    """
-    return divide(read_sections(config.data, config.cache), config)
-
-
-def divide(sections: Sequence[Section], config: Config) -> Split:
-    """Divide sections as a configuration says; what a classifier is to learn stands in place of what was measured.
-
-    Raises:
-        DataError, ConfigError: see `split`, `labelled`, `check_labels`, `check_counts` and `check_classes`.
-
-    """
-    if config.loss.task != "classify":
-        if config.data.label:
-            check_labels(sections, config.data.label)
-        check_counts(sections, config.panel.normalise)
-        return split(sections, config.data, config.seed)
-    divided = split(labelled(sections, config.data.label or LABEL), config.data, config.seed)
-    check_classes(divided)
-    return divided
 
 
 def fit(
@@ -172,37 +144,6 @@ def _fit(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return run
-
-
-def trained_tissue(run: Run) -> Split:
-    """Return the run's split, its training side just what the run was trained on.
-
-    Raises:
-        MismatchError: a section is gone, is not as it was, or is new.
-
-    """
-    return check_trained(run, load_split(run.config))
-
-
-def check_trained(run: Run, divided: Split) -> Split:
-    """Return a split whose training side is just what the run was trained on.
-
-    Raises:
-        MismatchError: a section is gone, is not as it was, or is new.
-
-    """
-    trained = {facts.digest: facts.name for facts in run.facts.train}
-    for section in divided.train:
-        if trained.pop(section.digest(), None) is None:
-            raise MismatchError(
-                f"section {section.name}: its files are not those the run was trained on "
-                f"({', '.join(facts.name for facts in run.facts.train)}); set data.root "
-                "and any table of data.drop to the same files in the run's config.yaml"
-            )
-    if trained:
-        name = next(iter(trained.values()))
-        raise MismatchError(f"{run.config.data.root}: section {name}, which the run was trained on, is not there; restore it")
-    return divided
 
 
 def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:

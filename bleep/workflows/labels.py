@@ -31,9 +31,10 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
 from bleep.workflows.evaluate import audit, worst_leak
-from bleep.workflows.fit import best_device, load_split
+from bleep.workflows.fit import best_device
 from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences
+from bleep.workflows.tissue import load_split
 from bleep.workflows.unseen import check_held_out, check_reference, check_unseen
 
 log = logging.getLogger(__name__)

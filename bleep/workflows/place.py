@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bleep import runs
 from bleep.config import Config
+from bleep.data.facts import relabelled
 from bleep.errors import DataError, MismatchError
 from bleep.files import read_json, sweep
 from bleep.find import MANIFEST
@@ -111,7 +112,7 @@ def check_same_data(out: Path, run: Run) -> None:
     """Refuse to go on with a training that began on other tissue.
 
     Raises:
-        MismatchError: see above.
+        MismatchError: see above, or with other labels to be learnt.
 
     """
     if not (out / runs.FACTS).exists():
@@ -119,6 +120,12 @@ def check_same_data(out: Path, run: Run) -> None:
     began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
     if (began.train, began.val) != (run.facts.train, run.facts.val):
         raise MismatchError(f"{out}: training there began on other files than data.root holds now; start anew with --overwrite")
+    name = relabelled((*began.train, *began.val), (*run.facts.train, *run.facts.val))
+    if name is not None:
+        raise MismatchError(
+            f"{out}: training there began with other labels of section {name} than its column {run.config.data.label} holds "
+            "now; restore them, or start anew with --overwrite"
+        )
 
 
 def differences(old: object, new: object, at: str = "") -> list[tuple[str, object, object]]:

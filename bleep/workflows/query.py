@@ -35,9 +35,9 @@ from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference, change, queried
 from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
-from bleep.workflows.fit import load_split, trained_tissue
 from bleep.workflows.opened import Opened
 from bleep.workflows.slides import check_scale, described
+from bleep.workflows.tissue import load_split, trained_tissue
 from bleep.workflows.unseen import warn_of_trained
 
 if TYPE_CHECKING:

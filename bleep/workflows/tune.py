@@ -34,10 +34,11 @@ from bleep.workflows import Inputs
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import best_device, divide, fit, load_split
+from bleep.workflows.fit import best_device, fit
 from bleep.workflows.labels import WRITTEN, LabelTable, evaluate_labels
 from bleep.workflows.place import check_reads
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import divide, load_split
 
 BEST, TABLE, IMPORTANCE, DATABASE, TRIALS = "best.yaml", "trials.csv", "importance", "study.db", "trials"
 """Names inside the folder of a tuning."""

@@ -18,7 +18,8 @@ from bleep.data.panel import GenePanel
 from bleep.data.splits import split
 from bleep.data.tiles import TileSpec
 from bleep.marks import is_ours
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
+from bleep.workflows.tissue import load_split
 
 SMALL = ("--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--optim.batch", "32")
 

@@ -11,7 +11,7 @@ from bleep.features import FeatureReader
 from bleep.predictors.calibration import calibration_of, predictors_of
 from bleep.retrieval.reference import Reference, verify
 from bleep.runs import Run
-from bleep.workflows.fit import load_split
+from bleep.workflows.tissue import load_split
 
 ARCHIVE = Path(__file__).parent / "archives" / "run-v0.1"
 

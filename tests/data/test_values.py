@@ -11,7 +11,7 @@ from bleep.data.qc.values import check_added, check_counts, values_of
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
-from bleep.workflows.fit import divide
+from bleep.workflows.tissue import divide
 
 COUNTS = tuple(toy_section(f"toy{number}", f"donor{number}", number, side=256, pitch=32) for number in (1, 2))
 

@@ -106,7 +106,7 @@ def test_features_written_by_a_trunk_train_the_run_that_the_trunk_trains(
     from bleep.predictors.baselines import RegressionPredictor
     from bleep.runs import Run
     from bleep.workflows.data import features
-    from bleep.workflows.fit import load_split
+    from bleep.workflows.tissue import load_split
 
     tree = recipe(tmp_path / "trunk", {"loss": {"task": "regression"}})
     config = Config.load(tree)

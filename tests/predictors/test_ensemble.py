@@ -13,7 +13,7 @@ from bleep.predictors.baselines import MeanPredictor, RegressionPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.fit import load_split
+from bleep.workflows.tissue import load_split
 
 
 @pytest.fixture(scope="module")

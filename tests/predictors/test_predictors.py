@@ -16,8 +16,8 @@ from bleep.predictors.baselines import ImageKnnPredictor, MeanPredictor, Regress
 from bleep.predictors.retrieval import RetrievalPredictor, neighbor_table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.workflows.fit import load_split
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 KINDS = ("retrieval", "regression", "ridge", "ridge on colour", "image-kNN", "mean")
 

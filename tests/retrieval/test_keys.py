@@ -16,7 +16,7 @@ from bleep.retrieval.embed import embed_keys, embed_queries, embed_spots, embed_
 from bleep.retrieval.reference import Reference, build
 from bleep.runs import Run
 from bleep.workflows.calibrate import _with_keys
-from bleep.workflows.fit import load_split
+from bleep.workflows.tissue import load_split
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,9 @@ from bleep.retrieval.reference import reference as record
 from bleep.runs import Run
 from bleep.workflows import query as indexing
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 from bleep.workflows.unseen import check_reference
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "archives" / "reference-v0.1"

@@ -25,8 +25,9 @@ from bleep.retrieval.index.flat import ranked
 from bleep.retrieval.index.milvus import MOST, PREFIX, MilvusIndex, _without_rounding
 from bleep.retrieval.reference import Reference, change, verify
 from bleep.runs import Run
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 from .test_search import drawn, truth
 

@@ -199,6 +199,6 @@ def test_a_wrong_condition_or_a_run_without_spots_ends_in_a_sentence(
 
 
 def _test_sections(run: Run) -> Any:
-    from bleep.workflows.fit import load_split
+    from bleep.workflows.tissue import load_split
 
     return load_split(run.config).test

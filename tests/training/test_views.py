@@ -15,8 +15,9 @@ from bleep.retrieval.embed import tile_features
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 LEARNS = {"image": {"train": "full"}, "optim": {"epochs": 2, "trunk_lr": 1e-3}}
 

@@ -27,9 +27,10 @@ from bleep.runs import Run
 from bleep.workflows import calibrate as rehearsing
 from bleep.workflows.calibrate import agreement, calibrate, cross_fitted_on
 from bleep.workflows.experiment import Experiment
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.pack import pack
 from bleep.workflows.query import build_reference, share_features
+from bleep.workflows.tissue import load_split
 
 
 @pytest.fixture(scope="module")

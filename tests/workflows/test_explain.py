@@ -21,8 +21,9 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.figures import Drawing, save
 from bleep.workflows import explain as explaining
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
 from bleep.workflows.query import build_reference
+from bleep.workflows.tissue import load_split
 
 
 class Known(NamedTuple):

@@ -72,8 +72,8 @@ def test_a_setting_that_is_left_out_differs_from_one_that_was_there() -> None:
 
 
 def test_a_validation_section_of_one_spot_is_left_out_of_the_score(recipe: Recipe, tmp_path: Path) -> None:
-    from bleep.workflows.fit import load_split
     from bleep.workflows.scoring import can_validate
+    from bleep.workflows.tissue import load_split
 
     run = fit(Config.load(recipe(tmp_path / "run", {"data": {"val": "random"}, "loss": {"task": "regression"}})))
     divided = load_split(run.config)

@@ -15,7 +15,8 @@ from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
-from bleep.workflows.fit import fit, load_split
+from bleep.workflows.fit import fit
+from bleep.workflows.tissue import load_split
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("spaceranger_files.py"))))
 TOYS = {number: toy_section(f"toy{number}", "donor", 40 + number, side=256, pitch=32) for number in (1, 2, 3, 4)}
