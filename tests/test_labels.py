@@ -583,6 +583,12 @@ def test_losses_of_labels_are_torchs_where_torch_has_them() -> None:
     plain = [label_loss(sure[at : at + 1], truth[at : at + 1], torch.ones(3)) for at in (0, 1)]
     focal = [label_loss(sure[at : at + 1], truth[at : at + 1], torch.ones(3), focal=2.0) for at in (0, 1)]
     assert focal[0] / plain[0] < 0.01 * focal[1] / plain[1]
+    # Its slope is a number where a class is certain, and none where a spot has no label, for exponents below 1 too.
+    certain = torch.tensor([[40.0, 0.0, 0.0], [0.5, 0.0, 0.0]], requires_grad=True)
+    label_loss(certain, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.ones(3), focal=0.5).backward()
+    assert certain.grad is not None
+    assert torch.isfinite(certain.grad).all()
+    assert (certain.grad[1] == 0).all()
 
 
 def test_principal_axes_whiten_the_training_tiles() -> None:

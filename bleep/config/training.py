@@ -110,8 +110,8 @@ class OptimConfig(Settings):
     batch: PositiveInt = 256
     """Spots in a step, over all processes together."""
     chunk: PositiveInt | None = None
-    """Spots of a process encoded at a time: lowers memory, and changes nothing else but what batch normalisation learns;
-    none: all at once."""
+    """Spots of a process encoded at a time: lowers memory, and changes nothing else but what batch normalisation learns and
+    which values dropout leaves out; none: all at once."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate of the heads."""
     trunk_lr: PositiveFloat = 1e-5

@@ -70,7 +70,13 @@ def split(sections: Sequence[Section], data: DataConfig, seed: int = 0) -> Split
 
     """
     _check_patients(sections, data)
-    return SPLITS[data.split](tuple(sections), data, seed)
+    divided = SPLITS[data.split](tuple(sections), data, seed)
+    if data.val != "none" and not divided.val:
+        raise DataError(
+            f"the split by {data.split} leaves nothing to validate on (data.val {data.val}); lower data.margin or data.blocks, "
+            "or set data.val to none"
+        )
+    return divided
 
 
 def _check_patients(sections: Sequence[Section], data: DataConfig) -> None:
@@ -256,12 +262,16 @@ def _first(drawn: Rows, free: Bool[np.ndarray, " spots"], share: float) -> Bool[
 
 
 def blocks_of(section: Section, blocks: int, parts: int) -> Rows:
-    """Return the part each spot belongs to: blocks of a square grid are dealt out along diagonals, so that parts spread."""
+    """Return the part each spot belongs to: blocks of a square grid are dealt out along diagonals, so that parts spread.
+
+    A row begins one part later than where the last one ended; with one part more than a row has blocks, that would be the same
+    part in every row, and the last part would get none, so there it is two later.
+    """
     section.pitch()
     low, high = section.xy.min(axis=0), section.xy.max(axis=0)
     place = ((section.xy - low) / np.maximum(high - low, 1e-9) * blocks).astype(np.int64).clip(0, blocks - 1)
     column, row = place[:, 0], place[:, 1]
-    parted: Rows = (row * blocks + column + row) % parts
+    parted: Rows = (row * (blocks + (2 if parts == blocks + 1 else 1)) + column) % parts
     return parted
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from bleep.errors import DataError, MismatchError
+from bleep.retrieval.index.flat import rounding
 
 Column = Float64[np.ndarray, " columns"]
 Table = Float[np.ndarray, "rows columns"]
@@ -257,7 +258,8 @@ def true_ranks(
 ) -> Int64[np.ndarray, " queries"]:
     """Return, for each query, the rank of the spot in its own row by inner product; 1 is the best.
 
-    Spots as similar as the true one count as before it, so that equal vectors gain nothing.
+    Spots as similar as the true one count as before it, so that equal vectors gain nothing; as similar is whatever rounding in
+    single precision may have told apart.
 
     Raises:
         MismatchError: the tables differ in shape.
@@ -268,10 +270,10 @@ def true_ranks(
         raise MismatchError(f"queries of shape {queries.shape} came with spots of {spots.shape}: expected one a query")
     if not (np.isfinite(queries).all() and np.isfinite(spots).all()):
         raise DataError("embeddings hold values that are not numbers, so nothing can be ranked")
-    ranks = np.empty(len(queries), dtype=np.int64)
+    ranks, longest = np.empty(len(queries), dtype=np.int64), float(np.linalg.norm(spots, axis=1).max(initial=0))
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK] @ spots.T
-        own = block[np.arange(len(block)), start + np.arange(len(block))]
+        own = block[np.arange(len(block)), start + np.arange(len(block))] - rounding(queries[start : start + BLOCK], longest)
         ranks[start : start + BLOCK] = (block >= own[:, None]).sum(axis=1)
     return ranks
 

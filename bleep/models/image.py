@@ -131,7 +131,7 @@ class ImageTrunk(nn.Module):
         self._name, self._output, self._precision = backbone.name, output, precision
         self._train, self._unfreeze, self._freeze, self._layer_decay = train, unfreeze, freeze, layer_decay
         self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid
-        self._norms_learn, self._least = backbone.norms_learn, least_pixels(backbone.name, pixels)
+        self.norms_learn, self._least = backbone.norms_learn, least_pixels(backbone.name, pixels)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.model.to(memory_format=self._format)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
@@ -267,7 +267,7 @@ class ImageTrunk(nn.Module):
         if not self.learns and not self.training:
             return self
         super().train(mode and self.learns)
-        if self._norms_learn:
+        if self.norms_learn:
             return self
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

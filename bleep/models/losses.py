@@ -223,6 +223,7 @@ def label_loss(
     wanted = label * (1 - smoothing) + smoothing / label.shape[1]
     entropy = -(wanted * log_probability).sum(dim=1)
     if focal > 0:
-        own = (label * log_probability).sum(dim=1).exp()
-        entropy = entropy * (1 - own) ** focal
+        # The power's slope at zero, where a class is certain and where a spot has no label, is infinite below an exponent of 1.
+        others = (-(label * log_probability).sum(dim=1).expm1()).clamp_min(1e-12)
+        entropy = entropy * others**focal
     return (entropy * (label @ weights)).mean()

@@ -72,9 +72,11 @@ class Conformal:
                 for error, spread, factor in zip(errors, spreads, wider, strict=True)
             ]
         )
-        # With n spots the rank is (n + 1) x level, rounded up: so an interval holds at least its share.
-        ranks = np.minimum(np.ceil(LEVELS * (len(scores) + 1)).astype(np.int64), len(scores)) - 1
-        return cls(factor * np.sort(scores, axis=0)[ranks].astype(np.float64), floor, reach)
+        # With n spots the rank is (n + 1) x level, rounded up: so an interval holds at least its share, and where the rank is
+        # above n no interval does.
+        ranks = -(-np.round(100 * LEVELS).astype(np.int64) * (len(scores) + 1) // 100)
+        ordered = np.concatenate([np.sort(scores, axis=0).astype(np.float64), np.full((1, scores.shape[1]), np.inf)])
+        return cls(factor * ordered[np.minimum(ranks, len(ordered)) - 1], floor, reach)
 
     def half_width(
         self,
@@ -86,12 +88,16 @@ class Conformal:
         """Return how far the interval reaches to either side of a prediction, for tiles at these distances.
 
         Raises:
-            ConfigError: no quantile is kept for such a level.
+            ConfigError: no quantile is kept for such a level, or too few spots were left out for one.
 
         """
         if not LEVELS[0] <= level <= LEVELS[-1]:
             raise ConfigError(f"an interval was asked to hold {level:g} of the values; expected {LEVELS[0]} to {LEVELS[-1]}")
         quantile = self.quantiles[int(np.searchsorted(LEVELS, level - 1e-9))]
+        if np.isinf(quantile).any():
+            most = LEVELS[np.isfinite(self.quantiles).all(axis=1)].max(initial=0)
+            other = f"set query.interval to {most:g} or less" if most else "calibrate on more tissue"
+            raise ConfigError(f"calibration left out too few spots for intervals that hold {level:g} of the values: {other}")
         unit = np.zeros(shape) if spread is None else spread
         width = (unit + self.floor) * quantile
         return (width if distance is None else width * _wider(distance, self.reach)).astype(np.float32)

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from bleep.config import Config
 from bleep.errors import ConfigError, DataError
 from bleep.files import sweep, whole, write_text
+from bleep.models.image import ImageTrunk
 
 Tensors = dict[str, Shaped[Tensor, "..."]]
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
@@ -153,9 +154,13 @@ def _laid_out(value: Shaped[Tensor, "..."], parameter: nn.Parameter) -> Shaped[T
 
 
 def learnt(model: nn.Module) -> Tensors:
-    """Return what training changes: parameters that learn, and buffers outside the trunk."""
+    """Return what training changes: parameters that learn, buffers outside the trunk, and statistics of BatchNorm in it."""
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     names |= {name for name, _ in model.named_buffers() if ".trunk." not in f".{name}"}
+    for place, trunk in model.named_modules():
+        if isinstance(trunk, ImageTrunk) and trunk.learns and trunk.norms_learn:
+            norms = [(at, one) for at, one in trunk.named_modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+            names |= {f"{place}.{at}.{name}" for at, norm in norms for name, _ in norm.named_buffers()}
     return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items() if name in names}
 
 

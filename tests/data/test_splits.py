@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from bleep.config import DataConfig
 from bleep.data.section import Section
-from bleep.data.splits import Split, split
+from bleep.data.splits import Split, blocks_of, split
 from bleep.errors import ConfigError, DataError
 
 VALS = ("none", "group", "block", "random")
@@ -193,6 +193,21 @@ def test_ready_cut_tiles_cannot_be_split_by_block(files, toys) -> None:
     with pytest.raises(ConfigError, match=r"only one section .*; set data.val to random, or to none where"):
         split(sections[:1], config(split="none", val="group"))
     assert split(sections[:1], config(split="none", val="random")).val
+
+
+@pytest.mark.parametrize("folds", range(2, 8))
+@pytest.mark.parametrize("blocks", [3, 4, 5])
+def test_every_part_gets_blocks(blocks: int, folds: int, fine: tuple[Section, ...]) -> None:
+    assert set(blocks_of(fine[0], blocks, folds)) == set(range(folds))
+
+
+def test_a_split_that_leaves_nothing_to_validate_on_is_refused(fine: tuple[Section, ...]) -> None:
+    rest = fine[0].subset(np.flatnonzero(blocks_of(fine[0], 4, 3) != 1))
+    with pytest.raises(
+        DataError, match=r"leaves nothing to validate on \(data\.val block\); lower .*, or set data\.val to none"
+    ):
+        split([rest], config(split="block", folds=3, val="block", margin=0))
+    assert not split([rest], config(split="block", folds=3, margin=0)).val
 
 
 def test_blocks_are_square_and_spread(toys: tuple[Section, ...]) -> None:

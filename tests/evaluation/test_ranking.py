@@ -30,6 +30,9 @@ def test_equal_vectors_gain_nothing() -> None:
     scores = ranking_scores(true_ranks(same, same))
     assert scores["recall_1"] == scores["recall_10"] == 0
     assert scores["median_rank"] == 1
+    # Nor where a product of matrices sums the columns of equal vectors in another order.
+    row = np.random.default_rng(0).normal(size=255).astype(np.float32)
+    assert (true_ranks(np.tile(row, (515, 1)), np.tile(row, (515, 1))) == 515).all()
 
 
 def test_the_true_spot_found_first_is_full_recall_and_chance_is_a_half() -> None:

@@ -46,6 +46,17 @@ def test_intervals_widen_beyond_the_reach_of_what_was_rehearsed_and_only_there()
     np.testing.assert_array_equal(older.half_width((1, 5), None, 0.9, np.array([1e6])), older.half_width((1, 5), None, 0.9))
 
 
+def test_too_few_spots_promise_no_level_that_they_cannot_show() -> None:
+    """Of n left-out spots the largest error holds n / (n + 1) of others like them."""
+    error, _ = spots(20, 5)
+    conformal = Conformal.fit([error], [None], np.ones(5))
+    np.testing.assert_allclose(conformal.half_width((4, 5), None, 0.95)[0], np.abs(error).max(axis=0), rtol=1e-6)
+    with pytest.raises(
+        ConfigError, match=r"left out too few spots .* that hold 0\.96 of .*: set query\.interval to 0\.95 or less"
+    ):
+        conformal.half_width((4, 5), None, 0.96)
+
+
 @pytest.mark.parametrize("level", [0.3, 1.0])
 def test_a_level_that_no_quantile_is_kept_for_is_refused(level: float) -> None:
     error, spread = spots(100, 4)

@@ -14,7 +14,10 @@ from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
 from bleep.training.loop import EpochBatches
+from bleep.training.tasks import task_of
 from bleep.workflows.fit import fit
+from bleep.workflows.scoring import validation
+from bleep.workflows.tissue import load_split
 
 KINDS: dict[str, dict[str, Any]] = {
     "contrastive": {"head": {"dropout": 0.2}},
@@ -34,6 +37,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "gradual": {
         "image": {"train": "gradual", "unfreeze": 2, "layer_decay": 0.5},
         "optim": {"trunk_lr": 1e-3, "schedule": "constant"},
+    },
+    "norms that learn": {
+        "data": {"split": "section", "test": ["toy4"], "val": "group"},
+        "image": {"trunk": "small/cancernet-32-64", "train": "full"},
+        "loss": {"task": "regression"},
+        "optim": {"trunk_lr": 1e-2, "lr": 1e-2, "schedule": "constant"},
     },
     "lora": {"image": {"train": "lora", "trunk": "test_vit", "lora_rank": 2}, "optim": {"trunk_lr": 1e-3}},
 }
@@ -120,6 +129,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert logged(tmp_path / "broken") == logged(tmp_path / "whole")
     assert Run.load(tmp_path / "broken").weights_digest() == whole.weights_digest()
     assert logged(tmp_path / "whole")[5]["loss"] < logged(tmp_path / "whole")[0]["loss"]
+    if kind in ("norms that learn", "validated"):
+        # What is kept is the epoch that scored best, with all that it had learnt.
+        divided = load_split(whole.config)
+        values = np.concatenate([whole.panel.apply(section) for section in divided.train])
+        loaded = Run.load(tmp_path / "whole")
+        task = task_of(loaded.model, loaded.config.loss, divided.train, loaded.panel)
+        with torch.inference_mode():
+            kept = validation(loaded, divided, values)(task)
+        assert kept["score"] == pytest.approx(max(line["val_score"] for line in logged(tmp_path / "whole")), abs=1e-5)
 
 
 def test_resuming_a_finished_run_returns_it(run_copy: Any, trained: dict[str, Path]) -> None:
