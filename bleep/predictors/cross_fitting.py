@@ -1,16 +1,17 @@
 """Cross-fitting (a rehearsal): predictions of training spots by heads that had not seen them, and what is chosen by them."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from safetensors import SafetensorError, safe_open
 
 from bleep.config import WeightsName
+from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.splits import blocks_of, near_spots
 from bleep.errors import ConfigError, DataError, MismatchError
@@ -32,6 +33,7 @@ from bleep.records import Neighbors
 from bleep.runs import Run
 
 Values = Float32[np.ndarray, "spots genes"]
+Rows = Int64[np.ndarray, " _"]
 Score = Callable[[np.ndarray, np.ndarray], float]
 """How well predicted values agree with measured ones; higher is better."""
 
@@ -147,14 +149,18 @@ def mean_over_parts(scores: Sequence[float]) -> float:
 
 
 def choose_weighting(
-    parts: Sequence[OutOfFold], expression: FoldValues, truth: FoldValues, score: Score
+    parts: Sequence[OutOfFold], tables: Iterable[FoldValues], truths: Sequence[FoldValues], score: Score
 ) -> tuple[NeighborWeighting, dict[str, float]]:
-    """Return the weighing of the best mean score over the parts, and every one's score by its words."""
-    scores = {
-        how: mean_over_parts([score(retrieved(part, expression, how)[0], truth[part.rows]) for part in parts])
-        for how in WEIGHTINGS
-    }
-    return max(scores, key=lambda how: scores[how]), {how.describe(): value for how, value in scores.items()}
+    """Return the weighing of the best mean score over the parts, and every one's score by its words.
+
+    Of each part its truth is given, and a table of all training spots with the values that the rest had without it.
+    """
+    found: dict[NeighborWeighting, list[float]] = {how: [] for how in WEIGHTINGS}
+    for part, table, truth in zip(parts, tables, truths, strict=True):
+        for how, scores in found.items():
+            scores.append(score(retrieved(part, table, how)[0], truth))
+    means = {how: mean_over_parts(scores) for how, scores in found.items()}
+    return max(means, key=lambda how: means[how]), {how.describe(): value for how, value in means.items()}
 
 
 def nested(seen: Sequence[StackingInput], axes: int, shrink: float, bases: Sequence[Basis]) -> list[FoldValues]:
@@ -229,8 +235,9 @@ class Fold:
 def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) -> list[Fold]:
     """Divide training tissue as the run's own split does: by patient where several were trained on, else by section.
 
-    A single section is divided into spatial blocks with the run's margin between them. With `folds`, patients or sections
-    are left out together, in that many parts.
+    A single section is divided into spatial blocks with the run's margin between them, which pooling needs no wider: counts
+    are pooled within the blocks and within the rest, as in `bleep.split`. With `folds`, patients or sections are left out
+    together, in that many parts.
 
     Raises:
         ConfigError: fewer than two parts were asked for.
@@ -249,8 +256,54 @@ def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) ->
     parts = []
     for together in np.array_split(np.array(names), min(folds or len(names), len(names))):
         held = np.isin(np.array(group)[of_spot], together)
-        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(~held)))
+        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(_rest(run, sections, held))))
     return parts
+
+
+def _rest(run: Run, sections: Sequence[Section], held: Bool[np.ndarray, " spots"]) -> Bool[np.ndarray, " spots"]:
+    """Return what is trained on while some spots are left out: within a single section the margin around them is not."""
+    return ~held if len(sections) > 1 else ~held & ~near_spots(sections[0], held, run.config.data.margin)
+
+
+def taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
+    """Return the sections with these of their spots alone, rows counted through all of them."""
+    found, start = [], 0
+    for section in sections:
+        mine = rows[(rows >= start) & (rows < start + len(section))] - start
+        if len(mine):
+            found.append(section if len(mine) == len(section) else section.subset(mine))
+        start += len(section)
+    return tuple(found)
+
+
+def truth_of(run: Run, sections: Sequence[Section], part: OutOfFold, whole: FoldValues) -> FoldValues:
+    """Return a part's rows of `whole`, the values of all spots; within one section counts are pooled in the part alone."""
+    if len(sections) > 1 or not run.panel.pool:
+        return whole[part.rows]
+    return np.concatenate([run.panel.values(section) for section in taken(sections, part.rows)])
+
+
+def seen_without(run: Run, sections: Sequence[Section], part: OutOfFold) -> tuple[Rows, GenePanel] | None:
+    """Return the rows of what was trained on without a part, and the panel measured on it.
+
+    None: the rest has the same values beside the part as without it, as neither correction nor pooling joins them.
+    """
+    if run.panel.batch is None and (len(sections) > 1 or not run.panel.pool):
+        return None
+    held = np.zeros(sum(map(len, sections)), bool)
+    held[part.rows] = True
+    rest = np.flatnonzero(_rest(run, sections, held))
+    return rest, run.panel.refitted(taken(sections, rest), run.config.panel)
+
+
+def values_without(sections: Sequence[Section], rest: Rows, panel: GenePanel) -> Values:
+    """Return a table of all spots with the values that the rest had while a part was left out; other spots have 0."""
+    values = np.zeros((sum(map(len, sections)), len(panel.genes)), np.float32)
+    at = 0
+    for section in taken(sections, rest):
+        values[rest[at : at + len(section)]] = panel.training_values(section)
+        at += len(section)
+    return values
 
 
 def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
@@ -263,7 +316,7 @@ def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
     parts = []
     for number in np.unique(place):
         held = place == number
-        rest = ~held & ~near_spots(section, held, run.config.data.margin)
+        rest = _rest(run, (section,), held)
         if held.any() and rest.any():
             parts.append(Fold(f"{section.name}, block {number + 1}", np.flatnonzero(held), np.flatnonzero(rest)))
     if len(parts) < 2:

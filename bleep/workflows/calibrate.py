@@ -4,13 +4,12 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from bleep import registry
 from bleep.data.panel import widened
@@ -35,7 +34,11 @@ from bleep.predictors.cross_fitting import (
     nested_shrunk,
     parts_of,
     retrieved,
+    seen_without,
+    taken,
     trust_in,
+    truth_of,
+    values_without,
 )
 from bleep.predictors.members import FITS, TRAVEL, SimplePredictor, usable
 from bleep.predictors.stacking import SHRINK, Basis, FoldValues, StackingInput, shrunk_stacker
@@ -51,8 +54,6 @@ from bleep.workflows.tissue import check_trained
 
 FEW_SUBJECTS = 5
 """Subjects below which a mean over left-out ones is uncertain."""
-
-Rows = Int64[np.ndarray, " spots"]
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def _wanted(run: Run, predictions: Mapping[str, Values]) -> dict[str, Values]:
 
 
 def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequence[str]) -> OutOfFold:
-    rest, held = _taken(divided.train, part.rest), _taken(divided.train, part.held)
+    rest, held = taken(divided.train, part.rest), taken(divided.train, part.held)
     panel = run.panel.refitted(rest, run.config.panel)
     split = Split(rest, _apart(divided.val, held), held, divided.by, Leak("unknown", "a rehearsal on training tissue"))
     fresh = refit(run, split, panel, place)
@@ -144,17 +145,6 @@ def _apart(val: Sequence[Section], held: Sequence[Section]) -> tuple[Section, ..
     """Return the validation tissue that is of no section left out; it would tell which epoch suits that section."""
     names = {section.name for section in held}
     return tuple(section for section in val if section.name not in names)
-
-
-def _taken(sections: Sequence[Section], rows: Rows) -> tuple[Section, ...]:
-    """Return the sections with these of their spots alone, rows counted through all of them."""
-    taken, start = [], 0
-    for section in sections:
-        mine = rows[(rows >= start) & (rows < start + len(section))] - start
-        if len(mine):
-            taken.append(section if len(mine) == len(section) else section.subset(mine))
-        start += len(section)
-    return tuple(taken)
 
 
 def calibrate(what: Opened | str | Path, folds: int | None = None, members: Sequence[str] = ()) -> Calibration:
@@ -236,6 +226,9 @@ def _check_named(run: Run, folder: Path, members: Sequence[str]) -> None:
 def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], members: Sequence[str] = ()) -> Calibration:
     """Fit everything on what was left out."""
     expression = np.concatenate([run.panel.training_values(section) for section in divided.train])
+    deviation = expression.std(axis=0, dtype=np.float64)
+    # Large, and no longer wanted: what neighbours are worth while a part is left out is measured on the rest alone.
+    del expression
     truth = np.concatenate([run.panel.values(section) for section in divided.train])
     report: dict[str, Any] = {
         "sections": [section.name for section in divided.train],
@@ -244,16 +237,23 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     }
     weighting = None
     spreads: list[FoldValues | None] = [None] * len(left_out)
-    seen = [StackingInput(_wanted(run, part.predictions), truth[part.rows], part.mean) for part in left_out]
+    truths = [truth_of(run, divided.train, part, truth) for part in left_out]
+    members_of = [_wanted(run, part.predictions) for part in left_out]
     if run.model.retrieves and "retrieval" in (run.config.query.members or ("retrieval",)):
-        weighting, report["weights tried"] = choose_weighting(left_out, expression, truth, agreement)
-        found = [retrieved(part, expression, weighting) for part in left_out]
+        rests = [seen_without(run, divided.train, part) for part in left_out]
+
+        def tables() -> Iterator[FoldValues]:
+            return (truth if rest is None else values_without(divided.train, *rest) for rest in rests)
+
+        weighting, report["weights tried"] = choose_weighting(left_out, tables(), truths, agreement)
+        found = [retrieved(part, table, weighting) for part, table in zip(left_out, tables(), strict=True)]
         spreads = [spread for _, spread in found]
-        seen = [
-            StackingInput({"retrieval": mean} | _wanted(run, part.predictions), truth[part.rows], part.mean)
-            for (mean, _), part in zip(found, left_out, strict=True)
-        ]
+        members_of = [{"retrieval": mean} | others for (mean, _), others in zip(found, members_of, strict=True)]
         report["weights"] = weighting.describe()
+    seen = [
+        StackingInput(predictions, measured, part.mean)
+        for predictions, measured, part in zip(members_of, truths, left_out, strict=True)
+    ]
     subjects = len({section.patient for section in divided.train})
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
@@ -267,7 +267,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     errors = [values - one.truth for values, one in zip(nested, seen, strict=True)]
     # Left-out blocks of one section ask for no more: without it they held .94 of other mice (docs/log.md).
     factor = widening(errors, basis.spread) if travels and subjects == 1 and len(divided.train) > 1 else 1.0
-    deviation, distances = expression.std(axis=0, dtype=np.float64), [part.distance for part in left_out]
+    distances = [part.distance for part in left_out]
     tiles = run.tiles(divided.train)
     confidence = Confidence.of(np.stack([pearson(values, one.truth) for values, one in zip(nested, seen, strict=True)]))
     report |= {
