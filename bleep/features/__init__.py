@@ -27,6 +27,7 @@ from bleep.errors import DataError
 from bleep.features.cache import BLOCK, FeatureCache
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
+from bleep.models.fingerprint import behaviour, check_finite, device_of
 from bleep.models.heads import RunningStats, Standardizer, limit_of
 from bleep.models.image import ReadyTrunk
 from bleep.models.stored import Trunk
@@ -199,7 +200,7 @@ class FeatureReader:
 
     def _found(self, tiles: Tiles) -> Features:
         if self.cache is None:
-            return self._compute(tiles, range(len(tiles)), None)
+            return check_finite(self._compute(tiles, range(len(tiles)), None), self.trunk, tiles.sections[0].name)
         (section,) = tiles.sections
         kept = self._kept(tiles)
         rows = kept.rows_of(section.xy)
@@ -213,7 +214,7 @@ class FeatureReader:
             rows = kept.rows_of(section.xy)
         if (rows < 0).any():
             # Another process has kept something else under the same name meanwhile.
-            return self._compute(tiles, range(len(tiles)), None)
+            return check_finite(self._compute(tiles, range(len(tiles)), None), self.trunk, tiles.sections[0].name)
         return kept.take(rows)
 
     def _fill(self, tiles: Tiles, kept: FeatureCache, missing: Int[np.ndarray, " tiles"], *, shared: bool) -> FeatureCache:
@@ -231,6 +232,7 @@ class FeatureReader:
                     parts = joined(found)
                     found = np.concatenate([part for part in parts if len(part)])
                     bar.update(start + len(rows) - bar.n)
+                check_finite(found, self.trunk, section.name)
                 if not shared or processes()[0] == 0:
                     kept = kept.add(section.xy[rows], found)
         return kept
@@ -259,13 +261,15 @@ class FeatureReader:
         parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
         # One view adds nothing, so that what was kept before there were views is still found.
         parts += [self.views] * (self.views > 1)
+        # What networks of others do is not in their weights alone.
+        parts += [] if self.trunk.learns else behaviour(self.trunk, spec.pixels)
         if self.stains is not None:
             parts.append(self.stains.tobytes().hex())
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def _compute(self, tiles: Tiles, rows: range, bar: Any) -> Features:
         """Pass these of the tiles through the trunk."""
-        device = next(self.trunk.parameters()).device
+        device = device_of(self.trunk)
         self.trunk.eval()
         if self.trunk.shares:
             some = tiles.subset(np.arange(rows.start, rows.stop))

@@ -22,6 +22,7 @@ from bleep.data.section import Section
 from bleep.data.slides import resize
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError, DataError
+from bleep.models.fingerprint import device_of
 from bleep.models.image import FusedTrunk, ImageTrunk
 from bleep.models.stored import StoredTrunk, Trunk
 
@@ -94,7 +95,7 @@ class Layout:
             ConfigError: the grid is not even, or so coarse that no core is left.
 
         """
-        side, device = trunk.region * pixels, next(trunk.parameters()).device
+        side, device = trunk.region * pixels, device_of(trunk)
         height, width = trunk.grid(torch.zeros(1, 1, 3, side, side, dtype=torch.uint8, device=device)).shape[-2:]
         step = side // max(width, 1)
         margin = ceil(side * trunk.halo / step) * step if step else side
@@ -204,7 +205,7 @@ def _passed(
     trunk: ImageTrunk, regions: _Regions, batch: int, prepare: Prepare, workers: int | None
 ) -> Float32[np.ndarray, "tiles features"]:
     """Return the mean token of each window, window by window."""
-    device, few = next(trunk.parameters()).device, max(batch // trunk.region**2, 1)
+    device, few = device_of(trunk), max(batch // trunk.region**2, 1)
     (section, layout), windows = (regions.windows[0].section, regions.windows[0].layout), len(regions.windows)
     step_bytes = few * 3 * layout.side**2
     batches = loaded(regions, regions.steps(few), device, workers=workers, step_bytes=step_bytes, slides=(section.slide,))

@@ -29,9 +29,11 @@ from bleep.models.backbones import (
 )
 from bleep.models.backbones import small as small_nets
 from bleep.models.backbones import torchvision as torchvision_trunks
+from bleep.models.fingerprint import try_out
 from bleep.models.heads import Standardizer, limit_of
 from bleep.models.image import READY, FusedTrunk, ImageTrunk, ReadyTrunk, StainTarget, reads_of
 from bleep.models.models import Classifier, DualEncoder, Model, Regressor
+from bleep.models.own import called, clear_own, is_own
 from bleep.models.stored import StoredTrunk, Trunk
 
 FASTER = 1.5
@@ -201,6 +203,11 @@ def build_trunk(config: ImageConfig, pixels: int, own: nn.Module | None = None) 
     if run is not None:
         take_weights(backbone, run)
     plain = {key: getattr(config, key) for key in READ}
+    if is_own(backbone.name):
+        with clear_own(backbone.name, pixels):
+            trunk = ImageTrunk(backbone, pixels, **plain, shares=config.sharing == "tokens")
+            try_out(trunk, pixels)
+        return trunk, backbone.name
     with clear_errors(config, pixels, help_with_weights(name)):
         return ImageTrunk(backbone, pixels, **plain, shares=config.sharing == "tokens"), backbone.name
 
@@ -273,7 +280,8 @@ def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> S
 
     """
     alone = not config.also and config.per_window == "shared" and not config.trunk.startswith(f"{READY}:")
-    if config.train != "frozen" or config.sharing == "tokens" or not alone:
+    # What a network of another package does must be seen, as its weights do not tell.
+    if config.train != "frozen" or config.sharing == "tokens" or not alone or config.trunk in registry.names("trunks"):
         return None
     return StoredTrunk(
         lambda: build_trunk(config, pixels)[0],
@@ -306,7 +314,7 @@ def trunk_licence(names: str, weights: Sequence[str]) -> str:
     for name, source in zip(names.split(JOIN), weights, strict=False):
         published = licence_of(name) or "unknown"
         if name.startswith((GIVEN, f"{READY}:")):
-            said.append(f"{name}: unknown")
+            said.append(f"{called(name)}: unknown")
         elif name in textures.NAMES:
             said.append(f"{name}: none, it has no weights")
         elif source == "random":

@@ -14,6 +14,7 @@ from bleep.errors import ConfigError, MismatchError
 from bleep.models.attention import attention
 from bleep.models.backbones import MARK, Backbone, check_reached
 from bleep.models.backbones import torchvision as torchvision_trunks
+from bleep.models.own import checked
 from bleep.models.precision import PRECISIONS, check_precision, in_float32
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,6 @@ class ParameterSchedule(NamedTuple):
 
 PLACELESS = "without places"
 """In what a trunk reads: of shared regions, tokens that were all given the same position."""
-
 
 HALOS = {1: 1 / 16, 2: 1 / 8}
 """What is left away on each side of regions of one or two windows' side, as a share of it: a token or two where it matters."""
@@ -128,12 +128,12 @@ class ImageTrunk(nn.Module):
         # Attention costs more the larger a region is, and was trained on a window; convolutions only lose at borders.
         self.region = region or (1 if tokens_across(backbone.model, pixels) >= ENOUGH else 2)
         self.halo = HALOS[self.region] if halo is None else halo
-        self._name, self._output, self._precision = backbone.name, output, precision
+        self.name, self._output, self._precision = backbone.name, output, precision
         self._train, self._unfreeze, self._freeze, self._layer_decay = train, unfreeze, freeze, layer_decay
         self._read, self._blocks, self._grid = backbone.read, backbone.blocks, backbone.grid
-        self.norms_learn, self._least = backbone.norms_learn, least_pixels(backbone.name, pixels)
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model.to(memory_format=self._format)
+        self.norms_learn, self.least = backbone.norms_learn, least_pixels(backbone.name, pixels)
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model.to(memory_format=self.format)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
         self.stain = StainTarget(stain)
@@ -143,13 +143,9 @@ class ImageTrunk(nn.Module):
         self.learns = bool(learning)
         self.eval()
         with torch.set_grad_enabled(train == "lora"):
-            side = max(pixels, self._least)
-            blank = torch.zeros(1, 3, side, side).contiguous(memory_format=self._format)
-            features = self._read(self.model, blank)
-        if features.ndim != 2 or len(features) != 1:
-            raise ConfigError(
-                f"image.trunk {backbone.name}: gave {tuple(features.shape)} for a picture; expected (1, channels)"
-            )
+            side = max(pixels, self.least)
+            blank = torch.zeros(1, 3, side, side).contiguous(memory_format=self.format)
+            features = self.read(self.model, blank)
         self.width = int(features.shape[1])
         if train == "lora":
             check_reached(self.model, backbone.name, features)
@@ -172,9 +168,13 @@ class ImageTrunk(nn.Module):
         resized = hasattr(self.model, "set_input_size") and isinstance(learnt, Tensor) and learnt.ndim == 3
         return learnt if resized else None
 
+    def read(self, model: Any, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+        """Return the features that a network of this trunk's kind gives of normalised pixels; see `checked`."""
+        return checked(self._read(model, pixels), self.name, len(pixels), getattr(self, "width", None))
+
     def forward(self, images: UInt8[Tensor, "batch windows 3 height width"]) -> Float[Tensor, "batch features"]:
         batch, windows = images.shape[:2]
-        features = self._cast(self._read, images)
+        features = self._cast(self.read, images)
         return features.reshape(batch, windows * features.shape[-1])
 
     @property
@@ -191,7 +191,7 @@ class ImageTrunk(nn.Module):
         """
         if self._grid is None:
             raise ConfigError(
-                f"image.sharing tokens: the trunk {self._name} gives no grid of positions; set image.sharing to none"
+                f"image.sharing tokens: the trunk {self.name} gives no grid of positions; set image.sharing to none"
             )
         return self._cast(self._grid, images)
 
@@ -205,9 +205,9 @@ class ImageTrunk(nn.Module):
 
     def _read_pixels(self, read: Callable[[Any, Tensor], Tensor], images: UInt8[Tensor, "windows 3 height width"]) -> Tensor:
         pixels = images.float().div_(255).sub_(self.mean).div_(self.std)
-        if pixels.shape[-1] < self._least:
-            pixels = interpolate(pixels, size=(self._least, self._least), mode="bilinear", antialias=True)
-        pixels, dtype = pixels.contiguous(memory_format=self._format), self.dtype
+        if pixels.shape[-1] < self.least:
+            pixels = interpolate(pixels, size=(self.least, self.least), mode="bilinear", antialias=True)
+        pixels, dtype = pixels.contiguous(memory_format=self.format), self.dtype
         if self.training:
             return read(self.model, pixels)
         if dtype == torch.float32:
@@ -257,7 +257,7 @@ class ImageTrunk(nn.Module):
         layers = [names for names in layers if names]
         if self._freeze and self._freeze >= len(layers):
             raise ConfigError(
-                f"image.freeze is {self._freeze}, but {self._name} has {len(layers)} layers with weights, so "
+                f"image.freeze is {self._freeze}, but {self.name} has {len(layers)} layers with weights, so "
                 "none would learn: lower it, or set image.train to frozen"
             )
         return {name for names in layers[: self._freeze] for name in names}

@@ -1,6 +1,7 @@
 """What is asked of every trunk, the pretrained ones of pathology, and a module for each library that trunks come from."""
 
 import contextlib
+import copy
 import importlib.util
 import logging
 import warnings
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, nn, no_grad
 
 from bleep import registry
 from bleep.config import ImageConfig
-from bleep.errors import ConfigError, DataError, WeightsError
+from bleep.errors import BleepError, ConfigError, DataError, WeightsError
 
 
 class Backbone(NamedTuple):
@@ -42,8 +43,13 @@ GIVEN = "given:"
 """Begins the name of a trunk that was given in Python, before the name of its class."""
 
 
-def given(model: nn.Module, config: ImageConfig, name: str = "") -> Backbone:
-    """Return a network of somebody else: it is read as it is, and takes red, green and blue from 0 to 1.
+MODULE = "put a function into the forward of one"
+
+
+def given(model: object, config: ImageConfig, name: str = "") -> Backbone:
+    """Return a copy of a network of somebody else: it is read as it is, and takes red, green and blue from 0 to 1.
+
+    What is trained is the copy: the same network given to several trainings begins each as it is.
 
     Args:
         model: any module that gives `[batch, channels]` for `[batch, 3, height, width]`.
@@ -51,9 +57,23 @@ def given(model: nn.Module, config: ImageConfig, name: str = "") -> Backbone:
         name: under which it can be built again; without one it is named by its class.
 
     Raises:
-        ConfigError: a layer or logits are asked for, which only networks of timm and torchvision have.
+        ConfigError: it is no module, or none that can be copied; or a layer or logits are asked for, which only networks of
+            timm and torchvision have.
 
     """
+    if not isinstance(model, nn.Module):
+        named = getattr(model, "__name__", type(model).__name__)
+        what, way = ("a class", f"give an instance of it: {named}()") if isinstance(model, type) else ("no module", MODULE)
+        raise ConfigError(f"the trunk {named} is {what}; expected a torch.nn.Module: {way}")
+    try:
+        with no_grad():  # The parameters of a scripted copy would otherwise not be its own.
+            model = copy.deepcopy(model)
+    except Exception as error:  # whatever its parts raise that cannot be copied; what a package has made is made anew each time
+        if not name:
+            raise ConfigError(
+                f"the trunk {type(model).__name__} cannot be copied ({line(error)}), and a copy is what is trained; let "
+                "copy.deepcopy copy it, such as by keeping open files, locks and computed tensors out of its attributes"
+            ) from error
     if config.layer is not None or config.output != "pooled":
         what = "image.output" if config.layer is None else "image.layer"
         raise ConfigError(f"{what} is for trunks of timm and torchvision; {name or type(model).__name__} is read as it is")
@@ -66,7 +86,7 @@ def given(model: nn.Module, config: ImageConfig, name: str = "") -> Backbone:
     return Backbone(model, _as_it_is, (0.0,) * 3, (1.0,) * 3, blocks, name or f"{GIVEN}{kind.__module__}.{kind.__qualname__}")
 
 
-def _as_it_is(model: Any, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels"]:
+def _as_it_is(model: Any, pixels: Float[Tensor, "batch 3 height width"]) -> Any:
     return model(pixels)
 
 
@@ -74,16 +94,23 @@ def from_package(config: ImageConfig, pixels: int) -> Backbone:
     """Build a trunk that another package lists among its `bleep.trunks`: `make(weights, pixels)` gives a module or a Backbone.
 
     Raises:
-        ConfigError: the package gives something else.
+        ConfigError: the package gives something else, or cannot make it.
 
     """
-    name = config.trunk
-    made = registry.load("trunks", name)(weights=config.weights, pixels=pixels)
+    name, make = config.trunk, registry.load("trunks", config.trunk)
+    package = registry.origin("trunks", name).package
+    try:
+        made = make(weights=config.weights, pixels=pixels)
+    except (BleepError, OSError):
+        raise  # Of a file, the system's own words say which and why.
+    except Exception as error:  # whatever the other package raises
+        raise ConfigError(f"image.trunk {name}: {package} cannot make it ({type(error).__name__}: {line(error)})") from error
     if isinstance(made, Backbone):
+        with contextlib.suppress(Exception), no_grad():  # One network for several trainings would carry over what it learnt.
+            made = made._replace(model=copy.deepcopy(made.model))
         return made._replace(name=name)
     if isinstance(made, nn.Module):
         return given(made, config, name)
-    package = registry.origin("trunks", name).package
     raise ConfigError(f"image.trunk {name}: {package} gave a {type(made).__name__}; expected a torch module or a Backbone")
 
 
