@@ -29,8 +29,10 @@ from bleep.features.ready import peek
 from bleep.files import alone, read_json, whole, write_json, write_text
 from bleep.models.backbones import GIVEN
 from bleep.models.factory import build_model, build_trunks, stored_trunk, without_weights
+from bleep.models.fingerprint import check_behaviour, fingerprint
 from bleep.models.image import PLACELESS, READY
 from bleep.models.models import Model
+from bleep.models.own import called
 from bleep.records import Leak
 from bleep.registry import Origin
 
@@ -68,6 +70,8 @@ class Facts:
     """What decides the trunk's features beside its weights; empty in runs of older versions."""
     classes: tuple[str, ...] = ()
     """Labels that were learnt beside the expression, under `loss.labels`."""
+    fingerprint: tuple[float, ...] = ()
+    """What a trunk of one's own does to a fixed picture, when trained if it learns: see `bleep.models.fingerprint`."""
 
     @classmethod
     def of(
@@ -78,8 +82,9 @@ class Facts:
         reads: str = "",
         classes: tuple[str, ...] = (),
         column: str = "",
+        fingerprint: tuple[float, ...] = (),
     ) -> "Facts":
-        """Note down a split, a trunk, parts of other packages, what the trunk reads, the labels to learn and their column."""
+        """Note down a split, a trunk, parts of other packages, what the trunk reads and does, labels to learn, their column."""
         return cls(
             version=version("bleep-st"),
             trunk=trunk,
@@ -91,6 +96,7 @@ class Facts:
             parts=parts,
             reads=reads,
             classes=classes,
+            fingerprint=fingerprint,
         )
 
     @classmethod
@@ -140,7 +146,8 @@ class Run:
         trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
         classes = classes_of(split.train, config.data.label) if config.loss.labels > 0 else ()
-        facts = Facts.of(split, name, parts_of(config), trunk.reads, classes, config.data.label)
+        does = () if trunk.learns else fingerprint(trunk, config.tiles.pixels)
+        facts = Facts.of(split, name, parts_of(config), trunk.reads, classes, config.data.label, does)
         return cls(config, build_model(trunk, len(panel.genes), config, len(classes)), panel, facts)
 
     def untrained(self, panel: GenePanel, split: Split) -> "Run":
@@ -158,15 +165,16 @@ class Run:
         torch.manual_seed(self.config.seed)
         now = self.facts
         model = build_model(self.model.trunk, len(panel.genes), self.config, len(now.classes))
-        return Run(
-            self.config, model, panel, Facts.of(split, now.trunk, now.parts, now.reads, now.classes, self.config.data.label)
-        )
+        column = self.config.data.label
+        facts = Facts.of(split, now.trunk, now.parts, now.reads, now.classes, column, now.fingerprint)
+        return Run(self.config, model, panel, facts)
 
     def __repr__(self) -> str:
         spots = sum(section.spots for section in self.facts.train)
         state = f"epoch {self.facts.epoch}" if self.facts.epoch >= 0 else "untrained"
+        trunk = called(self.facts.trunk)
         return (
-            f"Run({str(self.config.out)!r}: {self.config.loss.task}, trunk {self.facts.trunk}, {len(self.panel.genes)} genes, "
+            f"Run({str(self.config.out)!r}: {self.config.loss.task}, trunk {trunk}, {len(self.panel.genes)} genes, "
             f"{spots} spots of {_listed([section.name for section in self.facts.train])}, {state})"
         )
 
@@ -186,7 +194,9 @@ class Run:
 
     def finished(self, epoch: int) -> "Run":
         """Return the run with the epoch whose weights it now holds."""
-        return replace(self, facts=replace(self.facts, epoch=epoch))
+        trunk, does = self.model.trunk, self.facts.fingerprint
+        does = fingerprint(trunk, self.config.tiles.pixels) if trunk.learns else does
+        return replace(self, facts=replace(self.facts, epoch=epoch, fingerprint=does))
 
     def weights_digest(self) -> str:
         """Return a sha256 of all weights and their names."""
@@ -217,12 +227,12 @@ class Run:
 
         Args:
             folder: where it was written.
-            trunk: for a run that was trained on a network given in Python: one of the same class and shape; the run's weights
-                are put into it.
+            trunk: for a run that was trained on a network given in Python: one that does the same; the run's weights are put
+                into a copy of it.
 
         Raises:
             DataError: the folder is no finished run, a file in it is damaged, or a part of another package is not installed.
-            MismatchError: its weights do not fit its settings.
+            MismatchError: its weights do not fit its settings; or a network of one's own is not the one it was trained on.
 
         """
         folder = Path(folder)
@@ -261,6 +271,7 @@ class Run:
             detail = str(error).splitlines()[1].strip()[:200]
             raise MismatchError(f"{folder / MODEL}: does not fit {folder / CONFIG}: {detail}") from None
         model.eval()
+        check_behaviour(str(folder), facts.fingerprint, facts.trunk, facts.parts, built, config.tiles.pixels)
         return cls(config, model, panel, facts)
 
 

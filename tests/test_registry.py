@@ -118,7 +118,9 @@ def test_a_part_that_cannot_be_imported_names_its_package(tmp_path: Path, monkey
         registry._points.cache_clear()
 
 
-def test_a_run_of_own_parts_trains_answers_and_loads_again(installed: Path, stripes: Path, tmp_path: Path) -> None:
+def test_a_run_of_own_parts_trains_answers_and_loads_again(
+    installed: Path, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
     from bleep.workflows.fit import fit
@@ -139,6 +141,23 @@ def test_a_run_of_own_parts_trains_answers_and_loads_again(installed: Path, stri
     np.testing.assert_array_equal(
         found.rows, np.argsort(-(vectors @ np.asarray(reference.vectors).T), axis=1, kind="stable")[:, :3]
     )
+    import bleep_example.models  # pyright: ignore
+
+    monkeypatch.setattr(registry, "_package", lambda point: ("bleep-example", "1.3.0"))
+    with caplog.at_level("INFO", logger="bleep"):
+        Run.load(tmp_path / "run")
+    assert "colours is of bleep-example 1.3.0, and still does what that of bleep-example 1.2.0 did" in caplog.text
+    monkeypatch.setattr(
+        bleep_example.models.Colours, "forward", lambda self, x: self.mix(self.cells(x).flatten(1).repeat(1, 2)[:, :15])
+    )
+    with pytest.raises(
+        MismatchError,
+        match=r"trained on colours of bleep-example 1.2.0, and colours of bleep-example 1.3.0, .*"
+        r"other features .*; pip install bleep-example==1.2.0, or train again",
+    ):
+        Run.load(tmp_path / "run")
+    with pytest.raises(MismatchError, match="began with a trunk colours of other weights or other code"):
+        fit(Config.load(tree(stripes, tmp_path / "run", loss={"form": "pull"})), resume=True)
 
 
 def test_a_predictor_and_a_metric_of_another_package_stand_beside_the_others(
@@ -246,8 +265,10 @@ def test_fit_takes_a_module_and_a_loss_as_they_are(recipe: Callable[..., Tree], 
     before = trunk.mix.weight.detach().clone()
     run = fit(Config.load(settings), trunk=trunk, loss=largest)
     assert seen
-    assert not torch.equal(before, trunk.mix.weight)
-    again = Run.load(tmp_path / "run", trunk=Means())
+    learnt = run.model.trunk.model.mix.weight
+    assert not torch.equal(before, learnt.cpu())
+    again = Run.load(tmp_path / "run", trunk=trunk)
+    assert torch.equal(before, trunk.mix.weight), "the network given stays as it is, so that it can be given again"
     assert again.weights_digest() == run.weights_digest()
     with pytest.raises(DataError, match=r"its trunk is a .*Means that was given in Python: load it there by bleep.Run.load"):
         Run.load(tmp_path / "run")

@@ -12,11 +12,12 @@ from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.tiles import Tiles
-from bleep.errors import DataError, MismatchError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation import leakage, report
 from bleep.evaluation.protocols import named
 from bleep.files import read_json
-from bleep.models.backbones import textures
+from bleep.models.backbones import GIVEN, textures
+from bleep.models.own import called
 from bleep.predictors import Predictor, Remembered, fit_other
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
@@ -25,12 +26,13 @@ from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.opened import Opened, opened
-from bleep.workflows.place import differences
+from bleep.workflows.place import differences, parts_rule, same_frozen
 from bleep.workflows.scoring import Scorer
 from bleep.workflows.unseen import check_unseen
 
 CALIBRATION = "calibration"
 """Folder of a run that holds what was fitted on predictions of left-out training sections."""
+APART = "evaluate them apart"
 
 
 def audit(run: Run, divided: Split, reference: Reference | None, folder: Path) -> LeakReport:
@@ -103,6 +105,8 @@ def _features(run: Run, names: tuple[str, ...]) -> Iterator[Fitted]:
     image = run.config.image
     if run.facts.trunk in textures.NAMES:
         yield Fitted("trunk", (), "numbers of the stains' texture, with nothing learnt")
+    elif run.facts.trunk.startswith(GIVEN):
+        yield Fitted("trunk", names if run.model.trunk.learns else (), "given in Python; what it saw before is not known")
     elif image.weights == "random":
         yield Fitted("trunk", names if image.train != "frozen" else (), "random weights at the start")
     else:
@@ -184,6 +188,8 @@ class _Evaluation:
         """What genes of each grade of confidence scored, a series a test section: see `bleep.predictors.conformal`."""
         self._with_baselines: set[tuple[frozenset[str], frozenset[str]]] = set()
         self._by_ensembles: set[str] = set()
+        self._averaged: dict[tuple[object, ...], tuple[Run, Path]] = {}
+        """Runs and their folders by task, seed, training and test tissue."""
 
     def add(self, experiment: Opened) -> None:
         """Score one run or ensemble."""
@@ -192,13 +198,15 @@ class _Evaluation:
             names = " ".join(str(member.folder) for member in experiment.members)
             raise MismatchError(f"{folder}: joins runs that learnt labels, which are scored by themselves: --run {names}")
         _check_comparable(run, self.runs, [] if experiment.is_ensemble else self.lines, folder)
+        if not experiment.is_ensemble:
+            self._check_another(run, folder, divided)
         check_unseen(experiment)
         self.scorer.check(run, divided, folder)
         self.leaks += [audit(each.run, divided, experiment.reference_of(each), each.folder) for each in experiment.members]
         tested = _digests(divided.test)
         if experiment.is_ensemble:
             if self._by_ensembles & tested:
-                raise MismatchError(f"{folder}: another ensemble has scored the same test section; evaluate them apart")
+                raise MismatchError(f"{folder}: another ensemble has scored the same test section; {APART}")
             self._by_ensembles |= tested
         else:
             self.lines.append(run)
@@ -219,6 +227,19 @@ class _Evaluation:
             graded = confidence.frame(run.panel.genes)["confidence"]
             own = [card.genes["pearson"] for card in cards if card.predictor == CombinedPredictor.name]
             self.grades += [measured_by_grade(graded, scores) for scores in own if len(scores) == len(graded)]
+
+    def _check_another(self, run: Run, folder: Path, divided: Split) -> None:
+        """Refuse a run that would be averaged with another though it is of no other seed and no other fold."""
+        key = (run.config.loss.task, run.config.seed, _digests(divided.train), _digests(divided.test))
+        before, first = self._averaged.setdefault(key, (run, folder))
+        if before is run:
+            return
+        if before.weights_digest() == run.weights_digest():
+            raise ConfigError(f"{folder}: is the same run as {first}; name each run once")
+        raise MismatchError(
+            f"{folder}: has the seed and the tissue of {first}, but other weights, so it is no other seed or fold of the same "
+            "model and their scores have no mean; evaluate them apart, or train one with another seed"
+        )
 
     def table(self) -> Table:
         """Return the comparison."""
@@ -250,7 +271,7 @@ def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folde
     for key in rule:
         here, first = getattr(run.config.data, key), getattr(seen[0].config.data, key)
         if here != first:
-            raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; evaluate them apart")
+            raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; {APART}")
     task = run.config.loss.task
     # A run for both tasks gives the lines of either, so it would be averaged with runs of one.
     same_lines = [before for before in lines if task == before.config.loss.task or "both" in (task, before.config.loss.task)]
@@ -261,17 +282,21 @@ def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folde
                 f"{folder}: has {key} = {here}, but the first {kind} run has {first}: their losses are on different scales and "
                 "say nothing of each other; evaluate them apart, and compare the scores, which are on the normalised scale"
             )
-        raise MismatchError(f"{folder}: has {key} = {here}, but the first {kind} run has {first}; evaluate them apart")
+        raise MismatchError(f"{folder}: has {key} = {here}, but the first {kind} run has {first}; {APART}")
+    if same_lines and not same_frozen(same_lines[0], run):
+        name = run.facts.trunk.removeprefix(GIVEN)
+        raise MismatchError(f"{folder}: has a frozen trunk {name} of other weights or code than the first run; {APART}")
     here_panel, first_panel = _panel_rule(run.config), _panel_rule(seen[0].config)
     for key, first, here in differences(first_panel, here_panel):
-        raise MismatchError(f"{folder}: has panel.{key} = {here}, but the first run has {first}; evaluate them apart")
+        raise MismatchError(f"{folder}: has panel.{key} = {here}, but the first run has {first}; {APART}")
 
 
 def _model_rule(run: Run) -> dict[str, object]:
     """Return what makes two runs the same model, but for fold and seed."""
     tree = run.config.dump()
     scaling = {"panel": {key: tree["panel"][key] for key in ("scale", "clip")}}
-    return {key: tree[key] for key in ("tiles", "image", "expression", "head", "loss", "optim", "query")} | scaling
+    kept = {key: tree[key] for key in ("tiles", "image", "expression", "head", "loss", "optim", "query")}
+    return kept | scaling | parts_rule(run.facts)
 
 
 def _panel_rule(config: Config) -> dict[str, object]:
@@ -315,4 +340,6 @@ def _trunk_words(run: Run) -> str:
         per += f", stains of each section {what} ({image.stain})"
     views = run.config.query.views
     over = f", mean over {views} views of a tile" if views > 1 else ""
+    if run.facts.trunk.startswith(GIVEN):
+        return f"{called(run.facts.trunk)}, {image.train}{per}{over}"
     return f"{run.facts.trunk} ({weights}), {layer}, {image.train}{per}{over}"

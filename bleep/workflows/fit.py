@@ -37,7 +37,7 @@ from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
 from bleep.training.tasks import OwnLoss, task_of
-from bleep.workflows.place import check_place, check_same_data, clear
+from bleep.workflows.place import check_place, check_same_data, check_same_kind, check_same_parts, clear
 from bleep.workflows.scoring import can_validate, check_validation, validation
 from bleep.workflows.tissue import load_split
 
@@ -61,14 +61,16 @@ def fit(
         overwrite: replace the run in `config.out`.
         on_epoch: is told each epoch and its validation score, on the main process; what it raises ends training.
         trunk: a network in the place of `image.trunk`: `[batch, channels]` from `[batch, 3, height, width]`, red, green and
-            blue from 0 to 1. `image.train` says which of its weights learn. `Run.load` needs one of the same shape.
+            blue from 0 to 1. `image.train` says which weights learn, of a copy: the network given stays as it is. `Run.load`
+            needs one that does the same.
         loss: a loss in the place of the settings' own: under `loss.task: contrastive` called with
             `bleep.models.losses.Sides` and the inverse temperature, otherwise with predicted and measured scaled
             values `[batch, genes]`; it returns one number.
 
     Raises:
         DataError: `config.out` already holds a run, and neither `resume` nor `overwrite` was given.
-        MismatchError: `resume` was given with other settings, or other data, than training began with.
+        ConfigError: `trunk` is no module, cannot be copied, or gives no tensor `[batch, channels]`.
+        MismatchError: `resume` was given with other settings, or other data, trunk or loss, than training began with.
 
     """
     check_schedule(config)
@@ -98,6 +100,8 @@ def _fit(
 ) -> Run:
     """Train in a folder that is this launch's own."""
     trunk, loss = given
+    if resume:
+        check_same_kind(config.out, given=trunk is not None)
     accelerator.wait_for_everyone()
     with accelerator.main_process_first():
         divided = load_split(config)
@@ -110,6 +114,8 @@ def _fit(
     if loss is not None:
         origin = Origin("losses", GIVEN + getattr(loss, "__name__", type(loss).__name__), str(loss.__module__))
         run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, origin)))
+    if resume:
+        check_same_parts(config.out, run)
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
     check_validation(run, divided)

@@ -22,6 +22,7 @@ from bleep.evaluation import leakage
 from bleep.evaluation.labels import LabelPrediction, Pooled
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, MARK, marked_csv
+from bleep.models.own import called
 from bleep.predictors import Predictor
 from bleep.predictors.classifier import ClassifierPredictor, LabelHeadPredictor, NeighborVote, carries_labels, label_floors
 from bleep.predictors.retrieval import RetrievalPredictor
@@ -33,7 +34,7 @@ from bleep.workflows.ensemble import is_ensemble
 from bleep.workflows.evaluate import audit, worst_leak
 from bleep.workflows.fit import best_device
 from bleep.workflows.opened import Opened, opened
-from bleep.workflows.place import differences
+from bleep.workflows.place import differences, parts_rule, same_frozen
 from bleep.workflows.tissue import load_split
 from bleep.workflows.unseen import check_held_out, check_reference, check_unseen
 
@@ -163,8 +164,11 @@ def _check_same(run: Run, seen: Sequence[Run], folder: Path) -> None:
     before_tree, here_tree = ({k: v for k, v in one.config.dump().items() if k not in apart} for one in (first, run))
     for tree in (before_tree, here_tree):
         tree["data"] = {key: value for key, value in tree["data"].items() if key not in ("fold", "test", "root")}
+    before_tree, here_tree = before_tree | parts_rule(first.facts), here_tree | parts_rule(run.facts)
     for key, before, here in differences(before_tree, here_tree):
         raise MismatchError(f"{folder}: has {key} = {here}, but the first run has {before}; evaluate them apart")
+    if not same_frozen(first, run):
+        raise MismatchError(f"{folder}: has a frozen trunk of other weights or code than the first run; evaluate them apart")
     if any(
         (run.config.seed, run.config.data.fold, run.facts.test) == (o.config.seed, o.config.data.fold, o.facts.test)
         for o in seen
@@ -196,7 +200,7 @@ def joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequence
         "split": f"by {config.data.split}, folds {', '.join(map(str, sorted({run.config.data.fold for run in seen})))}"
         f" of {config.data.folds}; seeds {', '.join(map(str, sorted({run.config.seed for run in seen})))}",
         "tiles": seen[0].spec.describe(),
-        "trunk": f"{seen[0].facts.trunk}, {config.image.train}",
+        "trunk": f"{called(seen[0].facts.trunk)}, {config.image.train}",
         "threshold": "chosen on validation tissue, by F1"
         if any(one.threshold is not None for one in told)
         else "likeliest class",

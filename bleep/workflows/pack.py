@@ -20,6 +20,7 @@ from bleep.errors import BleepError, DataError
 from bleep.files import read_json, whole
 from bleep.marks import PACKED
 from bleep.models.factory import started_from, trunk_licence
+from bleep.models.own import called
 from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.storage import elsewhere
@@ -276,7 +277,7 @@ def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, cali
     measured = "the measured training spots go along" if reference else "the measured training spots are not included"
     lines += _list(
         {
-            "trunk": f"{facts.trunk}, {config.image.train}",
+            "trunk": f"{called(facts.trunk)}, {config.image.train}",
             "licence of the trunk's weights": trunk_licence(facts.trunk, started_from(config.image)),
             "task": config.loss.task,
             "predicts by": f"{' and '.join(reads)} ({measured})",

@@ -10,10 +10,15 @@ from bleep.data.facts import relabelled
 from bleep.errors import DataError, MismatchError
 from bleep.files import read_json, sweep
 from bleep.find import MANIFEST
+from bleep.models.backbones import GIVEN
+from bleep.models.fingerprint import alike
+from bleep.models.own import called
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
 from bleep.runs import Run
 from bleep.workflows import inputs_of
+
+AGAIN = "resume with the same, or start anew with --overwrite (overwrite=True)"
 
 OF_SCORES = ("evaluation.json", "evaluation.md", "genes.csv", "contest.json")
 """Files in a run's folder that say how its weights scored."""
@@ -106,6 +111,62 @@ def is_run(folder: Path) -> bool:
     except DataError:
         return False
     return True
+
+
+def check_same_kind(out: Path, *, given: bool) -> None:
+    """Refuse to go on with or without a network given in Python where it was the other way, before any trunk is built.
+
+    Raises:
+        MismatchError: see above.
+
+    """
+    if not (out / runs.FACTS).exists():
+        return
+    trunk = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts")).trunk
+    if trunk.startswith(GIVEN) != given:
+        now = "one is given" if given else "none is given: resume there by bleep.fit(config, resume=True, trunk=...)"
+        raise MismatchError(f"{out}: training there began with trunk {called(trunk)}, and now {now}; {AGAIN}")
+
+
+def check_same_parts(out: Path, run: Run) -> None:
+    """Refuse to go on with a training that began on another trunk, or by another loss, than settings can say.
+
+    Raises:
+        MismatchError: see above.
+
+    """
+    if not (out / runs.FACTS).exists():
+        return
+    began = runs.Facts.from_dict(read_json(out / runs.FACTS, "the run's facts"))
+    for key, old, new in differences(parts_rule(began), parts_rule(run.facts)):
+        raise MismatchError(f"{out}: training there began with {key} = {old}, now it is {new}; {AGAIN}")
+    if not run.model.trunk.learns and not same_behaviour(began, run.facts):
+        name = began.trunk.removeprefix(GIVEN)
+        raise MismatchError(
+            f"{out}: training there began with a trunk {name} of other weights or other code than now, since it gives other "
+            f"features of the same picture; {AGAIN}"
+        )
+
+
+def parts_rule(facts: runs.Facts) -> dict[str, str]:
+    """Return what a run's settings do not say of its trunk and losses: their names, and the package or module of each."""
+    words = {"trunk": facts.trunk.removeprefix(GIVEN)}
+    kinds = {"losses": "the losses from Python and packages", "trunks": "the trunks of packages"}
+    for kind, word in kinds.items():
+        found = sorted((part.name.removeprefix(GIVEN), part.package) for part in facts.parts if part.kind == kind)
+        words[word] = ", ".join(f"{name} of {package}" for name, package in found) or "none"
+    return words
+
+
+def same_frozen(one: Run, other: Run) -> bool:
+    """Return whether the frozen trunks of two runs do the same, as far as is noted, but for weights that the seed has drawn."""
+    drawn = other.config.image.weights == "random" and not other.facts.trunk.startswith(GIVEN)
+    return drawn or other.model.trunk.learns or same_behaviour(one.facts, other.facts)
+
+
+def same_behaviour(one: runs.Facts, other: runs.Facts) -> bool:
+    """Return whether two runs' own trunks do the same, as far as is noted of both."""
+    return not one.fingerprint or not other.fingerprint or alike(one.fingerprint, other.fingerprint)
 
 
 def check_same_data(out: Path, run: Run) -> None:

@@ -16,6 +16,7 @@ from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide,
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
 from bleep.evaluation.scorecard import HEADINGS, SCORES
+from bleep.models.own import called
 from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
 from bleep.records import LeakReport, Table
@@ -286,7 +287,7 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
         scale=prediction.scale,
         uncertainty=uncertainty_of(prediction)[1],
         views=views,
-        facts={"trained on": ", ".join(facts.name for facts in run.facts.train), "trunk": run.facts.trunk},
+        facts={"trained on": ", ".join(facts.name for facts in run.facts.train), "trunk": called(run.facts.trunk)},
         settings=yaml.safe_dump(run.config.dump(), sort_keys=False),
         trust=in_words(prediction.confidence),
         grades=grades_of(prediction.confidence),
