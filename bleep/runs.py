@@ -307,8 +307,8 @@ def _other_trunk(name: str) -> str:
     if name.startswith(GIVEN):
         kind = name.removeprefix(GIVEN)
         return (
-            f"its trunk is a {kind} that was given in Python: load it there by bleep.Run.load(folder, trunk=...) with one of "
-            "the same shape, or list it among the bleep.trunks of a package and train by that name"
+            f"its trunk is a {kind} that was given in Python: load it there by bleep.Run.load(folder, trunk=...) with the same "
+            "network, or list it among the bleep.trunks of a package and train by that name"
         )
     return f"its trunk is {name}, which is built by its name: leave out trunk"
 
