@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +15,7 @@ from bleep.errors import ConfigError
 from bleep.evaluation import leakage
 from bleep.evaluation import protocols as peers
 from bleep.evaluation import statistics as paired
+from bleep.evaluation.partial import partial
 from bleep.evaluation.scorecard import HEADINGS, METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
@@ -38,11 +39,13 @@ def compare(
     facts: dict[str, str],
     leaks: Sequence[LeakReport] = (),
     published: pd.DataFrame | None = None,
+    once: Collection[str] = FLOORS,
 ) -> Table:
     """Join scorecards: the mean over the seeds of a section, then the mean and the spread over sections.
 
     The spread is the sample standard deviation over test sections; `_low` and `_high` are the ends of its mean's bootstrap
-    interval over sections (95 %). With one section there is neither. Every two predictors are compared section by section.
+    interval over sections (95 %). With one section there is neither. Every two predictors are compared section by section,
+    over the seeds that both have; those of `once` are fitted once for all seeds.
     """
     flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, "seed": c.seed} | c.summary for c in cards])
     scores = [name for name in flat if name not in ("predictor", "section", "seed")]
@@ -52,26 +55,9 @@ def compare(
     ends = {name: section_interval(group["pcc"].tolist()) for name, group in grouped}
     sure = pd.DataFrame.from_dict(ends, orient="index", columns=["pcc_low", "pcc_high"])
     order = rows["pcc"].sort_values(ascending=False).index
-    contrasts = tuple(paired.contrast(cards, first, second) for first, second in combinations(map(str, order), 2))
+    contrasts = tuple(paired.contrast(cards, first, second, once=once) for first, second in combinations(map(str, order), 2))
     joined = pd.concat([rows, spread, sure], axis=1).loc[order]
-    return Table(protocol, leak, facts, joined, tuple(cards), tuple(leaks), contrasts, published, _partial(cards))
-
-
-def _partial(cards: Sequence[Scorecard]) -> dict[str, str]:
-    """Return the predictors that were not scored on all of the test tissue, and what they were scored on."""
-    scored: dict[str, set[tuple[str, str]]] = {}
-    for card in cards:
-        scored.setdefault(card.predictor, set()).add((card.section, card.part))
-    every = set().union(*scored.values())
-    return {name: _tissue(here, every) for name, here in scored.items() if here != every}
-
-
-def _tissue(here: set[tuple[str, str]], every: set[tuple[str, str]]) -> str:
-    words = []
-    for section in sorted({name for name, _ in here}):
-        mine, all_of_it = (sum(name == section for name, _ in side) for side in (here, every))
-        words.append(section if mine == all_of_it else f"{mine} of {all_of_it} parts of {section}")
-    return f"{len(here)} of {len(every)} test sections or parts ({', '.join(words)})"
+    return Table(protocol, leak, facts, joined, tuple(cards), tuple(leaks), contrasts, published, partial(cards, once))
 
 
 def as_text(table: Table) -> str:
@@ -188,7 +174,7 @@ def _against_ridge(table: Table) -> list[str]:
 
 
 def _fewer(table: Table) -> list[str]:
-    """Say which rows are not over all of the test tissue, so that nobody lays them beside the others."""
+    """Say which rows are not over all of the test tissue or all seeds, so that nobody lays them beside the others."""
     if not table.partial:
         return []
     lines = [f"* {name}: over {words} alone" for name, words in table.partial.items()]
@@ -256,12 +242,12 @@ def _by_section(table: Table) -> list[str]:
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with numbers as JSON has them: what is not a number becomes null."""
+    """Return the row with numbers as JSON has them: what is not a number, or infinite, becomes null."""
     return {key: _plain({key: value})[key] if isinstance(value, float) else value for key, value in row.items()}
 
 
 def _plain(row: Mapping[Any, float]) -> dict[str, float | None]:
-    return {str(key): None if math.isnan(value) else round(float(value), 6) for key, value in row.items()}
+    return {str(key): round(float(value), 6) if math.isfinite(value) else None for key, value in row.items()}
 
 
 ENDS = ("_sd", "_low", "_high")
@@ -321,7 +307,8 @@ def as_latex(table: Table) -> str:
     for group in filter(None, (own, floors)):
         lines += [r"\midrule"] * (group is floors and bool(own))
         for name in group:
-            starred = f"{name} (fewer sections)" if name in table.partial else name
+            fewer = "sections" if "sections" in table.partial.get(name, "") else "seeds"
+            starred = f"{name} (fewer {fewer})" if name in table.partial else name
             numbers: dict[str, float] = dict(zip(map(str, table.rows), table.rows.loc[[name]].to_numpy(float)[0], strict=True))
             lines.append(_line([_escaped(starred), *(_latex_cell(numbers[s], numbers[f"{s}_sd"]) for s in scores)]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

@@ -1,7 +1,7 @@
 """Statistics of scores and of maps: bootstrap intervals, Moran's I and scores of gene sets."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -47,8 +47,10 @@ EXACT, SIGN_FLIPS = 14, 20_000
 """Up to this many sections all flips of sign are tried; beyond, this many at random."""
 
 
-def contrast(cards: Sequence[Scorecard], first: str, second: str, score: str = "pcc") -> Contrast:
-    """Compare two predictors section by section, each section's score the mean over its genes and seeds.
+def contrast(cards: Sequence[Scorecard], first: str, second: str, score: str = "pcc", once: Collection[str] = ()) -> Contrast:
+    """Compare two predictors section by section, each section's score the mean over its genes and seeds: those that both have.
+
+    A predictor of `once` was fitted once for all seeds, and is compared with each of the other's.
 
     The p-value is of the sign-flip permutation test over sections: if the two were alike, each section's difference could as
     well have the other sign. Spots and genes of one section are not independent, so they are not counted as evidence. With n
@@ -56,16 +58,23 @@ def contrast(cards: Sequence[Scorecard], first: str, second: str, score: str = "
     """
     flat = pd.DataFrame(
         [
-            {"predictor": c.predictor, "section": c.section, "part": c.part, score: c.summary.get(score, np.nan)}
+            {
+                "predictor": c.predictor,
+                "section": c.section,
+                "part": c.part,
+                "seed": 0 if {first, second} & set(once) else c.seed,
+                score: c.summary.get(score, np.nan),
+            }
             for c in cards
             if c.predictor in (first, second)
         ],
-        columns=["predictor", "section", "part", score],
+        columns=["predictor", "section", "part", "seed", score],
     )
     # Blocks of one section are paired one by one: a predictor that lacks some is compared on those that both have.
-    wide = flat.pivot_table(index=["section", "part"], columns="predictor", values=score, sort=False, dropna=False)
+    wide = flat.pivot_table(index=["section", "part", "seed"], columns="predictor", values=score, sort=False, dropna=False)
     both = wide.reindex(columns=[first, second]).dropna()
-    gaps = (both[first] - both[second]).groupby("section", sort=False).mean().to_numpy(np.float64)
+    by_part = (both[first] - both[second]).groupby(["section", "part"], sort=False).mean()
+    gaps = by_part.groupby("section", sort=False).mean().to_numpy(np.float64)
     low, high = section_interval(gaps.tolist())
     return Contrast(
         first=first,
