@@ -5,10 +5,13 @@ same for as long as the process lives. Nothing is imported before it is asked fo
 is in docs/how-to/extend.
 """
 
-from collections.abc import Callable
+import hashlib
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, final, get_args, runtime_checkable
 
 from bleep.errors import ConfigError
@@ -16,6 +19,24 @@ from bleep.errors import ConfigError
 KindName = Literal["readers", "trunks", "losses", "indexes", "predictors", "metrics"]
 KINDS: tuple[KindName, ...] = get_args(KindName)
 """The kinds of parts; the group of a kind's entry points is `bleep.KIND`."""
+
+OWN: Mapping[KindName, tuple[str, ...]] = {
+    "readers": (
+        "folder", "her2st", "st2k", "visium", "segmented", "xenium", "h5ad", "hest", "spatialdata", "liver", "wsi", "patches",
+        "toy",
+    ),
+    "trunks": ("features", "textures", "centred-textures"),
+    "losses": ("clip", "siglip", "mse", "huber", "log_cosh", "pearson", "heg_mse", "hvg_mse"),
+    "indexes": ("auto", "flat", "ivf", "ivfpq", "hnsw", "sq", "diskann"),
+    "predictors": (
+        "combined", "mean of both", "plain mean", "retrieval", "regression", "classifier", "ensemble",
+        "ridge", "ridge on colour", "ridge on stains", "ridge on random trunk", "image-kNN", "mean",
+        "robust ridge", "image-kNN by section", "ridge on colour by section", "component retrieval",
+        "robust ridge on textures", "component retrieval on textures",
+    ),
+}  # fmt: skip
+"""Names of bleep's own parts, which no other may have: tables and settings could not tell the two apart. Metrics are told from
+bleep's own scores by the word before them, and further trunks are looked up where they are built."""
 
 T = TypeVar("T")
 
@@ -34,6 +55,7 @@ class EntryPoint(Protocol):
 
 
 _registered: dict[tuple[KindName, str], Any] = {}
+_TAKEN = "is the name of one of bleep's own {kind}"
 
 
 @final
@@ -61,7 +83,7 @@ def register(kind: KindName, name: str) -> Callable[[T], T]:
     A part registered again under its name replaces the earlier one.
 
     Raises:
-        ConfigError: there is no such kind of part.
+        ConfigError: there is no such kind of part, the name is empty, or one of bleep's own parts has it.
 
     >>> @register("metrics", "largest_error")
     ... def largest_error(predicted, measured):
@@ -72,6 +94,11 @@ def register(kind: KindName, name: str) -> Callable[[T], T]:
     """
     if kind not in KINDS:
         raise ConfigError(f"{kind!r} is no kind of part; expected {', '.join(KINDS)}")
+    given: object = name
+    if not isinstance(given, str) or not given.strip():
+        raise ConfigError(f"{name!r} is no name for a part of bleep.{kind}; expected words such as 'my part'")
+    if name in OWN.get(kind, ()):
+        raise ConfigError(f"{name}: {_TAKEN.format(kind=kind)}; register yours by another name")
 
     def keep(part: T) -> T:
         _registered[kind, name] = part
@@ -85,13 +112,15 @@ def names(kind: KindName) -> tuple[str, ...]:
     return tuple(sorted({name for group, name in _registered if group == kind} | {point.name for point in _points(kind)}))
 
 
-def load(kind: KindName, name: str) -> Any:
-    """Return a part, imported if it is an entry point's.
+def load(kind: KindName, name: str, *, noted: bool = False) -> Any:
+    """Return a part, imported if it is an entry point's; `noted` where a run of before names it already.
 
     Raises:
-        ConfigError: nothing has this name, two packages do, or the package cannot be imported.
+        ConfigError: nothing has this name, two packages or bleep itself do, or the package cannot be imported.
 
     """
+    if not noted:
+        refuse_clash(kind, name, OWN.get(kind, ()))
     if (kind, name) in _registered:
         return _registered[kind, name]
     found = _found(kind, name)
@@ -114,6 +143,44 @@ def origin(kind: KindName, name: str) -> Origin:
     if (kind, name) in _registered:
         return Origin(kind, name, str(getattr(_registered[kind, name], "__module__", "") or "unknown"))
     return Origin(kind, name, *_package(_found(kind, name)))
+
+
+def refuse_clash(kind: KindName, name: str, own: tuple[str, ...]) -> None:
+    """Refuse a part of a package that is called as one of bleep's `own`.
+
+    Raises:
+        ConfigError: naming the package.
+
+    """
+    if name in own and name in names(kind):
+        package = origin(kind, name).package
+        raise ConfigError(
+            f"{name}: {_TAKEN.format(kind=kind)}, and {package} brings another of that name; give that one another name"
+        )
+
+
+def source_digest(kind: KindName, name: str) -> str:
+    """Return a sha256 of the Python files that a part is written in: those of its package, or of its module alone.
+
+    Empty where files do not say what it is: it was made in a notebook or inside of a function, or has been made anew since.
+    """
+    part = load(kind, name, noted=True)
+    module = sys.modules.get(getattr(part, "__module__", None) or "")
+    words = str(getattr(part, "__qualname__", "<locals>")).split(".")
+    if module is None or reduce(lambda here, word: getattr(here, word, None), words, module) is not part:
+        return ""
+    package = sys.modules.get(module.__name__.partition(".")[0])
+    folders = [Path(folder) for folder in getattr(package, "__path__", ())]
+    files = sorted({path for folder in folders for path in folder.rglob("*.py")}) or [
+        Path(getattr(module, "__file__", None) or "")
+    ]
+    digest = hashlib.sha256()
+    try:
+        for path in files:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    except OSError:  # installed without sources, or in a notebook
+        return ""
+    return digest.hexdigest()
 
 
 def _found(kind: KindName, name: str) -> EntryPoint:

@@ -14,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from torch import nn
 from torch.utils.data import Dataset
 
-from bleep import runs
+from bleep import registry, runs
 from bleep.collectives import of_main
 from bleep.config import Config
 from bleep.data.array_scale import check_arrays
@@ -28,7 +28,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError
 from bleep.features import FeatureReader
 from bleep.models.backbones import GIVEN, check_weights
-from bleep.models.factory import resolve_precision
+from bleep.models.factory import is_own, resolve_precision
 from bleep.models.image import READY
 from bleep.records import Batch
 from bleep.registry import Origin
@@ -74,6 +74,7 @@ def fit(
 
     """
     check_schedule(config)
+    _check_names(config, own=trunk is not None)
     if config.data.features is not None and config.image.trunk != READY:
         log.warning("data.features is not read, as image.trunk is %s: set that to %s", config.image.trunk, READY)
     if trunk is None:
@@ -87,6 +88,27 @@ def fit(
             # Another may have finished there before the lock was had.
             check_place(config, resume=resume, overwrite=overwrite)
         return _fit(config, accelerator, on_epoch, (trunk, loss), resume=resume, overwrite=overwrite)
+
+
+def _check_names(config: Config, *, own: bool) -> None:
+    """Refuse parts of other packages that are called as one of bleep's own that the settings name; an `own` trunk has no name.
+
+    Raises:
+        ConfigError: naming the package.
+
+    """
+    used: dict[registry.KindName, list[str]] = {
+        "readers": [config.data.source],
+        "losses": [config.loss.form, *config.loss.more],
+        "indexes": [config.index.kind],
+    }
+    for kind, names in used.items():
+        for name in names:
+            registry.refuse_clash(kind, name, registry.OWN[kind])
+    there = registry.names("trunks")
+    for name in () if own else (config.image.trunk, *config.image.also):
+        if name in there and is_own(name):
+            registry.refuse_clash("trunks", name, (name,))
 
 
 def _fit(

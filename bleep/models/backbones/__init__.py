@@ -97,7 +97,7 @@ def from_package(config: ImageConfig, pixels: int) -> Backbone:
         ConfigError: the package gives something else, or cannot make it.
 
     """
-    name, make = config.trunk, registry.load("trunks", config.trunk)
+    name, make = config.trunk, registry.load("trunks", config.trunk, noted=True)
     package = registry.origin("trunks", name).package
     try:
         made = make(weights=config.weights, pixels=pixels)
