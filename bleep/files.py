@@ -165,7 +165,10 @@ def whole(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         # safetensors says what the system told it in an error of its own.
         why = getattr(error, "strerror", None) or str(error).rpartition("I/O error: ")[2]
-        raise DataError(f"{short(path)}: cannot be written ({why}); choose another place or free some space") from None
+        # What cannot be written anywhere has no better place.
+        place = isinstance(error, OSError) or "I/O error" in str(error)
+        way_out = "; choose another place or free some space" if place else ""
+        raise DataError(f"{short(path)}: cannot be written ({why}){way_out}") from None
     finally:
         if box is not None:
             shutil.rmtree(box, ignore_errors=True)
@@ -303,7 +306,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], facts: Mapping[str, st
     from safetensors.numpy import save_file
 
     with whole(path) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, dict(facts or {}))
+        save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, temporary, dict(facts or {}))
 
 
 def _box(path: Path) -> tuple[Path, int | None]:

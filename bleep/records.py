@@ -175,4 +175,4 @@ class Table:
     published: pd.DataFrame | None = None
     """What others have published under the same protocol."""
     partial: Mapping[str, str] = field(default_factory=dict)
-    """Predictors that were not scored on all of the test tissue, and what they were scored on."""
+    """Predictors that were not scored on all of the test tissue or by all seeds, and what they were scored on."""

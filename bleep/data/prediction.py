@@ -65,11 +65,18 @@ class Prediction:
             confidence: one row a gene: the correlation to expect of it, its range, and its grade.
 
         Raises:
-            MismatchError: the numbers of values, tiles and genes differ.
+            MismatchError: the numbers of values, tiles and genes differ, or values are no array of numbers.
 
         """
         from anndata import AnnData
 
+        for what, values in (("", expression), ("spread ", spread), ("lower ", lower), ("upper ", upper)):
+            if not is_numbers(values) and (values is not None or not what):
+                kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
+                raise MismatchError(
+                    f"{predictor}: the {what}values of a prediction are {kind}; expected a NumPy array of numbers, a row a "
+                    "tile and a column a gene"
+                )
         spots, facts = (tiles, {}) if isinstance(tiles, pd.DataFrame) else (tiles.frame(), tiles.facts())
         if expression.shape != (len(spots), len(genes)):
             raise MismatchError(f"a prediction of shape {expression.shape} came with {len(spots)} tiles and {len(genes)} genes")
@@ -202,6 +209,11 @@ class Prediction:
         beside = self.spots.drop(columns=["patient"])
         genes = [f"{gene} (gene)" if gene in beside.columns else gene for gene in self.genes]
         return pd.concat([beside, pd.DataFrame(self.expression, index=beside.index, columns=genes)], axis=1)
+
+
+def is_numbers(values: object) -> bool:
+    """Return whether this is a NumPy array of real numbers, in two dimensions."""
+    return isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "fiu"
 
 
 def _at_least(floor: float, values: Values) -> Values:

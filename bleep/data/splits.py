@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -128,7 +128,7 @@ def _by_group(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
     elif data.val == "random":
         train, chosen = _validation_spots(train, data, seed)
     test = tuple(s for s in sections if group[s.name] in held)
-    return Split(train, chosen, test, data.split, _leak((*train, *chosen), test))
+    return Split(train, chosen, test, data.split, leak_between((*train, *chosen), test))
 
 
 def _by_block(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Split:
@@ -212,7 +212,22 @@ SPLITS: Mapping[SplitName, Callable[[tuple[Section, ...], DataConfig, int], Spli
 }
 
 
-def _leak(train: tuple[Section, ...], test: tuple[Section, ...]) -> Leak:
+class Named(Protocol):
+    """A section, or what is remembered of one."""
+
+    @property
+    def name(self) -> str:
+        """Its own."""
+        ...
+
+    @property
+    def patient(self) -> str:
+        """Whom it is from."""
+        ...
+
+
+def leak_between(train: Sequence[Named], test: Sequence[Named]) -> Leak:
+    """Return whom training shares with the test tissue, by what was said of whom sections are from."""
     shared = sorted({section.patient for section in train} & {section.patient for section in test})
     if shared:
         return Leak("same patient", f"other sections of patient {', '.join(shared)} were trained on")

@@ -1,16 +1,15 @@
 """Predictors: each takes tiles and returns a prediction; what one is, and the mean of several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, final, runtime_checkable
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
-from bleep import registry
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.errors import ConfigError, DataError, MismatchError
+from bleep.errors import MismatchError
 from bleep.runs import Run
 
 
@@ -33,97 +32,14 @@ class Predictor(Protocol):
         ...
 
 
-Arrays = Mapping[str, np.ndarray]
-
-
-@runtime_checkable
-class FittedPredictor(Predictor, Protocol):
-    """A predictor of another package: fitted on training tiles alone, as ridge is, and kept as arrays in a calibration."""
-
-    @classmethod
-    def fit(cls, run: Run, tiles: Tiles) -> "FittedPredictor":
-        """Fit on the tiles of training sections, whose measured values `run.panel.training_values` gives."""
-        ...
-
-    @classmethod
-    def restore(cls, run: Run, arrays: Arrays) -> "FittedPredictor":
-        """Make it again from `arrays()`, without training tiles."""
-        ...
-
-    def arrays(self) -> Arrays:
-        """Return all that it has learnt, to be written without pickle."""
-        ...
-
-
-def fit_other(name: str, run: Run, tiles: Tiles) -> FittedPredictor:
-    """Fit a predictor that another package lists among its `bleep.predictors`.
-
-    Raises:
-        ConfigError: no package lists it, or it lacks one of `name`, `fit`, `restore`, `arrays`, `predict`.
-
-    """
-    return _checked(registry.load("predictors", name).fit(run, tiles), name)
-
-
-def restore_other(name: str, run: Run, arrays: Arrays, origin: registry.Origin) -> FittedPredictor:
-    """Make a fitted predictor again from its arrays.
-
-    Raises:
-        DataError: the package it is of is not installed.
-
-    """
-    if name not in registry.names("predictors"):
-        raise DataError(f"the calibration joins the predictor {name} of {origin.describe()}")
-    return _checked(registry.load("predictors", name).restore(run, arrays), name)
-
-
-def answered(predictor: Predictor, tiles: Tiles, name: str) -> Prediction:
-    """Return what a predictor, perhaps another's, says of tiles.
-
-    Raises:
-        MismatchError: it gives something else than a prediction, or of another number of tiles.
-
-    """
-    found: object = predictor.predict(tiles)
-    if not isinstance(found, Prediction):
-        raise MismatchError(f"{name}: predict gave a {type(found).__name__}; expected a bleep.Prediction of {len(tiles)} tiles")
-    if len(found.expression) != len(tiles):
-        raise MismatchError(f"{name}: predicted {len(found.expression)} tiles; expected {len(tiles)}")
-    return found
-
-
-def predicted_by(predictor: Predictor, tiles: Tiles, genes: tuple[str, ...]) -> np.ndarray:
-    """Return what another's predictor predicts, Float32[tiles genes], checked.
-
-    Raises:
-        MismatchError: it predicts other genes or another number of tiles.
-        DataError: it predicts what is not a number.
-
-    """
-    found = answered(predictor, tiles, predictor.name)
-    if found.genes != genes:
-        raise MismatchError(
-            f"{predictor.name}: predicted {len(found.expression)} tiles and {len(found.genes)} genes; "
-            f"expected {len(tiles)} tiles and the panel's {len(genes)} genes in its order"
-        )
-    if not np.isfinite(found.expression).all():
-        raise DataError(f"{predictor.name}: predicted values that are not numbers")
-    return found.expression.astype(np.float32)
-
-
-def _checked(predictor: object, name: str) -> FittedPredictor:
-    if not isinstance(predictor, FittedPredictor):
-        lacks = [part for part in ("name", "predict", "arrays", "fit", "restore") if part not in dir(predictor)]
-        raise ConfigError(f"{name}: is no predictor that bleep can use, since it lacks {', '.join(lacks)}")
-    return predictor
-
-
 Key = tuple[tuple[int, ...], TileSpec]
 
 
 @final
 class Remembered:
     """A predictor beside its last predictions, by the sections themselves: the same tissue is not predicted again.
+
+    Their values can only be read: whoever changed them in place would change them for all who ask after him.
 
     Memory: `keep` predictions of tiles x genes; one by default, which serves a mean of several predictors.
     """
@@ -145,8 +61,28 @@ class Remembered:
             while len(self._found) >= self.keep:
                 del self._found[next(iter(self._found))]
             # The sections are held too, so that no other section can take the number of one that is gone.
-            self._found[key] = tiles.sections, prediction
+            self._found[key] = tiles.sections, _kept(prediction)
         return self._found[key][1]
+
+
+def _kept(prediction: object) -> Any:
+    """Return a prediction whose arrays can only be read; they are not copied. What is no prediction, as it is."""
+    if not isinstance(prediction, Prediction):
+        return prediction
+    adata = prediction.adata
+    return prediction.replaced(
+        X=_only_read(adata.X),
+        layers={name: _only_read(table) for name, table in prediction.layers.items()},
+        obsm={name: _only_read(table) for name, table in adata.obsm.items()},
+    )
+
+
+def _only_read(array: Any) -> Any:
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def plain(predictor: Predictor) -> Predictor:

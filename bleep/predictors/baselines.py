@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, Float64, Int
 
 from bleep.data.prediction import Prediction
+from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.features import FeatureReader, Features
@@ -102,18 +103,26 @@ class MeanPredictor:
 class RidgePredictor:
     """Ridge from the features of the run's trunk, or from colour alone."""
 
-    def __init__(self, run: Run, ridge: Ridge, name: str, describe: Callable[[Run, Tiles], Features]) -> None:
-        self.run, self.ridge, self.name, self._describe = run, ridge, name, describe
+    def __init__(
+        self,
+        run: Run,
+        ridge: Ridge,
+        name: str,
+        describe: Callable[[Run, Tiles], Features],
+        fitted_on: tuple[Section, ...] = (),
+    ) -> None:
+        """Join a run and a ridge; `fitted_on` are the sections it was fitted on, where these are not the run's own."""
+        self.run, self.ridge, self.name, self._describe, self.fitted_on = run, ridge, name, describe, fitted_on
 
     @classmethod
     def fit(cls, run: Run, tiles: Tiles) -> "RidgePredictor":
         """Fit on training tiles, from the features the run's own heads stand on."""
-        return cls(run, _fitted(run, tiles, tile_features), "ridge", tile_features)
+        return cls(run, _fitted(run, tiles, tile_features), "ridge", tile_features, tiles.sections)
 
     @classmethod
     def fit_colour(cls, run: Run, tiles: Tiles) -> "RidgePredictor":
         """Fit on training tiles, from mean and spread of R, G, B in the smallest window."""
-        return cls(run, _fitted(run, tiles, colours), "ridge on colour", colours)
+        return cls(run, _fitted(run, tiles, colours), "ridge on colour", colours, tiles.sections)
 
     @classmethod
     def fit_random(cls, run: Run, tiles: Tiles) -> "RidgePredictor":
@@ -128,7 +137,8 @@ class RidgePredictor:
         def random_features(run: Run, some: Tiles) -> Features:
             return reader.read(some)
 
-        return cls(run, _fitted(run, tiles, random_features), "ridge on random trunk", random_features)
+        ridge = _fitted(run, tiles, random_features)
+        return cls(run, ridge, "ridge on random trunk", random_features, tiles.sections)
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict from the features."""
@@ -142,15 +152,22 @@ class ImageKnnPredictor:
 
     name = "image-kNN"
 
-    def __init__(self, run: Run, features: Features, values: Float32[np.ndarray, "spots genes"]) -> None:
-        self.run, self.values = run, values
+    def __init__(
+        self,
+        run: Run,
+        features: Features,
+        values: Float32[np.ndarray, "spots genes"],
+        fitted_on: tuple[Section, ...] = (),
+    ) -> None:
+        """Keep features and values of the sections `fitted_on`."""
+        self.run, self.values, self.fitted_on = run, values, fitted_on
         self._mean, self._spread = features.mean(axis=0), floored(features.std(axis=0))
         self._index = FlatIndex.build(self._unit(features))
 
     @classmethod
     def fit(cls, run: Run, tiles: Tiles) -> "ImageKnnPredictor":
         """Keep training tiles' features and values."""
-        return cls(run, tile_features(run, tiles), training_values(run, tiles))
+        return cls(run, tile_features(run, tiles), training_values(run, tiles), tiles.sections)
 
     def predict(self, tiles: Tiles) -> Prediction:
         """Predict the mean of the nearest `query.k` training tiles."""

@@ -17,11 +17,12 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import odd_values, read_json, write_json, write_tensors
-from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, Remembered, plain, predicted_by, restore_other
+from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, Remembered, plain
 from bleep.predictors.baselines import RegressionPredictor, Ridge, RidgePredictor
 from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance
 from bleep.predictors.cross_fitting import NeighborWeighting
+from bleep.predictors.foreign import restore_other, values_of
 from bleep.predictors.members import KINDS, Fitted, SimplePredictor
 from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor
 from bleep.predictors.stacking import Stacker
@@ -146,15 +147,14 @@ class Calibration:
             conformal = Conformal(a["conformal.quantiles"], a["conformal.floor"], np.inf if reach is None else float(reach))
             familiarity = OutOfDistribution(cloud, a["familiarity.left_out"])
             origins = tuple(Origin(**one) for one in facts.get("others", ()))
-            others = {origin.name: _below(a, f"other.{origin.name}.") for origin in origins}
-            report = dict(facts["report"])
+            others = {o.name: _below(a, f"other/{n}.") or _below(a, f"other.{o.name}.") for n, o in enumerate(origins)}
             fitted = (weighting, stacker, ridge, conformal, familiarity)
             trusted = _below(a, "confidence.")
             simple = {name: KINDS[name].from_arrays(_below(a, f"simple.{name}.")) for name in facts.get("simple", [])}
             return cls(
                 dict(facts["identity"]),
                 *fitted,
-                report=report,
+                report=dict(facts["report"]),
                 others=others,
                 origins=origins,
                 simple=simple,
@@ -175,8 +175,9 @@ class Calibration:
         if self.ridge is not None:
             ridge = {name: getattr(self.ridge, name) for name in ("mean", "spread", "offset", "coefficients")}
             arrays |= {f"ridge.{name}": array.astype(np.float32) for name, array in ridge.items()}
-        for name, learnt in self.others.items():
-            arrays |= {f"other.{name}.{key}": np.ascontiguousarray(value) for key, value in learnt.items()}
+        for number, (name, learnt) in enumerate(self.others.items()):
+            start = f"other/{number}." if "." in name else f"other.{name}."  # beside `a`, one called `a.b`
+            arrays |= {f"{start}{key}": value for key, value in learnt.items()}
         for name, fitted in self.simple.items():
             arrays |= {f"simple.{name}.{key}": array for key, array in fitted.arrays().items()}
         if self.bounds is not None:
@@ -264,8 +265,7 @@ class CombinedPredictor:
             self.members["ridge"] = RidgePredictor(run, calibration.ridge, "ridge", tile_features)
         self.members |= {name: SimplePredictor(run, name, fitted) for name, fitted in calibration.simple.items()}
         self._others = {
-            origin.name: restore_other(origin.name, run, calibration.others[origin.name], origin)
-            for origin in calibration.origins
+            one.name: restore_other(one.name, run, calibration.others[one.name], one) for one in calibration.origins
         }
 
     def predict(self, tiles: Tiles) -> Prediction:
@@ -277,7 +277,7 @@ class CombinedPredictor:
         counted, genes = {"retrieval", *self.calibration.stacker.needed}, self.run.panel.genes
         predictions = {name: member.predict(tiles) for name, member in self.members.items() if name in counted}
         values = {name: one.expression for name, one in predictions.items()}
-        values |= {name: predicted_by(one, tiles, genes) for name, one in self._others.items() if name in counted}
+        values |= {name: values_of(one, tiles, self.run, name) for name, one in self._others.items() if name in counted}
         expression = self.calibration.stacker.apply(values)
         retrieval = predictions.get("retrieval")
         spread = None if retrieval is None else retrieval.spread

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from bleep.data.prediction import Prediction
+from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.features import Features
 from bleep.models.backbones.textures import LEAST
@@ -267,8 +268,9 @@ Chosen on pairs of mice of the protocol `als-mouse`, trained on one alone: see d
 class SimplePredictor:
     """One of these members, by itself a predictor too."""
 
-    def __init__(self, run: Run, name: str, fitted: Fitted) -> None:
-        self.run, self.name, self.fitted = run, name, fitted
+    def __init__(self, run: Run, name: str, fitted: Fitted, fitted_on: tuple[Section, ...] = ()) -> None:
+        """Join a run and a fitted member; `fitted_on` are the sections it was fitted on, where these are not the run's own."""
+        self.run, self.name, self.fitted, self.fitted_on = run, name, fitted, fitted_on
 
     @classmethod
     def fit(cls, run: Run, name: str, tiles: Tiles) -> "SimplePredictor":
@@ -277,7 +279,7 @@ class SimplePredictor:
         moments = None if member.moments is None else member.moments(run, tiles)
         described = member.describe(run, tiles, moments)
         fitted = member.fit(described, training_values(run, tiles), _subjects(tiles))
-        return cls(run, name, replace(fitted, moments=moments))
+        return cls(run, name, replace(fitted, moments=moments), tiles.sections)
 
     @property
     def textures(self) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.metrics import pearson
-from bleep.predictors import fit_other, predicted_by
 from bleep.predictors.baselines import RegressionPredictor, RidgePredictor
 from bleep.predictors.calibration import FOLDER, REHEARSAL, Calibration
 from bleep.predictors.conformal import Confidence, Conformal, OutOfDistribution, PpcaDistance, coverage_of_others, widening
@@ -40,6 +40,7 @@ from bleep.predictors.cross_fitting import (
     truth_of,
     values_without,
 )
+from bleep.predictors.foreign import check_kind, fit_other, learnt, values_of
 from bleep.predictors.members import FITS, TRAVEL, SimplePredictor, usable
 from bleep.predictors.stacking import SHRINK, Basis, FoldValues, StackingInput, shrunk_stacker
 from bleep.progress import Progress
@@ -76,9 +77,11 @@ def cross_fit(run: Run, divided: Split, place: Path, folds: int | None = None, m
         key = _key(whole, run, part, members)
         left_out = OutOfFold.load(path, key)
         if left_out is None:
-            left_out = _left_out(run, divided, part, place / f"{number:03d}-{key[:12]}", members)
+            # The training in it is the same whoever joins.
+            folder = place / f"{number:03d}-{_key(whole, run, part, ())[:12]}"
+            left_out = _left_out(run, divided, part, folder, members)
             left_out.save(path, key)
-            shutil.rmtree(place / f"{number:03d}-{key[:12]}", ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         done.append(left_out)
     return done
 
@@ -86,7 +89,11 @@ def cross_fit(run: Run, divided: Split, place: Path, folds: int | None = None, m
 def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     """Return a digest of all that decides what a rehearsal gives."""
     parts = [3, weights, run.panel.digest(), run.config.seed, run.config.query.views, part.held.tolist(), part.rest.tolist()]
-    parts += [asdict(registry.origin("predictors", name)) for name in members]
+    # What no file tells is never taken for the same, as it may be another by now.
+    parts += [
+        [asdict(registry.origin("predictors", name)), registry.source_digest("predictors", name) or uuid.uuid4().hex]
+        for name in members
+    ]
     # The number counts what simple members were: 2 since textures have middles.
     parts += [simple_members(run), 2] if simple_members(run) else []
     parts += [] if run.config.index.keys == "expression" else [run.config.index.keys]
@@ -130,7 +137,9 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
     for name in simple_members(run):
         predictions[name] = SimplePredictor.fit(fresh, name, tiles).predict(unseen).expression
     for name in sorted(members):
-        predictions[name] = predicted_by(fit_other(name, fresh, tiles), unseen, panel.genes)
+        other = fit_other(name, fresh, tiles)
+        learnt(other, name)  # What cannot be kept is refused now, not after the last rehearsal.
+        predictions[name] = values_of(other, unseen, fresh, name)
     near = None
     if fresh.model.retrieves:
         keys = run.config.index.keys
@@ -202,7 +211,7 @@ def _check_members(members: Sequence[str]) -> None:
     for at, name in enumerate(members):
         if name in MEMBERS or name in members[:at]:
             raise ConfigError(f"--members {name}: is joined already; name predictors of other packages, each once")
-        registry.load("predictors", name)
+        check_kind(name)
 
 
 def _check_named(run: Run, folder: Path, members: Sequence[str]) -> None:
@@ -288,7 +297,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
         conformal=Conformal.fit(errors, spreads, deviation, distances, factor),
         familiarity=OutOfDistribution.fit(raw_features(run, tiles), distances),
         report=report,
-        others={name: fit_other(name, run, tiles).arrays() for name in sorted(members)},
+        others={name: learnt(fit_other(name, run, tiles), name) for name in sorted(members)},
         origins=tuple(registry.origin("predictors", name) for name in sorted(members)),
         simple={name: SimplePredictor.fit(run, name, tiles).fitted for name in simple_members(run)},
         bounds=widened(truth.min(axis=0).astype(np.float64), truth.max(axis=0).astype(np.float64)),

@@ -16,9 +16,8 @@ from bleep.evaluation.protocols import named
 from bleep.files import write_json
 from bleep.marks import KEY, MARK
 from bleep.runs import Run
-from bleep.workflows.evaluate import worst_leak
 from bleep.workflows.opened import Opened, opened
-from bleep.workflows.unseen import check_unseen
+from bleep.workflows.unseen import check_unseen, worst_leak
 
 FILE = "contest.json"
 """Name of what `save` writes."""

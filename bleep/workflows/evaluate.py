@@ -7,7 +7,6 @@ from typing import Any, final
 
 import pandas as pd
 
-from bleep import registry
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.splits import Split
@@ -18,17 +17,18 @@ from bleep.evaluation.protocols import named
 from bleep.files import read_json
 from bleep.models.backbones import GIVEN, textures
 from bleep.models.own import called
-from bleep.predictors import Predictor, Remembered, fit_other
+from bleep.predictors import Ensemble, Predictor, Remembered
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import measured_by_grade
-from bleep.records import Fitted, Leak, LeakFinding, LeakReport, Scorecard, Table
+from bleep.predictors.foreign import check_kind, fit_other
+from bleep.records import Fitted, LeakFinding, LeakReport, Scorecard, Table
 from bleep.retrieval.embed import tile_features
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences, parts_rule, same_frozen
 from bleep.workflows.scoring import Scorer
-from bleep.workflows.unseen import check_unseen
+from bleep.workflows.unseen import check_asked, check_unseen, leak_of, worst_leak
 
 CALIBRATION = "calibration"
 """Folder of a run that holds what was fitted on predictions of left-out training sections."""
@@ -129,8 +129,24 @@ def _standardiser(run: Run, divided: Split) -> Iterator[LeakFinding]:
 
 
 def compare(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Table:
-    """Score predictors side by side on measured tiles, and return the table."""
-    return report.compare(Scorer().score(predictors, tiles, run, ()), _protocol(run), run.facts.leak, _words([run]))
+    """Score predictors side by side on measured tiles, and return the table.
+
+    Its leak is what the tissue of the tiles shares with what any of the predictors was fitted on: a predictor of bleep knows
+    that, another says it by `fitted_on`, the `SectionFacts` of its sections.
+
+    Args:
+        predictors: each has `predict(tiles) -> Prediction`, of the run's panel; names are those of the table's rows.
+        tiles: tiles of measured sections, cut as the run cuts them.
+        run: whose panel, values and settings count.
+
+    Raises:
+        ConfigError: there are no predictors or no tiles, or something else was given in their place.
+        MismatchError: a predictor was fitted on the tissue of the tiles, or predicts other tiles, genes or another scale.
+
+    """
+    check_asked(predictors, tiles, run)
+    leak = leak_of(predictors, tiles, run)
+    return report.compare(Scorer().score(predictors, tiles, run, ()), _protocol(run), leak, _words([run]))
 
 
 def evaluate(
@@ -166,7 +182,7 @@ def evaluate(
     """
     scorer = Scorer(named(protocol) if protocol else None, all_scores, genes_file, tuple(metrics))
     for name in predictors:
-        registry.load("predictors", name)
+        check_kind(name)
     found = _Evaluation(scorer, predictors, all_floors=all_floors)
     for experiment in opened(what):
         found.add(experiment)
@@ -243,7 +259,9 @@ class _Evaluation:
 
     def table(self) -> Table:
         """Return the comparison."""
-        table = report.compare(self.cards, _protocol(self.runs[0]), worst_leak(self.runs), _words(self.runs), self.leaks)
+        leak, words = worst_leak(self.runs), _words(self.runs)
+        once = (*report.FLOORS, Ensemble.name, *self.others)
+        table = report.compare(self.cards, _protocol(self.runs[0]), leak, words, self.leaks, once=once)
         if self.grades:
             means = pd.concat(self.grades, axis=1).mean(axis=1).dropna()
             words = ", ".join(f"{grade} {mean:.3f}" for grade, mean in means.items())
@@ -253,14 +271,6 @@ class _Evaluation:
 
 def _digests(sections: Sequence[Section]) -> frozenset[str]:
     return frozenset(section.digest() for section in sections)
-
-
-_ORDER = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
-
-
-def worst_leak(seen: Sequence[Run]) -> Leak:
-    """Return what training shared with the test tissue, of the run that shared most."""
-    return max((run.facts.leak for run in seen), key=lambda leak: _ORDER.index(leak.status))
 
 
 def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folder: Path) -> None:

@@ -31,12 +31,12 @@ from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import is_ensemble
-from bleep.workflows.evaluate import audit, worst_leak
+from bleep.workflows.evaluate import audit
 from bleep.workflows.fit import best_device
 from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences, parts_rule, same_frozen
 from bleep.workflows.tissue import load_split
-from bleep.workflows.unseen import check_held_out, check_reference, check_unseen
+from bleep.workflows.unseen import check_held_out, check_reference, check_unseen, worst_leak
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
         splits.append(divided)
         check_held_out(run, divided, folder)
         reference = _reference(run, divided, folder)
-        check_reference(reference, divided, folder, run)
+        check_reference(reference, divided.test, folder, run)
         leaks.append(audit(run, divided, reference, folder))
         own: dict[str, Predictor] = {
             ClassifierPredictor.name: ClassifierPredictor(run),

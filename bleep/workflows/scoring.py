@@ -28,7 +28,8 @@ from bleep.evaluation.scorecard import METRIC, Truth, score
 from bleep.evaluation.statistics import smoothing
 from bleep.features import FeatureReader
 from bleep.models.models import DualEncoder, Model
-from bleep.predictors import Predictor, answered, plain
+from bleep.predictors import Predictor, plain
+from bleep.predictors.foreign import answered
 from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor, weighted_mean
 from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features, without_expression
@@ -78,20 +79,21 @@ class Scorer:
             placed = section.xy if section.has_positions else None
             truth = Truth.of(measured, placed) if self.all_scores else measured
             for name, predictor in predictors.items():
-                card = score(answered(predictor, alone, name), truth, sets, run.config.seed, name)
+                predicted = answered(predictor, alone, run, name)
+                card = score(predicted, truth, sets, run.config.seed, name)
                 more = self._ranking(predictor, alone, run)
-                more |= {f"{METRIC}{metric}": self._metric(metric, predictor, alone, measured) for metric in self.metrics}
+                more |= {f"{METRIC}{metric}": self._metric(metric, predicted, measured) for metric in self.metrics}
                 cards.append(replace(card, summary=card.summary | more, part=section.digest()))
         return cards
 
-    def _metric(self, metric: str, predictor: Predictor, alone: Tiles, measured: Values) -> float:
-        """Return another package's score.
+    def _metric(self, metric: str, predicted: Prediction, measured: Values) -> float:
+        """Return another package's score; it may do with its copies what it likes.
 
         Raises:
             ConfigError: it is no number.
 
         """
-        value = registry.load("metrics", metric)(predictor.predict(alone).expression, measured)
+        value = registry.load("metrics", metric)(np.array(predicted.expression), np.array(measured))
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             package = registry.origin("metrics", metric).package
             raise ConfigError(f"--metrics {metric}: {package} returned a {type(value).__name__}; expected one number")

@@ -1,15 +1,21 @@
 """What a run has seen: it is refused to score what has seen the test tissue, and said of what is predicted."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bleep.data.splits import Split
+from bleep.data.facts import SectionFacts
+from bleep.data.section import Section
+from bleep.data.splits import Split, leak_between
 from bleep.data.tiles import Tiles
-from bleep.errors import DataError, MismatchError
+from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation import leakage
+from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, plain
+from bleep.predictors.calibration import CombinedPredictor
+from bleep.records import Leak
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.opened import Opened
@@ -32,7 +38,7 @@ def check_unseen(experiment: Opened) -> None:
         check_held_out(member.run, experiment.split, member.folder)
         reference = experiment.reference_of(member)
         if reference is not None:
-            check_reference(reference, experiment.split, member.folder, member.run)
+            check_reference(reference, experiment.split.test, member.folder, member.run)
 
 
 def check_held_out(run: Run, divided: Split, folder: Path) -> None:
@@ -58,7 +64,7 @@ def check_held_out(run: Run, divided: Split, folder: Path) -> None:
         )
 
 
-def check_reference(reference: Reference, divided: Split, folder: Path, run: Run | None = None) -> None:
+def check_reference(reference: Reference, tested: Sequence[Section], folder: Path, run: Run | None = None) -> None:
     """Refuse to score with a reference that holds tissue which the scores are taken on.
 
     With its run, what was added is compared by its values too, so that another name or picture hides nothing.
@@ -67,16 +73,16 @@ def check_reference(reference: Reference, divided: Split, folder: Path, run: Run
         MismatchError: a section held out was added to it.
 
     """
-    tested = {digest for section in divided.test for digest in (section.digest(), section.slide.digest())}
+    digests = {digest for section in tested for digest in (section.digest(), section.slide.digest())}
     for entry in reference.manifest["sections"]:
-        added = entry["origin"] == "added" and {entry["digest"], entry["picture"]} & tested
+        added = entry["origin"] == "added" and {entry["digest"], entry["picture"]} & digests
         if added or entry["origin"] == "held out":
             raise MismatchError(_tested_on(folder, entry["name"], "is tissue held out to be tested on"))
         if entry["origin"] != "added" or run is None:
             continue
         rows = np.flatnonzero((reference.spots["section"] == entry["name"]).to_numpy())
         blocks = [reference.expression.rows(rows[at : at + BLOCK]) for at in range(0, len(rows), BLOCK)]
-        for section in divided.test:
+        for section in tested:
             values = np.nan_to_num(run.panel.values(section, run.config.panel.absent))
             if twice := leakage.repeated_values(values, blocks):
                 same = f"has the values of {twice} of {len(section)} spots of {section.name}, held out to be tested on"
@@ -88,6 +94,108 @@ def _tested_on(folder: Path, name: str, why: str) -> str:
         f"{folder}: its index holds section {name}, which {why}, so a score would say nothing; remove it with "
         f"`bleep index remove --section {name} --run {folder}`"
     )
+
+
+_RUN = "the run"
+_ORDER = ("nothing held out", "none", "unknown", "same patient", "neighbouring tissue", "random spots")
+
+
+def worst(leaks: Sequence[Leak]) -> Leak:
+    """Return the leak of those that share most."""
+    return max(leaks, key=lambda leak: _ORDER.index(leak.status))
+
+
+def worst_leak(seen: Sequence[Run]) -> Leak:
+    """Return what training shared with the test tissue, of the run that shared most."""
+    return worst([run.facts.leak for run in seen])
+
+
+def check_asked(predictors: object, tiles: object, run: object) -> None:
+    """Refuse to compare what cannot be.
+
+    Raises:
+        ConfigError: saying what to give instead.
+
+    """
+    if not isinstance(predictors, Mapping) or not predictors:
+        found = "none" if isinstance(predictors, Mapping) else f"a {type(predictors).__name__}"
+        raise ConfigError(f"predictors: found {found}; expected a mapping of names to predictors, such as {{'ridge': ridge}}")
+    if not isinstance(run, Run):
+        raise ConfigError(f"run: found a {type(run).__name__}; expected a bleep.Run, such as experiment.run")
+    if not isinstance(tiles, Tiles) or not len(tiles):
+        found = "none" if isinstance(tiles, Tiles) else f"a {type(tiles).__name__}"
+        raise ConfigError(f"tiles: found {found}; expected the tiles of measured sections, such as run.tiles(sections)")
+
+
+class Seen(NamedTuple):
+    """What a predictor, or the run it is of, was fitted on."""
+
+    sections: tuple[SectionFacts, ...]
+    run: Run | None = None
+    """The run, where that was fitted."""
+    reference: Reference | None = None
+
+
+def leak_of(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Leak:
+    """Return what the tissue of tiles shares with what predictors were fitted on, and with what the run was trained on.
+
+    Raises:
+        MismatchError: some of it is what one of them was fitted on, or stands in its index.
+
+    """
+    now = tuple(map(SectionFacts.of, tiles.sections))
+    leaks, unknown = [_shared(_RUN, Seen((*run.facts.train, *run.facts.val), run), tiles, now)], []
+    for name, predictor in predictors.items():
+        for seen in _seen_by(predictor):
+            if seen is None:
+                unknown.append(name)
+            else:
+                leaks.append(_shared(name, seen, tiles, now))
+    found = worst(leaks)
+    if not unknown:
+        return found
+    status = "unknown" if found.status == "none" else found.status
+    return Leak(status, f"{found.detail}; what {', '.join(dict.fromkeys(unknown))} was fitted on is not known")
+
+
+def _seen_by(predictor: Predictor) -> Iterator[Seen | None]:
+    """Yield what a predictor and its members were fitted on; None where it does not say."""
+    one: Any = plain(predictor)
+    if isinstance(one, MeanOfPredictors | Ensemble):
+        for member in one.members:
+            yield from _seen_by(member)
+        return
+    if isinstance(one, CombinedPredictor):
+        for member in one.members.values():
+            yield from _seen_by(member)
+    noted = getattr(one, "fitted_on", None)
+    if type(one).__module__.partition(".")[0] == "bleep":
+        yield Seen((*one.run.facts.train, *one.run.facts.val), one.run, getattr(one, "reference", None))
+    elif noted is None:
+        yield None
+    if noted:
+        yield Seen(tuple(each if isinstance(each, SectionFacts) else SectionFacts.of(each) for each in noted))
+
+
+def _shared(name: str, seen: Seen, tiles: Tiles, now: tuple[SectionFacts, ...]) -> Leak:
+    trained, pictures = {one.digest for one in seen.sections}, {one.picture for one in seen.sections if one.picture}
+    for one in now:
+        if one.digest in trained:
+            whose = "it" if seen.run is None or name == _RUN else "its run"
+            raise MismatchError(f"{name}: test section {one.name} is tissue {whose} was trained on; choose another to test")
+    leaks = []
+    if seen.reference is not None and seen.run is not None:
+        check_reference(seen.reference, tiles.sections, seen.run.config.out, seen.run)
+        answering = sorted({one.patient for one in now} & set(map(str, seen.reference.spots["patient"])))
+        if answering:
+            leaks.append(Leak("same patient", f"the index of {name} answers with spots of patient {', '.join(answering)}"))
+    on = [one.name for one in now if one.picture in pictures]
+    if on and seen.run is not None and seen.run.facts.by in ("random", "block"):
+        leaks.append(seen.run.facts.leak)
+    elif on:
+        words = f"{', '.join(on)} lies on a picture that {name} was trained on, perhaps on these very spots"
+        leaks.append(Leak("random spots", words))
+    return worst([leak_between(seen.sections, now), *leaks])
 
 
 def warn_of_trained(runs: Sequence[Run], tiles: Tiles) -> None:

@@ -175,11 +175,11 @@ def test_held_out_sections_are_refused_unless_allowed(run: Run, reference: Refer
     allowed = reference.add(run, divided.test[:1], allow_held_out=True)
     assert allowed.manifest["sections"][-1]["origin"] == "held out"
     with pytest.raises(MismatchError, match="holds section toy3, which is tissue held out"):
-        check_reference(allowed, divided, Path("run"))
+        check_reference(allowed, divided.test, Path("run"))
     hidden = reference.add(run, [renamed])
     with pytest.raises(MismatchError, match="bleep index remove --section innocent"):
-        check_reference(hidden, divided, Path("run"))
-    check_reference(reference, divided, Path("run"))
+        check_reference(hidden, divided.test, Path("run"))
+    check_reference(reference, divided.test, Path("run"))
 
 
 def test_test_tissue_under_other_names_and_on_another_picture_is_found_by_its_counts(
@@ -198,10 +198,10 @@ def test_test_tissue_under_other_names_and_on_another_picture_is_found_by_its_co
         indexing.add_sections(run, folder, [other])
     hidden = reference.add(run, [other])
     with pytest.raises(MismatchError, match=r"section innocent, which has the values of .* spots of toy3, held out"):
-        check_reference(hidden, divided, folder, run)
+        check_reference(hidden, divided.test, folder, run)
     changed = np.asarray(counts.X.todense()) + np.random.default_rng(1).poisson(1, counts.shape)
     own = replace(other, counts=AnnData(sparse.csr_matrix(changed.astype(np.float32)), counts.obs, counts.var))
-    check_reference(reference.add(run, [own]), divided, folder, run)
+    check_reference(reference.add(run, [own]), divided.test, folder, run)
 
 
 def test_a_reference_with_test_tissue_is_not_evaluated(run_copy: Callable[..., Path], run: Run) -> None:
