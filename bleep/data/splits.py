@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -212,6 +212,7 @@ SPLITS: Mapping[SplitName, Callable[[tuple[Section, ...], DataConfig, int], Spli
 }
 
 
+@runtime_checkable
 class Named(Protocol):
     """A section, or what is remembered of one."""
 

@@ -242,3 +242,18 @@ def test_rows_over_fewer_blocks_are_marked_and_compared_on_the_blocks_they_share
     assert "combined *" in text
     assert "* combined: over 1 of 4 test sections or parts (1 of 4 parts of A) alone" in text
     assert "+0.070" not in text
+
+
+def test_predictors_of_unequal_seeds_are_compared_over_the_seeds_both_have() -> None:
+    def card(predictor: str, seed: int, pcc: float) -> Scorecard:
+        return Scorecard(predictor, "A", seed, pd.DataFrame({"pearson": [pcc]}), {"pcc": pcc})
+
+    three = [card("retrieval", seed, pcc) for seed, pcc in enumerate((0.1, 0.4, 0.7))]
+    table = report.compare([*three, card("regression", 1, 0.45), card("ridge", 0, 0.3)], "p", LEAK, {})
+    gaps = {(one.first, one.second): one.difference for one in table.contrasts}
+    assert gaps["regression", "retrieval"] == pytest.approx(0.05)
+    # Floors are fitted once, whatever the seeds.
+    assert gaps["retrieval", "ridge"] == pytest.approx(0.1)
+    assert table.partial == {"regression": "seed 1 of 0, 1, 2"}
+    assert "* regression: over seed 1 of 0, 1, 2 alone" in report.as_text(table)
+    assert "regression (fewer seeds) &" in report.as_latex(table)

@@ -70,7 +70,8 @@ def test_one_section_gives_no_p_value_and_it_is_said() -> None:
 
 
 def test_only_sections_of_both_are_compared_and_seeds_averaged_first() -> None:
-    several = [*cards({"a": [0.4, 0.6], "b": [0.1]}), Scorecard("b", "s0", 1, pd.DataFrame(), {"pcc": 0.3})]
+    again = [Scorecard(name, "s0", 1, pd.DataFrame(), {"pcc": pcc}) for name, pcc in (("a", 0.4), ("b", 0.3))]
+    several = [*cards({"a": [0.4, 0.6], "b": [0.1]}), *again]
     found = contrast(several, "a", "b")
     assert found.sections == 1
     assert found.difference == pytest.approx(0.2)
