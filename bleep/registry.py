@@ -9,7 +9,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, final, get_args, runtime_checkable
@@ -164,10 +164,13 @@ def source_digest(kind: KindName, name: str) -> str:
 
     Empty where files do not say what it is: it was made in a notebook or inside of a function, or has been made anew since.
     """
-    part = load(kind, name, noted=True)
+    part: Any = load(kind, name, noted=True)
     module = sys.modules.get(getattr(part, "__module__", None) or "")
     words = str(getattr(part, "__qualname__", "<locals>")).split(".")
-    if module is None or reduce(lambda here, word: getattr(here, word, None), words, module) is not part:
+    found: Any = module
+    for word in words:
+        found = getattr(found, word, None)
+    if module is None or found is not part:
         return ""
     package = sys.modules.get(module.__name__.partition(".")[0])
     folders = [Path(folder) for folder in getattr(package, "__path__", ())]
