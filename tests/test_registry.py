@@ -336,9 +336,12 @@ def test_the_commands_use_an_installed_package(package: Path, stripes: Path, tmp
 
     import yaml
 
-    (tmp_path / "own.yaml").write_text(
-        yaml.safe_dump(tree(stripes, tmp_path / "run", loss={"task": "both", "more": {"absolute": 0.5}}))
-    )
+    settings = {
+        key: value for key, value in tree(stripes, tmp_path / "run").items() if key in ("tiles", "optim", "index", "out")
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings | {"data": {"test": ["s2"]}}))
+    page = (repository / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+    (printed,) = (line.split()[2:] for line in page.splitlines() if line.startswith("bleep train --data.source stripes"))
     path = os.pathsep.join([str(package), str(repository)])
 
     def bleep(*words: str, code: int = 0, path: str = path) -> str:
@@ -353,7 +356,8 @@ def test_the_commands_use_an_installed_package(package: Path, stripes: Path, tmp
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    bleep("bleep.train", "--config", "own.yaml", "--loss.more", "absolute=0.25")
+    shutil.copytree(stripes, tmp_path / "mine")
+    bleep("bleep.train", "--config", "own.yaml", *printed)
     bleep("bleep", "index", "build", "--run", "run")
     assert "plain" in bleep("bleep", "index", "info", "--run", "run")
     table = bleep("bleep", "evaluate", "--run", "run")

@@ -80,7 +80,7 @@ class TrainingGuard:
         self._told = None
         finite = [p.detach().isfinite().all() for p in parameters]
         if finite and not bool(torch.stack(finite).all()):
-            raise ConfigError(f"weights are no numbers after epoch {epoch}: {_ADVICE}")
+            raise ConfigError(f"weights are no numbers after epoch {epoch}: {_advice(epoch)}")
         return asked
 
 
@@ -89,7 +89,9 @@ def asked_in(epoch: int) -> str:
     return f"asked to stop; every epoch before {epoch} is kept: give the same command with --resume to go on"
 
 
-_ADVICE = "lower optim.lr, or look at the data for extreme values (the state of the epoch before is kept)"
+def _advice(epoch: int) -> str:
+    kept = "the state of the epoch before is kept" if epoch > 0 else "no epoch was whole, so there is nothing to go on from"
+    return f"lower optim.lr, or look at the data for extreme values, and at a loss of your own ({kept})"
 
 
 def _fetched(told: Tensor) -> Callable[[], list[float]]:
@@ -112,5 +114,5 @@ def _asked_or_broken(epoch: int, step: int, told: Callable[[], list[float]]) -> 
     """Return whether some process was asked to stop at a step."""
     asked, broken = told()
     if broken:
-        raise ConfigError(f"the loss is no number in epoch {epoch}, step {step}: {_ADVICE}")
+        raise ConfigError(f"the loss is no number in epoch {epoch}, step {step}: {_advice(epoch)}")
     return bool(asked)

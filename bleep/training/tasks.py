@@ -3,7 +3,7 @@
 So the loop, which knows neither, can encode a step in chunks and still take the loss over the whole of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, final, get_args
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bleep import registry
 from bleep.collectives import gather_numbers, gather_rows
 from bleep.config import FormName, LossConfig
 from bleep.data.datasets import Counts, Places, counts_of, places_of
@@ -34,12 +33,7 @@ from bleep.models.losses import (
 )
 from bleep.models.models import Classifier, DualEncoder, Pair, Regressor
 from bleep.records import Batch
-
-OwnLoss = Callable[..., Tensor]
-"""A loss of somebody else: of regression, of (predicted, measured); contrastive, of (`Sides`, inverse temperature).
-
-Either is called with the spots of a whole step, those of all processes, and returns one number to be made small.
-"""
+from bleep.training.own_losses import CheckedLoss, OwnLoss, registered, rehearse
 
 
 @final
@@ -60,7 +54,8 @@ class Terms(nn.Module):
         super().__init__()
         self.weights, self.delta = ({} if own is not None else config.terms), config.delta
         more = {} if own is not None else {name: weight for name, weight in config.more.items() if weight > 0}
-        self.others = [(own, 1.0)] if own is not None else [(registry.load("losses", n), w) for n, w in more.items()]
+        others = [CheckedLoss(own, contrastive=False)] if own is not None else [registered(n, contrastive=False) for n in more]
+        self.others, self.shares = nn.ModuleList(others), [1.0] if own is not None else list(more.values())
         asked = [name for name in ("heg_mse", "hvg_mse") if name in self.weights]
         if asked and panel is None:
             raise ConfigError(f"loss.{asked[0]} is of genes chosen on training spots, but no panel was given to choose from")
@@ -85,24 +80,8 @@ class Terms(nn.Module):
         if self.others:
             # Nobody knows whether another's loss is a mean over spots, so it is given all of them.
             step = gather_rows(predicted), gather_rows(measured)
-            total = total + sum(weight * checked(loss(*step), loss) for loss, weight in self.others)
+            total = total + sum(weight * loss(*step) for loss, weight in zip(self.others, self.shares, strict=True))
         return total
-
-
-def checked(value: Tensor, loss: OwnLoss) -> Float[Tensor, ""]:
-    """Refuse what another's loss returned if nothing can be learnt from it.
-
-    Raises:
-        ConfigError: it is no single number that depends on the model.
-
-    """
-    name = getattr(loss, "__name__", type(loss).__name__)
-    if not isinstance(value, Tensor) or value.shape != ():
-        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise ConfigError(f"the loss {name} returned {given}; expected one number, as a tensor of no dimensions")
-    if torch.is_grad_enabled() and not value.requires_grad:
-        raise ConfigError(f"the loss {name} does not depend on the model, so nothing is learnt; is something detached?")
-    return value
 
 
 class Encoded(NamedTuple):
@@ -173,9 +152,9 @@ class ContrastiveTask(nn.Module):
             )
         self.model, self.config = model, config
         self.terms = Terms(config, panel, own) if config.task == "both" else None
-        self.own = own if config.task == "contrastive" else None
+        self.own = CheckedLoss(own, contrastive=True) if own is not None and config.task == "contrastive" else None
         if self.own is None and config.form not in get_args(FormName):
-            self.own = registry.load("losses", config.form)
+            self.own = registered(config.form, contrastive=True)
         if config.near > 0 and places is not None:
             # Not persistent: where spots lie is known from the data, so neither a run nor a state need keep it.
             self.register_buffer("place", places.place, persistent=False)
@@ -204,7 +183,7 @@ class ContrastiveTask(nn.Module):
 
     def _contrastive(self, sides: Sides, encoded: Encoded, ignored: Bool[Tensor, "all all"] | None) -> Float[Tensor, ""]:
         if self.own is not None:
-            return checked(self.own(sides, encoded.scale), self.own)
+            return self.own(sides, encoded.scale)
         if self.config.form == "siglip":
             return siglip_loss(sides, encoded.scale, encoded.bias, ignored)
         targets = TARGETS[self.config.targets](sides, encoded.scale, self.config.target_temperature)
@@ -329,3 +308,20 @@ def task_of(
         return RegressionTask(model, config, panel, counts, own)
     places = places_of(sections) if config.near > 0 and sections else None
     return ContrastiveTask(model, config, places, panel, own, None if label is None else torch.from_numpy(label))
+
+
+def rehearse_own(task: Task, values: Float[Tensor, "spots genes"]) -> None:
+    """Call the losses of a task that are not bleep's own once, on the values of a step's spots and made-up predictions.
+
+    Raises:
+        ConfigError: one of them fails, or gives no single real number that depends on the model.
+
+    """
+    if isinstance(task, ClassifyTask):
+        return
+    of_values = [] if task.terms is None else [loss for loss in task.terms.others if isinstance(loss, CheckedLoss)]
+    if isinstance(task, RegressionTask):
+        rehearse(values, task.config, None, of_values, (0, 0))
+    else:
+        widths = task.model.image_head.project.out_features, task.model.standardize.width
+        rehearse(values, task.config, task.own, of_values, widths, unit=task.model.unit)

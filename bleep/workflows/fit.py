@@ -36,7 +36,8 @@ from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
-from bleep.training.tasks import OwnLoss, task_of
+from bleep.training.own_losses import OwnLoss, check_own_losses
+from bleep.training.tasks import rehearse_own, task_of
 from bleep.workflows.place import check_place, check_same_data, check_same_kind, check_same_parts, clear
 from bleep.workflows.scoring import can_validate, check_validation, validation
 from bleep.workflows.tissue import load_split
@@ -65,16 +66,18 @@ def fit(
             needs one that does the same.
         loss: a loss in the place of the settings' own: under `loss.task: contrastive` called with
             `bleep.models.losses.Sides` and the inverse temperature, otherwise with predicted and measured scaled
-            values `[batch, genes]`; it returns one number.
+            values `[batch, genes]`; it returns one number. It is called once more before training, on made-up predictions.
 
     Raises:
+        ConfigError: a loss that is not bleep's own fails, is of the other kind, or is not what `loss.task` makes small; or
+            `trunk` is no module, cannot be copied, or gives no tensor `[batch, channels]`.
         DataError: `config.out` already holds a run, and neither `resume` nor `overwrite` was given.
-        ConfigError: `trunk` is no module, cannot be copied, or gives no tensor `[batch, channels]`.
         MismatchError: `resume` was given with other settings, or other data, trunk or loss, than training began with.
 
     """
     check_schedule(config)
     _check_names(config, own=trunk is not None)
+    check_own_losses(config.loss, loss)
     if config.data.features is not None and config.image.trunk != READY:
         log.warning("data.features is not read, as image.trunk is %s: set that to %s", config.image.trunk, READY)
     if trunk is None:
@@ -144,6 +147,8 @@ def _fit(
     task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
+    task.to(accelerator.device)
+    rehearse_own(task, torch.from_numpy(values[: batches.batch]).to(accelerator.device))
     run.model.to(accelerator.device)
     reader = FeatureReader.of(run.model.trunk, run.model.standardize, config)
     reader.share(tiles)

@@ -16,6 +16,7 @@ from bleep.models.own import called
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
 from bleep.runs import Run
+from bleep.training.checkpoint import PROJECT
 from bleep.workflows import inputs_of
 
 AGAIN = "resume with the same, or start anew with --overwrite (overwrite=True)"
@@ -45,6 +46,8 @@ def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     found = {path.name for path in out.iterdir() if ".part" not in path.name} if out.exists() else set()
     found -= {runs.LOCK}
     begun = {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}
+    if (out / runs.LOG).is_file() and not (out / runs.LOG).stat().st_size:
+        begun |= {runs.LOG, PROJECT}  # no epoch was whole, whatever a tracker was told
     if not found or (found <= begun and runs.FACTS in found and is_run(out)):
         return
     if resume:
