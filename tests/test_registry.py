@@ -119,7 +119,12 @@ def test_a_part_that_cannot_be_imported_names_its_package(tmp_path: Path, monkey
 
 
 def test_a_run_of_own_parts_trains_answers_and_loads_again(
-    installed: Path, stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    installed: Path,
+    stripes: Path,
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from bleep.retrieval.reference import Reference
     from bleep.runs import Run
@@ -132,6 +137,13 @@ def test_a_run_of_own_parts_trains_answers_and_loads_again(
         for kind, name in (("readers", "stripes"), ("trunks", "colours"), ("losses", "pull"), ("indexes", "plain"))
     }
     assert run.panel.genes[0].startswith("GENE")
+    reader = bleep.open_tiles(stripes, run).sections
+    assert [section.name for section in reader] == ["s0", "s1", "s2"]
+    cut = bleep.open_tiles(files / "folder" / "test.csv", run, mpp=1.0)  # other forms are known as before
+    assert cut.sections[0].tile_side
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds no \.npy file"):
+        bleep.open_tiles(tmp_path / "empty", run)
     build_reference(run).save(tmp_path / "run" / "reference")
     again, reference = Run.load(tmp_path / "run"), Reference.load(tmp_path / "run" / "reference")
     assert again.weights_digest() == run.weights_digest()
@@ -303,6 +315,15 @@ def test_a_reader_that_gives_no_sections_is_named(given: Any, tmp_path: Path, mo
     monkeypatch.setitem(registry._registered, ("readers", "mine"), lambda data: given)
     with pytest.raises(DataError, match=r"the reader mine gave (nothing|a NoneType|a int|a str); expected a sequence of"):
         read_sections(DataConfig.model_validate({"source": "mine", "root": tmp_path}))
+
+
+def test_a_reader_that_fails_is_named(known: Callable[..., None], tmp_path: Path) -> None:
+    for read in (lambda data: {}["counts"], lambda data: (1 / 0 for _ in range(2)), lambda: ()):
+        known("readers", "mine", read)
+        with pytest.raises(
+            DataError, match=r"the reader mine of .*test_registry failed \((KeyError|ZeroDiv|TypeError).*mend it"
+        ):
+            read_sections(DataConfig.model_validate({"source": "mine", "root": tmp_path}))
 
 
 def test_a_trunk_of_another_shape_is_named(recipe: Callable[..., Tree], tmp_path: Path) -> None:

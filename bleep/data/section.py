@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from bleep.config import DataConfig
-from bleep.data.slides import MosaicSlide, Slide
+from bleep.data.slides import ArraySlide, MosaicSlide, Slide
 from bleep.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Section:
     """One slide and its spots.
 
     Raises:
-        DataError: an id or a gene stands twice, whole counts are negative or not finite, the lengths differ, or a spot's
-            centre lies outside the slide.
+        DataError: a field is of another kind, an id or a gene stands twice, whole counts are negative or not finite, the
+            lengths differ, or a spot's centre lies outside the slide.
 
     """
 
@@ -68,11 +68,12 @@ class Section:
     counts: "AnnData"
     """Spots x genes as measured, sparse; `obs_names` are spot ids, `var_names` genes. No genes: nothing was measured."""
     xy: Float64[np.ndarray, "spots 2"]
-    """Spot centres in level-0 pixels, x first."""
+    """Spot centres in level-0 pixels, x first; other numbers and tables of two columns are brought to this."""
     mpp: float
     """Microns per level-0 pixel."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         ids, genes = self.counts.obs_names, self.counts.var_names
         if len(ids) == 0:
             raise DataError(f"section {self.name}: has no spots; expected at least one with a position")
@@ -82,10 +83,50 @@ class Section:
             if not names.is_unique:
                 twice = names[names.duplicated()][0]
                 raise DataError(f"section {self.name}: {what} {twice!r} stands more than once; each must stand once")
-        if not np.isfinite(self.mpp) or self.mpp <= 0:
-            raise DataError(f"section {self.name}: {self.mpp} microns per pixel; expected a positive number")
         self._check_positions()
         self._check_counts()
+
+    def _check_kinds(self) -> None:
+        """Refuse fields that are not what they are said to be: a reader of another package may give anything."""
+        from anndata import AnnData
+
+        texts = {"name": self.name, "patient": self.patient, "species": self.species}
+        for what, value in texts.items():
+            if not isinstance(value, str):
+                raise DataError(
+                    f"section {self.name}: its {what} is {value!r}, a {type(value).__name__}; expected text: give str(...)"
+                )
+        number = isinstance(self.mpp, int | float | np.integer | np.floating) and not isinstance(self.mpp, bool)
+        if not number or not np.isfinite(self.mpp) or self.mpp <= 0:
+            raise DataError(f"section {self.name}: {self.mpp!r} microns per pixel; expected a positive number")
+        object.__setattr__(self, "mpp", float(self.mpp))
+        pixels = self.slide.pixels if isinstance(self.slide, ArraySlide) else None
+        if not isinstance(self.slide, Slide):
+            raise DataError(
+                f"section {self.name}: its picture is a {type(self.slide).__name__}; expected a slide, as "
+                "bleep.data.slides.ArraySlide(picture) makes one"
+            )
+        if pixels is not None and (
+            np.ndim(pixels) != 3 or np.shape(pixels)[2] != 3 or getattr(pixels, "dtype", None) != np.uint8
+        ):
+            raise DataError(
+                f"section {self.name}: its picture is {getattr(pixels, 'dtype', '')} of shape {np.shape(pixels)}; expected "
+                "uint8 of [height, width, 3], red, green and blue: bleep.data.slides.as_rgb makes it so"
+            )
+        if not isinstance(self.counts, AnnData):
+            raise DataError(
+                f"section {self.name}: its counts are a {type(self.counts).__name__}; expected an AnnData of spots x genes"
+            )
+        try:
+            xy = np.asarray(self.xy, dtype=np.float64)
+        except (ValueError, TypeError):
+            xy = np.empty(0)
+        if xy.ndim != 2 or xy.shape[1] != 2:
+            raise DataError(
+                f"section {self.name}: its positions are a {type(self.xy).__name__} of shape {np.shape(self.xy)}; expected "
+                "numbers [spots, 2], x first"
+            )
+        object.__setattr__(self, "xy", xy)
 
     def _check_positions(self) -> None:
         finite = np.isfinite(self.xy).all(axis=1)
@@ -113,6 +154,13 @@ class Section:
         )
 
     def _check_counts(self) -> None:
+        matrix = self.counts.X
+        kind = np.dtype(getattr(matrix, "dtype", object))
+        if kind.kind not in "biuf":
+            raise DataError(
+                f"section {self.name}: its counts hold {'no matrix' if matrix is None else f'values of kind {kind}'}; expected "
+                "numbers, spots x genes: give the AnnData an X such as one of float32"
+            )
         if odd := odd_values(self.counts.X, self.counts.obs_names, self.counts.var_names):
             raise DataError(f"section {self.name}: {odd}")
 

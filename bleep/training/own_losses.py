@@ -45,7 +45,7 @@ def check_own_losses(config: LossConfig, given: OwnLoss | None = None) -> None:
     if more is not None and task not in ("regression", "both"):
         raise ConfigError(
             f"loss.more names {more}, a loss of predicted and measured values, but loss.task is {task}, which has none: set "
-            "loss.task to regression or both, or leave loss.more out"
+            f"loss.task to regression or both, or the weight of {more} to 0"
         )
     if form is not None and task not in ("contrastive", "both"):
         raise ConfigError(

@@ -16,15 +16,12 @@ from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
 from bleep.data.qc.values import check_added
 from bleep.data.readers import has_form, read_sections
-from bleep.data.readers.folder import SUFFIXES
-from bleep.data.readers.forms import form_of
 from bleep.data.readers.patches import has_patches
 from bleep.data.readers.wsi import has_slides
 from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.evaluation import leakage
-from bleep.find import inside
 from bleep.predictors import Ensemble, Predictor
 from bleep.predictors.calibration import CombinedPredictor
 from bleep.predictors.conformal import GradeName, chosen
@@ -35,6 +32,7 @@ from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference, change, queried
 from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
+from bleep.workflows.asked import by_another_reader, form_asked
 from bleep.workflows.opened import Opened
 from bleep.workflows.slides import check_scale, described
 from bleep.workflows.tissue import load_split, trained_tissue
@@ -91,19 +89,7 @@ def open_tiles(
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
     slides = has_slides(path)
     own = has_form(path, data.source) or (data.source == "patches" and not slides and has_patches(path))
-    form = data.source if own else _form(path, slides=slides)
-    if form == "folder" and not own and slides:
-        raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
-    if form not in (data.source, "folder"):
-        check_scale(run)
-        log.info("%s: is read as %s, though the run was trained on %s", path, form, data.source)
-        # What was said of the run's own form, such as its scale and its picture, is not true of another.
-        data = DataConfig(species=data.species, pixel_limit=data.pixel_limit)
-    if image is not None and form not in PICTURED:
-        raise ConfigError(f"--image {image}: belongs to sections of {', '.join(PICTURED)}, and {path} is of the form {form}")
-    changes = {
-        "source": form,
-        "image": data.image if image is None else Path(image).absolute(),
+    asked = {
         "root": path,
         "sections": (),
         "min_counts": 0.0,
@@ -112,7 +98,20 @@ def open_tiles(
         "mpp": mpp or data.mpp,
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
-    sections = read_sections(data.model_copy(update=changes), run.config.cache, purpose="query")
+    sections = () if image else by_another_reader(data.model_copy(update=asked), run.config.cache, slides=slides)
+    form = data.source if own or sections else form_asked(path, slides=slides)
+    if form == "folder" and not own and slides:
+        raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
+    if form not in (data.source, "folder"):
+        check_scale(run)
+        log.info("%s: is read as %s, though the run was trained on %s", path, form, data.source)
+        # What was said of the run's own form, such as its scale and its picture, is not true of another.
+        data, asked["mpp"] = DataConfig(species=data.species, pixel_limit=data.pixel_limit), mpp
+    if image is not None and form not in PICTURED:
+        raise ConfigError(f"--image {image}: belongs to sections of {', '.join(PICTURED)}, and {path} is of the form {form}")
+    if not sections:
+        asked |= {"source": form, "image": data.image if image is None else Path(image).absolute()}
+        sections = read_sections(data.model_copy(update=asked), run.config.cache, purpose="query")
     if mpp is None:
         sections = tuple(_of_own_array(_of_own_scale(section), run) for section in sections)
     warn_of_arrays(sections, "--mpp")
@@ -123,17 +122,6 @@ def open_tiles(
         for section in sections:
             _check_scale(path, section.tile_side, run)
     return run.tiles(sections)
-
-
-def _form(path: Path, *, slides: bool) -> str:
-    """Return the form that a place not of the run's own is read in: `folder` where it holds tiles, or nothing that is known."""
-    tiles = slides or (path.is_dir() and any(each.suffix.lower() in (".csv", *SUFFIXES) for each in inside(path)))
-    try:
-        found = "folder" if path.suffix.lower() == ".csv" else form_of(path)[0]
-    except DataError:
-        return "folder"
-    # An AnnData among tiles or slides does not make them another form.
-    return "folder" if found in ("folder", "patches") or (tiles and found in ("h5ad", "spatialdata")) else found
 
 
 def _of_own_scale(section: Section) -> Section:

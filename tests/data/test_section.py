@@ -1,12 +1,16 @@
 """A section is checked when it is made."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from scipy import sparse
 
 from bleep.data.section import Section
+from bleep.data.slides import ArraySlide
 from bleep.errors import DataError
 
 
@@ -82,3 +86,54 @@ def test_a_spot_or_gene_that_stands_twice_is_refused(toys: tuple[Section, ...]) 
         setattr(counts, axis, names)
         with pytest.raises(DataError, match=f"{what} '{names[2]}' stands more than once"):
             replace(toys[0], counts=counts)
+
+
+def made(section: Section, **fields: Any) -> Section:
+    """Make a section of fields of any kind, as where nobody checks types; the tests' own check would refuse them first."""
+    other = replace(section)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    other.__post_init__()
+    return other
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", 7, "section 7: its name is 7, a int; expected text"),
+        ("patient", 3, "toy1: its patient is 3, a int; expected text"),
+        ("species", None, "toy1: its species is None, a NoneType; expected text"),
+        ("mpp", None, "toy1: None microns per pixel; expected a positive number"),
+        ("mpp", "1.0", "toy1: '1.0' microns per pixel; expected a positive number"),
+        ("xy", np.zeros((3, 3)), r"toy1: its positions are a ndarray of shape \(3, 3\); expected numbers \[spots, 2\]"),
+        ("xy", None, "toy1: its positions are a NoneType"),
+        ("counts", np.zeros((3, 3)), "toy1: its counts are a ndarray; expected an AnnData"),
+        ("slide", np.zeros((8, 8, 3), np.uint8), "toy1: its picture is a ndarray; expected a slide, as .*ArraySlide"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused_by_its_name(
+    field: str, value: object, said: str, toys: tuple[Section, ...]
+) -> None:
+    with pytest.raises(DataError, match=said):
+        made(toys[0], **{field: value})
+
+
+def test_pictures_and_counts_that_are_no_bytes_and_numbers_are_refused(toys: tuple[Section, ...]) -> None:
+    for odd in (np.zeros((256, 256), np.uint8), np.zeros((256, 256, 4), np.uint8), np.zeros((256, 256, 3), np.uint16)):
+        slide = ArraySlide(np.zeros((256, 256, 3), np.uint8))
+        object.__setattr__(slide, "pixels", odd)
+        with pytest.raises(
+            DataError, match=r"toy1: its picture is uint\d+ of shape .*; expected uint8 of \[height, width, 3\]"
+        ):
+            made(toys[0], slide=slide)
+    for matrix, said in ((np.full(toys[0].counts.shape, "3", object), "values of kind object"), (None, "no matrix")):
+        counts = AnnData(X=matrix, obs=toys[0].counts.obs, var=toys[0].counts.var)
+        with pytest.raises(DataError, match=f"toy1: its counts hold {said}; expected numbers"):
+            made(toys[0], counts=counts)
+
+
+def test_positions_of_other_numbers_are_taken(toys: tuple[Section, ...]) -> None:
+    for xy in (toys[0].xy.astype(np.float32), toys[0].xy.tolist(), pd.DataFrame(toys[0].xy)):
+        found = made(toys[0], xy=xy, mpp=np.float32(1.0))
+        assert found.digest() == toys[0].digest()
+        assert type(found.mpp) is float

@@ -18,7 +18,7 @@ from bleep.data.readers.tables import read_table
 from bleep.data.section import Section, without_spots
 from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, Slide
 from bleep.data.slides.pyramid import can_copy, tiled
-from bleep.errors import DataError
+from bleep.errors import BleepError, DataError
 from bleep.find import below, fits
 
 DECODED = 400_000_000
@@ -94,9 +94,8 @@ def read_sections(
             f"{data.root}: no such file or folder; expected {what} there: correct data.root, or the flag that names it; "
             "a trained run has its data.root in its config.yaml"
         )
-    own = data.source in SOURCES
-    read = importlib.import_module(SOURCES[data.source]).read if own else registry.load("readers", data.source)
-    found = read(data)
+    ours = data.source in SOURCES
+    found = importlib.import_module(SOURCES[data.source]).read(data) if ours else _by_another(data)
     sections = tuple(found) if isinstance(found, Iterable) else ()
     odd = next((section for section in sections if not isinstance(section, Section)), None)
     if odd is not None or not sections:
@@ -121,6 +120,25 @@ def read_sections(
         sections = with_annotations(sections, data.annotations)
     kept = without_spots(sections, data)
     return by_region(kept, cache) if cache is not None else kept
+
+
+def _by_another(data: DataConfig) -> object:
+    """Return what a reader of another package gives.
+
+    Raises:
+        DataError: it fails.
+
+    """
+    read = registry.load("readers", data.source)
+    try:
+        found = read(data)
+        return tuple(found) if isinstance(found, Iterable) else found
+    except (BleepError, MemoryError):
+        raise
+    except Exception as error:  # whatever another's reader raises
+        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        package = registry.origin("readers", data.source).package
+        raise DataError(f"{data.root}: the reader {data.source} of {package} failed ({said}); mend it, or the files") from error
 
 
 def check_values(section: Section, *, to_query: bool) -> None:

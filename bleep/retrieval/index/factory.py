@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from bleep import registry
 from bleep.config import GpuName, GpusName, IndexConfig, KindName
 from bleep.errors import ConfigError, DataError
 from bleep.retrieval.index import approximate as kinds
@@ -19,6 +18,7 @@ from bleep.retrieval.index.approximate import CLASSES, ApproximateIndex, gigabyt
 from bleep.retrieval.index.base import VectorIndex, check_queries, check_vectors, faiss, read
 from bleep.retrieval.index.flat import FlatIndex, exact_search, inner_products
 from bleep.retrieval.index.milvus import EFFORTS, MilvusIndex
+from bleep.retrieval.index.own import OwnIndex
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def build_chosen(
     if kind == "flat":
         return FlatIndex.build(vectors, config.gpu, config.gpus), why
     if kind not in kinds.BUILDERS:
-        return _checked(registry.load("indexes", kind).build(vectors, seed), kind, len(vectors)), why
+        return OwnIndex.build(kind, vectors, seed), why
     index, attempt = kinds.BUILDERS[kind](vectors, seed, config.gpu), trial(vectors, queries, seed)
     if config.kind == "auto" and kind == "ivf":
         reached = _fewest_lists(index, attempt, config.recall)
@@ -121,25 +121,6 @@ def build_chosen(
             log.info("index of kind flat after all: %s", why)
             return FlatIndex.build(vectors, config.gpu, config.gpus), why
     return ApproximateIndex(tuned(index, attempt, config), config.gpu, config.gpus), why
-
-
-def _checked(index: object, kind: str, length: int) -> VectorIndex:
-    """Refuse what another package made of the vectors if it is no index of all of them.
-
-    Raises:
-        ConfigError: naming the package.
-
-    """
-    if isinstance(index, VectorIndex) and (len(index), index.kind, index.suffix) == (length, kind, ".own"):
-        return index
-    package = registry.origin("indexes", kind).package
-    found = f"a {type(index).__name__}"
-    if isinstance(index, VectorIndex):
-        found = f"an index of kind {index.kind} with {len(index)} rows and files ending in {index.suffix}"
-    raise ConfigError(
-        f"index.kind {kind}: {package} gave {found}; expected a VectorIndex of that kind with {length} rows and files "
-        "ending in .own"
-    )
 
 
 def load_index(path: Path, *, kind: str = "", gpu: GpuName = "auto", gpus: GpusName = "replicas") -> VectorIndex:
@@ -154,8 +135,7 @@ def load_index(path: Path, *, kind: str = "", gpu: GpuName = "auto", gpus: GpusN
     if path.suffix == MilvusIndex.suffix:
         return MilvusIndex.load(path)
     if kind and kind not in get_args(KindName):
-        own: VectorIndex = registry.load("indexes", kind).load(path)
-        return own
+        return OwnIndex.load(kind, path)
     index = read(path, (faiss.IndexFlat, *CLASSES))
     if isinstance(index, faiss.IndexFlat):
         return FlatIndex.of_file(index, path, gpu, gpus)
