@@ -1,6 +1,5 @@
 """Models as the settings ask for them, and the precision that fits the machine."""
 
-import contextlib
 import logging
 import math
 import time
@@ -297,17 +296,6 @@ def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> S
 def started_from(config: ImageConfig) -> tuple[str, ...]:
     """Return what each trunk's weights are taken from: the first one's, then the others'."""
     return (config.weights, *(config.also_weights or ("hub",) * len(config.also)))
-
-
-def is_own(name: str) -> bool:
-    """Return whether bleep, timm or torchvision has a trunk of this name."""
-    from bleep.models.backbones import timm as timm_trunks
-
-    if name in registry.OWN["trunks"] or small_nets.knows(name) or torchvision_trunks.knows(name):
-        return True
-    with contextlib.suppress(ConfigError):  # a foundation model that only another package can build
-        return timm_trunks.knows(name)
-    return False
 
 
 def licence_of(name: str) -> str:

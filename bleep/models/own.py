@@ -10,6 +10,8 @@ from torch import Tensor
 from bleep import registry
 from bleep.errors import BleepError, ConfigError
 from bleep.models.backbones import GIVEN, line
+from bleep.models.backbones import small as small_nets
+from bleep.models.backbones import torchvision as torchvision_trunks
 
 WAY_OUT = "let the network's forward return one row of features a picture"
 
@@ -17,6 +19,17 @@ WAY_OUT = "let the network's forward return one row of features a picture"
 def is_own(name: str) -> bool:
     """Return whether a trunk of this name was given in Python, or is of another package."""
     return name.startswith(GIVEN) or name in registry.names("trunks")
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether bleep, timm or torchvision has a trunk of this name."""
+    from bleep.models.backbones import timm as timm_trunks
+
+    if name in registry.OWN["trunks"] or small_nets.knows(name) or torchvision_trunks.knows(name):
+        return True
+    with contextlib.suppress(ConfigError):  # a foundation model that only another package can build
+        return timm_trunks.knows(name)
+    return False
 
 
 def called(name: str) -> str:

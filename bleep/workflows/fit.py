@@ -28,8 +28,9 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError
 from bleep.features import FeatureReader
 from bleep.models.backbones import GIVEN, check_weights
-from bleep.models.factory import is_own, resolve_precision
+from bleep.models.factory import resolve_precision
 from bleep.models.image import READY
+from bleep.models.own import is_built_in
 from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.runs import Run
@@ -110,7 +111,7 @@ def _check_names(config: Config, *, own: bool) -> None:
             registry.refuse_clash(kind, name, registry.OWN[kind])
     there = registry.names("trunks")
     for name in () if own else (config.image.trunk, *config.image.also):
-        if name in there and is_own(name):
+        if name in there and is_built_in(name):
             registry.refuse_clash("trunks", name, (name,))
 
 

@@ -30,8 +30,8 @@ from bleep.records import Leak, LeakReport
 from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
+from bleep.workflows.audit import audit
 from bleep.workflows.ensemble import is_ensemble
-from bleep.workflows.evaluate import audit
 from bleep.workflows.fit import best_device
 from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences, parts_rule, same_frozen

@@ -22,7 +22,7 @@ from bleep.files import read_json, write_json
 from bleep.records import Fitted, Leak, LeakReport
 from bleep.retrieval.reference import build
 from bleep.runs import Run
-from bleep.workflows.evaluate import audit
+from bleep.workflows.audit import audit
 
 NONE = Leak("none", "nothing shared")
 
