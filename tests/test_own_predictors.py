@@ -233,8 +233,10 @@ def test_a_changed_predictor_is_rehearsed_again_and_dotted_names_stay_apart(
     known: Callable[..., None], run_copy: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bleep.predictors.calibration import Calibration
+    from bleep.workflows import calibrate as rehearsing
     from bleep.workflows.calibrate import calibrate
 
+    left_out = rehearsing._left_out
     run = run_copy("regression")
     known("predictors", "a", _made(name="a"))
     known("predictors", "a.b", _made(name="a.b", level=2.0))
@@ -245,6 +247,13 @@ def test_a_changed_predictor_is_rehearsed_again_and_dotted_names_stay_apart(
     }  # fmt: skip
     experiment = bleep.load(run)
     assert np.isfinite(experiment.predict(experiment.tiles(experiment.split.test)).expression).all()
+    # Nothing tells whether a class made inside of a function is still the same.
+    again: list[Any] = []
+    monkeypatch.setattr(rehearsing, "_left_out", lambda *given: again.append(given) or left_out(*given))
+    known("predictors", "a", _made(name="a", level=3.0))
+    calibrate(run, members=["a", "a.b"])
+    assert again
+    assert float(Calibration.load(run / "calibration").others["a"]["level"]) == 3.0
     # One of an older version, which told no member by its number.
     older = {name.replace("other/1.", "other.v1.2."): array for name, array in found._arrays().items()}
     named = [registry.Origin("predictors", name, "here") for name in ("a", "v1.2")]
