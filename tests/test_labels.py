@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bleep.models.losses import class_weights, label_loss
 from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.saliency import occlusion
 from bleep.records import Batch
+from bleep.registry import Origin
 from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
@@ -36,6 +38,7 @@ from bleep.workflows.figures import label_page
 from bleep.workflows.fit import fit
 from bleep.workflows.init import as_yaml, plan
 from bleep.workflows.labels import RETRIEVAL, evaluate_labels
+from bleep.workflows.labels import _check_same as check_same_labels
 from bleep.workflows.query import open_tiles
 from bleep.workflows.tissue import load_split
 
@@ -87,6 +90,24 @@ def run_folder(patches: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit(settings(patches, out, image=image, head={"hidden": 8, "components": 4}, optim=longer))
     assert main(["index", "build", "--run", str(out)]) == 0
     return out
+
+
+def test_runs_of_other_networks_or_losses_are_no_seeds_of_one_another(run_folder: Path) -> None:
+    """What settings do not say: the network and the loss that were given, and what a network does."""
+    first = Run.load(run_folder)
+    config = first.config.model_copy(update={"seed": 1})
+    for words, facts in {
+        "has trunk = mine.Net, but the first run has test_resnet": {"trunk": "given:mine.Net"},
+        "has the losses .* = own of here, but": {"parts": (Origin("losses", "given:own", "here"),)},
+    }.items():
+        with pytest.raises(MismatchError, match=words):
+            check_same_labels(replace(first, config=config, facts=replace(first.facts, **facts)), [first], run_folder)  # type: ignore[arg-type]
+    noted = {"trunk": "given:mine.Net", "fingerprint": (0.5, 1.0)}
+    one = replace(first, facts=replace(first.facts, **noted))  # type: ignore[arg-type]
+    other = replace(one, config=config, facts=replace(one.facts, fingerprint=(1.5, -1.0)))
+    check_same_labels(replace(other, facts=one.facts), [one], run_folder)
+    with pytest.raises(MismatchError, match="has a frozen trunk of other weights or code than the first run"):
+        check_same_labels(other, [one], run_folder)
 
 
 def test_a_classifier_is_not_calibrated_as_if_it_foretold_expression(run_folder: Path) -> None:
