@@ -83,6 +83,17 @@ def warm() -> Iterator[Path]:
         yield programs
 
 
+@pytest.fixture
+def known() -> Iterator[Callable[[Any, str, object], None]]:
+    """Register a part for the length of one test."""
+    from bleep import registry
+
+    before = dict(registry._registered)
+    yield lambda kind, name, part: registry.register(kind, name)(part)
+    registry._registered.clear()
+    registry._registered.update(before)
+
+
 @pytest.fixture(scope="session")
 def toys() -> tuple[Any, ...]:
     """Four sections of two donors, about fifty spots each."""

@@ -1,7 +1,7 @@
 """Predictors and metrics of others: what they give is looked at before it is scored, joined or kept."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,6 @@ from bleep.config import Config
 from bleep.errors import ConfigError, DataError, MismatchError
 
 Tree = dict[str, Any]
-
-
-@pytest.fixture
-def known() -> Iterator[Callable[[registry.KindName, str, object], None]]:
-    """Register a part for the length of one test."""
-    before = dict(registry._registered)
-    yield lambda kind, name, part: registry.register(kind, name)(part)
-    registry._registered.clear()
-    registry._registered.update(before)
 
 
 class _Changed:

@@ -46,15 +46,6 @@ def installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     registry._points.cache_clear()
 
 
-@pytest.fixture
-def known() -> Iterator[Callable[[registry.KindName, str, object], None]]:
-    """Register a part for the length of one test."""
-    before = dict(registry._registered)
-    yield lambda kind, name, part: registry.register(kind, name)(part)
-    registry._registered.clear()
-    registry._registered.update(before)
-
-
 @pytest.fixture(scope="session")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three sections in the example package's own form, 64 spots each; the genes follow the brightness."""
