@@ -198,6 +198,15 @@ class Section:
         """Return the section with these spots alone, on the same slide."""
         return replace(self, counts=self.counts[rows].copy(), xy=self.xy[rows])
 
+    def by_place(self) -> Int[np.ndarray, " spots"]:
+        """Return the rows from the top of the slide to its bottom, of ready-cut tiles by the names of their spots.
+
+        So what is measured on some of them is the same in whatever order a file lists them.
+        """
+        if self.has_positions:
+            return np.lexsort(self.xy.T)
+        return np.argsort(self.counts.obs_names.to_numpy(str), kind="stable")
+
     def frame(self) -> pd.DataFrame:
         """Return one row a spot, indexed by `section/spot`: section, spot, patient, x, y."""
         return pd.DataFrame(

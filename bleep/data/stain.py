@@ -274,9 +274,8 @@ class StainMatch:
 
 def _light(tiles: Tiles) -> Light:
     """Return the share of light that comes through some pixels of tissue, from 1/256 to 1."""
-    rows = np.unique(np.linspace(0, len(tiles) - 1, min(len(tiles), TILES * len(tiles.sections))).astype(int))
     found = []
-    for row in rows.tolist():
+    for row in tiles.evenly(TILES * len(tiles.sections)).tolist():
         pixels = tiles.read(row)[0].reshape(3, -1)
         found.append(pixels[:, :: max(pixels.shape[1] // PIXELS, 1)].T)
     grey = np.concatenate(found)

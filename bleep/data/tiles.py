@@ -308,6 +308,14 @@ class Tiles:
                 here = section.subset(np.arange(start, min(start + rows, len(section))))
                 yield replace(alone, sections=(here,), whole=whole, xy_in_whole=())
 
+    def evenly(self, count: int) -> Int[np.ndarray, " rows"]:
+        """Return at most so many rows, in order: spread over each section's tissue, whatever order its spots are in."""
+        if len(self) <= count:
+            return np.arange(len(self))
+        starts = np.cumsum([0, *map(len, self.sections)])
+        order = np.concatenate([start + section.by_place() for start, section in zip(starts, self.sections, strict=False)])
+        return np.sort(order[np.linspace(0, len(order) - 1, count).astype(int)])
+
     def subset(self, rows: Int[np.ndarray, " rows"]) -> "Tiles":
         """Return these tiles alone; rows are counted through all sections and kept in section order."""
         chosen, start = [], 0

@@ -14,7 +14,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import MismatchError
 from bleep.features import FeatureReader, Features
 from bleep.models.factory import build_trunks, without_weights
-from bleep.models.heads import floored
+from bleep.models.heads import RunningStats, floored
 from bleep.models.image import ReadyTrunk
 from bleep.predictors import Predictor
 from bleep.predictors.retrieval import weighted_mean
@@ -161,7 +161,7 @@ class ImageKnnPredictor:
     ) -> None:
         """Keep features and values of the sections `fitted_on`."""
         self.run, self.values, self.fitted_on = run, values, fitted_on
-        self._mean, self._spread = features.mean(axis=0), floored(features.std(axis=0))
+        self._usual = RunningStats.of([features])
         self._index = FlatIndex.build(self._unit(features))
 
     @classmethod
@@ -177,7 +177,7 @@ class ImageKnnPredictor:
         return _prediction(self.run, tiles, weighted_mean(self.values, neighbors, weights), self.name)
 
     def _unit(self, features: Features) -> Features:
-        standard = (features - self._mean) / self._spread
+        standard = self._usual.standard(features)
         return (standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-8)).astype(np.float32)
 
 
@@ -190,7 +190,7 @@ def colours(run: Run, tiles: Tiles) -> Features:
         row += len(section)
         table = np.array([[*tile.mean(axis=1), *tile.std(axis=1)] for tile in cut], dtype=np.float32)
         if run.config.image.standardize == "section":
-            table = (table - table.mean(axis=0)) / floored(table.std(axis=0))
+            table = RunningStats.of([table]).standard(table)
         tables.append(table)
     return np.concatenate(tables)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
-from bleep.models.heads import floored
+from bleep.models.heads import RunningStats
 from bleep.predictors import Predictor
 from bleep.predictors.baselines import colours
 from bleep.retrieval.embed import check_tiles, label_probabilities, through_head, tile_features
@@ -86,8 +86,8 @@ def fit_logistic(
 
 
 def _solve(features: Features, truth: Float[np.ndarray, "tiles classes"], penalty: float) -> Logistic:
-    mean, spread = features.mean(axis=0), floored(features.std(axis=0))
-    inputs, wanted = torch.from_numpy(((features - mean) / spread).astype(np.float32)), torch.from_numpy(truth)
+    usual = RunningStats.of([features])
+    inputs, wanted = torch.from_numpy(usual.standard(features)), torch.from_numpy(truth)
     # A row a class: the gradient of a column a class takes ten times as long, as the tiles would be read across.
     weights = torch.zeros(truth.shape[1], features.shape[1], requires_grad=True)
     offset = torch.zeros(truth.shape[1], requires_grad=True)
@@ -102,7 +102,7 @@ def _solve(features: Features, truth: Float[np.ndarray, "tiles classes"], penalt
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
-    return Logistic(mean, spread, weights.detach().T.numpy(), offset.detach().numpy(), penalty)
+    return Logistic(usual.mean, usual.spread, weights.detach().T.numpy(), offset.detach().numpy(), penalty)
 
 
 @final
@@ -139,7 +139,7 @@ class FeatureKnnPredictor:
 
     def __init__(self, run: Run, features: Features, truth: Float32[np.ndarray, "tiles classes"]) -> None:
         self.run, self.truth = run, truth
-        self._mean, self._spread = features.mean(axis=0), floored(features.std(axis=0))
+        self._usual = RunningStats.of([features])
         self._index = FlatIndex.build(self._unit(features))
 
     def predict(self, tiles: Tiles) -> Prediction:
@@ -150,7 +150,7 @@ class FeatureKnnPredictor:
         return Prediction(said, tiles, self.run.panel.genes, SCALE, self.name)
 
     def _unit(self, features: Features) -> Features:
-        standard = (features - self._mean) / self._spread
+        standard = self._usual.standard(features)
         return (standard / np.maximum(np.linalg.norm(standard, axis=1, keepdims=True), 1e-8)).astype(np.float32)
 
 

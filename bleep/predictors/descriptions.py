@@ -124,7 +124,7 @@ def _by_section(tiles: Tiles) -> Features:
 def _read(alone: Tiles, section: Section, most: int) -> Features:
     """Return the numbers of a section's tiles, or of `most` of them evenly taken; remembered for the last few sections."""
     place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
-    rows = np.unique(np.linspace(0, len(section) - 1, min(len(section), most)).astype(int))
+    rows = alone.evenly(most)
     key = f"{section.slide.digest()} {section.mpp} {alone.spec} {place} {len(rows)}"
     if key not in _known:
         while len(_known) > 32:

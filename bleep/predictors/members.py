@@ -13,7 +13,7 @@ from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.features import Features
 from bleep.models.backbones.textures import LEAST
-from bleep.models.heads import floored
+from bleep.models.heads import RunningStats
 from bleep.predictors.baselines import ALPHAS, Ridge, RidgePredictor, fit_ridge, groups_of, solve_ridge, training_values
 from bleep.predictors.descriptions import (
     Describe,
@@ -135,7 +135,7 @@ class PredictedComponents:
         cls, described: Features, measured: Values, groups: Int[np.ndarray, " spots"], stronger: float = STRONGER
     ) -> "PredictedComponents":
         """Fit the map with a robust penalty, times `stronger`, and keep training tiles, at most `STORED` of them."""
-        unit = (measured - measured.mean(axis=0)) / floored(measured.std(axis=0))
+        unit = RunningStats.of([measured]).standard(measured)
         components = _components(unit)
         linear = _robust(described, components, groups, stronger)
         rows = np.unique(np.linspace(0, len(described) - 1, min(len(described), STORED)).astype(int))
@@ -208,7 +208,7 @@ def worst_penalty(described: Features, measured: Values, groups: Int[np.ndarray,
     shares = []
     for group in np.unique(groups):
         held = groups == group
-        by_mean = float(((measured[held] - measured[~held].mean(axis=0)) ** 2).sum())
+        by_mean = float(((measured[held] - measured[~held].mean(axis=0, dtype=np.float64)) ** 2).sum())
         fitted = solve_ridge(described[~held], measured[~held], ALPHAS)
         errors = [float(((ridge.predict(described[held]) - measured[held]) ** 2).sum()) for ridge in fitted]
         shares.append(np.array(errors) / max(by_mean, 1e-12))

@@ -196,7 +196,7 @@ def _centred(seen: Sequence[TestSection], genes: Sequence[str], *, measured: boo
     for one in seen:
         place = {gene: column for column, gene in enumerate(one.run.panel.genes)}
         values = (one.measured if measured else one.prediction.expression)[:, [place[gene] for gene in genes]]
-        tables.append(values - values.mean(axis=0))
+        tables.append(values - values.mean(axis=0, dtype=np.float64))
     return np.concatenate(tables)
 
 

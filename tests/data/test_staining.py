@@ -10,9 +10,9 @@ import torch
 
 from bleep.config import Config
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide
+from bleep.data.slides import ArraySlide, MosaicSlide, save_png
 from bleep.data.stain import HED, MEASURES, StainMatch, brought, jittered, map_of, measured, source_of, target_of
-from bleep.data.tiles import Tiles, TileSpec
+from bleep.data.tiles import Tiles, TileSpec, cut
 from bleep.features import FeatureReader, trunk_digest
 from bleep.models.image import NUMBERS
 from bleep.records import Batch
@@ -102,6 +102,29 @@ def test_a_stretch_brings_a_section_to_the_same_percentiles_whatever_it_was_trai
         after = jittered(light.round().clamp(0, 255).to(torch.uint8), maps[None]).numpy().reshape(3, 2)
         density = -np.log10((after.T.astype(float) + 1) / 256)
         np.testing.assert_allclose(density @ np.linalg.pinv(HED[:2]), wanted.reshape(2, 2), atol=0.06)
+
+
+def as_ready_cut(section: Section, folder: Path) -> Section:
+    """Return the section as tiles of its spots, one file each."""
+    paths = tuple(folder / f"{name}.png" for name in section.counts.obs_names)
+    for row, path in enumerate(paths):
+        save_png(np.ascontiguousarray(cut(section, row, SPEC)[0].transpose(1, 2, 0)), path)
+    slide = MosaicSlide.open(paths)
+    return replace(section, slide=slide, xy=slide.centres(), mpp=2.0)
+
+
+@pytest.mark.parametrize("ready_cut", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_a_section_is_stained_does_not_depend_on_the_order_of_its_spots(
+    kind: Any, ready_cut: bool, toys: tuple[Section, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bleep.data.stain.TILES", 5)
+    order = np.random.default_rng(0).permutation(len(toys[0]))
+    pair = toys[0], toys[0].subset(order)
+    if ready_cut:
+        pair = as_ready_cut(pair[0], tmp_path), as_ready_cut(pair[1], tmp_path)
+    first, second = (measured(kind, Tiles((section,), SPEC)) for section in pair)
+    np.testing.assert_allclose(first, second, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
