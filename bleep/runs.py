@@ -33,6 +33,7 @@ from bleep.models.fingerprint import check_behaviour, fingerprint
 from bleep.models.image import PLACELESS, READY
 from bleep.models.models import Model
 from bleep.models.own import called
+from bleep.models.stored import with_own_stains
 from bleep.records import Leak
 from bleep.registry import Origin
 
@@ -164,7 +165,7 @@ class Run:
             return Run.new(self.config, panel, split)
         torch.manual_seed(self.config.seed)
         now = self.facts
-        model = build_model(self.model.trunk, len(panel.genes), self.config, len(now.classes))
+        model = build_model(with_own_stains(self.model.trunk), len(panel.genes), self.config, len(now.classes))
         column = self.config.data.label
         facts = Facts.of(split, now.trunk, now.parts, now.reads, now.classes, column, now.fingerprint)
         return Run(self.config, model, panel, facts)

@@ -1,5 +1,6 @@
 """The frozen trunk of a trained run, whose network is built only when a tile must pass through it."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
@@ -106,3 +107,10 @@ class StoredTrunk(nn.Module):
 
 Trunk = ImageTrunk | FusedTrunk | ReadyTrunk | StoredTrunk
 """What stands below the heads; its `width` is that of one window."""
+
+
+def with_own_stains(trunk: Trunk) -> Trunk:
+    """Return the same network, whose weights are not copied, with stains of its own: to fit them leaves the other's alone."""
+    other = copy.copy(trunk)
+    other._modules = {**trunk._modules, "stain": copy.deepcopy(trunk.stain)}
+    return other

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import bleep
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, save_png
@@ -17,6 +18,8 @@ from bleep.features import FeatureReader, trunk_digest
 from bleep.models.image import NUMBERS
 from bleep.records import Batch
 from bleep.runs import Run
+from bleep.workflows.calibrate import calibrate
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 
 SPEC = TileSpec(32, (64.0,))
@@ -211,3 +214,14 @@ def test_tables_say_how_stains_were_brought(recipe: Any, tmp_path: Path) -> None
 
     run = fit(Config.load(recipe(tmp_path / "out", {"image": {"stain": "reinhard"}, "optim": {"epochs": 1}})))
     assert "brought to the training tiles' (reinhard)" in _trunk_words(run)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_rehearsal_leaves_the_stains_alone_that_the_run_was_trained_on(loaded: bool, recipe: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = fit(Config.load(recipe(out, {"image": {"stain": "macenko"}, "loss": {"task": "regression"}, "optim": {"epochs": 1}})))
+    run = Run.load(out) if loaded else run
+    before = run.model.trunk.stain.get_buffer("numbers").clone()
+    calibrate(Experiment.of(run, out))
+    assert torch.equal(run.model.trunk.stain.get_buffer("numbers"), before)
+    assert bleep.load(out).calibration is not None
