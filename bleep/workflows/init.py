@@ -17,6 +17,7 @@ from bleep.config import Config, describe_fields
 from bleep.config.base import merged
 from bleep.data.gene_names import names_of
 from bleep.data.labels import LABEL, labels_of
+from bleep.data.qc.values import check_counts
 from bleep.data.readers import read_sections
 from bleep.data.readers.forms import form_of
 from bleep.data.section import Section
@@ -196,11 +197,12 @@ def _scale(
 
 
 def _values(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
-    table = sections[0].counts.X
-    values = table.data if sparse.issparse(table) else np.asarray(table).ravel()
-    if len(values) and (np.any(values < 0) or np.any(values != np.round(values))):
-        odd = "negative ones" if np.any(values < 0) else "fractions"
-        return {"panel": {"normalise": "none"}}, Guess("values", "normalised already", f"there are {odd} among them")
+    for section in sections:
+        values = sparse.csr_matrix(section.counts.X).data
+        if np.any(values < 0) or np.any(values != np.round(values)):
+            check_counts(sections, "log1p")  # Logarithms beside counts are refused: no setting suits both.
+            odd = "negative ones" if np.any(values < 0) else "fractions"
+            return {"panel": {"normalise": "none"}}, Guess("values", "normalised already", f"there are {odd} in {section.name}")
     return {"panel": {"normalise": "log1p"}}, Guess("values", "raw counts", "all are whole numbers")
 
 

@@ -92,6 +92,16 @@ def test_values_that_are_no_counts_are_not_normalised_again_and_one_section_is_s
     assert (config.data.split, config.data.folds) == ("block", 4)
 
 
+def test_counts_beside_logarithms_are_refused_whichever_comes_first(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(3, (36, 20))
+    genes = [f"g{i}" for i in range(20)]
+    for number, names in enumerate((("a", "b"), ("b", "a"))):
+        folder = visium(tmp_path / str(number), genes, counts, names[:1])
+        visium(folder, genes, np.log1p(counts), names[1:])
+        with pytest.raises(DataError, match="leave it out by"):
+            plan(folder, {})
+
+
 def test_patients_guessed_from_names_are_said_with_the_evidence_and_not_used(tmp_path: Path) -> None:
     counts = np.random.default_rng(0).poisson(3, (36, 20))
     folder = visium(tmp_path / "in", [f"g{i}" for i in range(20)], counts, ("anna_1", "anna_2", "bert_1"))
