@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import MANY, add_run, add_workers, check_workers, named_run
+from bleep.cli import MANY, add_run, add_workers, by_flags, check_workers, named_run, reading_flags
 
 if TYPE_CHECKING:
     from bleep.retrieval.reference import Reference
@@ -31,6 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     info.set_defaults(run_command=_info)
     grow = actions.add_parser("add", help="add measured sections to an index", allow_abbrev=False)
     grow.add_argument("--images", type=Path, required=True, help="where the sections are, in the form the run was trained on")
+    reading_flags.add(grow, but=["sections"])
     grow.add_argument("--sections", **MANY, help="which of them (default: all)")
     grow.add_argument("--patient", default=None, help="whom they are from (default: what the files say)")
     grow.add_argument(
@@ -109,7 +110,9 @@ def _add(arguments: argparse.Namespace) -> int:
     from bleep.workflows.fit import best_device
 
     run.model.to(best_device())
-    sections = indexing.read_measured(run, arguments.images, arguments.sections, arguments.patient)
+    with by_flags(reading_flags.flags() | {"data.sections": "--sections"}):
+        asked = reading_flags.given(arguments)
+        sections = indexing.read_measured(run, arguments.images, arguments.sections, arguments.patient, asked)
     reference = indexing.add_sections(run, folder, sections, allow_held_out=arguments.allow_held_out)
     print(f"added {sum(map(len, sections))} spots of {', '.join(section.name for section in sections)}")
     return _told(folder, reference)

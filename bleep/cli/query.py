@@ -7,7 +7,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bleep.cli import MANY, add_run, add_workers, by_flags, check_workers, look_flags, named_run, split_names
+from bleep.cli import MANY, add_run, add_workers, by_flags, check_workers, look_flags, named_run, reading_flags, split_names
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,13 +35,8 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=ENGINES, default=None,
         help="a file for each slide in the folder --out, and a ledger: `ray` spreads them over workers, `here` is one process",
     )  # fmt: skip
-    group.add_argument(
-        "--out-dir",
-        type=Path,
-        default=None,
-        metavar="FOLDER",
-        help="a file for each slide in FOLDER: --engine here --out FOLDER",
-    )
+    text = "a file for each slide in FOLDER: --engine here --out FOLDER"
+    group.add_argument("--out-dir", type=Path, default=None, metavar="FOLDER", help=text)
     add_workers(group)
     group.add_argument("--form", choices=FORMS, default=".h5ad", help="form of each slide's file (default .h5ad)")
 
@@ -174,6 +169,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--min-confidence", choices=("high", "medium"), default=None,
         help="write only genes that `bleep calibrate` graded so or better, by what they scored on left-out training tissue",
     )  # fmt: skip
+    reading_flags.add(parser, but=["mpp"])
     add_archive(parser)
     add_sample(parser)
     look_flags.add_explanations(parser)
@@ -268,9 +264,10 @@ def _open(arguments: argparse.Namespace, run: "Run", broken: dict[str, str]) -> 
     from bleep.workflows.query import open_tiles
     from bleep.workflows.slides import open_slides
 
-    with by_flags({"data.image": "--image", "data.mpp": "--mpp", "data.pixel_limit": "--pixel-limit"}):
+    with by_flags(reading_flags.flags() | {"data.image": "--image", "data.mpp": "--mpp", "data.pixel_limit": "--pixel-limit"}):
         if not arguments.slides:
-            return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit, arguments.image)
+            reading = reading_flags.given(arguments)
+            return open_tiles(arguments.images, run, arguments.mpp, arguments.pixel_limit, arguments.image, reading)
         return open_slides(arguments.slides, run, arguments.mpp, arguments.step, arguments.mask, arguments.pixel_limit, broken)
 
 
@@ -295,6 +292,7 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: expected a number above 0")
+    reading_flags.check(arguments)
     if arguments.slides and arguments.image is not None:
         raise ConfigError("--image: belongs to --images, and --slides was given; a slide is its own picture")
     for name in OF_SLIDES:

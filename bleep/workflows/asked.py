@@ -1,14 +1,40 @@
-"""Which form the files have that a query names, and what a reader of another package makes of them."""
+"""Which form the files have that a query names, how they are read, and what a reader of another package makes of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from bleep.config import DataConfig
+from bleep.config import Config, DataConfig
 from bleep.data.readers import SOURCES, read_sections
 from bleep.data.readers.folder import SUFFIXES
 from bleep.data.readers.forms import form_of
 from bleep.data.section import Section
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
 from bleep.find import inside
+from bleep.runs import Run
+
+READING = (
+    "source", "sections", "image_scale", "alignment", "layer", "raw", "bin", "element", "table", "system", "options", "mpp",
+)  # fmt: skip
+"""Settings of `data` that say how files are read, and can be other ones for files that were not there in training."""
+
+
+def reading_of(run: Run, given: Mapping[str, Any] | None) -> DataConfig:
+    """Return the run's settings of `data` with those `given` in their place; of another form, what holds of any form alone.
+
+    Raises:
+        ConfigError: one of them does not say how files are read, or has a value that it cannot have.
+
+    """
+    asked, data = dict(given or {}), run.config.data
+    for name in asked:
+        if name not in READING:
+            raise ConfigError(f"data.{name}: does not say how files are read; expected {', '.join(READING)}")
+    checked = Config.load(run.config.dump(), {"data": asked}).data
+    if checked.source not in (data.source, "folder"):
+        # What was said of the run's own form, such as its scale and its picture, is not true of another.
+        data = DataConfig(species=data.species, pixel_limit=data.pixel_limit)
+    return data.model_copy(update={name: getattr(checked, name) for name in asked})
 
 
 def by_another_reader(data: DataConfig, cache: Path, *, slides: bool) -> tuple[Section, ...]:

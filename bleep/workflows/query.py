@@ -1,16 +1,15 @@
 """From a trained run to its reference, which can grow, and to predictions."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep import runs
 from bleep.collectives import of_main
-from bleep.config import DataConfig
 from bleep.data.array_scale import CLEAR, mpp_by_array, pitch_of, ratio, warn_of_arrays
 from bleep.data.labels import LABEL, labels_of
 from bleep.data.prediction import Prediction
@@ -32,7 +31,7 @@ from bleep.retrieval import reference as references
 from bleep.retrieval.reference import Reference, change, queried
 from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
-from bleep.workflows.asked import by_another_reader, form_asked
+from bleep.workflows.asked import by_another_reader, form_asked, reading_of
 from bleep.workflows.opened import Opened
 from bleep.workflows.slides import check_scale, described
 from bleep.workflows.tissue import load_split, trained_tissue
@@ -71,27 +70,34 @@ def help_build_reference(run: Run) -> None:
 
 
 def open_tiles(
-    path: str | Path, run: Run, mpp: float | None = None, pixel_limit: int | None = None, image: str | Path | None = None
+    path: str | Path,
+    run: Run,
+    mpp: float | None = None,
+    pixel_limit: int | None = None,
+    image: str | Path | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Tiles:
     """Open what a run shall predict: a folder of tiles, a CSV of tiles, or sections in the run's form, or another.
 
     `image` names the picture of sections whose files hold none, or a better one, `{name}` standing for the section's name;
-    it is seen from the folder that the command is run in, and has the scale that the run's `data.image_scale` says.
+    it is seen from the folder that the command is run in, and has the scale that `data.image_scale` says. `reading` are
+    settings of `data`, such as `{"element": "he"}`, where the run's own do not suit these files.
 
     Raises:
         DataError: nothing of these is there, or it is a whole slide.
         MismatchError: the tiles do not say their scale, and differ from those the run was trained on.
-        ConfigError: `image` is given, and the form has no picture that may be named.
+        ConfigError: `image` is given, and the form has no picture that may be named; or see `reading_of`.
 
     """
-    path, data = Path(path), run.config.data
+    path, data, reading = Path(path), reading_of(run, reading), dict(reading or {})
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
     slides = has_slides(path)
     own = has_form(path, data.source) or (data.source == "patches" and not slides and has_patches(path))
+    own = data.source == run.config.data.source and (own or "source" in reading)
     asked = {
         "root": path,
-        "sections": (),
+        "sections": data.sections if "sections" in reading else (),
         "min_counts": 0.0,
         "drop": (),
         "annotations": None,
@@ -99,14 +105,13 @@ def open_tiles(
         "pixel_limit": pixel_limit or data.pixel_limit,
     }
     sections = () if image else by_another_reader(data.model_copy(update=asked), run.config.cache, slides=slides)
-    form = data.source if own or sections else form_asked(path, slides=slides)
-    if form == "folder" and not own and slides:
+    form = data.source if own or sections or "source" in reading else form_asked(path, slides=slides)
+    if form == "wsi" or (form == "folder" and not own and slides):
         raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
-    if form not in (data.source, "folder"):
+    if form not in (run.config.data.source, "folder"):
         check_scale(run)
-        log.info("%s: is read as %s, though the run was trained on %s", path, form, data.source)
-        # What was said of the run's own form, such as its scale and its picture, is not true of another.
-        data, asked["mpp"] = DataConfig(species=data.species, pixel_limit=data.pixel_limit), mpp
+        log.info("%s: is read as %s, though the run was trained on %s", path, form, run.config.data.source)
+        data, asked["mpp"] = reading_of(run, reading | {"source": form}), mpp
     if image is not None and form not in PICTURED:
         raise ConfigError(f"--image {image}: belongs to sections of {', '.join(PICTURED)}, and {path} is of the form {form}")
     if not sections:
@@ -256,25 +261,30 @@ def _check_scale(path: Path, pixels: int, run: Run) -> None:
         )
 
 
-def read_measured(run: Run, root: Path, names: Sequence[str] = (), patient: str | None = None) -> tuple[Section, ...]:
-    """Read measured sections of the run's own form from another place.
+def read_measured(
+    run: Run, root: Path, names: Sequence[str] = (), patient: str | None = None, reading: Mapping[str, Any] | None = None
+) -> tuple[Section, ...]:
+    """Read measured sections from another place, in the run's own form unless said otherwise.
 
     Args:
         run: whose `data` settings say how to read.
         root: where they are.
         names: which; all where none are named.
         patient: whom they are from, instead of what the files say.
+        reading: settings of `data`, such as `{"layer": "counts"}`, where the run's own do not suit them.
 
     Raises:
         DataError: they are not there, or damaged.
+        ConfigError: see `reading_of`.
 
     """
-    data = run.config.data
+    data = reading_of(run, reading)
     sections = read_sections(data.model_copy(update={"root": root, "sections": tuple(names), "drop": ()}), run.config.cache)
     bare = [section.name for section in sections if not len(section.genes)]
     if bare:
         raise DataError(f"{root}: section {bare[0]} holds no measured genes; only measured tissue can answer queries")
-    sections = tuple(_of_own_array(section, run) for section in sections)
+    if "mpp" not in (reading or {}):
+        sections = tuple(_of_own_array(section, run) for section in sections)
     warn_of_arrays(sections, "data.mpp of the run")
     return sections if patient is None else tuple(replace(section, patient=patient) for section in sections)
 

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
+from bleep.cli import app
 from bleep.config import DataConfig
 from bleep.data.readers import has_form, read_sections
 from bleep.data.section import Section
 from bleep.data.slides import Slide
 from bleep.data.slides.zarr import ZarrSlide
 from bleep.data.toy import toy_section
-from bleep.errors import DataError
+from bleep.errors import ConfigError, DataError
+from bleep.runs import Run
+from bleep.workflows.query import open_tiles
 
 pytest.importorskip("spatialdata")
 TOY = toy_section("toy", "donor", 3, side=512, pitch=64)
@@ -189,6 +193,37 @@ def test_elements_are_taken_by_name(tmp_path: Path) -> None:
     check(read(path, table="table", element="he"))
     inverted = read(path, table="table", element="other").slide.region(0, 0, 512, "white")
     np.testing.assert_array_equal(inverted, 255 - PICTURE)
+
+
+def test_a_query_and_an_index_take_elements_by_flags(
+    tmp_path: Path, run_copy: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = write(
+        tmp_path / "a.zarr",
+        images={"he": image(), "other": image(pixels=255 - PICTURE)},
+        tables={"table": table(), "second": table()},
+    )
+    folder = run_copy()
+    place = ["--run", str(folder), "--images", str(store)]
+    query = ["query", *place, "--mpp", "1", "--out", str(tmp_path / "p.csv")]
+    for flag, value in (("table", "second"), ("element", "he")):
+        assert app.main(query) == 2
+        assert f"set --data.{flag}" in capsys.readouterr().err
+        query += [f"--data.{flag}", value]
+    assert app.main(query) == 0
+    assert len(pd.read_csv(tmp_path / "p.csv")) == len(TOY)
+    assert app.main([*query, "--data.source", "h5ad", "--overwrite"]) == 2
+    assert app.main(["query", "--slides", "a.tif", "--data.table", "second", "--run", str(folder)]) == 2
+    assert "--data.table: belongs to --images" in capsys.readouterr().err
+    # The run was trained on another form, whose settings say nothing of this one.
+    asked = ["--data.source", "spatialdata", "--data.table", "second", "--data.element", "he"]
+    assert app.main(["index", "add", *place, *asked]) == 2
+    assert "set --data.mpp" in capsys.readouterr().err
+    assert app.main(["index", "add", *place, *asked, "--data.mpp", "1"]) == 0
+    assert f"added {len(TOY)} spots of a" in capsys.readouterr().out
+    run = Run.load(folder)
+    with pytest.raises(ConfigError, match=r"data\.split: does not say how files are read; expected source, "):
+        open_tiles(store, run, reading={"split": "none"})
 
 
 def test_shapes_that_are_not_there_are_left_out_and_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
