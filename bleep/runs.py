@@ -18,7 +18,7 @@ from torch import nn
 from bleep import find, registry
 from bleep.config import Config, FormName, KindName, SourceName
 from bleep.data.batch_correction import Correction
-from bleep.data.facts import SectionFacts
+from bleep.data.facts import SectionFacts, places_digest
 from bleep.data.labels import classes_of
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
@@ -73,6 +73,8 @@ class Facts:
     """Labels that were learnt beside the expression, under `loss.labels`."""
     fingerprint: tuple[float, ...] = ()
     """What a trunk of one's own does to a fixed picture, when trained if it learns: see `bleep.models.fingerprint`."""
+    places: tuple[str, ...] = ()
+    """sha256 of where the spots held out lie, for each section; empty in runs of older versions, which did not note it."""
 
     @classmethod
     def of(
@@ -98,6 +100,7 @@ class Facts:
             reads=reads,
             classes=classes,
             fingerprint=fingerprint,
+            places=tuple(map(places_digest, split.test)),
         )
 
     @classmethod

@@ -10,6 +10,7 @@ import pytest
 
 import bleep
 from bleep.config import Config
+from bleep.data.readers import read_sections
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.runs import Run
@@ -142,9 +143,15 @@ def test_standardising_per_section_goes_the_whole_way(recipe: Any, tmp_path: Pat
 @pytest.mark.parametrize("by", ["block", "random"])
 def test_a_split_that_leaks_is_said_so_in_the_table(by: str, recipe: Any, tmp_path: Path) -> None:
     over = {"data": {"split": by, "test": [], "margin": 0.0}, "loss": {"task": "regression"}, "optim": {"epochs": 1}}
-    bleep.fit(Config.load(recipe(tmp_path / "run", over)))
+    run = bleep.fit(Config.load(recipe(tmp_path / "run", over)))
     table = bleep.evaluate([tmp_path / "run"])
     assert table.leak.status == {"block": "neighbouring tissue", "random": "random spots"}[by]
+    divided = bleep.load_split(run.config)
+    fitted = {"ridge": bleep.RidgePredictor.fit(run, run.tiles(divided.train)), "regression": bleep.RegressionPredictor(run)}
+    assert bleep.compare(fitted, run.tiles(divided.test), run).leak == run.facts.leak
+    # The whole of a section, some spots of which were trained on.
+    whole = bleep.compare(fitted, run.tiles(read_sections(run.config.data)[:1]), run).leak
+    assert (whole.status, "perhaps on these very spots" in whole.detail) == ("random spots", by == "block")
 
 
 def test_predicting_tissue_that_was_trained_on_is_said_aloud(

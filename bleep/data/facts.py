@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import numpy as np
+
 from bleep.data.array_scale import pitch_of
 from bleep.data.labels import labels_of
 from bleep.data.section import Section
@@ -37,6 +39,13 @@ class SectionFacts:
         digest, side, pitch = section.digest(), section.tile_side, pitch_of(section)
         labels = labels_digest(section, column) if column else ""
         return cls(section.name, section.patient, len(section), digest, section.mpp, side, picture, pitch, labels)
+
+
+def places_digest(section: Section) -> str:
+    """Return a sha256 of where the spots of a section lie on its picture, in whatever order; not of what was measured there."""
+    joined = hashlib.sha256(section.slide.digest().encode())
+    joined.update(np.ascontiguousarray(section.xy[np.lexsort(section.xy.T)]).tobytes())
+    return joined.hexdigest()
 
 
 def labels_digest(section: Section, column: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bleep.data.facts import SectionFacts
+from bleep.data.facts import SectionFacts, places_digest
 from bleep.data.section import Section
 from bleep.data.splits import Split, leak_between
 from bleep.data.tiles import Tiles
@@ -143,13 +143,13 @@ def leak_of(predictors: Mapping[str, Predictor], tiles: Tiles, run: Run) -> Leak
         MismatchError: some of it is what one of them was fitted on, or stands in its index.
 
     """
-    now = tuple(map(SectionFacts.of, tiles.sections))
+    now, known = tuple(map(SectionFacts.of, tiles.sections)), {one.digest for one in run.facts.train}
     leaks, unknown = [_shared(_RUN, Seen((*run.facts.train, *run.facts.val), run), tiles, now)], []
     for name, predictor in predictors.items():
         for seen in _seen_by(predictor):
             if seen is None:
                 unknown.append(name)
-            else:
+            elif seen.run is not None or not all(one.digest in known for one in seen.sections):
                 leaks.append(_shared(name, seen, tiles, now))
     found = worst(leaks)
     if not unknown:
@@ -189,11 +189,14 @@ def _shared(name: str, seen: Seen, tiles: Tiles, now: tuple[SectionFacts, ...]) 
         answering = sorted({one.patient for one in now} & set(map(str, seen.reference.spots["patient"])))
         if answering:
             leaks.append(Leak("same patient", f"the index of {name} answers with spots of patient {', '.join(answering)}"))
-    on = [one.name for one in now if one.picture in pictures]
-    if on and seen.run is not None and seen.run.facts.by in ("random", "block"):
-        leaks.append(seen.run.facts.leak)
-    elif on:
-        words = f"{', '.join(on)} lies on a picture that {name} was trained on, perhaps on these very spots"
+    run, on = seen.run, [section for section, one in zip(tiles.sections, now, strict=True) if one.picture in pictures]
+    if on and run is not None and run.facts.by in ("random", "block"):
+        leaks.append(run.facts.leak)
+        # Of such a section some spots were trained on; who asks about others than those held out may ask about these.
+        on = [section for section in on if run.facts.places and places_digest(section) not in run.facts.places]
+    if on:
+        names = ", ".join(section.name for section in on)
+        words = f"{names} lies on a picture that {name} was trained on, perhaps on these very spots"
         leaks.append(Leak("random spots", words))
     return worst([leak_between(seen.sections, now), *leaks])
 
