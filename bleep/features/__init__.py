@@ -161,7 +161,9 @@ class FeatureReader:
             few = f"section {section.name}: has {len(section)} tiles, fewer than the {self.few} "
             few += "that mean and spread can be taken from"
             if self.usual.fitted:
-                mean, spread = (moment.cpu().numpy() for moment in (self.usual.mean, self.usual.spread))
+                # Under `context` those of the surroundings follow; these are averaged once they are standardised.
+                own = slice(table.shape[1])
+                mean, spread = (moment.cpu().numpy()[own] for moment in (self.usual.mean, self.usual.spread))
                 _say(f"{few}; its features are standardised by the training tiles'")
                 return self._clipped((table - mean) / spread)
             _say(f"{few}; its own are used all the same, since the run holds no others: train again")

@@ -256,6 +256,18 @@ def test_a_section_of_few_tiles_is_standardised_by_the_training_tiles_and_it_is_
     np.testing.assert_array_equal(reader.read(Tiles((few.subset(np.array([7])),), SPEC)), found[[7]])
 
 
+def test_a_section_of_few_tiles_has_surroundings_too(trunk: ImageTrunk, toys: tuple[Section, ...], tmp_path: Path) -> None:
+    reader = FeatureReader(trunk, tmp_path, per_section=True, usual=Standardizer(2 * trunk.width, applied=False), context=(1e6,))
+    assert reader.usual is not None
+    reader.usual.fit(torch.from_numpy(reader.raw().read(Tiles(toys[:2], SPEC))))
+    few = Tiles((toys[2].subset(np.arange(20)),), SPEC)
+    found = reader.read(few)
+    mean, spread = reader.usual.mean[: trunk.width].numpy(), reader.usual.spread[: trunk.width].numpy()
+    own = (replace(reader, context=()).raw().read(few) - mean) / spread
+    # So wide that a tile's surroundings are all of its section alike.
+    np.testing.assert_allclose(found, np.concatenate([own, np.tile(own.mean(axis=0), (20, 1))], axis=1), rtol=1e-4, atol=1e-4)
+
+
 def test_a_run_that_does_not_hold_the_training_tiles_numbers_says_so(
     trunk: ImageTrunk, toys: tuple[Section, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
