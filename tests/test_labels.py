@@ -15,6 +15,7 @@ import yaml
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 
+import bleep
 from bleep.cli.app import main
 from bleep.config import Config, DataConfig, ImageConfig, OptimConfig
 from bleep.data.datasets import AffineJitter, moved
@@ -114,6 +115,14 @@ def test_a_classifier_is_not_calibrated_as_if_it_foretold_expression(run_folder:
     with pytest.raises(ConfigError, match="tells classes, and calibrating joins predictions of expression; `bleep evaluate"):
         calibrate(run_folder)
     assert not (run_folder / "calibration").exists()
+
+
+def test_a_classifier_is_not_scored_as_if_it_foretold_expression(run_folder: Path) -> None:
+    with pytest.raises(ConfigError, match="tells classes, whose scores are not those of expression; `bleep evaluate --run"):
+        bleep.evaluate([run_folder])
+    opened = bleep.load(run_folder)
+    scales = {name: one.predict(opened.tiles(opened.split.test)).scale for name, one in opened.predictors().items()}
+    assert scales == dict.fromkeys(("classifier", "retrieval"), "probability of each class")
 
 
 def test_patches_laid_by_x_and_y_give_the_slide_back(patches: Path) -> None:

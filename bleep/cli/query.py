@@ -193,9 +193,9 @@ def _query(arguments: argparse.Namespace) -> int:
     look_flags.check(arguments, inputs)
     if arguments.engine is not None:
         return query_archive(arguments, folder, inputs)
+    from bleep.data.prediction import SCALE
     from bleep.outputs import check_apart
     from bleep.predictors.calibration import retrieved_part
-    from bleep.predictors.classifier import SCALE
     from bleep.workflows.ensemble import fitted
     from bleep.workflows.fit import is_main_process
     from bleep.workflows.opened import Opened

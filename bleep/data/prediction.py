@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Values = Float32[np.ndarray, "tiles genes"]
+SCALE = "probability of each class"
+"""What is predicted where the panel is of classes."""
 SEARCH = ("similarity", "neighbors", "weights")
 """What a search found, in `obsm`; not part of the files of predictions."""
 

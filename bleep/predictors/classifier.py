@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int
 from torch.nn.functional import linear
 
-from bleep.data.prediction import Prediction
+from bleep.data.prediction import SCALE, Prediction
 from bleep.data.tiles import Tiles
 from bleep.features import Features
 from bleep.models.heads import RunningStats
@@ -26,7 +26,6 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 GROUPS = 4
 """Parts of the training patients, each held out once to choose the penalty."""
 NEIGHBORS = 50
-SCALE = "probability of each class"
 
 
 @final

@@ -8,11 +8,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from bleep import registry
-from bleep.data.prediction import Prediction, is_numbers
+from bleep.data.prediction import SCALE, Prediction, is_numbers
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.predictors import Predictor
-from bleep.predictors.classifier import SCALE
 from bleep.runs import Run
 
 Arrays = Mapping[str, np.ndarray]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from scipy import sparse
 
 from bleep.config import WeightsName
-from bleep.data.prediction import Prediction
+from bleep.data.prediction import SCALE, Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
 from bleep.records import Neighbors
@@ -217,7 +217,7 @@ class RetrievalPredictor:
             mean,
             tiles,
             self.run.panel.genes,
-            self.run.panel.describe(),
+            SCALE if self.run.model.classifies else self.run.panel.describe(),
             f"{self.name}, k = {neighbors.rows.shape[1]}, {self.weights} weights",
             spread=spread,
             neighbors=neighbors,

@@ -80,7 +80,7 @@ def evaluate(
     Raises:
         MismatchError: runs are of different protocols, panels' rules or tiles, or not of the protocol asked for; or test
             tissue was trained on.
-        ConfigError: there is no such protocol.
+        ConfigError: there is no such protocol; or a run learnt labels in the place of expression.
 
     """
     scorer = Scorer(named(protocol) if protocol else None, all_scores, genes_file, tuple(metrics))
@@ -116,6 +116,11 @@ class _Evaluation:
         if experiment.is_ensemble and run.model.classifies:
             names = " ".join(str(member.folder) for member in experiment.members)
             raise MismatchError(f"{folder}: joins runs that learnt labels, which are scored by themselves: --run {names}")
+        if run.model.classifies:
+            raise ConfigError(
+                f"{folder}: tells classes, whose scores are not those of expression; `bleep evaluate --run {folder}` has them, "
+                "and in Python bleep.workflows.labels.evaluate_labels"
+            )
         _check_comparable(run, self.runs, [] if experiment.is_ensemble else self.lines, folder)
         if not experiment.is_ensemble:
             self._check_another(run, folder, divided)

@@ -11,7 +11,7 @@ import yaml
 from jaxtyping import Float
 
 from bleep import runs
-from bleep.data.prediction import Prediction
+from bleep.data.prediction import SCALE, Prediction
 from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
@@ -19,7 +19,7 @@ from bleep.evaluation.labels import LabelPrediction
 from bleep.evaluation.metrics import interval_scores
 from bleep.files import read_lines, whole
 from bleep.predictors import plain
-from bleep.predictors.classifier import SCALE, ClassifierPredictor
+from bleep.predictors.classifier import ClassifierPredictor
 from bleep.predictors.saliency import GRID, check_maps, grad_cam, occlusion
 from bleep.progress import Progress
 from bleep.records import Table

@@ -257,7 +257,9 @@ def test_a_section_of_few_tiles_is_standardised_by_the_training_tiles_and_it_is_
 
 
 def test_a_section_of_few_tiles_has_surroundings_too(trunk: ImageTrunk, toys: tuple[Section, ...], tmp_path: Path) -> None:
-    reader = FeatureReader(trunk, tmp_path, per_section=True, usual=Standardizer(2 * trunk.width, applied=False), context=(1e6,))
+    reader = FeatureReader(
+        trunk, tmp_path, per_section=True, usual=Standardizer(2 * trunk.width, applied=False), context=(1e6,)
+    )
     assert reader.usual is not None
     reader.usual.fit(torch.from_numpy(reader.raw().read(Tiles(toys[:2], SPEC))))
     few = Tiles((toys[2].subset(np.arange(20)),), SPEC)
