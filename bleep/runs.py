@@ -132,10 +132,13 @@ class Run:
     facts: Facts
 
     @classmethod
-    def new(cls, config: Config, panel: GenePanel, split: Split, own: nn.Module | None = None) -> "Run":
+    def new(
+        cls, config: Config, panel: GenePanel, split: Split, own: nn.Module | None = None, classes: tuple[str, ...] = ()
+    ) -> "Run":
         """Build an untrained run; the seed decides the weights of its heads.
 
-        An `own` network takes the place of `image.trunk`: see `bleep.models.backbones.given`.
+        An `own` network takes the place of `image.trunk`: see `bleep.models.backbones.given`. The `classes` learnt beside the
+        expression are those of the training tissue, unless they are given.
 
         Raises:
             ConfigError: the trunk is unknown or cannot take such tiles.
@@ -149,7 +152,8 @@ class Run:
         torch.manual_seed(config.seed)
         trunk, name = build_trunks(image, config.tiles.pixels, len(config.tiles.microns), own)
         torch.manual_seed(config.seed)
-        classes = classes_of(split.train, config.data.label) if config.loss.labels > 0 else ()
+        if config.loss.labels > 0:
+            classes = classes or classes_of(split.train, config.data.label)
         does = () if trunk.learns else fingerprint(trunk, config.tiles.pixels)
         facts = Facts.of(split, name, parts_of(config), trunk.reads, classes, config.data.label, does)
         return cls(config, build_model(trunk, len(panel.genes), config, len(classes)), panel, facts)
@@ -165,7 +169,7 @@ class Run:
             name = self.facts.trunk.removeprefix(GIVEN)
             raise WeightsError(f"the trunk {name} was given in Python and learns: its initial weights are not available")
         if self.model.trunk.learns:
-            return Run.new(self.config, panel, split)
+            return Run.new(self.config, panel, split, classes=self.facts.classes)
         torch.manual_seed(self.config.seed)
         now = self.facts
         model = build_model(with_own_stains(self.model.trunk), len(panel.genes), self.config, len(now.classes))

@@ -24,7 +24,9 @@ from bleep.data.toy import MORPHOLOGY
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.losses import class_weights, label_loss
 from bleep.predictors.classifier import NeighborVote
+from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
+from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 from bleep.workflows.labels import RETRIEVAL, evaluate_spot_labels
 from bleep.workflows.query import build_reference
@@ -214,6 +216,23 @@ def test_labels_are_learnt_beside_expression(learnt: Path, tmp_path: Path) -> No
     assert len(both) > 50
     assert (written.loc[both, "label"].astype(str) == said[both]).all()
     assert written.loc[both, "label_share"].between(1 / 3, 1).all()
+
+
+@pytest.mark.parametrize("train", ["frozen", "last"])
+def test_a_rehearsal_may_leave_out_all_that_have_a_label(train: str, recipe: Any, table: Path, tmp_path: Path) -> None:
+    labels = pd.read_csv(table)
+    labels[labels["section"] == "toy1"].to_csv(tmp_path / "one.csv", index=False)
+    over = {
+        "data": {"annotations": str(tmp_path / "one.csv"), "label": "tissue"},
+        "image": {"train": train},
+        "loss": {"labels": 1.0, "class_weights": 0.5},
+        "optim": {"epochs": 1},
+        "query": {"members": ["retrieval", "ridge"]},
+    }
+    run = fit(Config.load(recipe(tmp_path / "run", over)))
+    report = calibrate(Experiment.of(run, tmp_path / "run")).report
+    assert report["left out"] == ["toy1", "toy2"]
+    assert np.isfinite(list(report["scores"].values())).all()
 
 
 def test_spots_without_a_label_have_no_part_in_its_loss() -> None:

@@ -199,12 +199,14 @@ def negative_binomial(
 def class_weights(power: float, share: Float[Tensor, " classes"]) -> Float[Tensor, " classes"]:
     """Return the weight of a spot of each class, 1 in the mean over spots; `share` is that of each class among the spots.
 
+    Where no spot has a label, as in a rehearsal that leaves out all that have one, the weights are numbers all the same.
+
     >>> class_weights(1.0, torch.tensor([0.75, 0.25])).tolist()  # balanced: each class counts for a half
     [0.6666666865348816, 2.0]
 
     """
     weights = share.clamp_min(1e-6) ** -power
-    return weights / (weights * share).sum()
+    return weights / (weights * share).sum() if share.any() else torch.ones_like(share)
 
 
 def label_loss(
