@@ -22,7 +22,7 @@ from bleep.errors import ConfigError
 from bleep.features.regions import members
 from bleep.models.backbones.textures import Textures
 from bleep.models.image import ImageTrunk
-from bleep.predictors import Predictor
+from bleep.predictors import Ensemble, MeanOfPredictors, Predictor, plain
 from bleep.retrieval.embed import check_tiles, tile_features
 from bleep.runs import Run
 
@@ -233,9 +233,14 @@ def occlusion(predictor: Predictor, tiles: Tiles, row: int, grid: int = GRID) ->
     training tiles', go by the whole section. The versions' features go into the run's cache as those of any tiles do.
 
     Raises:
-        ConfigError: the grid has no square, or squares of less than a pixel.
+        ConfigError: the grid has no square, or squares of less than a pixel; or the predictor's windows share regions.
 
     """
+    if shares_regions(predictor):
+        raise ConfigError(
+            "occlusion needs windows of their own, and under image.sharing tokens a square that is hidden is seen by "
+            "neighbouring tiles too: train with image.sharing none to explain tiles"
+        )
     alone, at = tiles.of_row(row)
     (section,) = alone.sections
     widest = max(alone.spec.microns)
@@ -253,6 +258,15 @@ def occlusion(predictor: Predictor, tiles: Tiles, row: int, grid: int = GRID) ->
     whole, others = prediction.expression[0], prediction.expression[1:]
     change = (whole - others).reshape(grid, grid, len(whole))
     return Occlusion(alone.ids[at], prediction.genes, whole, change, widest, prediction.scale, prediction.predictor)
+
+
+def shares_regions(predictor: Predictor) -> bool:
+    """Return whether a tile's features, for a predictor or any of its members, are read from regions that tiles share."""
+    one = plain(predictor)
+    if isinstance(one, MeanOfPredictors | Ensemble):
+        return any(map(shares_regions, one.members))
+    run = getattr(one, "run", None)
+    return isinstance(run, Run) and run.model.trunk.shares
 
 
 def _squares(centre: Float64[np.ndarray, " 2"], side: int, grid: int) -> list[Square]:

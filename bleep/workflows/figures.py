@@ -20,7 +20,7 @@ from bleep.evaluation.metrics import interval_scores
 from bleep.files import read_lines, whole
 from bleep.predictors import plain
 from bleep.predictors.classifier import ClassifierPredictor
-from bleep.predictors.saliency import GRID, check_maps, grad_cam, occlusion
+from bleep.predictors.saliency import GRID, check_maps, grad_cam, occlusion, shares_regions
 from bleep.progress import Progress
 from bleep.records import Table
 from bleep.retrieval.embed import embed_spots, embed_tiles, without_expression
@@ -53,7 +53,7 @@ def heat_maps(one: TestSection, gene: str, count: int, grid: int = GRID) -> Iter
 
     The tiles are evenly spread over the section, whatever their values.
     """
-    if one.run.model.trunk.shares:
+    if shares_regions(one.experiment.predictor):
         log.warning("no occlusion maps: under image.sharing tokens a square that is hidden is seen by neighbouring tiles too")
         return
     tiles = one.run.tiles((one.section,))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bleep.config import Config
 from bleep.data.prediction import Prediction
 from bleep.data.readers import read_sections
 from bleep.data.section import Section
@@ -14,10 +15,12 @@ from bleep.data.slides import ArraySlide, MosaicSlide, resize
 from bleep.data.slides.base import padded_array
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import ConfigError
+from bleep.predictors import Ensemble, MeanOfPredictors, Remembered
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.saliency import occlusion
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
+from bleep.workflows.fit import fit
 
 ROW = 7
 
@@ -149,6 +152,16 @@ def test_ready_cut_tiles_can_be_hidden_too(trained: dict[str, Path], files: Path
     found = occlusion(predictor, tiles, ROW, grid=2)
     np.testing.assert_allclose(found.whole, predictor.predict(tiles).expression[ROW], rtol=1e-4, atol=1e-5)
     assert np.abs(found.change).max() > 0
+
+
+def test_windows_that_share_regions_are_refused(recipe: Any, toys: tuple[Section, ...], tmp_path: Path) -> None:
+    """Borders of regions fell otherwise in each version: what was said of the whole tile was not its own prediction."""
+    image = {"trunk": "test_vit", "layer": 1, "sharing": "tokens"}
+    run = fit(Config.load(recipe(tmp_path / "run", {"image": image, "loss": {"task": "regression"}, "optim": {"epochs": 1}})))
+    tiles, own = run.tiles(toys[2:3]), RegressionPredictor(run)
+    for predictor in (own, Remembered(MeanOfPredictors((own,))), Ensemble([run], [own], [1.0])):
+        with pytest.raises(ConfigError, match="a square that is hidden is seen by neighbouring tiles too"):
+            occlusion(predictor, tiles, ROW)
 
 
 @pytest.mark.parametrize("grid", [0, 65])
