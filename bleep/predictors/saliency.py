@@ -266,7 +266,7 @@ def shares_regions(predictor: Predictor) -> bool:
     if isinstance(one, MeanOfPredictors | Ensemble):
         return any(map(shares_regions, one.members))
     run = getattr(one, "run", None)
-    return isinstance(run, Run) and run.model.trunk.shares
+    return isinstance(run, Run) and bool(run.model.trunk.shares)
 
 
 def _squares(centre: Float64[np.ndarray, " 2"], side: int, grid: int) -> list[Square]:
