@@ -94,6 +94,8 @@ def open_tiles(
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
     slides = has_slides(path)
     own = has_form(path, data.source) or (data.source == "patches" and not slides and has_patches(path))
+    # Cells of Visium HD have the mark of its spots, scale factors, too.
+    own = own and not (data.source == "visium" and form_asked(path, slides=slides) == "segmented")
     own = data.source == run.config.data.source and (own or "source" in reading)
     asked = {
         "root": path,

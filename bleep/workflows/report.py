@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, resize
+from bleep.data.slides import MosaicSlide, overview, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
 from bleep.evaluation.scorecard import HEADINGS, SCORES
@@ -202,10 +202,9 @@ def _laid_out(
     slide = section.slide
     if isinstance(slide, MosaicSlide):
         return _montage(section, slide)
-    assert isinstance(slide, PictureSlide | PyramidSlide | ArraySlide | PatchSlide)
     width, height = slide.size
     apart = cKDTree(section.xy).query(section.xy, k=2)[0][:, 1] if len(section) > 1 else np.array([min(width, height) / 20])
-    return slide.thumbnail(PICTURE), (float(width), float(height)), section.xy, float(np.median(apart)) * 0.46
+    return overview(slide, PICTURE), (float(width), float(height)), section.xy, float(np.median(apart)) * 0.46
 
 
 def _montage(

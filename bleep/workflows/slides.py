@@ -11,7 +11,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.readers import by_region, read_sections
 from bleep.data.readers.wsi import check_mask, save_mask
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, slide_files
+from bleep.data.slides import MosaicSlide, PatchSlide, overview, slide_files
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.files import check_writable
@@ -22,8 +22,8 @@ BACKDROP = 1000
 """Pixels of the longer side of the picture that goes with a prediction."""
 SPOT = 0.55
 """Diameter of a spot as a share of the distance to the next: 55 of 100 microns in Visium."""
-PICTURES = (PictureSlide, PyramidSlide, ArraySlide)
-"""Slides that a picture can be made of."""
+LOOSE = (MosaicSlide, PatchSlide)
+"""Slides laid out from single tiles, which are no picture of tissue."""
 CUT = ("folder", "patches")
 """Forms of ready-cut tiles, whose scale is known where `data.mpp` says it."""
 VERSIONS = {"bleep": "bleep-st", "anndata": "anndata", "timm": "timm", "torch": "torch"}
@@ -162,15 +162,14 @@ def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
 
 def noted(prediction: Prediction, facts: Mapping[str, Any], sections: Sequence[Section]) -> Prediction:
     """Add facts to a prediction, and a picture of each section whose tiles lie somewhere on a slide."""
-    pictures = {section.name: _picture(section) for section in sections if isinstance(section.slide, PICTURES)}
+    pictures = {section.name: _picture(section) for section in sections if not isinstance(section.slide, LOOSE)}
     uns = {"bleep": {**prediction.facts, **facts}} | ({"spatial": pictures} if pictures else {})
     return prediction.replaced(uns=uns)
 
 
 def _picture(section: Section) -> dict[str, Any]:
     """Return a slide made small, as scanpy and squidpy expect it."""
-    assert isinstance(section.slide, PICTURES)
-    picture = section.slide.thumbnail(BACKDROP)
+    picture = overview(section.slide, BACKDROP)
     scale = picture.shape[1] / section.slide.size[0]
     return {
         "images": {"hires": picture},

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from bleep.data.gene_names import genes_among
 from bleep.data.readers.readable import check_separator, clear
-from bleep.data.section import odd_values
+from bleep.data.section import odd_values, word
 from bleep.errors import DataError
 from bleep.find import find
 
@@ -60,19 +60,23 @@ def read_table(path: Path, separator: str, columns: tuple[str, ...] = (), **opti
             asked |= {"header": 0, "names": [name or f"Unnamed: {place}" for place, name in enumerate(header)]}
         table = pd.read_csv(path, sep=separator, low_memory=False, **asked)  # type: ignore[call-overload]
     if separator == ",":
-        # Blanks before a cell are skipped by the parser, those behind it are not.
-        words = {
-            name: table[name].map(_stripped).astype(table[name].dtype)
-            for name in table.columns
-            if not is_numeric_dtype(table[name].dtype)
-        }
-        table = table.assign(**words) if words else table
+        table = _without_blanks(table)
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; found {_some(header)}; expected {', '.join(columns)}")
     if table.empty:
         raise DataError(f"{path}: has a header but no rows")
     return table
+
+
+def _without_blanks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without blanks behind its cells; those before them are skipped by the parser."""
+    words = {
+        name: table[name].map(_stripped).astype(table[name].dtype)
+        for name in table.columns
+        if not is_numeric_dtype(table[name].dtype)
+    }
+    return table.assign(**words) if words else table
 
 
 def _stripped(cell: object) -> object:
@@ -102,7 +106,8 @@ def read_headless(
     if table.shape[1] < len(names):
         raise DataError(f"{path}: has {table.shape[1]} columns; expected {', '.join(names)}, without a header")
     called = [*names, *more][: table.shape[1]]
-    return table.iloc[:, : len(called)].set_axis(called, axis=1)
+    table = table.iloc[:, : len(called)].set_axis(called, axis=1)
+    return _without_blanks(table) if separator == "," else table
 
 
 class Measured(NamedTuple):
@@ -185,7 +190,8 @@ def under_tissue(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     table = table[table["selected"] == 1] if "selected" in table else table
     if table.empty:
         raise DataError(f"{path}: no row has selected = 1; expected that for the spots under tissue")
-    ids = table["x"].astype(str) + "x" + table["y"].astype(str)
+    # A row without a place, which is not selected, makes the others 10.0 of 10.
+    ids = table["x"].map(word) + "x" + table["y"].map(word)
     return table[["pixel_x", "pixel_y"]].set_axis(["x", "y"], axis=1).set_axis(ids)
 
 

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from bleep.data.slides.base import PADDINGS, Box, Pixels, Slide
+from bleep.data.slides.base import PADDINGS, Box, Pixels, Slide, overview
 from bleep.data.slides.image import (
     LIMIT,
     ArraySlide,
@@ -39,6 +39,7 @@ __all__ = [
     "is_slide",
     "jpeg_bytes",
     "open_slide",
+    "overview",
     "pixels_of",
     "resize",
     "save_jpeg",

@@ -143,6 +143,22 @@ def reduced(read: Read, size: tuple[int, int], small: tuple[int, int]) -> Pixels
     return np.concatenate(bands)
 
 
+def overview(slide: Slide, longest: int) -> Pixels:
+    """Return a whole slide, `longest` pixels on its longer side, or at its own size where that is less.
+
+    It is what its own `thumbnail` gives; of a slide that gives boxes alone, as another package's may, it is made of these.
+    """
+    if (own := getattr(slide, "thumbnail", None)) is not None:
+        shown: Pixels = own(longest)
+        return shown
+
+    def read(x0: int, y0: int, x1: int, y1: int) -> Pixels:
+        boxes = [slide.region(left, y0, y1 - y0, "white") for left in range(x0, x1, y1 - y0)]
+        return np.concatenate(boxes, axis=1)[:, : x1 - x0]
+
+    return reduced(read, slide.size, small_size(slide.size, longest))
+
+
 FINEST, COARSEST = 0.05, 20.0
 """Microns per pixel that are believed: photo software writes 72 or 96 dots per inch (353 and 265 microns) into anything."""
 MICRONS = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}

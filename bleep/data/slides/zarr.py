@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded
+from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, reduced, small_size
 from bleep.data.slides.image import OVERSHOOT
 from bleep.data.slides.tiff import UNNAMED
 from bleep.errors import DataError, told_of_memory
@@ -105,6 +105,14 @@ class ZarrSlide:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             joined.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
         return joined.hexdigest()
+
+    def thumbnail(self, longest: int) -> Pixels:
+        """Return the whole picture, `longest` pixels on its longer side, or at its own size where that is less."""
+        # Means of few and unequal numbers of pixels would look ragged: start from twice the size, where there is such a level.
+        fitting = [level for level in self.levels if max(level[2:]) >= 2 * longest]
+        array, _, width, height = (fitting or self.levels[:1])[-1]
+        with _clear(self.path / array):
+            return reduced(partial(self._read, array), (width, height), small_size(self.size, longest))
 
     def _read(self, name: str, x0: int, y0: int, x1: int, y1: int) -> Pixels:
         process = os.getpid()

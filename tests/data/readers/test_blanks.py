@@ -18,10 +18,10 @@ from bleep.workflows import inputs_of
 from bleep.workflows.init import plan
 
 
-def space(path: Path, *, header: bool = True) -> Path:
-    """Write a blank on either side of each comma of a CSV; without a header, after them alone."""
+def space(path: Path) -> Path:
+    """Write a blank on either side of each comma of a CSV."""
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    lines = [(" , " if header else ", ").join(row) for row in rows]
+    lines = [" , ".join(row) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -66,7 +66,7 @@ def test_positions_of_space_ranger(header: bool, tmp_path: Path) -> None:
     table = pd.DataFrame([row | {"pxl_row_in_fullres": 5, "pxl_col_in_fullres": 7}])
     table.to_csv(tmp_path / "p.csv", index=False, header=header)
     plain = read_positions(tmp_path / "p.csv")
-    pd.testing.assert_frame_equal(read_positions(space(tmp_path / "p.csv", header=header)), plain)
+    pd.testing.assert_frame_equal(read_positions(space(tmp_path / "p.csv")), plain)
 
 
 def test_the_contests_tables(tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def test_a_query_goes_by_the_scale_of_its_own_files(
     assert "its own files state" in caplog.text
 
 
+@pytest.mark.parametrize("form", ["segmented", "xenium", "spatialdata", "hest", "st2k", "liver"])
+def test_a_run_on_visium_predicts_sections_of_every_form(form: str, trained: dict[str, Path], tmp_path: Path) -> None:
+    before = Run.load(trained["contrastive"])
+    config = Config.load(before.config.dump(), {"data": {"source": "visium", "mpp": 5.0}, "cache": str(tmp_path / "cache")})
+    root = FILES.FORMS[form](FILES.tissue(), tmp_path / form)
+    (section,) = open_tiles(root, replace(before, config=config)).sections
+    assert FILES.same(section, FILES.tissue())
+    assert section.mpp == pytest.approx(7.07 if form == "st2k" else 5.0, rel=1e-3)
+
+
 def test_a_square_array_with_a_given_scale_is_no_finding(tmp_path: Path) -> None:
     of = FILES.tissue()
     row, column = np.divmod(np.arange(100), 10)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,14 +16,15 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep.cli import app
-from bleep.config import DataConfig
+from bleep.config import Config, DataConfig
 from bleep.data.readers import has_form, read_sections
 from bleep.data.section import Section
-from bleep.data.slides import Slide
+from bleep.data.slides import Slide, overview
 from bleep.data.slides.zarr import ZarrSlide
 from bleep.data.toy import toy_section
 from bleep.errors import ConfigError, DataError
 from bleep.runs import Run
+from bleep.workflows.fit import fit
 from bleep.workflows.query import open_tiles
 
 pytest.importorskip("spatialdata")
@@ -108,6 +110,38 @@ def test_a_store_or_a_folder_of_one_reads_to_the_tissue_it_was_written_from(
     assert section.name == section.patient == "sample"
     assert isinstance(section.slide, Slide)
     check(section)
+
+
+@pytest.mark.parametrize("scales", [(), (2, 2)])
+def test_a_picture_in_a_store_is_shown_small_as_one_in_memory(scales: tuple[int, ...], tmp_path: Path) -> None:
+    slide = read(write(tmp_path / "a.zarr", images={"he": image(*scales)})).slide
+    expected = TOY.slide.thumbnail(100)
+    for shown in (overview(slide, 100), overview(Boxes(slide), 100)):
+        assert shown.shape == (100, 100, 3)
+        # The library makes its levels by leaving pixels out, not by their means.
+        assert np.abs(shown.astype(int) - expected).mean() < (5 if scales else 1)
+    np.testing.assert_array_equal(overview(Boxes(slide), 1000), PICTURE)
+
+
+class Boxes:
+    """A slide of another package: it gives boxes, and nothing else."""
+
+    def __init__(self, slide: Slide) -> None:
+        self.size, self.region, self.digest = slide.size, slide.region, slide.digest
+
+
+def test_a_run_on_a_store_is_shown_and_its_prediction_has_the_picture(recipe: Any, tmp_path: Path) -> None:
+    for name, pixels in (("a", PICTURE), ("b", 255 - PICTURE)):
+        write(tmp_path / "in" / f"{name}.zarr", images={"he": image(pixels=pixels)})
+    data = {"source": "spatialdata", "root": str(tmp_path / "in"), "split": "section", "test": ["b"]}
+    over = {"data": data, "loss": {"task": "regression"}, "optim": {"epochs": 1}}
+    fit(Config.load(recipe(tmp_path / "run", over)))
+    run, page = ["--run", str(tmp_path / "run")], ["--report", str(tmp_path / "page.html")]
+    assert app.main(["evaluate", *run, *page, "--figures", str(tmp_path / "figures")]) == 0
+    assert app.main(["query", *run, *page, "--images", str(tmp_path / "in"), "--out", str(tmp_path / "p.h5ad")]) == 0
+    held = anndata.read_h5ad(tmp_path / "p.h5ad").uns["spatial"]
+    assert {name: held[name]["images"]["hires"].shape for name in held} == dict.fromkeys("ab", (512, 512, 3))
+    np.testing.assert_array_equal(held["a"]["images"]["hires"], PICTURE)
 
 
 def test_a_store_of_the_older_format_reads_alike(tmp_path: Path) -> None:
