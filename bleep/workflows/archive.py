@@ -20,7 +20,7 @@ from typing import Any, final
 from bleep import find
 from bleep.config import DtypeName, PredictorName, WeightsName
 from bleep.data.slides import slide_files
-from bleep.errors import BleepError, DataError, MismatchError
+from bleep.errors import BleepError, DataError, MismatchError, StoppedError
 from bleep.files import check_writable, read_json
 from bleep.progress import Progress
 
@@ -127,7 +127,12 @@ class Worker:
         self._reference = experiment.reference
 
     def predict(self, name: str, path: Path) -> Outcome:
-        """Predict a slide and write it, whole or not at all."""
+        """Predict a slide and write it, whole or not at all.
+
+        Raises:
+            StoppedError: asked to stop.
+
+        """
         from bleep.workflows.ensemble import fitted
         from bleep.workflows.slides import open_slides
         from bleep.workflows.stream import Output, Query, write_query
@@ -139,6 +144,8 @@ class Worker:
             safe: dict[str, Any] = {"inputs": self._job.inputs, "overwrite": self._job.overwrite}
             query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
             write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype, **safe))
+        except StoppedError:
+            raise StoppedError(f"{self._job.out}: asked to stop; finished slides are kept: the same command goes on") from None
         except BleepError as error:
             return Outcome(name, failure=str(error))
         except Exception as error:  # whatever a slide does, the others must go on

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from bleep.errors import BleepError, ConfigError, DataError
+from bleep.errors import BleepError, ConfigError, DataError, StoppedError
 from bleep.workflows.archive import Job, Outcome
 
 if TYPE_CHECKING:
@@ -170,7 +170,16 @@ class _Actor:
 def _predictor(job: Job) -> Callable[[str, Path], Outcome]:
     from bleep.workflows.archive import Worker
 
-    return Worker(job).predict
+    worker = Worker(job)
+
+    def predict(name: str, path: Path) -> Outcome:
+        try:
+            return worker.predict(name, path)
+        except StoppedError:
+            # One worker's end is not that of the archive.
+            return Outcome(name, failure=f"{path}: its worker was asked to stop")
+
+    return predict
 
 
 def _embedder(folder: Path, keys: "KeysName") -> "Callable[[Section], Embedded]":

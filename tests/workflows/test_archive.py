@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,9 +21,9 @@ import yaml
 from PIL import Image
 
 from bleep.cli.app import main
-from bleep.data.slides import ArraySlide
+from bleep.data.slides import ArraySlide, PictureSlide
 from bleep.data.toy import toy_section
-from bleep.errors import BleepError, ConfigError, DataError, MismatchError
+from bleep.errors import BleepError, ConfigError, DataError, MismatchError, StoppedError
 from bleep.workflows.archive import LEDGER, Job, Outcome, find_slides, here, predict_archive
 from bleep.workflows.ray_engine import Cluster
 
@@ -62,6 +64,24 @@ def test_each_slide_is_what_a_query_of_it_alone_writes(job: Job, slides: dict[st
         alone = tmp_path / "alone" / f"{name}.csv"
         assert main(["query", "--slides", str(path), "--mpp", "1", "--run", str(job.run), "--out", str(alone)]) == 0
     assert written(job.out) == written(tmp_path / "alone")
+
+
+def test_sigterm_ends_an_archive_and_is_no_failure_of_the_slide_that_was_read(
+    job: Job, slides: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region, read = PictureSlide.region, []
+
+    def asked(slide: PictureSlide, *box: Any) -> np.ndarray:
+        read.append(slide.path.stem)
+        if read.count("b") == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return region(slide, *box)
+
+    monkeypatch.setattr(PictureSlide, "region", asked)
+    with pytest.raises(StoppedError, match="finished slides are kept: the same command goes on"):
+        predict_archive(job, slides, here)
+    assert sorted(set(read)) == ["a", "b"]
+    assert predict_archive(job, slides, here)[1] == 1
 
 
 def test_a_second_call_goes_on_where_the_first_was_stopped(job: Job, slides: dict[str, Path]) -> None:

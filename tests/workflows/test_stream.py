@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pandas as pd
 import pytest
 
 from bleep.data.prediction import Prediction
+from bleep.data.readers import annotated
 from bleep.data.section import Section
-from bleep.data.slides import ArraySlide
+from bleep.data.slides import ArraySlide, tiff, zarr
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError, StoppedError
 from bleep.predictors import Predictor
@@ -152,6 +154,12 @@ def test_sigterm_ends_it_with_a_sentence_and_the_code_of_clusters(query: Query, 
     assert signal.getsignal(signal.SIGTERM) == before
     kept = tmp_path / ".p.csv.parts"
     assert sorted(path.name for path in kept.iterdir()) == ["000000.h5ad", "000001.h5ad", "query.json"]
+
+
+@pytest.mark.parametrize("reading", [zarr._clear, tiff.clear, partial(annotated.clearly, what="a table")])
+def test_a_file_that_is_read_when_sigterm_comes_is_not_said_to_be_damaged(reading: Any, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError, match=r"^asked to stop$"), reading(tmp_path):
+        raise StoppedError("asked to stop")
 
 
 def stopped(query: Query, output: Output) -> None:

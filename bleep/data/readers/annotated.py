@@ -20,7 +20,7 @@ from bleep.data.normalize import standardised
 from bleep.data.readers.spaceranger import GENES
 from bleep.data.readers.tables import Measured, nothing
 from bleep.data.section import word
-from bleep.errors import DataError, told_of_memory
+from bleep.errors import BleepError, DataError, told_of_memory
 from bleep.files import check_file
 from bleep.marks import is_prediction
 from bleep.outputs import check_h5
@@ -58,7 +58,7 @@ def clearly(path: Path, what: str) -> Iterator[None]:
     """Turn what the libraries raise at a damaged file, of a dozen kinds, into one sentence."""
     try:
         yield
-    except (DataError, KeyboardInterrupt):
+    except (BleepError, KeyboardInterrupt):
         raise
     except MemoryError as error:
         raise DataError(f"{path}: {told_of_memory(error)}") from None

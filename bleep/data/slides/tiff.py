@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from bleep.errors import DataError, told_of_memory
+from bleep.errors import BleepError, DataError, told_of_memory
 
 PLAIN = ("RGB", "YCBCR", "MINISBLACK")
 """What a TIFF may say its values are where these are colours as they stand."""
@@ -170,7 +170,7 @@ def clear(path: Path) -> Iterator[list[str]]:
     logger.addFilter(kept)
     try:
         yield complaints
-    except (DataError, KeyboardInterrupt):
+    except (BleepError, KeyboardInterrupt):
         raise
     except MemoryError as error:
         raise DataError(f"{path}: {told_of_memory(error)}") from None

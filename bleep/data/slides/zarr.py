@@ -16,7 +16,7 @@ from bleep.config import PaddingName
 from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, reduced, small_size
 from bleep.data.slides.image import OVERSHOOT
 from bleep.data.slides.tiff import UNNAMED
-from bleep.errors import DataError, told_of_memory
+from bleep.errors import BleepError, DataError, told_of_memory
 from bleep.outputs import check_zarr
 
 HELD = 512_000_000
@@ -237,7 +237,7 @@ def _clear(path: Path) -> Iterator[None]:
     """Turn what the library raises at a damaged store, of a dozen kinds, into one sentence."""
     try:
         yield
-    except (DataError, KeyboardInterrupt):
+    except (BleepError, KeyboardInterrupt):
         raise
     except MemoryError as error:
         raise DataError(f"{path}: {told_of_memory(error)}") from None

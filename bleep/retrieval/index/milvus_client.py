@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from bleep.errors import ConfigError, DataError
+from bleep.errors import BleepError, ConfigError, DataError
 from bleep.retrieval.index.approximate import LINKS, lists, subvectors
 
 TOKEN, DATABASE = "MILVUS_TOKEN", "MILVUS_DB"
@@ -119,7 +119,7 @@ def retried(call: Callable[[], Result], uri: str, *, makes: bool = False) -> Res
     for tries, pause in enumerate((*PAUSES, None)):
         try:
             return call()
-        except (ConfigError, DataError):
+        except BleepError:
             raise
         except Exception as error:  # pymilvus raises its own, gRPC's and, of Milvus Lite, anything
             said = " ".join(str(getattr(error, "message", "") or error).split())[:200]
