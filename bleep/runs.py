@@ -74,7 +74,7 @@ class Facts:
     fingerprint: tuple[float, ...] = ()
     """What a trunk of one's own does to a fixed picture, when trained if it learns: see `bleep.models.fingerprint`."""
     places: tuple[str, ...] = ()
-    """sha256 of where the spots held out lie, for each section; empty in runs of older versions, which did not note it."""
+    """sha256 of where the spots held out lie, by section, where sections are divided; else empty, as in older runs."""
 
     @classmethod
     def of(
@@ -100,7 +100,7 @@ class Facts:
             reads=reads,
             classes=classes,
             fingerprint=fingerprint,
-            places=tuple(map(places_digest, split.test)),
+            places=tuple(map(places_digest, split.test)) if split.by in ("random", "block") else (),
         )
 
     @classmethod

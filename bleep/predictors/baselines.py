@@ -198,7 +198,7 @@ def colours(run: Run, tiles: Tiles) -> Features:
 def _random_reader(run: Run) -> FeatureReader:
     """Return what reads features from the run's trunk with random weights, drawn by its seed; they are cached as others are."""
     if isinstance(run.model.trunk, ReadyTrunk):
-        raise MismatchError("a trunk of random weights cannot be had for ready-made features: leave that floor out")
+        raise MismatchError("a trunk of random weights cannot be had for ready-made features: leave --all-floors out")
     image = without_weights(run.config.image, run.facts.trunk).model_copy(update={"train": "frozen"})
     with torch.random.fork_rng(devices=[]):
         # Not the seed itself: a run may have been trained on a trunk that was drawn by it.
