@@ -10,8 +10,9 @@ from typing import get_args
 
 import pytest
 
-from bleep.cli import query
+from bleep.cli import query, reading_flags
 from bleep.config import ABSTAIN, WeightsName
+from bleep.workflows.asked import READING
 
 HEAVY = ("torch", "anndata", "pandas", "numpy", "scipy", "timm", "faiss", "PIL")
 PROBE = """
@@ -57,6 +58,7 @@ except SystemExit:
 def test_the_words_of_query_are_those_of_the_settings() -> None:
     assert get_args(WeightsName) == query.WEIGHTS
     assert query.ABSTAIN == ABSTAIN
+    assert set(reading_flags.HELP) == set(READING)
 
 
 def test_no_module_hides_one_of_the_standard_library_or_of_a_dependency(repository: Path) -> None:

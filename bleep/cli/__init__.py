@@ -176,7 +176,7 @@ def by_flags(flags: Mapping[str, str]) -> Iterator[None]:
     """Let errors name a command's own flags in place of settings, which it has no flags for; what names both stays."""
     try:
         yield
-    except DataError as error:
+    except (DataError, ConfigError) as error:
         told = str(error)
         for setting, flag in flags.items():
             told = re.sub(rf"(?<![-\w])(?<!{flag} or ){re.escape(setting)}\b(?! \({flag}\))", flag, told)

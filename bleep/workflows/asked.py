@@ -31,6 +31,8 @@ def reading_of(run: Run, given: Mapping[str, Any] | None) -> DataConfig:
         if name not in READING:
             raise ConfigError(f"data.{name}: does not say how files are read; expected {', '.join(READING)}")
     checked = Config.load(run.config.dump(), {"data": asked}).data
+    if "source" in asked and checked.source == "wsi":
+        raise ConfigError("data.source wsi: whole slides are no sections; give them with --slides")
     if checked.source not in (data.source, "folder"):
         # What was said of the run's own form, such as its scale and its picture, is not true of another.
         data = DataConfig(species=data.species, pixel_limit=data.pixel_limit)

@@ -108,7 +108,7 @@ def open_tiles(
     }
     sections = () if image else by_another_reader(data.model_copy(update=asked), run.config.cache, slides=slides)
     form = data.source if own or sections or "source" in reading else form_asked(path, slides=slides)
-    if form == "wsi" or (form == "folder" and not own and slides):
+    if form == "folder" and not own and slides:
         raise DataError(f"{path}: is or holds whole slides, no tiles of one size; give it with --slides instead of --images")
     if form not in (run.config.data.source, "folder"):
         check_scale(run)

@@ -246,7 +246,14 @@ def test_a_query_and_an_index_take_elements_by_flags(
         query += [f"--data.{flag}", value]
     assert app.main(query) == 0
     assert len(pd.read_csv(tmp_path / "p.csv")) == len(TOY)
-    assert app.main([*query, "--data.source", "h5ad", "--overwrite"]) == 2
+    for flag, value, words in (
+        ("element", "x", "has no image 'x'; found he, other: set --data.element to one of them"),
+        ("bin", "abc", "--data.bin: input should be a valid integer"),
+        ("source", "wsi", "--data.source wsi: whole slides are no sections; give them with --slides"),
+        ("source", "h5ad", "no section of the form h5ad is there"),
+    ):
+        assert app.main([*query, f"--data.{flag}", value, "--overwrite"]) == 2
+        assert words in capsys.readouterr().err
     assert app.main(["query", "--slides", "a.tif", "--data.table", "second", "--run", str(folder)]) == 2
     assert "--data.table: belongs to --images" in capsys.readouterr().err
     # The run was trained on another form, whose settings say nothing of this one.
