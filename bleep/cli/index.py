@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     info = actions.add_parser("info", help="say what an index holds and whether it fits its run", allow_abbrev=False)
     info.set_defaults(run_command=_info)
     grow = actions.add_parser("add", help="add measured sections to an index", allow_abbrev=False)
-    grow.add_argument("--images", type=Path, required=True, help="where the sections are, in the form the run was trained on")
+    grow.add_argument("--images", type=Path, required=True, help="where they are, in the form of the run or of --data.source")
     reading_flags.add(grow, but=["sections"])
     grow.add_argument("--sections", **MANY, help="which of them (default: all)")
     grow.add_argument("--patient", default=None, help="whom they are from (default: what the files say)")

@@ -197,12 +197,15 @@ def _scale(
 
 
 def _values(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
+    odd = {}
     for section in sections:
         values = sparse.csr_matrix(section.counts.X).data
         if np.any(values < 0) or np.any(values != np.round(values)):
-            check_counts(sections, "log1p")  # Logarithms beside counts are refused: no setting suits both.
-            odd = "negative ones" if np.any(values < 0) else "fractions"
-            return {"panel": {"normalise": "none"}}, Guess("values", "normalised already", f"there are {odd} in {section.name}")
+            odd[section.name] = "negative ones" if np.any(values < 0) else "fractions"
+    if len(odd) not in (0, len(sections)):
+        check_counts(sections, "log1p")  # Logarithms beside counts are refused: no setting suits both.
+    for name, kind in odd.items():
+        return {"panel": {"normalise": "none"}}, Guess("values", "normalised already", f"there are {kind} in {name}")
     return {"panel": {"normalise": "log1p"}}, Guess("values", "raw counts", "all are whole numbers")
 
 

@@ -90,6 +90,7 @@ def open_tiles(
 
     """
     path, data, reading = Path(path), reading_of(run, reading), dict(reading or {})
+    mpp = mpp or (data.mpp if "mpp" in reading else None)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected tiles, a CSV of tiles or a section to predict")
     slides = has_slides(path)
