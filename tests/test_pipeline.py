@@ -15,6 +15,8 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
+from bleep.workflows.opened import opened
+from bleep.workflows.report import evaluation_page
 
 
 def test_the_public_names_are_there() -> None:
@@ -146,6 +148,8 @@ def test_a_split_that_leaks_is_said_so_in_the_table(by: str, recipe: Any, tmp_pa
     run = bleep.fit(Config.load(recipe(tmp_path / "run", over)))
     table = bleep.evaluate([tmp_path / "run"])
     assert table.leak.status == {"block": "neighbouring tissue", "random": "random spots"}[by]
+    told = "\n".join(evaluation_page(opened([tmp_path / "run"]), table).leak)
+    assert told.count(table.leak.detail) == 1, "a page tells it once, whether or not a finding says the same"
     divided = bleep.load_split(run.config)
     fitted = {"ridge": bleep.RidgePredictor.fit(run, run.tiles(divided.train)), "regression": bleep.RegressionPredictor(run)}
     assert bleep.compare(fitted, run.tiles(divided.test), run).leak == run.facts.leak

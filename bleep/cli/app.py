@@ -1,6 +1,7 @@
 """The command line's entry: one parser, and one place where errors become a sentence and an exit code."""
 
 import argparse
+import difflib
 import gc
 import importlib
 import logging
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 
 import bleep
+from bleep.cli import LONG
 from bleep.errors import BleepError, told_by_system, told_of_memory
 
 log = logging.getLogger(__name__)
@@ -70,11 +72,36 @@ def _shorten_usage(parser: argparse.ArgumentParser) -> None:
     parser.usage = None if groups else own_usage(parser)
 
 
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse; a word that fits nowhere is answered with the flag that was meant, as far as it can be guessed."""
+    arguments, left = parser.parse_known_args(argv)
+    if left:
+        asked = _asked(parser, argv)
+        flags = [flag for action in asked._actions for flag in action.option_strings if flag.startswith("--")]
+        if left[0].startswith("-"):
+            near = difflib.get_close_matches(left[0].partition("=")[0], flags, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]}?" if near else f"`{asked.prog} --help` lists what there is"
+        else:
+            named = next((flag for flag in ("--run", "--config") if flag in flags), None)
+            hint = f"did you mean `{named} {left[0]}`?" if named else f"`{asked.prog} --help` tells what it takes"
+        asked.error(f"unrecognized arguments: {visible(' '.join(left)[:LONG])}; {hint}")
+    return arguments
+
+
+def _asked(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of the command, or of its action, that the words name."""
+    for group in (action for action in parser._actions if isinstance(action, argparse._SubParsersAction)):
+        for place, word in enumerate(argv):
+            if word in group.choices:
+                return _asked(group.choices[word], argv[place + 1 :])
+    return parser
+
+
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 findings, 2 bad input, 3 done but for some slides."""
     only = next((word for word in argv if not word.startswith("-")), "none")
     parser = build_parser(only)
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     if arguments.version:
         print(bleep.__version__)
         return 0

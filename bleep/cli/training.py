@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bleep.cli import DEFAULT, MANY, add_settings, load_settings, named_run, own_usage
-from bleep.cli.app import GO_ON, guarded
+from bleep.cli.app import GO_ON, guarded, parse
 from bleep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def command(argv: Sequence[str]) -> int:
     """Train and return the exit code."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(build_parser(), argv)
     return guarded(lambda: _train(arguments), GO_ON["train"])
 
 

@@ -19,7 +19,7 @@ from bleep.evaluation.scorecard import HEADINGS, SCORES
 from bleep.models.own import called
 from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
-from bleep.records import LeakReport, Table
+from bleep.records import Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
@@ -257,7 +257,7 @@ def evaluation_page(experiments: Sequence[Opened], table: Table) -> Page:
         uncertainty=uncertainty_of(first.prediction)[1],
         views=tuple(one.view(genes, _others(one, experiments)) for one in seen),
         table=_grid(table),
-        leak=(f"Leak: {table.leak.status}", table.leak.detail, *_leaks(table.leaks), *_partial(table)),
+        leak=(f"Leak: {table.leak.status}", *_leaks(table), *_partial(table)),
         facts=table.facts,
         settings=yaml.safe_dump(first.run.config.dump(), sort_keys=False),
         trust=in_words(first.prediction.confidence),
@@ -309,14 +309,16 @@ def _partial(table: Table) -> list[str]:
     return [f"* {name}: over {words} alone, not to be compared with the other rows" for name, words in table.partial.items()]
 
 
-def _leaks(reports: Sequence[LeakReport]) -> list[str]:
-    """Return the findings of all runs, each once, then what was fitted on which sections, by the first run."""
+def _leaks(table: Table) -> list[str]:
+    """Return what is known of the leak, all findings, each once, and what the first run fitted on which sections."""
+    reports = table.leaks
     findings = dict.fromkeys(f"{found.severity}: {found.detail}" for report in reports for found in report.findings)
     fitted = [
         f"{one.what}: {', '.join(one.sections) or 'no section'}" + (f" ({one.detail})" if one.detail else "")
         for one in (reports[0].fitted if reports else ())
     ]
-    return [*findings, *fitted]
+    told = any(one.endswith(f": {table.leak.detail}") for one in findings)
+    return [*(() if told else (table.leak.detail,)), *findings, *fitted]
 
 
 def _order(run: Run, genes: Sequence[str]) -> tuple[int, ...]:

@@ -648,3 +648,31 @@ def test_a_loss_that_is_no_number_is_the_last_thing_said(train: Any, capsys: pyt
     command = train({"loss": {"task": "regression"}, "optim": {"lr": 1e30, "epochs": 20}})
     assert train_command.command([str(word) for word in command[1:]]) == 2
     assert re.split(r"[\r\n]+", capsys.readouterr().err.strip())[-1].startswith("bleep: the loss is")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("evaluate runs/one", "did you mean `--run runs/one`?"),
+        ("train toy", "did you mean `--config toy`?"),
+        ("index build runs/one", "did you mean `--run runs/one`?"),
+        ("train --optim.epoch=5", "did you mean --optim.epochs?"),
+        ("doctor train", "`bleep doctor --help` tells what it takes"),
+        ("config list --zzz", "`bleep config list --help` lists what there is"),
+    ],
+)
+def test_a_word_that_fits_nowhere_is_answered_with_what_was_meant(
+    words: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app.main(words.split())
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    stray, command = words.split()[-1], words.rpartition(" ")[0].partition(" --")[0]
+    assert last == f"bleep {command}: error: unrecognized arguments: {stray}; {hint}"
+
+
+def test_the_script_for_accelerate_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train_command.command(["toy"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: toy; did you mean `--config toy`?\n")
