@@ -179,7 +179,7 @@ class Run:
 
     def __repr__(self) -> str:
         spots = sum(section.spots for section in self.facts.train)
-        state = f"epoch {self.facts.epoch}" if self.facts.epoch >= 0 else "untrained"
+        state = f"epoch {self.facts.epoch + 1}" if self.facts.epoch >= 0 else "untrained"
         trunk = called(self.facts.trunk)
         return (
             f"Run({str(self.config.out)!r}: {self.config.loss.task}, trunk {trunk}, {len(self.panel.genes)} genes, "

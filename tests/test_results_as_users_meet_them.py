@@ -25,11 +25,11 @@ from bleep.workflows.slides import open_slides
 VALUES = np.array([[-0.5, 1.0], [0.25, -2.0]], np.float32)
 
 
-def prediction(scale: str, genes: tuple[str, ...] = ("A", "B")) -> Prediction:
+def prediction(scale: str, genes: tuple[str, ...] = ("A", "B"), half: float = 1) -> Prediction:
     spots = pd.DataFrame(
         {"section": "s", "spot": ["a", "b"], "patient": "p", "x": [1.0, 2.0], "y": [3.0, 4.0]}, index=["s/a", "s/b"]
     )
-    return Prediction(VALUES, spots, genes, scale, "made up", lower=VALUES - 1, upper=VALUES + 1)
+    return Prediction(VALUES, spots, genes, scale, "made up", lower=VALUES - np.float32(half), upper=VALUES + np.float32(half))
 
 
 def test_a_logarithm_of_counts_and_its_bounds_are_not_below_0() -> None:
@@ -39,6 +39,18 @@ def test_a_logarithm_of_counts_and_its_bounds_are_not_below_0() -> None:
     assert floored.lower.min() == 0
     np.testing.assert_array_equal(VALUES[1], [0.25, -2.0])
     np.testing.assert_array_equal(prediction("values as in the files").expression, VALUES)
+
+
+def test_no_interval_ends_beyond_a_spot_all_of_whose_counts_are_of_one_gene() -> None:
+    # Far from the training tiles intervals were up to 199 wide, in logarithms.
+    far = prediction("log1p of counts per 10000, total over the panel's genes, training sections corrected by median", half=100)
+    assert far.upper is not None
+    np.testing.assert_allclose(far.upper, np.log1p(10_000), rtol=1e-5)
+    assert (far.upper >= np.float32(np.log1p(10_000))).all()
+    for unknown in ("log1p of counts", "values as in the files"):
+        plain = prediction(unknown, half=100).upper
+        assert plain is not None
+        assert plain.max() == 101
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])

@@ -46,7 +46,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
     run = fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
     if is_main_process():
-        print(f"{config.out}: trained on {sum(s.spots for s in run.facts.train)} spots, kept epoch {run.facts.epoch}")
+        kept, spots = f"{run.facts.epoch + 1} of {run.config.optim.epochs}", sum(s.spots for s in run.facts.train)
+        print(f"{config.out}: trained on {spots} spots, kept epoch {kept}")
         step = "bleep index build" if config.loss.task not in ("regression", "classify") else "bleep query --images FOLDER"
         print(f"next: {step} --run {config.out}")
     return 0

@@ -1,5 +1,6 @@
 """What predictors return: an AnnData of tiles x genes, and names for its parts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -86,14 +87,13 @@ class Prediction:
         obsm = {"weights": weights}
         if neighbors is not None:
             obsm |= {"similarity": neighbors.similarity, "neighbors": neighbors.rows}
-        # A logarithm of 1 + counts is never below 0, so neither a value nor a bound of its interval is.
-        floor = 0.0 if scale.startswith("log1p of counts") else -np.inf
+        ends = possible(scale)
         self.adata: AnnData = AnnData(
-            X=_at_least(floor, expression),
+            X=_within(ends, expression),
             obs=spots.drop(columns=["x", "y"]).assign(**marks or {}),
             var=pd.DataFrame(index=pd.Index(genes)) if confidence is None else confidence,
             layers={
-                name: values if name == "spread" else _at_least(floor, values)
+                name: values if name == "spread" else _within(ends, values)
                 for name, values in layers.items()
                 if values is not None
             },
@@ -218,6 +218,19 @@ def is_numbers(values: object) -> bool:
     return isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "fiu"
 
 
-def _at_least(floor: float, values: Values) -> Values:
-    """Return values that are not below a floor; the same ones where none is."""
-    return np.maximum(values, np.float32(floor)) if values.size and values.min() < floor else values
+def possible(scale: str) -> tuple[float, float]:
+    """Return the least and the greatest value that a scale allows, so that none is predicted and no interval goes beyond.
+
+    A logarithm of 1 + counts per N is never below 0, and log(1 + N) where all counts of a spot are of one gene.
+    """
+    found = re.match(r"log1p of counts(?: per (\S+), total)?", scale)
+    if found is None:
+        return -np.inf, np.inf
+    # The words round N to six digits.
+    return 0.0, np.inf if found[1] is None else float(np.log1p(1.00001 * float(found[1])))
+
+
+def _within(ends: tuple[float, float], values: Values) -> Values:
+    """Return values that lie between the ends; the same ones where all do."""
+    beyond = values.size and (values.min() < ends[0] or values.max() > ends[1])
+    return np.clip(values, np.float32(ends[0]), np.float32(ends[1])) if beyond else values

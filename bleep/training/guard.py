@@ -80,13 +80,13 @@ class TrainingGuard:
         self._told = None
         finite = [p.detach().isfinite().all() for p in parameters]
         if finite and not bool(torch.stack(finite).all()):
-            raise ConfigError(f"weights are no numbers after epoch {epoch}: {_advice(epoch)}")
+            raise ConfigError(f"weights are no numbers after epoch {epoch + 1}: {_advice(epoch)}")
         return asked
 
 
 def asked_in(epoch: int) -> str:
-    """Return what is said when training ends on request in or before this epoch."""
-    return f"asked to stop; every epoch before {epoch} is kept: give the same command with --resume to go on"
+    """Return what is said when training ends on request in or before this epoch, which is told counted from 1."""
+    return f"asked to stop; every epoch before {epoch + 1} is kept: give the same command with --resume to go on"
 
 
 def _advice(epoch: int) -> str:
@@ -114,5 +114,5 @@ def _asked_or_broken(epoch: int, step: int, told: Callable[[], list[float]]) -> 
     """Return whether some process was asked to stop at a step."""
     asked, broken = told()
     if broken:
-        raise ConfigError(f"the loss is no number in epoch {epoch}, step {step}: {_advice(epoch)}")
+        raise ConfigError(f"the loss is no number in epoch {epoch + 1}, step {step + 1}: {_advice(epoch)}")
     return bool(asked)

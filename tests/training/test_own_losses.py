@@ -67,7 +67,7 @@ def test_a_faulty_loss_costs_no_earlier_run_and_one_that_fails_in_the_first_epoc
     assert Run.load(out).facts.epoch == 2
     assert (out / "state" / "last.safetensors").is_file()
     settings = Config.load(recipe(tmp_path / "new", over))
-    with pytest.raises(ConfigError, match=r"no number in epoch 0, step 0: .*no epoch was whole, so there is nothing"):
+    with pytest.raises(ConfigError, match=r"no number in epoch 1, step 1: .*no epoch was whole, so there is nothing"):
         fit(settings, loss=lambda p, m: (p - m).mean() * float("nan"))
     assert (tmp_path / "new" / "log.jsonl").is_file()
     assert fit(settings, loss=absolute).facts.epoch == 0

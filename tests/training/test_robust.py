@@ -88,7 +88,7 @@ def test_sigterm_at_the_last_step_of_an_epoch_saves_that_epoch_first(
 ) -> None:
     single = {"image": {"train": "last"}, "optim": {"epochs": 5, "batch": 512}}
     at_epoch(2, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
-    with pytest.raises(StoppedError, match="every epoch before 3 is kept"):
+    with pytest.raises(StoppedError, match="every epoch before 4 is kept"):
         fit(Config.load(recipe(tmp_path / "out", single)))
     assert [line["epoch"] for line in logged(tmp_path / "out")] == [0, 1, 2]
 
@@ -243,13 +243,13 @@ def test_weights_that_are_no_numbers_never_replace_a_state(
 
     def exploding(parameters: list[torch.nn.Parameter], most: float, accelerator: Any) -> None:
         steps[0] += 1
-        if steps[0] == 9:  # the last step of epoch 2: its loss is still a number, its weights are not
+        if steps[0] == 9:  # the last step of epoch 3: its loss is still a number, its weights are not
             parameters[-1].grad.fill_(float("nan"))
         clip(parameters, most, accelerator)
 
     with monkeypatch.context() as patch:
         patch.setattr("bleep.training.loop.clip", exploding)
-        with pytest.raises(ConfigError, match="weights are no numbers after epoch 2"):
+        with pytest.raises(ConfigError, match="weights are no numbers after epoch 3"):
             fit(Config.load(recipe(out, over)))
     assert all(value.isfinite().all() for value in load_file(out / "state" / "last.safetensors").values())
     assert [line["epoch"] for line in logged(out)] == [0, 1]
