@@ -86,8 +86,10 @@ def _only_read(array: Any) -> Any:
 
 
 def plain(predictor: Predictor) -> Predictor:
-    """Return the predictor itself, without its memory."""
-    return predictor.predictor if isinstance(predictor, Remembered) else predictor
+    """Return the predictor itself, without its memory, of which one may lie around another."""
+    while isinstance(predictor, Remembered):
+        predictor = predictor.predictor
+    return predictor
 
 
 @final
