@@ -25,7 +25,7 @@ from bleep.records import Table
 from bleep.runs import Facts, Run
 from bleep.viz.figures import Where, column_of, few, figure_axes, finished, label_text, section_of
 from bleep.viz.figures import explanation as explaining
-from bleep.viz.figures.tissue_maps import INCHES, VALUES, backdrop, draw_ranked, draw_tissue, draw_values
+from bleep.viz.figures.tissue_maps import INCHES, VALUES, backdrop, draw_ranked, draw_tissue, draw_values, ends_of
 from bleep.viz.figures.training import draw_coverage, draw_curves, draw_error_by_uncertainty, logged
 from bleep.viz.neighbors import Explanation
 from bleep.workflows.experiment import Experiment
@@ -89,7 +89,7 @@ def spatial(
         if values is None:
             draw_tissue(place, view, tissue)
             continue
-        low, high = np.nanquantile(values, [0.01, 0.99]).tolist() if np.isfinite(values).any() else (0.0, 1.0)
+        low, high = ends_of(values)
         low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
         limits = (low, high) if high > low else (low, low + 1.0)
         drawn = draw_values(place, view, tissue.faint(alpha_img), values, cmap, limits)
@@ -124,10 +124,13 @@ def genes(
 
     Raises:
         ConfigError: there is no such predictor, or the Axes are several.
-        DataError: the table holds no number, or the file cannot be written.
+        DataError: the table holds no number, or a predictor twice; or the file cannot be written.
 
     """
     table = by_gene(scores) if isinstance(scores, Table) else pd.DataFrame(scores).select_dtypes("number")
+    table = table.set_axis(table.columns.astype(str), axis=1)
+    if not table.columns.is_unique:
+        raise DataError(f"the column {table.columns[table.columns.duplicated()][0]!r} stands twice; expected one a predictor")
     if not table.notna().any(axis=None):
         raise DataError("there is no score to draw: expected a row a gene and a column a predictor, with numbers in it")
     first = str(scores.rows.index[0]) if isinstance(scores, Table) else str(table.columns[0])
@@ -158,10 +161,12 @@ def calibration(
         save: the file to write.
 
     Raises:
-        ConfigError: the Axes are too few or too many.
-        MismatchError: measured values are missing or of another shape, or the prediction does not say how sure it is.
+        ConfigError: the Axes are too few or too many, or `level` is no share.
+        MismatchError: measured values are missing, no array or of another shape, or the prediction does not say how sure it is.
 
     """
+    if level is not None and not 0 < level < 1:
+        raise ConfigError(f"level is {level:g}; expected a share between 0 and 1, such as {LEVEL}")
     pairs = _measured_pairs(what, measured)
     if isinstance(what, Experiment) and level is None and not what.is_ensemble:
         level = what.run.config.query.interval
@@ -183,15 +188,14 @@ def calibration(
     return finished(axes, ax, show, save)
 
 
-def _measured_pairs(
-    what: Experiment | Prediction, measured: Float[np.ndarray, "tiles genes"] | None
-) -> list[tuple[str, Prediction, np.ndarray]]:
+def _measured_pairs(what: Experiment | Prediction, measured: Any) -> list[tuple[str, Prediction, np.ndarray]]:
     """Return name, prediction and measurement of each section."""
     if isinstance(what, Experiment):
         return [(one.section.name, one.prediction, one.measured) for one in held_out_sections([what])]
-    if measured is None or measured.shape != what.expression.shape:
-        found = "none" if measured is None else f"{measured.shape[0]} x {measured.shape[1]}"
-        wanted = f"{what.expression.shape[0]} x {what.expression.shape[1]}"
+    if not isinstance(measured, np.ndarray) or measured.shape != what.expression.shape or not len(what):
+        shape = " x ".join(map(str, measured.shape)) if isinstance(measured, np.ndarray) else ""
+        found = "none" if measured is None else shape or f"a {type(measured).__name__}"
+        wanted = f"{max(len(what), 1)} x {len(what.genes)}"
         raise MismatchError(f"measured values: found {found}, expected {wanted}, a row a tile and a column a gene predicted")
     of = what.adata.obs["section"].astype(str).to_numpy()
     names = [*dict.fromkeys(of.tolist())]
@@ -226,10 +230,12 @@ def neighbors(
         save: the file to write.
 
     Raises:
-        ConfigError: there is no such tile, or the Axes are too few or too many.
+        ConfigError: there is no such tile, `n` is below 1, or the Axes are too few or too many.
         MismatchError: the run predicts without neighbours.
 
     """
+    if n < 1:
+        raise ConfigError(f"n is {n}; expected 1 neighbour or more")
     found = what if isinstance(what, Explanation) else _explained(what, tiles, tile)
     count = min(n, len(found.neighbors))
     axes = figure_axes(1 + count, ax, (2.2, 2.4), columns=6)

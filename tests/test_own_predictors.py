@@ -195,6 +195,76 @@ def test_a_predictor_that_cannot_be_used_is_told_before_anything_is_computed(kno
             opened.evaluate(predictors=["mine"])
 
 
+def test_a_part_that_fails_is_named_and_a_metric_is_looked_at_before_anything_is_computed(
+    known: Callable[..., None], opened: Any, run_copy: Callable[..., Path]
+) -> None:
+    def fails(*given: Any) -> Any:
+        raise RuntimeError("no luck\nat all")
+
+    for over, words in (
+        ({"fit": classmethod(fails)}, "mine: fit of .* failed .RuntimeError: no luck.; mend it there"),
+        ({"predict": fails}, "mine: predict of .* failed .RuntimeError: no luck."),
+    ):
+        known("predictors", "mine", _made(**over))
+        with pytest.raises(ConfigError, match=words) as said:
+            opened.evaluate(predictors=["mine"])
+        assert isinstance(said.value.__cause__, RuntimeError)
+    known("predictors", "mine", _made(restore=classmethod(fails)))
+    with pytest.raises(ConfigError, match=r"mine: restore of .* failed"):
+        bleep.calibrate(run_copy("regression"), members=["mine"])
+    for metric, part, words in (
+        ("fails", fails, "--metrics fails: the metric of .* failed .RuntimeError: no luck."),
+        ("made", _Level, "--metrics made: is the class _Level; expected a function metric"),
+        ("number", 3, "--metrics number: is a int; expected a function"),
+        ("error_sd", lambda predicted, measured: 1.0, "--metrics error_sd: ends in _sd, _low, _high as columns of spread do"),
+    ):
+        known("metrics", metric, part)
+        with pytest.raises(ConfigError, match=words):
+            opened.evaluate(metrics=[metric])
+
+
+def test_a_member_is_weighed_by_what_is_kept_of_it(known: Callable[..., None], run_copy: Callable[..., Path]) -> None:
+    class Forgets(_Level):
+        """Predicts with something that its arrays lack."""
+
+        name, more = "forgets", 0.0
+
+        @classmethod
+        def fit(cls, run: Any, tiles: Any) -> Any:
+            found = super().fit(run, tiles)
+            found.more = 1e6
+            return found
+
+        def predict(self, tiles: Any) -> Any:
+            found = super().predict(tiles)
+            return _of(found, tiles, expression=found.expression + np.float32(self.more))
+
+    scores = {}
+    for name, part in (("forgets", Forgets), ("level", _made(name="level"))):
+        known("predictors", name, part)
+        found = bleep.calibrate(run_copy("regression", name), members=[name])
+        scores[name] = found.stacker.weights
+    np.testing.assert_array_equal(scores["forgets"], scores["level"])
+
+
+def test_own_predictors_and_metrics_stand_in_every_table(known: Callable[..., None], opened: Any, tmp_path: Path) -> None:
+    from bleep.evaluation import report
+    from bleep.workflows.report import evaluation_page
+
+    known("predictors", "most", _made(name="most"))
+    known("metrics", "largest", lambda predicted, measured: float(np.abs(predicted - measured).max()))
+    table = opened.evaluate(predictors=["most"], metrics=["largest"])
+    genes = report.by_gene(table)
+    assert genes.columns.is_unique
+    assert genes["most (predictor)"].notna().any()
+    assert (genes["most"] >= genes["least"]).all()
+    grid = evaluation_page([opened], table).table
+    assert grid is not None
+    at = [column.heading for column in grid.columns].index("largest")
+    shown = {row[0].text: row[at].value for row in grid.rows}
+    assert shown["ridge"] == pytest.approx(table.rows.loc["ridge", "metric:largest"], abs=1e-5)
+
+
 def test_what_a_predictor_learnt_is_kept_as_it_is_or_refused(known: Callable[..., None], opened: Any, tmp_path: Path) -> None:
     from bleep.files import write_tensors
     from bleep.predictors.foreign import learnt

@@ -1,5 +1,6 @@
 """Plotting keeps scanpy's manners: Axes in and out, a file where one is named, nothing opened unasked, one sentence else."""
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,57 @@ def test_an_anndata_from_a_file_and_one_of_others_are_drawn_too(prediction: Pred
     assert axes.collections[0].get_clim() == (0, 8)
 
 
+def test_spots_lie_on_the_picture_that_is_theirs_whatever_form_it_has() -> None:
+    pictures = {name: np.full((40, 60, 3), shade, np.uint8) for name, shade in (("A", 60), ("B", 120))}
+    xy = np.array([[6.0, 30.0], [50.0, 30.0], [20.0, 8.0], [np.nan, 5.0]])
+
+    def made(**held: object) -> anndata.AnnData:
+        library = {"scalefactors": {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": 4.0}}
+        return anndata.AnnData(
+            np.arange(4, dtype=np.float32)[:, None],
+            obs=pd.DataFrame({"library_id": [*"ABBB"]}, index=[*"abcd"]),
+            obsm={"spatial": held.pop("xy", xy)},
+            uns={"spatial": {name: library | {"images": {"hires": picture}} for name, picture in (pictures | held).items()}},
+        )
+
+    def drawn(data: anndata.AnnData, section: str | None = "B") -> tuple[np.ndarray, np.ndarray]:
+        axes = bleep.pl.spatial(data, "0", section=section, alpha_img=1.0, show=False)
+        assert isinstance(axes, Axes)
+        return np.asarray(axes.images[0].get_array()), np.asarray(axes.collections[0].get_offsets())
+
+    with pytest.raises(ConfigError, match="of 2 sections; name the one to draw, such as section='A'"):
+        drawn(made(), None)
+    whole = made()
+    for data, section in ((whole, "B"), (whole[whole.obs["library_id"] == "B"], None)):
+        tissue, places = drawn(data, section)
+        assert (tissue == 120).all()
+        np.testing.assert_array_equal(places, xy[1:3])
+    frame = pd.DataFrame({"y": xy[:, 1], "x": xy[:, 0]}, index=[*"abcd"])
+    np.testing.assert_array_equal(drawn(made(xy=frame))[1], xy[1:3])
+    for form in (pictures["B"][..., 0], pictures["B"].astype(np.uint16), pictures["B"] / 255, pictures["B"].astype(np.float32)):
+        assert (drawn(made(B=form))[0] == 120).all()
+    flat = made()
+    flat.uns["spatial"] = dict(flat.uns["spatial"]["B"])
+    flat.uns["spatial"]["images"] = {"fullres": pictures["B"]}
+    del flat.obs["library_id"]
+    assert (drawn(flat, None)[0] == 120).all()
+    unnamed = made()
+    del unnamed.obs["library_id"]
+    bare = made()
+    bare.uns["spatial"]["B"]["scalefactors"] = {}
+    with pytest.warns(UserWarning, match="not unique"):
+        twice = anndata.AnnData(np.ones((4, 2), np.float32), var=pd.DataFrame(index=["0", "0"]), obsm={"spatial": xy})
+    for data, kind, words in (
+        (unnamed, DataError, "holds pictures of A, B, and no column of obs .* add obs.'library_id'. with these names"),
+        (whole[:0], DataError, "nothing to draw: found 0 tiles"),
+        (bare, DataError, "tissue_hires_scalef in uns.* is None; expected the scale of the picture"),
+        (twice, ConfigError, r"gene '0' stands there 2 times; call var_names_make_unique\(\)"),
+        (anndata.AnnData(obs=whole.obs, var=whole.var, obsm=dict(whole.obsm)), ConfigError, "has no X, so gene '0' has no"),
+    ):
+        with pytest.raises(kind, match=words):
+            drawn(data, None if data is not bare else "B")
+
+
 @pytest.mark.parametrize(
     ("how", "kind", "words"),
     [
@@ -171,6 +223,13 @@ def test_other_things_that_cannot_be_drawn_are_a_sentence_too(
         bleep.pl.genes(table, "magic")
     with pytest.raises(DataError, match="no score to draw"):
         bleep.pl.genes(pd.DataFrame({"gene": ["A"]}))
+    assert isinstance(bleep.pl.genes(pd.DataFrame({0: [0.1, 0.2], 1: [0.3, 0.4]}), show=False), Axes)
+    with pytest.raises(DataError, match="the column 'a' stands twice"):
+        bleep.pl.genes(pd.DataFrame([[0.1, 0.2]], columns=["a", "a"]))
+    with pytest.raises(ConfigError, match="level is 2; expected a share"):
+        bleep.pl.calibration(experiment, level=2.0)
+    with pytest.raises(ConfigError, match="n is -1; expected 1 neighbour or more"):
+        bleep.pl.neighbors(experiment, n=-1)
     with pytest.raises(MismatchError, match="measured values: found none, expected"):
         bleep.pl.calibration(prediction)
     with pytest.raises(MismatchError, match="does not say how sure it is"):
@@ -202,3 +261,5 @@ def test_the_error_of_a_prediction_is_drawn_against_what_was_measured(prediction
     assert "asked: 80%" in [text.get_text() for text in axes[1].get_legend().get_texts()]
     with pytest.raises(MismatchError, match=r"expected 5. x 12, a row a tile"):
         bleep.pl.calibration(prediction, measured[:, :3])
+    with pytest.raises(MismatchError, match=r"found a DataFrame, expected 5. x 12"):
+        inspect.unwrap(bleep.pl.calibration)(prediction, pd.DataFrame(measured))

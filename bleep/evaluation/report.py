@@ -16,7 +16,7 @@ from bleep.evaluation import leakage
 from bleep.evaluation import protocols as peers
 from bleep.evaluation import statistics as paired
 from bleep.evaluation.partial import partial
-from bleep.evaluation.scorecard import HEADINGS, METRIC, SCORES, meaning
+from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, SCORES, meaning
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, LATEX, MARK, marked_csv, plain_cell
@@ -137,7 +137,8 @@ def by_gene(table: Table) -> pd.DataFrame:
     """Return one row a gene, the best predicted first: its correlation by each predictor, and how it varies over sections.
 
     `sections` counts the test sections in which the gene varies; `least` and `most` are the first predictor's lowest and
-    highest correlation over them, `mse` and `variance_ratio` its means. Seeds of one section are averaged before.
+    highest correlation over them, `mse` and `variance_ratio` its means. Seeds of one section are averaged before. A predictor
+    that is called like one of these columns, such as `most`, becomes `most (predictor)`.
     """
     parts = [card.genes.assign(predictor=card.predictor, section=card.section, part=card.part) for card in table.cards]
     long = pd.concat(parts).rename_axis("gene").reset_index()
@@ -151,12 +152,14 @@ def by_gene(table: Table) -> pd.DataFrame:
     found = pd.DataFrame({"sections": varied.count(), "least": varied.min(), "most": varied.max()})
     means = own[["mse", "variance_ratio"]].groupby(level="gene", sort=False).mean()
     order = list(map(str, table.rows.index))
-    return r[order].join(found).join(means).sort_values(first, ascending=False, kind="stable")
+    beside = found.join(means)
+    taken = {name: f"{name} (predictor)" for name in order if name in (*beside, "gene")}
+    return r[order].sort_values(first, ascending=False, kind="stable").rename(columns=taken).join(beside)
 
 
 def more_as_text(table: Table) -> str:
     """Return all scores, one line a score with what it means, one column a predictor."""
-    names = [name for name in map(str, table.rows) if not name.endswith(("_sd", "_low", "_high"))]
+    names = [name for name in map(str, table.rows) if not name.endswith(ENDS)]
     shown = table.rows[names].T.map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
     return "\n".join([shown.to_string(), "", *(f"{name}: {meaning(name)}" for name in names)])
 
@@ -250,8 +253,6 @@ def _plain(row: Mapping[Any, float]) -> dict[str, float | None]:
     return {str(key): round(float(value), 6) if math.isfinite(value) else None for key, value in row.items()}
 
 
-ENDS = ("_sd", "_low", "_high")
-"""Ends of the names of columns that say how sure a score is."""
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: "\\" + c for c in "&%$#_{}"}
 """What LaTeX takes for a command, and how it is printed."""
 

@@ -35,6 +35,8 @@ HEADINGS = {
 """How the scores are called in tables."""
 METRIC = "metric:"
 """Begins the names of scores of other packages."""
+ENDS = ("_sd", "_low", "_high")
+"""Ends of the names of columns that say how sure a score is."""
 MORE: Mapping[str, str] = {
     "pcc_cv50": "Pearson r over the 50 genes of highest coefficient of variation in the training spots",
     "pcc_moran50": "the same over the 50 genes of highest Moran's I in the training sections",

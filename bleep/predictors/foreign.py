@@ -1,17 +1,19 @@
 """Predictors of other packages, fitted and restored, and the one door through which predictions come to be scored or joined."""
 
+import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from bleep import registry
 from bleep.data.prediction import SCALE, Prediction, is_numbers
 from bleep.data.tiles import Tiles
-from bleep.errors import ConfigError, DataError, MismatchError
-from bleep.predictors import Predictor
+from bleep.errors import BleepError, ConfigError, DataError, MismatchError
+from bleep.predictors import Predictor, plain
 from bleep.runs import Run
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,10 +42,33 @@ def fit_other(name: str, run: Run, tiles: Tiles) -> FittedPredictor:
     """Fit a predictor that another package lists among its `bleep.predictors`.
 
     Raises:
-        ConfigError: no package lists it, or it lacks one of `name`, `fit`, `restore`, `arrays`, `predict`.
+        ConfigError: no package lists it, its `fit` fails, or it lacks one of `name`, `fit`, `restore`, `arrays`, `predict`.
 
     """
-    return _checked(check_kind(name).fit(run, tiles), name, "fit")
+    kind = check_kind(name)
+    with clearly(name, "fit", kind):
+        found = kind.fit(run, tiles)
+    return _checked(found, name, "fit")
+
+
+@contextlib.contextmanager
+def clearly(name: str, what: str, part: object) -> Iterator[None]:
+    """Say in one sentence that a part of somebody else fails; its own error stays the cause.
+
+    Raises:
+        ConfigError: see above.
+
+    """
+    try:
+        yield
+    except (BleepError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever another's part raises
+        module = str(getattr(part, "__module__", ""))
+        if module.partition(".")[0] == "bleep":
+            raise
+        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise ConfigError(f"{name}: {what} of {module or 'another package'} failed ({said}); mend it there") from error
 
 
 def check_kind(name: str) -> Any:
@@ -61,12 +86,15 @@ def restore_other(name: str, run: Run, arrays: Arrays, origin: registry.Origin) 
 
     Raises:
         DataError: the package it is of is not installed.
-        ConfigError: it lacks something.
+        ConfigError: it lacks something, or its `restore` fails.
 
     """
     if name not in registry.names("predictors"):
         raise DataError(f"the calibration joins the predictor {name} of {origin.describe()}")
-    return _checked(_makes(registry.load("predictors", name, noted=True), name).restore(run, arrays), name, "restore")
+    kind = _makes(registry.load("predictors", name, noted=True), name)
+    with clearly(name, "restore", kind):
+        found = kind.restore(run, arrays)
+    return _checked(found, name, "restore")
 
 
 def _makes(kind: Any, name: str) -> Any:
@@ -105,10 +133,11 @@ def learnt(predictor: FittedPredictor, name: str) -> dict[str, np.ndarray]:
     """Return what a predictor has learnt, as it is written.
 
     Raises:
-        ConfigError: it is no mapping of names to arrays of numbers.
+        ConfigError: it is no mapping of names to arrays of numbers, or `arrays` fails.
 
     """
-    given: Any = predictor.arrays()
+    with clearly(name, "arrays", predictor):
+        given: Any = predictor.arrays()
     expected = "expected a mapping of names to NumPy arrays of numbers"
     if not isinstance(given, Mapping):
         raise ConfigError(f"{name}: arrays() gave a {type(given).__name__}; {expected}, such as {{'weights': array}}")
@@ -133,6 +162,7 @@ def answered(predictor: Predictor, tiles: Tiles, run: Run, name: str) -> Predict
         MismatchError: it gives something else than a prediction, or one of other tiles, other genes, another scale or another
             order of them; or it writes into what another predicted.
         DataError: it predicts what is not a number.
+        ConfigError: it is none of bleep's own, and fails.
 
     """
     if not callable(getattr(predictor, "predict", None)):
@@ -140,15 +170,16 @@ def answered(predictor: Predictor, tiles: Tiles, run: Run, name: str) -> Predict
             f"{name}: is no predictor, as its type {type(predictor).__name__} has no predict; expected "
             "predict(tiles) -> bleep.Prediction"
         )
-    try:
-        found: Any = predictor.predict(tiles)
-    except ValueError as error:
-        if "read-only" not in str(error):
-            raise
-        raise MismatchError(
-            f"{name}: wrote into values that can only be read ({error}), as others are scored by them; let it change a copy, "
-            "such as prediction.expression.copy()"
-        ) from error
+    with clearly(name, "predict", plain(predictor)):
+        try:
+            found: Any = predictor.predict(tiles)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise MismatchError(
+                f"{name}: wrote into values that can only be read ({error}), as others are scored by them; let it change a "
+                "copy, such as prediction.expression.copy()"
+            ) from error
     if not isinstance(found, Prediction):
         raise MismatchError(f"{name}: predict gave a {type(found).__name__}; expected a bleep.Prediction of {len(tiles)} tiles")
     if len(found) != len(tiles):

@@ -40,7 +40,7 @@ from bleep.predictors.cross_fitting import (
     truth_of,
     values_without,
 )
-from bleep.predictors.foreign import check_kind, fit_other, learnt, values_of
+from bleep.predictors.foreign import check_kind, fit_other, learnt, restore_other, values_of
 from bleep.predictors.members import FITS, TRAVEL, SimplePredictor, usable
 from bleep.predictors.stacking import SHRINK, Basis, FoldValues, StackingInput, shrunk_stacker
 from bleep.progress import Progress
@@ -137,8 +137,9 @@ def _left_out(run: Run, divided: Split, part: Fold, place: Path, members: Sequen
     for name in simple_members(run):
         predictions[name] = SimplePredictor.fit(fresh, name, tiles).predict(unseen).expression
     for name in sorted(members):
-        other = fit_other(name, fresh, tiles)
-        learnt(other, name)  # What cannot be kept is refused now, not after the last rehearsal.
+        # What cannot be kept is refused now, not after the last rehearsal; and what is joined later is what was kept.
+        kept = learnt(fit_other(name, fresh, tiles), name)
+        other = restore_other(name, fresh, kept, registry.origin("predictors", name))
         predictions[name] = values_of(other, unseen, fresh, name)
     near = None
     if fresh.model.retrieves:

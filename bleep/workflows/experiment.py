@@ -1,5 +1,6 @@
 """An experiment: a run or an ensemble opened once, with what a library's user does with it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -7,6 +8,7 @@ import torch
 
 from bleep.config import WeightsName
 from bleep.data.prediction import Prediction
+from bleep.data.section import Section
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError
 from bleep.predictors import Ensemble, plain
@@ -17,6 +19,7 @@ from bleep.workflows.hub import is_link, pull
 from bleep.workflows.opened import Opened
 from bleep.workflows.query import predict
 from bleep.workflows.tissue import Tissue
+from bleep.workflows.unseen import check_sections, check_tiles
 
 
 @final
@@ -31,8 +34,25 @@ class Experiment(Opened):
         """Return the experiment of a run that is in memory already, such as one just trained; its folder holds the rest."""
         return cls(folder, tissue=tissue, run=run)
 
+    def tiles(self, sections: Sequence[Section]) -> Tiles:
+        """Return the tiles of sections as the run cuts them.
+
+        Raises:
+            ConfigError: something else than a list of sections is given.
+            DataError: the tiles cannot be cut: see `Tiles`.
+
+        """
+        check_sections(sections)
+        return super().tiles(sections)
+
     def predict(self, tiles: Tiles) -> Prediction:
-        """Predict tiles with the run's own predictor, and warn of sections that the run was trained on."""
+        """Predict tiles with the run's own predictor, and warn of sections that the run was trained on.
+
+        Raises:
+            ConfigError: something else than tiles is given, or none.
+
+        """
+        check_tiles(tiles)
         return predict(self.run, plain(self.predictor if self.where is None else self.select()), tiles)
 
     def evaluate(self, **how: object) -> Table:

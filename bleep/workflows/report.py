@@ -15,7 +15,7 @@ from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide, overview, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
-from bleep.evaluation.scorecard import HEADINGS, SCORES
+from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, meaning
 from bleep.models.own import called
 from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
@@ -329,8 +329,10 @@ def _order(run: Run, genes: Sequence[str]) -> tuple[int, ...]:
 
 
 def _grid(table: Table) -> Grid:
-    scores = [name for name in HEADINGS if name in table.rows]
-    columns = (Column("predictor"), *(Column(HEADINGS[name], SCORES[name]) for name in scores))
+    own = [name for name in map(str, table.rows) if name.startswith(METRIC) and not name.endswith(ENDS)]
+    scores = [*(name for name in HEADINGS if name in table.rows), *own]
+    headings = ((HEADINGS.get(name, name.removeprefix(METRIC)), meaning(name)) for name in scores)
+    columns = (Column("predictor"), *(Column(heading, told) for heading, told in headings))
     rows = tuple(
         (
             Cell(f"{predictor} *" if predictor in table.partial else str(predictor), str(predictor)),

@@ -24,12 +24,12 @@ from bleep.evaluation import statistics
 from bleep.evaluation.labels import roc_auc
 from bleep.evaluation.metrics import pearson, ranking_scores, true_ranks
 from bleep.evaluation.protocols import PROTOCOLS, Protocol
-from bleep.evaluation.scorecard import METRIC, Truth, score
+from bleep.evaluation.scorecard import ENDS, METRIC, Truth, score
 from bleep.evaluation.statistics import smoothing
 from bleep.features import FeatureReader
 from bleep.models.models import DualEncoder, Model
 from bleep.predictors import Predictor, plain
-from bleep.predictors.foreign import answered
+from bleep.predictors.foreign import answered, clearly
 from bleep.predictors.retrieval import WEIGHTS, RetrievalPredictor, weighted_mean
 from bleep.records import Scorecard, Table
 from bleep.retrieval.embed import check_tiles, embed_spots, embed_tiles, tile_features, without_expression
@@ -90,10 +90,12 @@ class Scorer:
         """Return another package's score; it may do with its copies what it likes.
 
         Raises:
-            ConfigError: it is no number.
+            ConfigError: it is no number, or the metric fails.
 
         """
-        value = registry.load("metrics", metric)(np.array(predicted.expression), np.array(measured))
+        part = registry.load("metrics", metric)
+        with clearly(f"--metrics {metric}", "the metric", part):
+            value = part(np.array(predicted.expression), np.array(measured))
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             package = registry.origin("metrics", metric).package
             raise ConfigError(f"--metrics {metric}: {package} returned a {type(value).__name__}; expected one number")
@@ -119,11 +121,12 @@ class Scorer:
 
         Raises:
             MismatchError: naming both sides.
-            ConfigError: scores are asked for that the protocol's probe has not.
+            ConfigError: scores are asked for that the protocol's probe has not; or a metric is none that can be called, or is
+                called as tables call how sure a score is.
 
         """
         for metric in self.metrics:
-            registry.load("metrics", metric)
+            _check_metric(metric)
         if self.protocol is not None:
             if self.protocol.probe and (self.all_scores or self.genes_file is not None or self.metrics):
                 flag = "--all-scores" if self.all_scores else "--metrics" if self.metrics else "--genes-file"
@@ -204,6 +207,21 @@ class ProbePredictor:
         scores = (tile_features(self.run, tiles) - self._centre[0]) / self._centre[1] @ self._turn
         expression = (scores @ self._coefficients).astype(np.float32)
         return Prediction(expression, tiles, self.run.panel.genes, "log1p of raw counts", self.name)
+
+
+def _check_metric(metric: str) -> None:
+    """Refuse a metric before anything is computed.
+
+    Raises:
+        ConfigError: it cannot be called with values, or its name ends as those of columns that go with a score.
+
+    """
+    part: object = registry.load("metrics", metric)
+    if isinstance(part, type) or not callable(part):
+        what = f"the class {part.__name__}" if isinstance(part, type) else f"a {type(part).__name__}"
+        raise ConfigError(f"--metrics {metric}: is {what}; expected a function metric(predicted, measured) -> number")
+    if metric.endswith(ENDS):
+        raise ConfigError(f"--metrics {metric}: ends in {', '.join(ENDS)} as columns of spread do; give it another name")
 
 
 def log_counts(run: Run, section: Section) -> Values:

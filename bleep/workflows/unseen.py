@@ -122,9 +122,33 @@ def check_asked(predictors: object, tiles: object, run: object) -> None:
         raise ConfigError(f"predictors: found {found}; expected a mapping of names to predictors, such as {{'ridge': ridge}}")
     if not isinstance(run, Run):
         raise ConfigError(f"run: found a {type(run).__name__}; expected a bleep.Run, such as experiment.run")
+    check_tiles(tiles, "measured sections")
+
+
+def check_tiles(tiles: object, of: str = "sections") -> None:
+    """Refuse what are no tiles, or none at all.
+
+    Raises:
+        ConfigError: saying what to give instead.
+
+    """
     if not isinstance(tiles, Tiles) or not len(tiles):
         found = "none" if isinstance(tiles, Tiles) else f"a {type(tiles).__name__}"
-        raise ConfigError(f"tiles: found {found}; expected the tiles of measured sections, such as run.tiles(sections)")
+        raise ConfigError(f"tiles: found {found}; expected the tiles of {of}, such as run.tiles(sections)")
+
+
+def check_sections(given: object) -> None:
+    """Refuse what is no sequence of sections.
+
+    Raises:
+        ConfigError: saying what to give instead.
+
+    """
+    each = given if isinstance(given, Sequence) else ()
+    odd = next((one for one in each if not isinstance(one, Section)), None if isinstance(given, Sequence) else given)
+    if odd is not None:
+        way = "; bleep.from_anndata makes them of an AnnData" if type(odd).__name__ == "AnnData" else ""
+        raise ConfigError(f"sections: found a {type(odd).__name__}; expected a list of bleep.Section, such as [section]{way}")
 
 
 class Seen(NamedTuple):

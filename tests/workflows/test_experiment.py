@@ -15,6 +15,7 @@ import bleep
 from bleep.cli import app
 from bleep.config import Config
 from bleep.data.readers import st2k
+from bleep.errors import ConfigError
 from bleep.predictors.baselines import RegressionPredictor
 from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.runs import Run
@@ -23,6 +24,7 @@ from bleep.workflows.fit import fit
 from bleep.workflows.opened import opened
 from bleep.workflows.query import build_reference
 from bleep.workflows.report import HELD_OUT, held_out_sections
+from bleep.workflows.unseen import check_sections, check_tiles
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,28 @@ def both(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = fit(Config.load(recipe(folder, {"loss": {"task": "both"}})))
     build_reference(run).save(folder / "reference")
     return folder
+
+
+def test_predictors_of_a_run_of_both_tasks_are_compared_and_retrieval_is_known_as_such(both: Path) -> None:
+    experiment = bleep.load(both)
+    tiles = experiment.tiles(experiment.split.test[:1])
+    found = bleep.compare(experiment.predictors(), tiles, experiment.run)
+    assert {"mean of both", "retrieval", "regression"} == set(found.rows.index)
+    assert isinstance(experiment.select("retrieval"), RetrievalPredictor)
+    assert np.isfinite(experiment.evaluate(all_scores=True).rows.loc["retrieval", "recall_10"])
+
+
+def test_what_is_no_section_and_no_tiles_is_a_sentence(toys: tuple[Any, ...]) -> None:
+    section = toys[0]
+    for check, given, words in (
+        (check_sections, section, r"found a Section; expected a list of bleep.Section, such as \[section\]$"),
+        (check_sections, [section.counts], "found a AnnData; .* bleep.from_anndata makes them of an AnnData"),
+        (check_tiles, [section], "tiles: found a list; expected the tiles of sections"),
+        (check_tiles, section.counts, "tiles: found a AnnData"),
+        (check_tiles, bleep.Tiles((), bleep.TileSpec(32, (64.0,))), "tiles: found none"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            check(given)
 
 
 @pytest.fixture

@@ -69,11 +69,15 @@ def read(data: DataConfig) -> tuple[Section, ...]:
     sections = {}
     for path in dict.fromkeys(path for _, path in chosen.values()):
         held = read_h5ad(path)
-        for name, (library, its_path) in chosen.items():
-            if its_path == path:
+        mine = {name: library for name, (library, its_path) in chosen.items() if its_path == path}
+        inhabited = _inhabited(libraries_in(held.uns), held.obs)
+        for name, library in mine.items():
+            if len(mine) > 1 and library not in inhabited and name not in data.sections:
+                log.warning("%s: left out section %s: its picture is there, and none of its spots", path, name)
+            else:
                 sections[name] = _read_one(name, library, path, held, data)
-        _check_arrays(path, [sections[name] for name, (_, its_path) in chosen.items() if its_path == path])
-    return tuple(sections[name] for name in chosen)
+        _check_arrays(path, [sections[name] for name in mine if name in sections])
+    return tuple(sections[name] for name in chosen if name in sections)
 
 
 def from_anndata(
@@ -113,12 +117,9 @@ def from_anndata(
     if data.n_obs == 0:
         raise DataError(f"{name}: holds no spots; expected a row for each")
     held = data.copy()
-    spatial = held.uns.get("spatial")
-    pairs = spatial.items() if isinstance(spatial, Mapping) else ()
-    libraries = [str(key) for key, value in pairs if isinstance(value, Mapping)]
-    if FLAT & set(libraries):
-        libraries = [""]
-    found = [(each, each) for each in libraries] if len(libraries) > 1 else [(name, libraries[0] if libraries else "")]
+    libraries = libraries_in(held.uns)
+    inhabited = _inhabited(libraries, held.obs)
+    found = [(each, each) for each in inhabited] if len(libraries) > 1 else [(name, libraries[0] if libraries else "")]
     plain: dict[str, Any] = {"source": "h5ad", "species": species, "mpp": mpp, "image": image, **settings}
     if patient is not None:
         plain["patients"] = {each: patient for each, _ in found}
@@ -166,7 +167,7 @@ def _check_arrays(path: Path, sections: Sequence[Section]) -> None:
 
 def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConfig) -> Section:
     part = held[_rows(name, library, held, path)]
-    stored = _stored(held, library)
+    stored = stored_in(held.uns, library)
     places, kept = positions(part, path), under_tissue(part.obs, path)
     check_one_sample(name, part.obs[kept], path)
     picture = _picture(name, stored, path, data)
@@ -191,9 +192,24 @@ def _read_one(name: str, library: str, path: Path, held: AnnData, data: DataConf
     )
 
 
-def _stored(held: AnnData, library: str) -> Mapping[str, Any]:
+def libraries_in(uns: Mapping[str, Any]) -> list[str]:
+    """Return the libraries of `uns["spatial"]`; an empty name where what one holds stands there itself."""
+    spatial = uns.get("spatial")
+    pairs = spatial.items() if isinstance(spatial, Mapping) else ()
+    found = [str(key) for key, value in pairs if isinstance(value, Mapping)]
+    return [""] if FLAT & set(found) else found
+
+
+def _inhabited(libraries: list[str], obs: pd.DataFrame) -> list[str]:
+    """Return the libraries that spots are of, where a column says so of every spot: a subset keeps the pictures of all."""
+    columns = (obs[column].astype(str) for column in LIBRARIES if column in obs)
+    named = next((set(column) for column in columns if column.isin(libraries).all()), set(libraries))
+    return [library for library in libraries if library in named]
+
+
+def stored_in(uns: Mapping[str, Any], library: str) -> Mapping[str, Any]:
     """Return what `uns["spatial"]` holds of a library; some files leave the level of libraries out."""
-    spatial = held.uns.get("spatial", {})
+    spatial = uns.get("spatial", {})
     if library:
         return dict(spatial[library])
     return dict(spatial) if isinstance(spatial, Mapping) and FLAT & set(spatial) else {}
@@ -201,18 +217,25 @@ def _stored(held: AnnData, library: str) -> Mapping[str, Any]:
 
 def _rows(name: str, library: str, held: AnnData, path: Path) -> np.ndarray:
     """Return which rows are of a library; all of them where the file knows of no other."""
-    obs = held.obs
+    obs, libraries = held.obs, libraries_in(held.uns)
     for column in LIBRARIES:
         rows = (obs[column].astype(str) == library).to_numpy(dtype=bool) if column in obs else np.zeros(len(obs), dtype=bool)
         if rows.any():
-            log.info("section %s: %d of %d spots, those with obs[%r] = %s", name, rows.sum(), len(obs), column, library)
+            level = logging.WARNING if len(libraries) == 1 and not rows.all() else logging.INFO
+            log.log(level, "section %s: %d of %d spots, those with obs[%r] = %s", name, rows.sum(), len(obs), column, library)
             return rows
-    spatial = held.uns.get("spatial", {})
-    several = sum(isinstance(part, Mapping) for part in spatial.values()) if library else 0
-    if several > 1 or (LIBRARIES[0] in obs and obs[LIBRARIES[0]].nunique() > 1):
+    if len(libraries) > 1 and _inhabited(libraries, obs) != libraries:
+        raise DataError(f"{path}: no spot is of library {library!r}; name another section, or none")
+    if len(libraries) > 1:
         raise DataError(
             f"{path}: holds several libraries, but no column of obs ({', '.join(LIBRARIES)}) says which spots are of "
-            f"{library or 'which'!r}; add obs['library_id'] with the names in uns['spatial']"
+            f"{library!r}; add obs['library_id'] with the names in uns['spatial']"
+        )
+    if LIBRARIES[0] in obs and obs[LIBRARIES[0]].nunique() > 1:
+        named = [str(each) for each in obs[LIBRARIES[0]].dropna().unique()]
+        raise DataError(
+            f"{path}: obs['library_id'] names {len(named)} samples ({', '.join(named[:3])}), but uns['spatial'] holds no "
+            "picture of these names; keep each there, as anndata.concat does with uns_merge='unique', or give one sample"
         )
     return np.ones(len(obs), dtype=bool)
 
@@ -220,22 +243,30 @@ def _rows(name: str, library: str, held: AnnData, path: Path) -> np.ndarray:
 def _picture(name: str, stored: Mapping[str, Any], path: Path, data: DataConfig) -> _Picture:
     named, images = _named_picture(name, path, data), stored.get("images", {})
     if named is not None:
-        scale, slide = _scale(stored, data.image_scale, path), open_slide(named, data.pixel_limit)
+        scale, slide = scale_in(stored, data.image_scale, path), open_slide(named, data.pixel_limit)
         for key in [key for key in PICTURES if key in images and _stated_scale(stored, key)][:1]:
-            known = Known(f"the {key} picture in uns", _scale(stored, key, path), ArraySlide(_pixels(images[key], key, path)))
+            known = Known(
+                f"the {key} picture in uns", scale_in(stored, key, path), ArraySlide(pixels_in(images[key], key, path))
+            )
             check_picture(name, named.name, slide, scale, known)
         return _Picture(f"{named.name} ({data.image_scale})", scale, slide)
     keys = [key for key in PICTURES if key in images] + [key for key in images if key not in PICTURES]
     if not keys:
         raise DataError(f"{path}: uns['spatial'] holds no picture of section {name}; name the picture's file with data.image")
-    scale, shown = _scale(stored, keys[0], path), ArraySlide(_pixels(images[keys[0]], keys[0], path))
+    scale, shown = scale_in(stored, keys[0], path), ArraySlide(pixels_in(images[keys[0]], keys[0], path))
     for key in [key for key in keys[1:] if key in PICTURES and _stated_scale(stored, key)][:1]:
-        known = Known(f"the {key} picture", _scale(stored, key, path), ArraySlide(_pixels(images[key], key, path)))
+        known = Known(f"the {key} picture", scale_in(stored, key, path), ArraySlide(pixels_in(images[key], key, path)))
         check_picture(name, f"the {keys[0]} picture in uns", shown, scale, known)
     return _Picture(f"the {keys[0]} picture in uns", scale, shown)
 
 
-def _scale(stored: Mapping[str, Any], key: str, path: Path) -> float:
+def scale_in(stored: Mapping[str, Any], key: str, path: Path) -> float:
+    """Return the pixels of a library's picture per full-resolution pixel.
+
+    Raises:
+        DataError: the scale factors have none.
+
+    """
     return 1.0 if key in ("full", "fullres") else _factor(stored, key, path)
 
 
@@ -267,5 +298,11 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _pixels(stored: Any, key: str, path: Path) -> Pixels:
+def pixels_in(stored: Any, key: str, path: Path) -> Pixels:
+    """Return a library's picture as RGB.
+
+    Raises:
+        DataError: it is none.
+
+    """
     return as_rgb(np.asarray(stored), f"{path}: the {key} picture in uns")

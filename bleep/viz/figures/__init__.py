@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int64
 
+from bleep.data.readers.annotated import positions
+from bleep.data.readers.h5ad import LIBRARIES, libraries_in, pixels_in, scale_in, stored_in
 from bleep.errors import ConfigError, DataError
 from bleep.files import whole
 from bleep.marks import KEY, MARK
@@ -215,6 +217,10 @@ def _save(axes: "Axes", path: Path) -> None:
         figure.savefig(temporary, format=form, dpi=DOTS, metadata=NOTES[form])
 
 
+THERE = Path("AnnData")
+"""How sentences call what is drawn."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -225,20 +231,23 @@ class Placed:
     mpp: float
 
     def view(self, adata: "AnnData") -> TissueView:
-        """Return the picture and places of its tiles; a white picture where there is none."""
-        xy = np.asarray(adata.obsm["spatial"], np.float64)[self.rows, :2]
-        held = adata.uns.get("spatial", {}).get(self.name, {})
+        """Return the picture and places of its tiles; a white picture where there is none.
+
+        Raises:
+            DataError: its picture is none, or has no scale.
+
+        """
+        xy, libraries = positions(adata, THERE)[self.rows], libraries_in(adata.uns)
+        held = stored_in(adata.uns, "" if libraries == [""] else self.name) if {"", self.name} & set(libraries) else {}
         images, scales = held.get("images", {}), held.get("scalefactors", {})
         side = np.ptp(xy, axis=0).max() / max(np.sqrt(len(xy)), 1.0) or 1.0
         radius = float(scales.get("spot_diameter_fullres", side)) / 2
-        found = next(((kind, np.asarray(images[kind])) for kind in ("hires", "lowres") if kind in images), None)
-        if found is None:
+        kind = next((kind for kind in ("hires", "lowres", "fullres") if kind in images), None)
+        if kind is None:
             size = float(xy[:, 0].max()) + 6 * radius, float(xy[:, 1].max()) + 6 * radius
             picture = np.full((2, 2, 3), 255, np.uint8)
         else:
-            picture = found[1][..., :3]
-            picture = picture if picture.dtype == np.uint8 else (255 * np.clip(picture, 0, 1)).astype(np.uint8)
-            scale = float(scales[f"tissue_{found[0]}_scalef"])
+            picture, scale = pixels_in(images[kind], kind, THERE), scale_in(held, kind, THERE)
             size = picture.shape[1] / scale, picture.shape[0] / scale
         ids = tuple(map(str, adata.obs_names[self.rows]))
         return TissueView(self.name, picture, size, xy, radius, ids, np.zeros((len(xy), 1), np.float32), mpp=self.mpp)
@@ -249,18 +258,18 @@ def section_of(adata: "AnnData", asked: str | None) -> Placed:
 
     Raises:
         ConfigError: it is not there, or there are several and none is named.
-        DataError: the tiles have no places on a slide.
+        DataError: there are no tiles, or they have no places on a slide; or nothing says on which of several slides.
 
     """
     if "spatial" not in adata.obsm:
         raise DataError('there are no places to draw at: expected obsm["spatial"], x and y of each tile in pixels of its slide')
-    facts = adata.uns.get("bleep", {})
-    if "section" in adata.obs:
-        of = adata.obs["section"].astype(str).to_numpy()
-        there = [*dict.fromkeys(of.tolist())]
-    else:
-        there = [str(name) for name in adata.uns.get("spatial", {})][:1] or ["tissue"]
-        of = np.full(adata.n_obs, there[0])
+    placed = np.isfinite(positions(adata, THERE)).all(axis=1)
+    if not placed.any():
+        raise DataError(
+            f"there is nothing to draw: found {adata.n_obs} tiles, none of them with a place; expected at least one"
+        )
+    facts, of = adata.uns.get("bleep", {}), _sections_of(adata)
+    there = [*dict.fromkeys(of[placed].tolist())]
     if asked is not None and asked not in there:
         raise ConfigError(f"section {asked!r} is not among the {len(there)} of the prediction: {few(there)}")
     if asked is None and len(there) > 1:
@@ -268,21 +277,48 @@ def section_of(adata: "AnnData", asked: str | None) -> Placed:
     name = asked or there[0]
     known = [str(one) for one in facts.get("sections", ())]
     if name not in known:
-        return Placed(name, of == name, 0.0)
+        return Placed(name, placed & (of == name), 0.0)
     at = known.index(name)
     if bool(facts["ready_cut"][at]):
         raise DataError(f"section {name}: its tiles came ready-cut, so nobody knows where on a slide they lie")
-    return Placed(name, of == name, float(facts["mpp"][at]))
+    return Placed(name, placed & (of == name), float(facts["mpp"][at]))
+
+
+def _sections_of(adata: "AnnData") -> np.ndarray:
+    """Return the section of each tile: by the column of `obs` that names pictures, else `section`, else all of one.
+
+    Raises:
+        DataError: there are several pictures, and no column names them.
+
+    """
+    libraries = libraries_in(adata.uns)
+    columns = {name: adata.obs[name].astype(str) for name in ("section", *LIBRARIES) if name in adata.obs}
+    naming = next((name for name, column in columns.items() if column.isin(libraries).any()), None)
+    if naming is None and "section" in columns:
+        naming = "section"
+    elif naming is None and len(libraries) > 1:
+        raise DataError(
+            f"uns['spatial'] holds pictures of {few(libraries)}, and no column of obs (section, {', '.join(LIBRARIES)}) says "
+            "which tile lies on which: add obs['library_id'] with these names"
+        )
+    elif naming is None and LIBRARIES[0] in columns:
+        naming = LIBRARIES[0]
+    alone = (libraries or [""])[0] or "tissue"
+    return np.full(adata.n_obs, alone) if naming is None else columns[naming].to_numpy(object)
 
 
 def column_of(adata: "AnnData", name: str, layer: str | None) -> Float32[np.ndarray, " tiles"]:
     """Return the values of a gene, or of a column of `obs` that holds numbers.
 
     Raises:
-        ConfigError: there is no such gene, column or layer.
+        ConfigError: there is no such gene, column or layer, or the gene stands there more than once.
 
     """
     if name in adata.var_names:
+        if (times := int((adata.var_names == name).sum())) > 1:
+            raise ConfigError(f"gene {name!r} stands there {times} times; call var_names_make_unique() of the AnnData first")
+        if layer is None and adata.X is None:
+            raise ConfigError(f"the AnnData has no X, so gene {name!r} has no values there; name a layer that has")
         if layer is not None and layer not in adata.layers:
             there = [str(one) for one in adata.layers if one is not None]
             raise ConfigError(f"layer {layer!r} is not in the prediction, which has {few(there) if there else 'none'}")

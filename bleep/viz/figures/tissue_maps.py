@@ -49,8 +49,8 @@ def gene_map(view: TissueView, column: int, gene: str, scale: str, uncertainty: 
     axes[0, 0].set_title("H&E", fontsize=10)
     axes[1, 0].set_visible(False)
     faint = tissue.faint()
-    low, high = _ends(np.concatenate([values for name, values in shown.items() if name in ("measured", "predicted")]))
-    most = max(_ends(np.abs(shown["error"]))[1], 1e-9) if "error" in shown else 1.0
+    low, high = ends_of(np.concatenate([values for name, values in shown.items() if name in ("measured", "predicted")]))
+    most = max(ends_of(np.abs(shown["error"]))[1], 1e-9) if "error" in shown else 1.0
     limits = {"measured": (low, high), "predicted": (low, high), "error": (-most, most)}
     labels = {
         "measured": scale,
@@ -80,7 +80,7 @@ def _finding(view: TissueView, column: int, gene: str) -> str:
     where = f"{label_text(gene)} in {label_text(view.section)}"
     predicted = view.predicted[:, column : column + 1]
     if view.measured is None:
-        low, high = _ends(predicted[:, 0])
+        low, high = ends_of(predicted[:, 0])
         return f"{where}: predicted from {low:.2f} to {high:.2f}"
     measured = view.measured[:, column : column + 1]
     if not np.isfinite(measured).any():
@@ -92,7 +92,7 @@ def _finding(view: TissueView, column: int, gene: str) -> str:
     return f"{where}: r = {r:.2f} between predicted and measured; the predicted values spread {spread:.2f} times as wide"
 
 
-def _ends(values: Float32[np.ndarray, " some"]) -> tuple[float, float]:
+def ends_of(values: Float32[np.ndarray, " some"]) -> tuple[float, float]:
     """Return the 1st and 99th percentile, so that one odd spot does not take all the colours."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
@@ -157,7 +157,7 @@ def draw_values(
     `limits`: values of the first and the last colour; none: the 1st and the 99th percentile.
     """
     _picture(axes, view, tissue)
-    return _spots(axes, view, values, colours, limits or _ends(values))
+    return _spots(axes, view, values, colours, limits or ends_of(values))
 
 
 def _picture(axes: "Axes", view: TissueView, tissue: Backdrop) -> None:

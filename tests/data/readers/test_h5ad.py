@@ -247,6 +247,25 @@ def test_libraries_in_one_file_are_sections_each_with_its_own_picture(tmp_path: 
     assert read(path, sections=["V2"]).digest() == second.digest()
 
 
+def test_a_subset_of_libraries_that_keeps_the_pictures_of_all_has_the_sections_it_has_spots_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = {"V1": annotated("V1"), "V2": annotated("V2", toy_section("other", "donor", 4, side=256, pitch=32))}
+    joined = concat(parts, label="library_id", uns_merge="unique", index_unique="-")
+    kept = joined[joined.obs["library_id"] == "V2"]
+    (section,) = from_anndata(kept, mpp=1.0)
+    assert (section.name, list(section.counts.obs_names)) == ("V2", list(kept.obs_names))
+    path = write(kept.copy(), tmp_path / "one.h5ad")
+    assert read(path).digest() == section.digest()
+    assert "left out section V1: its picture is there, and none of its spots" in caplog.text
+    with pytest.raises(DataError, match="no spot is of library 'V1'"):
+        read(path, sections=["V1"])
+    del joined.uns["spatial"]["V1"]
+    caplog.clear()
+    assert len(from_anndata(joined, mpp=1.0)[0]) == len(kept)
+    assert f"{len(kept)} of {len(joined)} spots, those with obs['library_id'] = V2" in caplog.text
+
+
 def test_a_patient_in_obs_counts_and_data_patients_wins(tmp_path: Path) -> None:
     data = annotated()
     data.obs["donor_id"] = "D7"
@@ -309,7 +328,7 @@ def _two_patients(data: AnnData) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_unequal, "holds several libraries, but no column of obs"),
+        (_unequal, r"names 2 samples \(V1x, V2x\), but uns\['spatial'\] holds no picture of these names; keep each there"),
         (_two_patients, "names 'p1' and 'p2'; name one patient in data.patients"),
     ],
 )
