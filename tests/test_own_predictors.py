@@ -232,17 +232,20 @@ def test_a_member_is_weighed_by_what_is_kept_of_it(known: Callable[..., None], r
         @classmethod
         def fit(cls, run: Any, tiles: Any) -> Any:
             found = super().fit(run, tiles)
-            found.more = 1e6
+            found.more = 5.0
             return found
 
         def predict(self, tiles: Any) -> Any:
             found = super().predict(tiles)
-            return _of(found, tiles, expression=found.expression + np.float32(self.more))
+            pattern = np.arange(len(tiles), dtype=np.float32)[:, None] % 3
+            return _of(found, tiles, expression=found.expression + np.float32(self.more) * pattern)
 
     scores = {}
     for name, part in (("forgets", Forgets), ("level", _made(name="level"))):
         known("predictors", name, part)
         found = bleep.calibrate(run_copy("regression", name), members=[name])
+        # One subject was trained on, so that nothing was learnt of whom to believe: who is named counts all the same.
+        assert name in found.stacker.counted
         scores[name] = found.stacker.weights
     np.testing.assert_array_equal(scores["forgets"], scores["level"])
 
@@ -250,6 +253,7 @@ def test_a_member_is_weighed_by_what_is_kept_of_it(known: Callable[..., None], r
 def test_own_predictors_and_metrics_stand_in_every_table(known: Callable[..., None], opened: Any, tmp_path: Path) -> None:
     from bleep.evaluation import report
     from bleep.workflows.report import evaluation_page
+    from bleep.workflows.scoring import Scorer
 
     known("predictors", "most", _made(name="most"))
     known("metrics", "largest", lambda predicted, measured: float(np.abs(predicted - measured).max()))
@@ -258,6 +262,12 @@ def test_own_predictors_and_metrics_stand_in_every_table(known: Callable[..., No
     assert genes.columns.is_unique
     assert genes["most (predictor)"].notna().any()
     assert (genes["most"] >= genes["least"]).all()
+    tested = opened.tiles(opened.split.test[:1])
+    found, scorer = opened.predictor.predict(tested), Scorer(metrics=("largest",))
+    lacking = opened.run.panel.values(tested.sections[0])
+    lacking[:, 2] = np.nan
+    rest = np.delete(np.abs(found.expression - lacking), 2, axis=1)
+    assert scorer._metric("largest", found, lacking) == pytest.approx(float(rest.max()))
     grid = evaluation_page([opened], table).table
     assert grid is not None
     at = [column.heading for column in grid.columns].index("largest")

@@ -181,7 +181,7 @@ def test_spots_lie_on_the_picture_that_is_theirs_whatever_form_it_has() -> None:
         (whole[:0], DataError, "nothing to draw: found 0 tiles"),
         (bare, DataError, "tissue_hires_scalef in uns.* is None; expected the scale of the picture"),
         (twice, ConfigError, r"gene '0' stands there 2 times; call var_names_make_unique\(\)"),
-        (anndata.AnnData(obs=whole.obs, var=whole.var, obsm=dict(whole.obsm)), ConfigError, "has no X, so gene '0' has no"),
+        (anndata.AnnData(var=whole.var, obs=whole.obs[[]], obsm=dict(whole.obsm)), ConfigError, "has no X, so gene '0' has no"),
     ):
         with pytest.raises(kind, match=words):
             drawn(data, None if data is not bare else "B")

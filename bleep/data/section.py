@@ -156,7 +156,8 @@ class Section:
     def _check_counts(self) -> None:
         matrix = self.counts.X
         kind = np.dtype(getattr(matrix, "dtype", object))
-        if kind.kind not in "biuf":
+        # SciPy's sparse tables, as which counts are normalised, hold no half precision.
+        if kind.kind not in "biuf" or kind == np.float16:
             raise DataError(
                 f"section {self.name}: its counts hold {'no matrix' if matrix is None else f'values of kind {kind}'}; expected "
                 "numbers, spots x genes: give the AnnData an X such as one of float32"

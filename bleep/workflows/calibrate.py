@@ -107,14 +107,16 @@ def simple_members(run: Run) -> list[str]:
     return usable(run) if run.config.data.split == "patient" else []
 
 
-def members_that_travel(run: Run) -> tuple[str, ...]:
+def members_that_travel(run: Run, members: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the members whose mean predicts where nothing was learnt of which to believe; none: all of them.
 
-    A run's own heads are among them where they, too, see features standardised over each section. Who names members wants each.
+    A run's own heads are among them where they, too, see features standardised over each section. Who names members, also
+    those of other packages, wants each.
     """
     if run.config.query.members:
         return ()
-    return (*TRAVEL, "retrieval", "regression") if run.config.image.standardize == "section" else TRAVEL
+    own = ("retrieval", "regression") if run.config.image.standardize == "section" else ()
+    return (*TRAVEL, *own, *members)
 
 
 def _wanted(run: Run, predictions: Mapping[str, Values]) -> dict[str, Values]:
@@ -267,7 +269,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     subjects = len({section.patient for section in divided.train})
     travels = run.config.data.split == "patient"
     trust = trust_in(subjects) if travels else 1.0
-    prior = members_that_travel(run)
+    prior = members_that_travel(run, members)
     if travels:
         axes, shrink, nested = TRAVEL_AXES, max(SHRINK), nested_shrunk(seen, trust, prior)
     else:

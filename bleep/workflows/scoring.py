@@ -87,15 +87,15 @@ class Scorer:
         return cards
 
     def _metric(self, metric: str, predicted: Prediction, measured: Values) -> float:
-        """Return another package's score; it may do with its copies what it likes.
+        """Return another package's score of the genes measured there; it may do with its copies what it likes.
 
         Raises:
             ConfigError: it is no number, or the metric fails.
 
         """
-        part = registry.load("metrics", metric)
+        part, there = registry.load("metrics", metric), np.isfinite(measured).all(axis=0)
         with clearly(f"--metrics {metric}", "the metric", part):
-            value = part(np.array(predicted.expression), np.array(measured))
+            value = part(predicted.expression[:, there], measured[:, there])
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             package = registry.origin("metrics", metric).package
             raise ConfigError(f"--metrics {metric}: {package} returned a {type(value).__name__}; expected one number")

@@ -126,7 +126,11 @@ def test_pictures_and_counts_that_are_no_bytes_and_numbers_are_refused(toys: tup
             DataError, match=r"toy1: its picture is uint\d+ of shape .*; expected uint8 of \[height, width, 3\]"
         ):
             made(toys[0], slide=slide)
-    for matrix, said in ((np.full(toys[0].counts.shape, "3", object), "values of kind object"), (None, "no matrix")):
+    for matrix, said in (
+        (np.full(toys[0].counts.shape, "3", object), "values of kind object"),
+        (np.ones(toys[0].counts.shape, np.float16), "values of kind float16"),
+        (None, "no matrix"),
+    ):
         counts = AnnData(X=matrix, obs=toys[0].counts.obs, var=toys[0].counts.var)
         with pytest.raises(DataError, match=f"toy1: its counts hold {said}; expected numbers"):
             made(toys[0], counts=counts)
