@@ -75,6 +75,8 @@ class Facts:
     """What a trunk of one's own does to a fixed picture, when trained if it learns: see `bleep.models.fingerprint`."""
     places: tuple[str, ...] = ()
     """sha256 of where the spots held out lie, by section, where sections are divided; else empty, as in older runs."""
+    unindexed: bool = False
+    """Sent without its index, by `bleep pack --no-reference`: until one is built, a run of both tasks regresses alone."""
 
     @classmethod
     def of(
@@ -202,8 +204,7 @@ class Run:
 
     def finished(self, epoch: int) -> "Run":
         """Return the run with the epoch whose weights it now holds."""
-        trunk, does = self.model.trunk, self.facts.fingerprint
-        does = fingerprint(trunk, self.config.tiles.pixels) if trunk.learns else does
+        does = fingerprint(self.model.trunk, self.config.tiles.pixels) if self.model.trunk.learns else self.facts.fingerprint
         return replace(self, facts=replace(self.facts, epoch=epoch, fingerprint=does))
 
     def weights_digest(self) -> str:
@@ -263,8 +264,7 @@ class Run:
         except (SafetensorError, OSError) as error:
             raise DataError(f"{folder / MODEL}: is damaged ({error}); train again") from None
         windows, parts = len(config.tiles.microns), 1 + len(config.image.context)
-        known = weights.get("standardize.mean")
-        width = 0 if known is None else known.numel() // (windows * parts)
+        width = 0 if (known := weights.get("standardize.mean")) is None else known.numel() // (windows * parts)
         stored = stored_trunk(image, config.tiles.pixels, width, str(folder / MODEL)) if width and trunk is None else None
         built = stored or build_trunks(image, config.tiles.pixels, windows, trunk)[0]
         if PLACELESS in built.reads and PLACELESS not in facts.reads:

@@ -1,13 +1,16 @@
 """A run trained for both tasks, from its recipe to the table; and the other losses, once through."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pytest
 
 import bleep
+from bleep.cli import app
 from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
@@ -16,6 +19,7 @@ from bleep.predictors.calibration import predictors_of
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
+from bleep.workflows.pack import pack, unpack
 from bleep.workflows.query import build_reference
 
 BOTH = {"loss": {"task": "both"}, "head": {"hidden": 8}}
@@ -40,6 +44,32 @@ def test_a_run_for_both_tasks_has_both_predictors_and_both_stand_in_the_table(bo
     assert {"retrieval", "regression", "ridge"} <= set(bleep.evaluate([both]).rows.index)
     with pytest.raises(DataError, match="bleep index build"):
         predictors_of(run, None)
+
+
+def test_sent_without_its_index_it_predicts_by_regression_until_one_is_built(
+    both: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack(both, tmp_path / "run.zip", reference=False)
+    unpack(tmp_path / "run.zip", tmp_path / "sent")
+    words = [
+        "query",
+        "--run",
+        str(tmp_path / "sent"),
+        "--images",
+        str(files / "st2k" / "toy4"),
+        "--out",
+        str(tmp_path / "x.h5ad"),
+    ]
+    assert app.main(words) == 0
+    run = Run.load(both)
+    expected = bleep.RegressionPredictor(run).predict(run.tiles(bleep.load_split(run.config).test))
+    np.testing.assert_array_equal(anndata.read_h5ad(out).X, expected.expression)
+    assert app.main([*words, "--k", "5"]) == 2
+    assert "it has regression, as it was sent without its index" in capsys.readouterr().err
+    assert app.main([*words, "--where", "patient == 'donor1'"]) == 2
+    assert "has no index" in capsys.readouterr().err
+    shutil.copytree(both / "reference", tmp_path / "sent" / "reference")
+    assert Experiment(tmp_path / "sent").predictor.name == "mean of both"
 
 
 def test_a_run_for_both_tasks_answers_by_the_mean_and_each_can_be_asked(both: Path) -> None:

@@ -29,7 +29,7 @@ from bleep.predictors.stacking import Stacker
 from bleep.registry import Origin
 from bleep.retrieval.embed import raw_features, tile_features
 from bleep.retrieval.reference import Reference
-from bleep.retrieval.reference.identity import SHARED, identity
+from bleep.retrieval.reference.identity import SHARED, check_keys, identity
 from bleep.runs import Run
 
 FOLDER, FACTS, REHEARSAL = find.CALIBRATION, find.CALIBRATED, "rehearsal"
@@ -47,7 +47,7 @@ class Calibration:
     """All that is fitted on left-out training tissue."""
 
     identity: dict[str, Any]
-    """What it and a run must share: weights, panel and tiles."""
+    """What it and a run must share: weights, panel and tiles; and what spots are found by, where it retrieves."""
     weighting: NeighborWeighting | None
     """How neighbours are averaged; none for a run without retrieval."""
     stacker: Stacker
@@ -254,10 +254,10 @@ class CombinedPredictor:
             raise ConfigError(f"abstain is {abstain:g}; expected a share between 0 and 1, such as {ABSTAIN}")
         self.run, self.calibration, self.abstain = run, calibration, abstain
         self.members: dict[str, Predictor] = {}
-        if "retrieval" in calibration.stacker.members and calibration.weighting is not None:
+        if "retrieval" in calibration.stacker.members and (how := calibration.weighting) is not None:
             if reference is None:
                 raise DataError("the combined predictor retrieves from an index: make it with `bleep index build`")
-            how = calibration.weighting
+            check_keys(calibration.identity, reference.keys)
             self.members["retrieval"] = RetrievalPredictor(run, reference, how.k, how.weights, how.temperature)
         if "regression" in calibration.stacker.members:
             self.members["regression"] = RegressionPredictor(run)
@@ -324,8 +324,8 @@ def retrieved_part(predictor: Predictor) -> Literal["all", "part", "none"]:
 def predictors_of(run: Run, reference: Reference | None, calibration: Calibration | None = None) -> dict[str, Predictor]:
     """Return a run's own predictors, by name: retrieval from its reference, its regression head, or both and their mean.
 
-    With a calibration, the combined predictor too. Each remembers what it last predicted, so that a mean of two does not
-    compute them again.
+    With a calibration, the combined predictor too; a run of both that was sent without its reference has regression alone.
+    Each remembers what it last predicted, so that a mean of two does not compute them again.
 
     Raises:
         DataError: a contrastive run has no reference.
@@ -337,9 +337,9 @@ def predictors_of(run: Run, reference: Reference | None, calibration: Calibratio
         if reference is not None:
             found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
         return found
-    if run.model.retrieves:
-        if reference is None:
-            raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
+    if run.model.retrieves and reference is None and not run.facts.unindexed:
+        raise DataError("a contrastive run predicts from an index: make it with `bleep index build`")
+    if run.model.retrieves and reference is not None:
         found[RetrievalPredictor.name] = Remembered(RetrievalPredictor(run, reference))
     if run.model.regresses:
         found[RegressionPredictor.name] = Remembered(RegressionPredictor(run))

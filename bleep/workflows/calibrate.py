@@ -293,7 +293,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
         "widened": factor,
     }
     return Calibration(
-        identity=identity(run),
+        identity=identity(run) | ({} if weighting is None else {"keys": run.config.index.keys}),
         weighting=weighting,
         stacker=shrunk_stacker(seen, basis, axes, shrink, trust, prior),
         ridge=RidgePredictor.fit(run, tiles).ridge if "ridge" in seen[0].predictions else None,

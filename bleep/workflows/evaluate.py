@@ -1,6 +1,6 @@
 """Predictors side by side on held-out tissue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import final
@@ -100,6 +100,8 @@ class _Evaluation:
         self.scorer, self.others, self.all_floors = scorer, others, all_floors
         self.cards: list[Scorecard] = []
         self.runs: list[Run] = []
+        self.members: list[Run] = []
+        """The same, each run of an ensemble by itself."""
         self.lines: list[Run] = []
         self.leaks: list[LeakReport] = []
         self.splits: list[Split] = []
@@ -135,6 +137,7 @@ class _Evaluation:
         else:
             self.lines.append(run)
         self.runs.append(run)
+        self.members += [member.run for member in experiment.members]
         self.splits.append(divided)
         predictors = dict(experiment.predictors())
         tissue = _digests(divided.train), tested
@@ -167,7 +170,7 @@ class _Evaluation:
 
     def table(self) -> Table:
         """Return the comparison."""
-        leak, facts = worst_leak(self.runs), _words(self.runs)
+        leak, facts = worst_leak(self.runs), _words(self.members)
         once = (*report.FLOORS, Ensemble.name, *self.others)
         table = report.compare(self.cards, _protocol(self.runs[0]), leak, facts, self.leaks, once=once)
         if self.grades:
@@ -230,7 +233,7 @@ def _protocol(run: Run) -> str:
 def _words(seen: Sequence[Run]) -> dict[str, str]:
     first = seen[0]
     panel = first.config.panel
-    pick = f"{panel.choice}, {len(first.panel.genes)} genes" + (
+    pick = f"{panel.choice}, {_counts(len(run.panel.genes) for run in seen)} genes" + (
         f" of the {panel.candidates} highest means" if panel.candidates else ""
     )
     trunks = {_trunk_words(run) for run in seen}
@@ -238,13 +241,19 @@ def _words(seen: Sequence[Run]) -> dict[str, str]:
     if len(trunks) > 1:
         floors += f"; fitted on the features of the first run ({_trunk_words(first)})"
     return {
-        "split": f"by {first.config.data.split}, trained on {len(first.facts.train)} sections",
+        "split": f"by {first.config.data.split}, trained on {_counts(len(run.facts.train) for run in seen)} sections",
         "genes": f"{pick}, {'as listed by others' if panel.choice == 'list' else 'chosen on training spots'}",
         "values": first.panel.describe() + ", no smoothing",
-        "tiles": first.spec.describe(),
+        "tiles": "; ".join(sorted({run.spec.describe() for run in seen})),
         "trunk": "; ".join(sorted(trunks)),
         "floors": floors,
     }
+
+
+def _counts(numbers: Iterable[int]) -> str:
+    """Return one number, or the least and the largest of those that differ."""
+    least, *_, most = sorted([*numbers] * 2)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _trunk_words(run: Run) -> str:

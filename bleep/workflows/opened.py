@@ -192,7 +192,7 @@ class Opened:
             return self.ensemble(asked, k, weights)
         found = self.predictors()
         if asked is not None and asked not in found:
-            raise ConfigError(self._lacks(asked, found))
+            raise ConfigError(self._lacks(self.members[0], asked, found))
         if (k or weights) and self.reference is not None:
             return RetrievalPredictor(self.run, self.reference, k, weights)
         return plain(found[asked] if asked else self.predictor)
@@ -211,14 +211,13 @@ class Opened:
     def reference_of(self, member: Member) -> Reference | None:
         """Return what a run of an ensemble retrieves from."""
         if member.folder not in self._references:
-            # A classifier can do without one; where there is one, its labelled tiles may be asked.
-            indexed = member.run.model.classifies and (member.folder / runs.REFERENCE).is_dir()
-            retrieves = indexed or member.run.model.retrieves
-            reference = Reference.load(member.folder / runs.REFERENCE) if retrieves else None
+            model, place = member.run.model, member.folder / runs.REFERENCE
+            # A classifier can do without one; where there is one, its labelled tiles may be asked. So can a run sent without.
+            needs = model.retrieves and not member.run.facts.unindexed
+            reference = Reference.load(place) if needs or (place.is_dir() and (model.retrieves or model.classifies)) else None
             if self.where is not None and reference is None:
-                raise ConfigError(
-                    f"--where: chooses among reference spots, and {member.folder} was trained by regression and has none"
-                )
+                why = "has no index" if model.retrieves else "was trained by regression and has none"
+                raise ConfigError(f"--where: chooses among reference spots, and {member.folder} {why}")
             self._references[member.folder] = (
                 reference if self.where is None or reference is None else reference.only(self.where)
             )
@@ -249,7 +248,7 @@ class Opened:
             found = predictors_of(member.run, reference, calibration_of(member.run, member.folder))
             own = next(name for name in ORDER if name in found)
             if asked is not None and asked not in found and not (k or weights):
-                raise ConfigError(self._lacks(asked, found))
+                raise ConfigError(self._lacks(member, asked, found))
             chosen.append(found[asked if asked in found else own])
         digest = ensemble_digest(self.folder, self.members, chosen, [self.reference_of(member) for member in self.members])
         return Ensemble([member.run for member in self.members], chosen, [member.weight for member in self.members], digest)
@@ -266,10 +265,12 @@ class Opened:
             raise ConfigError(f"--abstain: marks tiles by the calibration of a run, and {self.folder} {why}")
         return CombinedPredictor(self.run, self.reference, self.calibration, share)
 
-    def _lacks(self, asked: str, found: Mapping[str, Predictor]) -> str:
+    def _lacks(self, member: Member, asked: str, found: Mapping[str, Predictor]) -> str:
         hint = "; run `bleep calibrate` first" if asked == CombinedPredictor.name else ""
+        if asked in (RetrievalPredictor.name, MEAN) and member.run.model.retrieves:
+            hint = ", as it was sent without its index; `bleep index build` makes one of the training tissue"
         there = ", ".join(name.replace(" ", "-") for name in found)
-        return f"--predictor {asked.replace(' ', '-')}: {self.folder} has no such predictor; it has {there}{hint}"
+        return f"--predictor {asked.replace(' ', '-')}: {member.folder} has no such predictor; it has {there}{hint}"
 
 
 def opened(what: Sequence[str | Path | Opened]) -> list[Opened]:

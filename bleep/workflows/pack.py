@@ -8,6 +8,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bleep.models.factory import started_from, trunk_licence
 from bleep.models.own import called
 from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
 from bleep.retrieval.reference import Reference
+from bleep.retrieval.reference.identity import check_keys
 from bleep.retrieval.reference.storage import elsewhere
 from bleep.runs import Run
 
@@ -53,7 +55,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
 
     Raises:
         DataError: the folder is no finished run, or the file cannot be written.
-        MismatchError: its calibration belongs to another run.
+        MismatchError: its index or its calibration belongs to another run, or one to another of the two.
 
     """
     run = Run.load(folder)
@@ -62,13 +64,17 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
             f"{folder}: predicts by retrieval alone, which needs its reference; train with loss.task both to send none"
         )
     names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
+    calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
     if f"{runs.REFERENCE}/manifest.json" in names:
         _check_here(folder, names, alone=not run.model.regresses)
-        Reference.load(folder / runs.REFERENCE).check(run)
-    calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
+        held = Reference.load(folder / runs.REFERENCE)
+        held.check(run)
+        check_keys({} if calibration is None else calibration.identity, held.keys)
     card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
     texts = {CARD: card}
     texts[runs.CONFIG] = yaml.safe_dump(portable(run.config.dump()), sort_keys=False)
+    if not reference and run.model.retrieves:
+        texts[runs.FACTS] = json.dumps(asdict(replace(run.facts, unindexed=True)), indent=2)
     facts: dict[str, dict[str, Any]] = {}
     with whole(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name in [CARD, *names]:

@@ -23,6 +23,7 @@ from bleep.data.splits import HOLD_OUT
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation import report
 from bleep.files import read_lines, whole, write_text
+from bleep.find import MANIFEST
 from bleep.marks import marked_csv
 from bleep.outputs import check_output
 from bleep.progress import Progress
@@ -308,7 +309,8 @@ def cross_validate(
         begun = not overwrite and (one.out / runs.CONFIG).exists()
         run = fit(one, resume=begun, overwrite=overwrite)
         run.model.to(best_device())
-        if run.model.retrieves and not (one.out / runs.REFERENCE).exists():
+        # A folder without a manifest is what a killed writer left.
+        if run.model.retrieves and not (one.out / runs.REFERENCE / MANIFEST).exists():
             build_reference(run).save(one.out / runs.REFERENCE)
         if calibrated:
             calibrate(one.out)

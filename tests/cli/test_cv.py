@@ -34,6 +34,10 @@ def test_one_section_is_scored_by_blocks_in_one_table_and_finished_folds_are_use
     before = {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")}
     assert app.main(["cv", "--config", "own.yaml"]) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("fold*/model.safetensors")} == before
+    # An index whose writer was killed is written again.
+    (out / "fold1" / "reference" / "manifest.json").unlink()
+    assert app.main(["cv", "--config", "own.yaml"]) == 0
+    assert json.loads((out / "evaluation.json").read_text()) == record
 
 
 def test_folds_that_learn_labels_are_not_calibrated(fails: Any, recipe: Any, tmp_path: Path) -> None:

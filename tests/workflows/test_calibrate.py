@@ -49,6 +49,17 @@ def copied(calibrated: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def test_an_index_with_other_keys_than_were_calibrated_is_refused(copied: Path, tmp_path: Path) -> None:
+    assert app.main(["index", "build", "--run", str(copied), "--index.keys", "image"]) == 0
+    words = "fitted on spots found by expression .*the index finds them by image: run `bleep calibrate` again"
+    with pytest.raises(MismatchError, match=words):
+        _ = Experiment(copied).predictor
+    with pytest.raises(MismatchError, match=words):
+        pack(copied, tmp_path / "run.zip")
+    calibrate(copied)
+    assert Experiment(copied).predictor.name == "combined"
+
+
 def test_the_card_of_a_packed_run_says_how_sure_it_is(calibrated: Path, tmp_path: Path) -> None:
     pack(calibrated, tmp_path / "run.zip")
     with zipfile.ZipFile(tmp_path / "run.zip") as held:

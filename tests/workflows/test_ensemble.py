@@ -108,6 +108,12 @@ def test_runs_of_other_tiles_are_joined(pair: tuple[Path, Path], recipe: Any, tm
     run = Run.load(pair[1])
     tiles = run.tiles(bleep.load_split(run.config).test)
     assert np.isfinite(open_ensemble(tmp_path / "joined").predict(tiles).expression).all()
+    # Its table says how every run of it sees the tissue, in either order.
+    save_ensemble((other, pair[1]), tmp_path / "turned")
+    for folder in ("joined", "turned"):
+        assert bleep.evaluate([tmp_path / folder]).facts["tiles"] == "48 um in 32 px; 64 um in 32 px"
+    with pytest.raises(ConfigError, match=f"{pair[1].name} has no such predictor; it has regression"):
+        Experiment(tmp_path / "joined").select("retrieval")
 
 
 def test_a_changed_run_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -46,6 +46,20 @@ def check_same(manifest: Mapping[str, Any], expected: Mapping[str, Any], whose: 
             raise MismatchError(f"the index was built with other {words} ({here}) than {whose} ({there}); {way_out}")
 
 
+def check_keys(fitted: Mapping[str, Any], keys: KeysName) -> None:
+    """Refuse an index whose spots are found by something else than those that a calibration was fitted on.
+
+    Raises:
+        MismatchError: see above; calibrations of older versions do not say what theirs were found by.
+
+    """
+    if (before := fitted.get("keys", keys)) != keys:
+        raise MismatchError(
+            f"the calibration was fitted on spots found by {before} (index.keys), and the index finds them by {keys}: "
+            f"run `bleep calibrate` again, or `bleep index build --index.keys {before}`"
+        )
+
+
 def noted(section: Section, origin: OriginName) -> dict[str, Any]:
     """Return what the manifest says of a section."""
     return {
