@@ -32,6 +32,7 @@ from bleep.predictors.classifier import ClassifierPredictor, fit_logistic
 from bleep.predictors.saliency import occlusion
 from bleep.records import Batch
 from bleep.registry import Origin
+from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
@@ -494,6 +495,24 @@ def test_the_commands_tell_labels_and_their_neighbours(run_folder: Path, patches
     share = (near["weight"] * near["one"]).groupby(near["tile"]).sum()
     np.testing.assert_allclose(voted["1"], share[voted["section"] + "/" + voted["spot"]].to_numpy(), atol=1e-6)
     assert main(["evaluate", "--run", str(run_folder), "--all-scores"]) == 2
+
+
+def test_labelled_tiles_are_added_to_the_index_of_a_classifier(
+    run_folder: Path, patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, root = tmp_path / "run", draw_patches(tmp_path / "more", patients=5)
+    shutil.copytree(run_folder, run)
+    for gone in ("p0", "p1", "p2", "p3", "p4/0"):  # of one class alone
+        shutil.rmtree(root / gone)
+    assert main(["index", "add", "--run", str(run), "--images", str(root)]) == 0
+    grown, before = Reference.load(run / "reference"), Reference.load(run_folder / "reference")
+    np.testing.assert_array_equal(grown.expression.rows(np.arange(len(before), len(grown))), np.tile([0.0, 1.0], (6, 1)))
+    assert main(["evaluate", "--run", str(run), "--out", str(tmp_path / "scores")]) == 0
+    capsys.readouterr()
+    assert main(["index", "add", "--run", str(run), "--images", str(draw_patches(tmp_path / "odd", classes=("0", "7")))]) == 2
+    assert "holds class '7', but the run knows 0, 1" in capsys.readouterr().err
+    assert main(["index", "add", "--run", str(run), "--images", str(patches / "p3")]) == 2
+    assert "is held out by the run" in capsys.readouterr().err
 
 
 def test_a_tile_that_is_hidden_in_part_keeps_its_surroundings(run_folder: Path, patches: Path) -> None:

@@ -94,7 +94,25 @@ def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) 
         DataError: a spot has no label, there is one class only, or so many that the column can be no label.
 
     """
-    for section in () if partly else sections:
+    if not partly:
+        _check_each(sections, column)
+    classes = classes_of(sections, column)
+    return tuple(_relabelled(section, one_hot((section,), column, classes), classes) for section in sections)
+
+
+def labelled_as(sections: Sequence[Section], column: str, classes: Sequence[str]) -> tuple[Section, ...]:
+    """Return sections of known `classes`, not all of which need be there, as `labelled` does.
+
+    Raises:
+        DataError: a spot has no label.
+
+    """
+    _check_each(sections, column)
+    return tuple(_relabelled(section, one_hot((section,), column, classes), classes) for section in sections)
+
+
+def _check_each(sections: Sequence[Section], column: str) -> None:
+    for section in sections:
         named = labels_of(section, column)
         if "" in named:
             which = section.counts.obs_names[named.index("")]
@@ -102,8 +120,6 @@ def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) 
                 f"section {section.name}: {named.count('')} of {len(named)} spots have no {column}, first {which!r}; label "
                 "them or leave them out"
             )
-    classes = classes_of(sections, column)
-    return tuple(_relabelled(section, one_hot((section,), column, classes), classes) for section in sections)
 
 
 def _relabelled(section: Section, table: Float32[np.ndarray, "spots classes"], classes: Sequence[str]) -> Section:

@@ -11,7 +11,7 @@ import numpy as np
 from bleep import runs
 from bleep.collectives import of_main
 from bleep.data.array_scale import CLEAR, mpp_by_array, pitch_of, ratio, warn_of_arrays
-from bleep.data.labels import LABEL, labels_of
+from bleep.data.labels import LABEL, labelled_as, labels_of
 from bleep.data.prediction import Prediction
 from bleep.data.qc.values import check_added
 from bleep.data.readers import has_form, read_sections
@@ -283,7 +283,7 @@ def read_measured(
     """
     data = reading_of(run, reading)
     sections = read_sections(data.model_copy(update={"root": root, "sections": tuple(names), "drop": ()}), run.config.cache)
-    bare = [section.name for section in sections if not len(section.genes)]
+    bare = [section.name for section in sections if not len(section.genes) and not run.model.classifies]
     if bare:
         raise DataError(f"{root}: section {bare[0]} holds no measured genes; only measured tissue can answer queries")
     if "mpp" not in (reading or {}):
@@ -297,9 +297,13 @@ def add_sections(run: Run, folder: Path, sections: Sequence[Section], *, allow_h
 
     Raises:
         MismatchError: see `Reference.add`.
-        DataError: there is no reference, or another process is changing it; or the sections hold logarithms, not counts.
+        DataError: there is no reference, or another process is changing it; or the sections hold logarithms, not counts, or
+            lack labels that a classifier is to tell.
 
     """
+    if run.model.classifies:
+        check_known(sections, run)
+        sections = labelled_as(sections, run.config.data.label or LABEL, run.panel.genes)
     trained, tested = _tissue(run)
     check_added(sections, trained, run.panel.normalise)
     pictures = {one.slide.digest() for one in tested}
