@@ -23,13 +23,18 @@ from bleep.data.readers import read_sections
 from bleep.data.toy import MORPHOLOGY
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.models.losses import class_weights, label_loss
-from bleep.predictors.classifier import NeighborVote
+from bleep.predictors import Ensemble
+from bleep.predictors.baselines import RegressionPredictor
+from bleep.predictors.classifier import LabelHeadPredictor, NeighborVote
+from bleep.runs import Run
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.fit import fit
 from bleep.workflows.labels import RETRIEVAL, evaluate_spot_labels
 from bleep.workflows.query import build_reference
+from bleep.workflows.stream import stream
+from bleep.workflows.tissue import load_split
 
 KINDS = ["sparse", "mixed", "dense"]
 
@@ -216,6 +221,22 @@ def test_labels_are_learnt_beside_expression(learnt: Path, tmp_path: Path) -> No
     assert len(both) > 50
     assert (written.loc[both, "label"].astype(str) == said[both]).all()
     assert written.loc[both, "label_share"].between(1 / 3, 1).all()
+
+
+def test_labels_of_an_ensemble_are_those_of_all_its_runs_in_any_order(learnt: Path) -> None:
+    """Here the second run knows the classes by each other's names, and the third learnt none."""
+    one = Run.load(learnt)
+    turned = replace(one, facts=replace(one.facts, classes=one.facts.classes[::-1]))
+    silent = replace(one, facts=replace(one.facts, classes=()))
+    tiles, names = one.tiles(load_split(one.config).test[:1]), sorted(KINDS)
+    heads = [LabelHeadPredictor(run, names).predict(tiles).expression for run in (one, turned)]
+    expected = np.average(heads, axis=0, weights=[1, 3])
+    for order in ((silent, one, turned), (turned, silent, one)):
+        weights = [{id(one): 1.0, id(turned): 3.0, id(silent): 4.0}[id(run)] for run in order]
+        whole = Ensemble(order, [RegressionPredictor(run) for run in order], weights)
+        obs = next(stream(order[0], whole, tiles)).adata.obs
+        np.testing.assert_allclose(obs["label_share"], expected.max(axis=1), atol=1e-6)
+        assert obs["label"].tolist() == [names[at] for at in expected.argmax(axis=1)]
 
 
 @pytest.mark.parametrize("train", ["frozen", "last"])

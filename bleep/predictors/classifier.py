@@ -1,7 +1,7 @@
 """Labels predicted: by a run's classifier, by floors fitted on training tiles, and by the vote of neighbours."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard, final
 
 import numpy as np
@@ -226,17 +226,23 @@ class NeighborVote:
         return Prediction(said.to_numpy(np.float32), tiles, self.run.panel.genes, SCALE, self.name)
 
 
-def with_labels(prediction: Prediction, run: Run, tiles: Tiles, reference: Reference | None = None) -> Prediction:
+def with_labels(
+    prediction: Prediction, runs: Sequence[tuple[Run, float]], tiles: Tiles, reference: Reference | None = None
+) -> Prediction:
     """Add to a prediction's table each tile's label and its share: the likeliest class, or the neighbours' vote.
 
-    A classifier says it itself, a run that learnt labels beside expression by its label head. Otherwise, where the reference's
-    spots carry labels, the weight of the neighbours that have each is its share of the votes; spots without a label have
-    none. Where there is none of these, the prediction stays as it is.
+    A classifier says it itself, a run that learnt labels beside expression by its label head; of several `runs`, each with its
+    weight, the mean of those that learnt any counts, and a class that one never learnt has 0 there. Otherwise, where the
+    reference's spots carry labels, the weight of the neighbours that have each is its share of the votes; spots without a
+    label have none. Where there is none of these, the prediction stays as it is.
     """
-    if run.model.classifies:
+    heads = [(run, weight) for run, weight in runs if run.facts.classes and weight > 0]
+    if runs[0][0].model.classifies:
         said, classes = prediction.expression, np.array(prediction.genes)
-    elif run.facts.classes:
-        said, classes = LabelHeadPredictor(run).predict(tiles).expression, np.array(run.facts.classes)
+    elif heads:
+        names = tuple(sorted({name for run, _ in heads for name in run.facts.classes}))
+        told = [w * LabelHeadPredictor(run, names).predict(replace(tiles, spec=run.spec)).expression for run, w in heads]
+        said, classes = np.sum(told, axis=0) / np.float32(sum(weight for _, weight in heads)), np.array(names)
     elif carries_labels(reference) and prediction.neighbors is not None:
         said, classes = votes(prediction, reference)
     else:

@@ -20,7 +20,7 @@ from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.files import alone, check_writable
 from bleep.outputs import check_output
-from bleep.predictors import Predictor
+from bleep.predictors import Ensemble, Predictor, plain
 from bleep.predictors.classifier import with_labels
 from bleep.predictors.io import Parts, check_blocks, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
@@ -117,12 +117,13 @@ def stream(
 
     """
     check_tiles(run, tiles)
-    facts, shown = facts_of(tiles, run), ""
+    facts, shown, one = facts_of(tiles, run), "", plain(predictor)
+    runs = list(zip(one.runs, one.weights, strict=True)) if isinstance(one, Ensemble) else [(run, 1.0)]
     for number, block in enumerate(tiles.blocks(rows)):
         (whole,) = block.whole
         first, shown = whole.name != shown, whole.name
         if number >= skip:
-            labelled = with_labels(predictor.predict(block), run, block, reference)
+            labelled = with_labels(predictor.predict(block), runs, block, reference)
             yield noted(labelled, facts, [whole] if first else [])
 
 
