@@ -57,8 +57,8 @@ def check_explaining(folder: Path, reference: Reference | None, inputs: Iterable
     """
     if reference is None:
         raise MismatchError(
-            "only predictions that come from neighbours can be explained by them, and this run was trained by regression: "
-            "name a run trained with loss.task contrastive or both"
+            "only predictions that come from neighbours can be explained by them, and this has no index of its own, as an "
+            "ensemble, a run trained by regression or one sent without: name a run of loss.task contrastive or both"
         )
     if importlib.util.find_spec("matplotlib") is None:
         raise DataError("explaining draws pictures and needs the extra `plots`: pip install -e '.[plots]' in bleep's clone")

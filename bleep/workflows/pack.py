@@ -54,7 +54,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
     data lie on this machine is left out of the settings.
 
     Raises:
-        DataError: the folder is no finished run, or the file cannot be written.
+        DataError: the folder is no finished run, or has no index though it retrieves; or the file cannot be written.
         MismatchError: its index or its calibration belongs to another run, or one to another of the two.
 
     """
@@ -70,9 +70,10 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
         held = Reference.load(folder / runs.REFERENCE)
         held.check(run)
         check_keys({} if calibration is None else calibration.identity, held.keys)
+    elif reference and run.model.retrieves and not run.facts.unindexed:
+        raise DataError(f"{folder}: has no index to predict by; make it first with `bleep index build --run {folder}`")
     card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
-    texts = {CARD: card}
-    texts[runs.CONFIG] = yaml.safe_dump(portable(run.config.dump()), sort_keys=False)
+    texts = {CARD: card, runs.CONFIG: yaml.safe_dump(portable(run.config.dump()), sort_keys=False)}
     if not reference and run.model.retrieves:
         texts[runs.FACTS] = json.dumps(asdict(replace(run.facts, unindexed=True)), indent=2)
     facts: dict[str, dict[str, Any]] = {}
@@ -334,8 +335,7 @@ def _list(facts: Mapping[str, str]) -> list[str]:
 
 
 def _scores(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
-    leak = run.facts.leak
-    held = ", ".join(run.facts.test) or "nothing"
+    leak, held = run.facts.leak, ", ".join(run.facts.test) or "nothing"
     lines = [f"- held out: {held}, by {run.facts.by}", f"- leak: {leak.status} ({leak.detail})"]
     rows = evaluation.get("predictors") or {}
     if not rows:

@@ -142,6 +142,10 @@ def test_without_the_reference_no_measured_value_goes_along(trained: dict[str, P
         assert "not included" in held.read("README.md").decode()
     with pytest.raises(DataError, match="predicts by retrieval alone"):
         pack(trained["contrastive"], tmp_path / "other.zip", reference=False)
+    shutil.copytree(trained["contrastive"], tmp_path / "run", ignore=shutil.ignore_patterns("reference"))
+    with pytest.raises(DataError, match="has no index to predict by; make it first with `bleep index build"):
+        pack(tmp_path / "run", tmp_path / "other.zip")
+    assert not (tmp_path / "other.zip").exists()
 
 
 @pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "reference/../../evil.json", "hook.py", "reference/.lock"])
