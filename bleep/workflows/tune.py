@@ -35,7 +35,7 @@ from bleep.workflows import Inputs
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import best_device, fit
+from bleep.workflows.fit import best_device, config_for_sharing, fit
 from bleep.workflows.labels import WRITTEN, LabelTable, evaluate_labels
 from bleep.workflows.place import check_reads
 from bleep.workflows.query import build_reference
@@ -284,8 +284,8 @@ def cross_validate(
     all of them. Folds that are finished are used again, so a cross-validation that was stopped goes on.
 
     Raises:
-        ConfigError: the recipe holds out by name or nothing at all, there are fewer groups than folds, or runs that learn
-            labels shall be calibrated.
+        ConfigError: the recipe holds out by name or nothing at all, there are fewer groups than folds, `image.sharing auto`
+            would not be the same in all of them, or runs that learn labels shall be calibrated.
         DataError: the tissue cannot be read, or the table would replace what bleep did not write.
         MismatchError: a fold's folder is of other settings or other tissue.
 
@@ -299,11 +299,17 @@ def cross_validate(
     for name in WRITTEN if classified else report.WRITTEN:
         check_output(config.out / name, Inputs(configs=(config,)), overwrite=overwrite or None)
     folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]
-    sections = read_sections(config.data, config.cache)
+    sections, shared = read_sections(config.data, config.cache), set[str]()
     for one in folds:
         if overwrite:
             check_reads(one)
-        divide(sections, one)  # what no training could mend is said before the first
+        found = divide(sections, one)  # what no training could mend is said before the first
+        shared.add(config_for_sharing(one, found.train).image.sharing)
+    if len(shared) > 1:
+        raise ConfigError(
+            f"image.sharing auto: would be {' in some folds and '.join(sorted(shared))} in others, as their windows overlap "
+            "more or less, and no table joins such runs; set it to one of them"
+        )
     for number, one in enumerate(folds):
         log.info("fold %d of %d", number + 1, len(folds))
         begun = not overwrite and (one.out / runs.CONFIG).exists()

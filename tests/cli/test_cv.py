@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from bleep.cli import app
+from bleep.data.toy import toy_section, write_st2k
 from bleep.runs import Run
 
 BLOCKS = {"data": {"sections": ["toy1"], "split": "block", "test": [], "folds": 2, "blocks": 2, "margin": 0.0}}
@@ -62,6 +63,16 @@ def test_folds_of_the_same_genes_become_one_predictor_of_new_tissue(
     words = ["--images", str(files / "folder" / "test.csv"), "--mpp", "1", "--out", "p.csv"]
     assert app.main(["query", "--run", str(out / "bag"), *words]) == 0
     fails(["evaluate", "--run", str(out / "bag")], "is tissue the run was trained on")
+
+
+def test_folds_whose_windows_overlap_unlike_are_refused_before_the_first(fails: Any, recipe: Any, tmp_path: Path) -> None:
+    toys = [toy_section(f"s{pitch}", f"donor{pitch}", pitch, side=256, pitch=pitch) for pitch in (16, 32)]
+    write_st2k(toys, tmp_path / "tissue")
+    folds = {"data": {"root": str(tmp_path / "tissue"), "split": "patient", "test": [], "folds": 2}}
+    image = {"image": {"trunk": "test_vit", "layer": 0, "sharing": "auto"}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe(tmp_path / "cv", folds, image)))
+    fails(["cv", "--config", "own.yaml"], "would be none in some folds and tokens in others", "set it to one of them")
+    assert not (tmp_path / "cv").exists()
 
 
 def test_one_fold_cannot_be_asked_for(fails: Any, recipe: Any, tmp_path: Path) -> None:
