@@ -51,15 +51,8 @@ def test_sent_without_its_index_it_predicts_by_regression_until_one_is_built(
 ) -> None:
     pack(both, tmp_path / "run.zip", reference=False)
     unpack(tmp_path / "run.zip", tmp_path / "sent")
-    words = [
-        "query",
-        "--run",
-        str(tmp_path / "sent"),
-        "--images",
-        str(files / "st2k" / "toy4"),
-        "--out",
-        str(tmp_path / "x.h5ad"),
-    ]
+    images, out = str(files / "st2k" / "toy4"), str(tmp_path / "x.h5ad")
+    words = ["query", "--run", str(tmp_path / "sent"), "--images", images, "--out", out]
     assert app.main(words) == 0
     run = Run.load(both)
     expected = bleep.RegressionPredictor(run).predict(run.tiles(bleep.load_split(run.config).test))
