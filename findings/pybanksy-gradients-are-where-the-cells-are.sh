@@ -3,7 +3,7 @@
 #
 # One would expect: the azimuthal filter, the third block of the matrix by default, says how a gene changes around a cell. A gene that is
 # the same everywhere has 0, two genes of noise have nothing in common, and a gene that ends at a line is large along the line. The
-# function that computes it centres the neighbours first by its own default, as BANKSY in R does.
+# function that computes it centres the neighbours first by its own default, changed to be as BANKSY in R, as a comment says.
 # What happens: generate_banksy_matrix passes its variance_balance, False by default, to it by place, where center stands. So neighbours
 # are not centred, and a gene is its mean times how lopsided the neighbours lie. A gene of 10 everywhere has 2.2 to 2.3 on average and 9
 # at most; 18 genes of noise correlate at .90, and one axis has 90 % of their variance; cells at the border of the section have 2.2
