@@ -154,6 +154,17 @@ def test_a_box_outside_is_refused_and_one_across_the_edge_is_padded(name: str, m
         assert (shown[: half - 2, : half - 2] < 255).any()
 
 
+def test_a_box_that_reaches_the_slide_by_less_than_a_coarse_pixel_is_read(pixels: np.ndarray, tmp_path: Path) -> None:
+    # A level has lost the odd last column; such boxes are asked for where windows share regions.
+    slide = open_slide(FILES.pages(tmp_path / "odd.tif", pixels[:203, :301]))
+    for left, top in ((300, 50), (50, 202), (-99, 50), (50, -99), (300, 202)):
+        shown = slide.region(left, top, 100, "white", 25)
+        assert shown.shape == (25, 25, 3)
+        assert 0 < (shown < 255).any(axis=2).sum() <= 25
+    with pytest.raises(DataError, match="wholly outside"):
+        slide.region(301, 50, 100, "white", 25)
+
+
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("longest", [37, 400, 5000])
 def test_a_thumbnail_is_the_mean_of_what_it_stands_for(name: str, longest: int, made: Made, pixels: np.ndarray) -> None:

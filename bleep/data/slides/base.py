@@ -77,6 +77,15 @@ def padded_array(pixels: Pixels, left: int, top: int, side: int, padding: Paddin
     return padded(lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], size, left, top, side, padding)
 
 
+def at_level(start: int, side: int, whole: int, down: float, asked: int, length: int, origin: int = 0) -> int:
+    """Return where a box of `asked` pixels begins along one side, `length` pixels long, of a level that begins at `origin`.
+
+    A box that reaches the picture, `whole` pixels long, by less than a pixel of the level is moved to reach the level too.
+    """
+    place = round((start - origin) / down)
+    return min(max(place, 1 - asked), length - 1) if start < whole and start + side > 0 else place
+
+
 def on_white(colours: Pixels, alpha: UInt8[np.ndarray, "height width"], *, multiplied: bool = False) -> Pixels:
     """Return a picture laid over white: the more transparent a pixel, the less its own colour shows (Porter and Duff 1984).
 

@@ -24,6 +24,7 @@ from bleep.config import PaddingName
 from bleep.data.slides.base import (
     Box,
     Pixels,
+    at_level,
     file_digest,
     on_white,
     padded,
@@ -97,13 +98,15 @@ class PyramidSlide:
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
         number = self._level(side, pixels)
         down, width, height = self.levels[number]
-        asked = max(round(side / down), 1)
+        asked, (across, high) = max(round(side / down), 1), self.size
+        x = at_level(left, side, across, down, asked, width)
+        y = at_level(top, side, high, down, asked, height)
 
         def read(x0: int, y0: int, x1: int, y1: int) -> Pixels:
             with clear(self.path):
                 return self._read(number, x0, y0, x1 - x0, y1 - y0)
 
-        return padded(read, (width, height), round(left / down), round(top / down), asked, padding)
+        return padded(read, (width, height), x, y, asked, padding)
 
     def digest(self) -> str:
         return file_digest(self.source or self.path)

@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, on_white, padded, reduced, small_size
+from bleep.data.slides.base import Box, Pixels, at_level, file_digest, on_white, padded, reduced, small_size
 from bleep.data.slides.image import OVERSHOOT
 from bleep.data.slides.tiff import UNNAMED
 from bleep.errors import BleepError, DataError, told_of_memory
@@ -89,14 +89,16 @@ class ZarrSlide:
         fitting = [number for number, level in enumerate(self.levels) if pixels and round(side / level[1]) >= pixels]
         number = (fitting or [0])[-1]
         array, down, width, height = self.levels[number]
-        x, y = self.starts[number] if self.starts else (0, 0)
-        asked = max(round(side / down), 1)
+        first, above = self.starts[number] if self.starts else (0, 0)
+        asked, (across, high) = max(round(side / down), 1), self.size
+        x = at_level(left, side, across, down, asked, width, first)
+        y = at_level(top, side, high, down, asked, height, above)
 
         def read(x0: int, y0: int, x1: int, y1: int) -> Pixels:
             with _clear(self.path / array):
                 return self._read(array, x0, y0, x1, y1)
 
-        return padded(read, (width, height), round((left - x) / down), round((top - y) / down), asked, padding)
+        return padded(read, (width, height), x, y, asked, padding)
 
     def digest(self) -> str:
         """Return a sha256 of the finest level as it is stored: names and contents of its files, in order of the names."""
