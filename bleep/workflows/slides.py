@@ -68,7 +68,8 @@ def open_slides(
     """
     check_scale(run)
     data = run.config.data
-    check_mask(None if mask is None else Path(mask), len(paths))
+    if mask is not None:
+        check_mask(Path(mask), sum(len(slide_files(Path(path))) if Path(path).is_dir() else 1 for path in paths))
     sections: list[Section] = []
     for path in paths:
         changes = {

@@ -257,6 +257,10 @@ def test_bad_masks(fails: Fails, run_copy: Any, pixels: np.ndarray, tmp_path: Pa
     Image.fromarray(np.zeros((88, 84), np.uint8)).save(tmp_path / "black.png")
     fails([*query, "--mask", tmp_path / "black.png"], "a.svs: its mask is white on no square")
     fails([*query, tmp_path / "b.svs", "--mask", tmp_path / "black.png"], "is one mask for 2 slides", "NAME.png")
+    (tmp_path / "folder").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "folder" / f"{name}.svs").symlink_to(tmp_path / f"{name}.svs")
+    fails([*query[:-1], tmp_path / "folder", "--mask", tmp_path / "black.png"], "is one mask for 2 slides", "NAME.png")
     fails([*query, tmp_path / "b.svs", "--save-mask", tmp_path / "m.png"], "m.png: expected a folder")
     fails([*query, "--save-mask", tmp_path / "m"], "expected a name ending in .png")
     (tmp_path / "file").write_text("x")
