@@ -85,6 +85,11 @@ class Job:
         """Return where the prediction of a slide goes."""
         return self.out / f"{name}{self.suffix}"
 
+    def mask(self, name: str) -> Path | None:
+        """Return where the mask of a slide is, if one was given."""
+        place: Path | None = self.slide.get("mask")
+        return place / f"{name}.png" if place is not None and place.is_dir() else place
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class Worker:
         experiment = Opened(job.run, where=job.where)
         check_scale(experiment.run)
         columns_of(experiment.run, job.genes)
-        self._job, self._run = job, experiment.run
+        self._job, self._run, self._runs = job, experiment.run, [member.run for member in experiment.members]
         self._predictor = experiment.select(job.predictor, job.k, job.weights, job.abstain)
         self._reference = experiment.reference
 
@@ -136,10 +141,12 @@ class Worker:
         from bleep.workflows.ensemble import fitted
         from bleep.workflows.slides import open_slides
         from bleep.workflows.stream import Output, Query, write_query
+        from bleep.workflows.unseen import warn_of_trained
 
         began = time.perf_counter()
         try:
             tiles = open_slides((path,), self._run, **self._job.slide)
+            warn_of_trained(self._runs, tiles)
             asked = {key: getattr(self._job, key) for key in ("k", "weights", "abstain", "where")}
             safe: dict[str, Any] = {"inputs": self._job.inputs, "overwrite": self._job.overwrite}
             query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
@@ -196,7 +203,7 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
     check_writable(job.out / LEDGER)
     digest, outcomes = job.digest(), []
     done = _read(job.out / LEDGER, digest)
-    marks = {name: _mark(path) for name, path in slides.items()}
+    marks = {name: _mark(path, job.mask(name)) for name, path in slides.items()}
     waiting = {name: path for name, path in slides.items() if done.get(name) != marks[name] or not job.place(name).exists()}
     job.out.mkdir(parents=True, exist_ok=True)
     for name in waiting:
@@ -248,10 +255,13 @@ def _read(path: Path, digest: str) -> dict[str, str]:
     return done
 
 
-def _mark(path: Path) -> str:
-    """Return what tells a slide from another of the same name."""
+def _mark(path: Path, mask: Path | None) -> str:
+    """Return what tells a slide, and the mask that was given for it, from others of the same name."""
     with path.open("rb") as file:
-        return hashlib.sha256(f"{path.stat().st_size} ".encode() + file.read(PIECE)).hexdigest()
+        joined = hashlib.sha256(f"{path.stat().st_size} ".encode() + file.read(PIECE))
+    if mask is not None and mask.is_file():
+        joined.update(mask.read_bytes())
+    return joined.hexdigest()
 
 
 def _clean(path: Path) -> None:

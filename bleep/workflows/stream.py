@@ -215,6 +215,7 @@ def _key(query: Query, output: Output) -> dict[str, str]:
     run, tiles = query.run, query.tiles
     pictures = [
         [section.name, section.patient, section.slide.digest(), _hash(np.ascontiguousarray(section.xy)), section.mpp]
+        + ([_hash(section.counts.obs["tissue"].to_numpy())] if "step" in section.counts.uns else [])
         for section in tiles.sections
     ]
     settings = [

@@ -112,6 +112,26 @@ def test_a_slide_that_has_changed_is_predicted_again(job: Job, slides: dict[str,
     assert len(predict_archive(job, own, here)[0]) == 1
 
 
+def test_a_slide_whose_mask_was_edited_is_predicted_again(job: Job, slides: dict[str, Path], tmp_path: Path) -> None:
+    masks, white = tmp_path / "masks", np.full((44, 44), 255, np.uint8)
+    masks.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(white).save(masks / f"{name}.png")
+    job, two = replace(job, slide=SLIDE | {"mask": masks}), {name: slides[name] for name in ("a", "b")}
+    first, _ = predict_archive(job, two, here)
+    white[:, :22] = 0
+    Image.fromarray(white).save(masks / "b.png")
+    (again,), before = predict_archive(job, two, here)
+    assert (again.name, again.failure, before) == ("b", "", 1)
+    assert again.tiles < first[1].tiles
+
+
+def test_a_slide_that_was_trained_on_is_told(job: Job, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["query", "--slides", files / "st2k" / "toy1" / "toy1.jpg", "--mpp", 1, "--run", job.run, "--out-dir", job.out]
+    assert main([str(word) for word in argv]) == 0
+    assert "is the picture of section toy1, which was trained on" in capsys.readouterr().err
+
+
 def test_another_question_does_not_go_on_with_the_folder(job: Job, slides: dict[str, Path]) -> None:
     predict_archive(job, {"a": slides["a"]}, here)
     with pytest.raises(MismatchError, match="by another run, index or question"):
