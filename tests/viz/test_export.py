@@ -114,18 +114,24 @@ def test_several_sections_become_files_of_a_folder_and_a_grid_has_the_side_of_it
         np.testing.assert_allclose(corners[:, 0] % STEP, 0)
 
 
-def test_values_that_are_no_numbers_are_left_out_and_familiarity_is_told(sections: Prediction, tmp_path: Path) -> None:
+def test_values_that_are_no_numbers_are_left_out_and_familiarity_and_labels_are_told(
+    sections: Prediction, tmp_path: Path
+) -> None:
     one = alone(sections, "toy3")
     values = one.expression.copy()
     values[0, 2] = np.nan
-    one = one.replaced(X=values, obs=one.adata.obs.assign(familiarity=np.float32(0.25)))
+    labels = ["", *["gland"] * (len(one) - 1)]
+    one = one.replaced(X=values, obs=one.adata.obs.assign(familiarity=np.float32(0.25), label=labels, label_share=0.5))
     write_prediction(one, tmp_path / "p.h5ad")
     with opened(tmp_path / "p.h5ad") as predicted:
         write_geojson(predicted, tmp_path / "t.geojson")
     first, second, *_ = json.loads((tmp_path / "t.geojson").read_text())["features"]
-    assert set(first["properties"]["measurements"]) == {*one.genes, "familiarity"} - {one.genes[2]}
-    assert set(second["properties"]["measurements"]) == {*one.genes, "familiarity"}
+    assert set(first["properties"]["measurements"]) == {*one.genes, "familiarity", "label_share"} - {one.genes[2]}
+    assert set(second["properties"]["measurements"]) == {*one.genes, "familiarity", "label_share"}
     assert second["properties"]["measurements"]["familiarity"] == 0.25
+    # QuPath colours by the class.
+    assert "classification" not in first["properties"]
+    assert second["properties"]["classification"] == {"name": "gland"}
 
 
 def _damaged(path: Path, good: Path) -> None:

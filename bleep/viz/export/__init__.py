@@ -33,7 +33,7 @@ MOST = 200
 ROWS = 1024
 """Tiles read at a time."""
 SUFFIX = ".geojson"
-BESIDE = ("distance", "familiarity", "abstain")
+BESIDE = ("distance", "familiarity", "abstain", "label_share")
 """Columns of `obs` that become measurements too, where they are there and hold numbers."""
 
 
@@ -108,7 +108,7 @@ def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " col
     genes = [predicted.genes[column] for column in columns]
     names = [f"{gene} (gene)" if gene in beside else gene for gene in genes]
     spots = predicted.spots
-    noted = predicted.obs[beside].to_numpy(np.float64)
+    noted, labels = predicted.obs[beside].to_numpy(np.float64), predicted.labels
     with Progress(total=len(rows), desc=f"tiles of {section}", unit="tile", leave=False) as bar:
         for start in range(0, len(spots), ROWS):
             here = rows[(rows >= start) & (rows < start + ROWS)]
@@ -125,6 +125,7 @@ def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " col
                     "properties": {
                         "objectType": "tile",
                         "name": spots[row],
+                        **({"classification": {"name": labels[row]}} if labels[row] else {}),
                         "measurements": {name: float(f"{value:.6g}") for name, value in measured if np.isfinite(value)},
                     },
                 }

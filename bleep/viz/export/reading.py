@@ -120,6 +120,13 @@ class Predicted:
         """Name of each tile in its section; where none is noted, that of its row."""
         return np.asarray(self.obs.get("spot", self.obs.index)).astype(str)
 
+    @property
+    def labels(self) -> list[str]:
+        """What each tile was told to be; empty where nothing was."""
+        if "label" not in self.obs:
+            return [""] * len(self.obs)
+        return self.obs["label"].astype("string").fillna("").tolist()
+
     def rows(self, section: str) -> Int[np.ndarray, " rows"]:
         """Return the rows of a section's tiles."""
         return np.flatnonzero(self.obs["section"].astype(str).to_numpy() == section)
