@@ -228,7 +228,7 @@ def _query(arguments: argparse.Namespace) -> int:
     reference = experiment.reference
     explained = look_flags.rows_to_explain(arguments, tiles, predictor, reference, inputs)
     if arguments.save_mask is not None:
-        mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite)
+        mask_places(tiles, arguments.save_mask, inputs, overwrite=arguments.overwrite, left_out=len(broken))
     warn_of_trained([member.run for member in experiment.members], tiles)
     # A condition decides what blocks hold, but without one a query is what it was before there were conditions.
     asked = {name: getattr(arguments, name) for name in ("k", "weights", "abstain", "where")}
@@ -253,7 +253,7 @@ def _query(arguments: argparse.Namespace) -> int:
     for table in beside:
         print(f"{table}: {used}")
     if arguments.save_mask is not None:
-        for place in save_masks(tiles, arguments.save_mask):
+        for place in save_masks(tiles, arguments.save_mask, len(broken)):
             print(f"{place}: the mask used; edit it and give it back with --mask")
     for slide, why in broken.items():
         print(f"bleep: {slide} was left out: {why.removeprefix(f'{slide}: ')}", file=sys.stderr)

@@ -111,15 +111,17 @@ def _readable(data: DataConfig, broken: dict[str, str] | None) -> tuple[Section,
     return tuple(found)
 
 
-def mask_places(tiles: Tiles, path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = False) -> tuple[Path, ...]:
-    """Return where the mask of each slide goes: one file for one slide, a folder for several.
+def mask_places(
+    tiles: Tiles, path: Path, inputs: Iterable[Path] = (), *, overwrite: bool = False, left_out: int = 0
+) -> tuple[Path, ...]:
+    """Return where the mask of each slide goes: one file for one slide, a folder for several, `left_out` among them.
 
     Raises:
         ConfigError: the name does not fit.
         DataError: the place cannot be written to, or what is there is an input or not bleep's.
 
     """
-    one = len(tiles.sections) == 1
+    one = len(tiles.sections) + left_out == 1
     if one != (path.suffix.lower() == ".png"):
         expected = "a name ending in .png, for the mask of one slide" if one else "a folder, for the masks of several slides"
         raise ConfigError(f"--save-mask {path}: expected {expected}")
@@ -130,15 +132,17 @@ def mask_places(tiles: Tiles, path: Path, inputs: Iterable[Path] = (), *, overwr
     return places
 
 
-def save_masks(tiles: Tiles, path: Path) -> tuple[Path, ...]:
+def save_masks(tiles: Tiles, path: Path, left_out: int = 0) -> tuple[Path, ...]:
     """Write the mask of a slide, or of several into a folder, and return the files; what is there is replaced.
+
+    So many slides were `left_out`, as they could not be read.
 
     Raises:
         ConfigError: the name does not fit.
         DataError: the place cannot be written to.
 
     """
-    written = mask_places(tiles, path, overwrite=True)
+    written = mask_places(tiles, path, overwrite=True, left_out=left_out)
     for section, place in zip(tiles.sections, written, strict=True):
         save_mask(section.counts.uns["mask"], place)
     return written

@@ -141,7 +141,8 @@ def test_a_slide_that_fails_is_left_out_and_told_at_the_end(
     (tmp_path / "cut.svs").write_bytes(whole.read_bytes()[:3000])
     FILES.svs(tmp_path / "glass.svs", np.full_like(pixels, 245), mpp=1.0)
     argv = ["query", "--slides", tmp_path, "--step", 50, "--out", tmp_path / "p.h5ad", "--run", trained["regression"]]
-    assert app.main([str(word) for word in argv]) == 3
+    assert app.main([str(word) for word in [*argv, "--save-mask", tmp_path / "masks"]]) == 3
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["whole.png"]
     said = capsys.readouterr().err.splitlines()
     assert [Path(line.split()[1]).name for line in said if "was left out" in line] == ["cut.svs", "glass.svs"]
     assert set(anndata.read_h5ad(tmp_path / "p.h5ad").obs["section"]) == {"whole"}
