@@ -175,7 +175,8 @@ def noted(prediction: Prediction, facts: Mapping[str, Any], sections: Sequence[S
 def _picture(section: Section) -> dict[str, Any]:
     """Return a slide made small, as scanpy and squidpy expect it."""
     picture = overview(section.slide, BACKDROP)
-    scale = picture.shape[1] / section.slide.size[0]
+    # By the longer side, which has no fraction of a pixel: rounding the shorter one would move all places along the longer.
+    scale = max(picture.shape[:2]) / max(section.slide.size)
     return {
         "images": {"hires": picture},
         "scalefactors": {"tissue_hires_scalef": scale, "spot_diameter_fullres": _diameter(section)},

@@ -104,6 +104,15 @@ def test_the_output_is_what_scanpy_and_squidpy_read(query: Any, pixels: np.ndarr
     assert picture[down, right].mean() < picture[:20].mean() - 20
 
 
+def test_the_picture_of_a_narrow_slide_lies_where_its_tiles_do(query: Any, pixels: np.ndarray, tmp_path: Path) -> None:
+    narrow = np.ascontiguousarray(np.concatenate([pixels[200:600, 300:333]] * 7))
+    Image.fromarray(narrow).save(tmp_path / "slide.png")
+    found = query(tmp_path / "slide.png", "--mpp", 1, "--step", 33)
+    library = found.uns["spatial"]["slide"]
+    assert library["images"]["hires"].shape == (1000, 12, 3)
+    assert library["scalefactors"]["tissue_hires_scalef"] == 1000 / 2800
+
+
 def test_the_mask_is_saved_and_can_be_edited_and_given_back(
     query: Any, pixels: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +266,10 @@ def test_bad_masks(fails: Fails, run_copy: Any, pixels: np.ndarray, tmp_path: Pa
     fails([*query, "--mask", tmp_path / "gone.png"], "gone.png: no such mask")
     Image.fromarray(np.zeros((88, 84), np.uint8)).save(tmp_path / "black.png")
     fails([*query, "--mask", tmp_path / "black.png"], "a.svs: its mask is white on no square")
+    # Tissue is there, and smaller than half a square.
+    Image.fromarray(np.pad(np.full((8, 8), 255, np.uint8), ((40, 40), (38, 38)))).save(tmp_path / "dot.png")
+    dot = [*query, "--mask", tmp_path / "dot.png"]
+    fails([*dot, "--step", 400], "a.svs: tissue covers no square of 400 microns by half; lower data.step (--step")
     fails([*query, tmp_path / "b.svs", "--mask", tmp_path / "black.png"], "is one mask for 2 slides", "NAME.png")
     (tmp_path / "folder").mkdir()
     for name in ("a", "b"):

@@ -247,6 +247,10 @@ def _read_one(name: str, path: Path, data: DataConfig) -> Section:
         squares = grid(mask, slide.size, data.step / mpp)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+    if squares.empty and mask.any():
+        raise DataError(
+            f"{path}: tissue covers no square of {data.step:g} microns by half; lower data.step (--step of bleep query)"
+        )
     if squares.empty:
         origin = "its mask is white on no square of the grid" if data.mask else "no tissue was found on it"
         raise DataError(f"{path}: {origin}; give a mask that is white where tissue is (--mask or data.mask)")
