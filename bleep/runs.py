@@ -42,8 +42,7 @@ ENSEMBLE, EPOCHS, STORES, OF_TUNING = find.ENSEMBLE, find.EPOCHS, find.STORES, f
 newest_run = find.newest_run
 
 BEFORE = {"image": {"precision": "float32", "floor": 0.0, "region": 2, "halo": 0.125}}
-"""What runs of versions did that note nothing of it: they computed in float32, took spreads of features as they were, and
-shared regions of two windows' side, an eighth of which was left away."""
+"""What runs did that note nothing of it: float32, spreads of features as they were, regions of two windows' side and a halo."""
 
 
 @final
@@ -65,6 +64,8 @@ class Facts:
     """What training shares with the test tissue."""
     epoch: int = -1
     """Epoch whose weights were kept, from 0; -1 before training."""
+    of_epochs: int = 0
+    """Epochs of the training in which `optim.keep` kept this run; 0: it is the result of one, or of an older version."""
     parts: tuple[Origin, ...] = ()
     """Where the parts come from that are not bleep's own."""
     reads: str = ""
@@ -175,8 +176,7 @@ class Run:
         torch.manual_seed(self.config.seed)
         now = self.facts
         model = build_model(with_own_stains(self.model.trunk), len(panel.genes), self.config, len(now.classes))
-        column = self.config.data.label
-        facts = Facts.of(split, now.trunk, now.parts, now.reads, now.classes, column, now.fingerprint)
+        facts = Facts.of(split, now.trunk, now.parts, now.reads, now.classes, self.config.data.label, now.fingerprint)
         return Run(self.config, model, panel, facts)
 
     def __repr__(self) -> str:

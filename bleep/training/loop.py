@@ -91,6 +91,7 @@ def train(
     view: View | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
     keep: Callable[[int], None] | None = None,
+    stop: int | None = None,
 ) -> int:
     """Train the task in place and return the epoch whose weights it holds at the end.
 
@@ -99,6 +100,7 @@ def train(
     there, and ends with the same weights as if it had never stopped. Through `view`, if given, every batch is seen.
     On the main process, `on_epoch` is told each epoch and its score once the journal holds them; what it raises ends training.
     There `keep` is told each epoch too, while the task holds the weights after it, or their average where there is one.
+    With `stop`, the task ends with what `keep` is told after that many epochs, whichever had the best score.
 
     Raises:
         StoppedError: SIGTERM came; the epoch begun is lost, the state of the one before is kept.
@@ -108,7 +110,7 @@ def train(
     """
     loader = _loader(dataset, batches, config, accelerator.device)
     task.to(accelerator.device)
-    optimizer = build_optimizer(task, config)
+    optimizer, last = build_optimizer(task, config), config.epochs if stop is None else stop
     average, watch = WeightAverage(task, config.ema), TrainingGuard(accelerator)
     progress = journal.resume(task, optimizer, average.values)
     accelerator.wait_for_everyone()
@@ -122,11 +124,11 @@ def train(
     # Listed once: going through a frozen trunk's modules at each step would cost as much as the heads' own step.
     learning = [parameter for parameter in task.parameters() if parameter.requires_grad]
     bar = Progress(
-        total=config.epochs, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
+        total=last, initial=progress.epoch + 1, desc="training", unit="epoch", disable=not accelerator.is_main_process
     )
     with bar, watch.listening(), one_sentence(), _repeatable():
-        for epoch in range(progress.epoch + 1, config.epochs):
-            if validate is not None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
+        for epoch in range(progress.epoch + 1, last):
+            if validate is not None and stop is None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
                 break
             batches.epoch = epoch
             # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
@@ -158,15 +160,15 @@ def train(
             bar.update()
             if on_epoch is not None and accelerator.is_main_process:
                 on_epoch(epoch, score)
-            if asked and epoch + 1 < config.epochs:
+            if asked and epoch + 1 < last:
                 raise StoppedError(asked_in(epoch + 1))
     accelerator.wait_for_everyone()
-    if validate is not None and progress.best_epoch >= 0:
+    if validate is not None and progress.best_epoch >= 0 and stop is None:
         journal.load_best(task)
     else:
         average.keep()
     task.eval()
-    return progress.best_epoch
+    return progress.best_epoch if stop is None else progress.epoch
 
 
 @final

@@ -97,6 +97,7 @@ def _key(weights: str, run: Run, part: Fold, members: Sequence[str]) -> str:
     # The number counts what simple members were: 2 since textures have middles.
     parts += [simple_members(run), 2] if simple_members(run) else []
     parts += [] if run.config.index.keys == "expression" else [run.config.index.keys]
+    parts += [{"of": run.facts.of_epochs}] if run.facts.of_epochs else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -174,6 +174,9 @@ def _fit(
     run = run.finished(epoch)
     run.model.eval()
     if accelerator.is_main_process:
+        never = [number for number in config.optim.keep if not (config.out / runs.EPOCHS / str(number)).exists()]
+        if never:
+            log.warning("optim.patience ended training before epoch %s of optim.keep", ", ".join(map(str, never)))
         run.save(config.out)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -182,6 +185,8 @@ def _fit(
 
 def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     """Train the run's recipe on other tissue, without writing a run; the journal, from which it is resumed, goes to `place`.
+
+    A run of `optim.keep` is trained by the rate of the longer training that it was kept in, and has the weights of its epoch.
 
     Raises:
         WeightsError: the trunk learns, and its first weights cannot be had again.
@@ -209,7 +214,10 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     dataset = _dataset(fresh, reader, tiles, values)
     validate = validation(fresh, divided, values) if can_validate(fresh, divided) else None
     journal = CheckpointLog(place / runs.LOG, place / runs.STATE)
-    epoch = train(task, dataset, batches, run.config.optim, journal, validate, accelerator, _view(fresh, tiles))
+    optim, stop = run.config.optim, None
+    if run.facts.of_epochs:
+        optim, stop = optim.model_copy(update={"epochs": run.facts.of_epochs}), optim.epochs
+    epoch = train(task, dataset, batches, optim, journal, validate, accelerator, _view(fresh, tiles), stop=stop)
     fresh.model.eval()
     return fresh.finished(epoch)
 
@@ -226,7 +234,8 @@ def _keeper(run: Run) -> Callable[[int], None]:
         if epoch + 1 in run.config.optim.keep:
             out = run.config.out / runs.EPOCHS / str(epoch + 1)
             config = Config.load(run.config.dump(), {"out": out, "optim": {"epochs": epoch + 1, "keep": ()}})
-            replace(run.finished(epoch), config=config).save(out)
+            kept = run.finished(epoch)
+            replace(kept, config=config, facts=replace(kept.facts, of_epochs=run.config.optim.epochs)).save(out)
 
     return keep
 

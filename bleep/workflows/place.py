@@ -152,8 +152,9 @@ def check_same_parts(out: Path, run: Run) -> None:
 
 
 def parts_rule(facts: runs.Facts) -> dict[str, str]:
-    """Return what a run's settings do not say of its trunk and losses: their names, and the package or module of each."""
+    """Return what a run's settings do not say: its trunk and losses, the package or module of each, and where it was kept."""
     words = {"trunk": facts.trunk.removeprefix(GIVEN)}
+    words["the epochs of the training that optim.keep kept it in"] = str(facts.of_epochs or "none")
     kinds = {"losses": "the losses from Python and packages", "trunks": "the trunks of packages"}
     for kind, word in kinds.items():
         found = sorted((part.name.removeprefix(GIVEN), part.package) for part in facts.parts if part.kind == kind)

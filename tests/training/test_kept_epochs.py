@@ -1,15 +1,19 @@
 """Epochs kept as runs, and resumed trainings of every kind of loss, optimizer and plateau."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bleep.config import Config
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, MismatchError
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
-from bleep.workflows.fit import fit
+from bleep.workflows.evaluate import evaluate
+from bleep.workflows.fit import fit, refit
+from bleep.workflows.tissue import load_split
 
 VALIDATED = {"data": {"split": "section", "test": ["toy4"], "val": "group"}}
 REGRESSION = {"loss": {"task": "regression"}, "head": {"hidden": 8, "dropout": 0.2}}
@@ -60,11 +64,38 @@ def test_a_kept_epoch_is_the_run_of_a_training_of_that_length(ema: float, recipe
     short = fit(Config.load(recipe(tmp_path / "short", REGRESSION, {"optim": {"epochs": 2, **steady}})))
     kept = Run.load(tmp_path / "long" / "epochs" / "2")
     assert kept.weights_digest() == short.weights_digest() != Run.load(tmp_path / "long").weights_digest()
-    assert (kept.config.optim.epochs, kept.config.optim.keep, kept.facts.epoch) == (2, (), 1)
+    assert (kept.config.optim.epochs, kept.config.optim.keep, kept.facts.epoch, kept.facts.of_epochs) == (2, (), 1, 4)
     assert kept.config.model_copy(update={"out": Path("x")}) == short.config.model_copy(update={"out": Path("x")})
     assert sorted(path.name for path in (tmp_path / "long" / "epochs").iterdir()) == ["1", "2"]
     fit(long.model_copy(update={"optim": long.optim.model_copy(update={"keep": ()})}), overwrite=True)
     assert not (tmp_path / "long" / "epochs").exists()
+
+
+@pytest.mark.parametrize("kind", ["cosine", "plateau"])
+def test_a_kept_epoch_is_rehearsed_by_the_rate_it_was_trained_by(
+    kind: str, recipe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the run's own tissue a rehearsal ends with the very weights that were kept, not with those of the best epoch."""
+    how = {"batch": 32, "patience": 1, "lr": 0.03} | ({} if kind == "cosine" else PLATEAU)
+    config = Config.load(recipe(tmp_path / "run", REGRESSION, VALIDATED, {"optim": {"epochs": 8, "keep": [2, 8], **how}}))
+    fit(config)
+    kept = Run.load(tmp_path / "run/epochs/2")
+    divided = load_split(kept.config)
+    again = refit(kept, divided, kept.panel, tmp_path / "again")
+    assert again.weights_digest() == kept.weights_digest()
+    assert (again.facts.epoch, kept.facts.of_epochs) == (1, 8)
+    by_itself = refit(replace(kept, facts=replace(kept.facts, of_epochs=0)), divided, kept.panel, tmp_path / "by itself")
+    if kind == "cosine":
+        assert by_itself.weights_digest() != kept.weights_digest()
+    if not (tmp_path / "run/epochs/8").exists():
+        assert "optim.patience ended training before epoch 8 of optim.keep" in caplog.text
+    shutil.copytree(tmp_path / "run/epochs/2", tmp_path / "other")
+    facts = (tmp_path / "other/run.json").read_text()
+    (tmp_path / "other/run.json").write_text(facts.replace('"of_epochs": 8', '"of_epochs": 9'))
+    settings = (tmp_path / "other/config.yaml").read_text()
+    (tmp_path / "other/config.yaml").write_text(settings.replace("seed: 0", "seed: 1"))
+    with pytest.raises(MismatchError, match=r"has the epochs of the training that optim\.keep kept it in = 9"):
+        evaluate([tmp_path / "run/epochs/2", tmp_path / "other"])
 
 
 def test_an_epoch_that_never_comes_is_not_kept() -> None:
