@@ -112,7 +112,7 @@ def train(
     task.to(accelerator.device)
     optimizer, last = build_optimizer(task, config), config.epochs if stop is None else stop
     average, watch = WeightAverage(task, config.ema), TrainingGuard(accelerator)
-    progress = journal.resume(task, optimizer, average.values)
+    progress, chooses = journal.resume(task, optimizer, average.values), validate is not None and stop is None
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         journal.forget_after(progress.epoch)
@@ -128,7 +128,7 @@ def train(
     )
     with bar, watch.listening(), one_sentence(), _repeatable():
         for epoch in range(progress.epoch + 1, last):
-            if validate is not None and stop is None and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
+            if chooses and epoch - progress.best_epoch > config.patience and progress.best_epoch >= 0:
                 break
             batches.epoch = epoch
             # Seeded anew each epoch, so that a resumed run draws the same dropout as an uninterrupted one.
@@ -163,12 +163,12 @@ def train(
             if asked and epoch + 1 < last:
                 raise StoppedError(asked_in(epoch + 1))
     accelerator.wait_for_everyone()
-    if validate is not None and progress.best_epoch >= 0 and stop is None:
+    if chooses and progress.best_epoch >= 0:
         journal.load_best(task)
     else:
         average.keep()
     task.eval()
-    return progress.best_epoch if stop is None else progress.epoch
+    return progress.epoch if stop is not None else progress.best_epoch
 
 
 @final
