@@ -166,6 +166,27 @@ def test_a_run_without_labels_has_no_scores_of_them(trained: dict[str, Path]) ->
     assert evaluate_spot_labels([trained["contrastive"]]) is None
 
 
+@pytest.mark.parametrize("kept", [[], ["low"], ["low", "high"]])
+def test_a_threshold_is_chosen_where_validation_tissue_has_both_classes(
+    kept: list[str], toys: tuple[Any, ...], recipe: Any, tmp_path: Path
+) -> None:
+    rows = tissue_table(toys).replace({"tissue": {"sparse": "high", "mixed": "low", "dense": "high"}})
+    held = rows["section"] == "toy1"
+    rows[~held | rows["tissue"].isin(kept)].to_csv(tmp_path / "t.csv", index=False)
+    data = {"annotations": str(tmp_path / "t.csv"), "label": "tissue", "split": "section", "test": ["toy4"], "val": "group"}
+    run = fit(Config.load(recipe(tmp_path / "run", {"data": data})))
+    assert [section.name for section in run.facts.val] == ["toy1"]
+    build_reference(run).save(tmp_path / "run" / "reference")
+    scored = evaluate_spot_labels([tmp_path / "run"])
+    assert scored is not None
+    chosen = len(kept) == 2
+    assert {one.threshold is None for one in scored.told} == {not chosen}
+    assert (scored.facts["threshold"] == "likeliest class") is not chosen
+    if not chosen:
+        for one in scored.told:
+            np.testing.assert_array_equal(one.told, one.probability.argmax(axis=1))
+
+
 def test_a_tile_whose_neighbours_have_no_label_is_told_the_shares_of_all_labels(labelled: Path) -> None:
     """Not the first class of the list: of two spots that are left with a label, both have the last."""
     experiment = bleep.load(labelled)

@@ -28,7 +28,7 @@ SCORES: Mapping[str, str] = {
     "macro_f1": "F1 of each class, mean over classes",
     "calibration_error": "absolute difference of confidence and accuracy, weighted mean over 15 bins of confidence",
 }
-"""What is reported, and what it means."""
+"""What is reported, and what it means; classes that no tile has, or in F1 and precision is told either, are left out of means."""
 
 
 def _positive(classes: int) -> list[int]:
@@ -80,7 +80,10 @@ def confusion(told: Int[np.ndarray, " tiles"], truth: Probability) -> Int[np.nda
 
 
 def by_class(table: Int[np.ndarray, "classes classes"]) -> dict[str, Float64[np.ndarray, " classes"]]:
-    """Return precision, recall and F1 of each class of a confusion; what divides by 0 is 0, recall of no tiles not a number.
+    """Return precision, recall and F1 of each class of a confusion.
+
+    Precision of a class that is there and never told is 0. What a class has no tiles for is not a number: recall where none is
+    of it, precision and F1 where none is told to be, either.
 
     >>> found = by_class(np.array([[8, 2], [1, 4]]))
     >>> {name: values.round(2).tolist() for name, values in found.items()}
@@ -88,10 +91,10 @@ def by_class(table: Int[np.ndarray, "classes classes"]) -> dict[str, Float64[np.
 
     """
     right, told, true = np.diag(table).astype(float), table.sum(axis=0), table.sum(axis=1)
-    precision = np.divide(right, told, out=np.zeros_like(right), where=told > 0)
-    recall = np.divide(right, true, out=np.full_like(right, np.nan), where=true > 0)
     total = (told + true).astype(float)
-    f1 = np.divide(2 * right, total, out=np.zeros_like(right), where=total > 0)
+    precision = np.divide(right, told, out=np.where(total > 0, 0.0, np.nan), where=told > 0)
+    recall = np.divide(right, true, out=np.full_like(right, np.nan), where=true > 0)
+    f1 = np.divide(2 * right, total, out=np.full_like(right, np.nan), where=total > 0)
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
@@ -123,7 +126,7 @@ def _mean(values: np.ndarray) -> float:
 
 def positive_f1(table: np.ndarray) -> float:
     """Return F1 of the last of two classes, or the mean over several."""
-    return float(by_class(table)["f1"][_positive(len(table))].mean())
+    return _mean(by_class(table)["f1"][_positive(len(table))])
 
 
 def scores(probability: Probability, truth: Probability, told: Int[np.ndarray, " tiles"]) -> dict[str, float]:
@@ -142,10 +145,10 @@ def scores(probability: Probability, truth: Probability, told: Int[np.ndarray, "
         "average_precision": average_precision(probability, truth),
         "accuracy": float(np.diag(table).sum() / table.sum()),
         "balanced_accuracy": balanced(table),
-        "f1": float(single["f1"][positive].mean()),
-        "precision": float(single["precision"][positive].mean()),
+        "f1": _mean(single["f1"][positive]),
+        "precision": _mean(single["precision"][positive]),
         "recall": _mean(single["recall"][positive]),
-        "macro_f1": float(single["f1"].mean()),
+        "macro_f1": _mean(single["f1"]),
         "calibration_error": calibration_error(probability, truth),
     }
 

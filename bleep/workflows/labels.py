@@ -130,12 +130,13 @@ def _reference(run: Run, divided: Split, folder: Path) -> Reference:
 def told_by(name: str, predictor: Predictor, run: Run, divided: Split) -> LabelPrediction:
     """Return what a predictor says of the test tiles of a run whose panel is of classes.
 
-    A threshold is chosen on validation tiles, where there are any.
+    A threshold is chosen on validation tiles, where some are of either class: tiles of one class ask for that alone.
     """
     threshold = None
     if divided.val and len(run.panel.genes) == 2:
         said, truth, _ = _with_truth(predictor, run, divided.val)
-        threshold = scoring.best_threshold(said, truth, scoring.positive_f1)
+        if truth.any(axis=0).all():
+            threshold = scoring.best_threshold(said, truth, scoring.positive_f1)
     said, truth, spots = _with_truth(predictor, run, divided.test)
     decided = scoring.decided(said, threshold)
     return LabelPrediction(name, run.config.seed, run.config.data.fold, said, truth, decided, spots, threshold)
