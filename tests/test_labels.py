@@ -34,12 +34,13 @@ from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
+from bleep.viz.figures.labels import confusions, roc
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.data import check
 from bleep.workflows.figures import label_page
 from bleep.workflows.fit import fit
 from bleep.workflows.init import as_yaml, plan
-from bleep.workflows.labels import RETRIEVAL, evaluate_labels
+from bleep.workflows.labels import RETRIEVAL, evaluate_labels, label_markdown, label_text
 from bleep.workflows.labels import _check_same as check_same_labels
 from bleep.workflows.query import open_tiles
 from bleep.workflows.tissue import load_split
@@ -528,6 +529,26 @@ def test_runs_that_hold_out_other_slides_by_name_are_drawn_together(patches: Pat
         fit(settings(patches, tmp_path / name, data={"test": [name]}, optim={"epochs": 1, "batch": 16, "lr": 0.01}))
     table = evaluate_labels([tmp_path / "p2", tmp_path / "p3"])
     assert [view.section for view in label_page(table).views] == ["slide-p2", "slide-p3"]
+
+
+def test_figures_and_sentences_say_nothing_of_classes_that_no_tile_has(run_folder: Path) -> None:
+    truth, classes = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]], ("a", "b", "c")
+    said = np.array([[0.8, 0.2, 0], [0.3, 0.6, 0.1], [0.7, 0.2, 0.1], [0.6, 0.3, 0.1]], np.float32)
+    counted = scoring.confusion(said.argmax(axis=1), truth)
+    assert (
+        confusions({"classifier": counted}, classes).finding == "classifier finds 50% of class b, the class found least often"
+    )
+    (axes,) = roc({"classifier": (said, truth)}, classes).figure.axes
+    assert [line.get_label().split(",")[0] for line in axes.lines] == ["a", "b", "chance"]
+    one = {"classifier": (said[:1, :2], truth[:1, :2])}
+    assert roc(one, classes[:2]).finding == "There is no ROC curve, as all test tiles are of one class"
+    alone = scoring.confusion(np.array([0]), truth[:1, :2])
+    assert confusions({"classifier": alone}, classes[:2]).finding == "classifier finds 100% of class a, of which all tiles are"
+    table = evaluate_labels([run_folder])
+    rows = table.rows.assign(auc=np.nan, auc_low=np.nan)
+    bare = replace(table, rows=rows)
+    assert "no AUC, as all test tiles are of one class" in label_text(bare)
+    assert "| classifier | no value |" in label_markdown(bare)
 
 
 def test_figures_and_a_page_of_labels_are_drawn(run_folder: Path, tmp_path: Path) -> None:

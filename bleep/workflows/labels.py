@@ -220,7 +220,8 @@ def label_text(table: LabelTable) -> str:
     best = str(table.rows.index[0])
     auc, low, high = table.rows[["auc", "auc_low", "auc_high"]].iloc[0].to_numpy(float)
     over = "of too few patients for an interval" if np.isnan(low) else f"over patients {low:.3f} to {high:.3f}"
-    found = [shown.to_string(), "", f"{best}: AUC {auc:.3f}, {over}"]
+    first = "no AUC, as all test tiles are of one class" if np.isnan(auc) else f"{best}: AUC {auc:.3f}, {over}"
+    found = [shown.to_string(), "", first]
     return "\n".join([*lines, *found, *(f"{key}: {value}" for key, value in table.facts.items())])
 
 
@@ -249,6 +250,8 @@ def label_markdown(table: LabelTable) -> str:
 def interval_words(row: pd.Series, key: str) -> str:
     """Return a score of a row, with its interval where it has one."""
     low, high = row[f"{key}_low"], row[f"{key}_high"]
+    if np.isnan(row[key]):
+        return "no value"
     return f"{row[key]:.3f}" if np.isnan(low) else f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from bleep.evaluation.labels import BINS, calibration_error, roc_auc, roc_curve
+from bleep.evaluation.labels import BINS, by_class, calibration_error, roc_auc, roc_curve
 from bleep.viz.figures import COLOURS, Drawing, blank, label_text, titled
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ CAUTION = (
 
 
 def roc(answers: Answers, classes: Sequence[str]) -> Drawing:
-    """Draw the ROC of each predictor for the last of two classes; of several classes, each against the rest, by the first."""
+    """Draw the ROC of each predictor for the last of two classes; of several classes, each against the rest, by the first.
+
+    A class that all tiles have, or none, has no curve.
+    """
     figure, axes = blank(6.0, 5.4)
     first = next(iter(answers))
     several = len(classes) > 2
@@ -33,7 +36,10 @@ def roc(answers: Answers, classes: Sequence[str]) -> Drawing:
         else [(label_text(name), said, truth, 1) for name, (said, truth) in answers.items()]
     )
     for number, (name, said, truth, column) in enumerate(curves):
-        curve = roc_curve(said[:, column], truth[:, column] > 0.5)
+        own = truth[:, column] > 0.5
+        if own.all() or not own.any():
+            continue
+        curve = roc_curve(said[:, column], own)
         area = np.trapezoid(curve[:, 1], curve[:, 0])
         axes.plot(*curve.T, color=COLOURS[number % len(COLOURS)], label=f"{name}, area {area:.3f}")
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--", label="chance")
@@ -42,7 +48,9 @@ def roc(answers: Answers, classes: Sequence[str]) -> Drawing:
     axes.set_ylabel("true positive rate: share of its tiles found")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     told = "each class against the rest" if several else f"class {label_text(classes[1])}"
-    finding = f"The area under the ROC curve of {label_text(first)} is {roc_auc(*answers[first]):.3f} ({told})"
+    area = roc_auc(*answers[first])
+    finding = f"The area under the ROC curve of {label_text(first)} is {area:.3f} ({told})"
+    finding = "There is no ROC curve, as all test tiles are of one class" if np.isnan(area) else finding
     return titled(Drawing("roc", figure, finding, "ROC over all test tiles of the first seed"), 62)
 
 
@@ -88,9 +96,10 @@ def confusions(tables: Mapping[str, Int[np.ndarray, "classes classes"]], classes
         axes.set(xlabel="predicted class", title=label_text(name))
     places[0].set_ylabel("true class")
     first, table = next(iter(tables.items()))
-    worst = int(np.argmin(np.diag(table) / np.maximum(table.sum(axis=1), 1)))
-    found = table[worst, worst] / max(int(table[worst].sum()), 1)
-    finding = f"{label_text(first)} finds {found:.0%} of class {label_text(classes[worst])}, the class found least often"
+    recall = by_class(table)["recall"]
+    worst = int(np.nanargmin(recall))
+    found = f"{label_text(first)} finds {recall[worst]:.0%} of class {label_text(classes[worst])}"
+    finding = f"{found}, the class found least often" if np.isfinite(recall).sum() > 1 else f"{found}, of which all tiles are"
     return titled(Drawing("confusion", figure, finding, "test tiles of the first seed by true and predicted class"), 60)
 
 
