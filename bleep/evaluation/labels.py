@@ -28,7 +28,7 @@ SCORES: Mapping[str, str] = {
     "macro_f1": "F1 of each class, mean over classes",
     "calibration_error": "absolute difference of confidence and accuracy, weighted mean over 15 bins of confidence",
 }
-"""What is reported, and what it means. A class that no tile has, and for F1 and precision none is told, is left out of means."""
+"""What is reported, and what it means. A class that no tile has (for F1 and precision: nor is told) is left out of means."""
 
 
 def _positive(classes: int) -> list[int]:
