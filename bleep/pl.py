@@ -31,6 +31,7 @@ from bleep.viz.neighbors import Explanation
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import check_explained, explain, named_rows
 from bleep.workflows.figures import by_gene
+from bleep.workflows.labels import learns_labels
 from bleep.workflows.report import held_out_sections, uncertainty_of
 
 if TYPE_CHECKING:
@@ -289,5 +290,5 @@ def training(
         raise ConfigError(f"{unknown[0]!r} is not in the log of {folder}, which has {', '.join(there)}")
     kept = Facts.from_dict(read_json(folder / runs.FACTS, "the run's facts")).epoch
     axes = figure_axes(len(names), ax, (7.0, 2.0), columns=1)
-    draw_curves(axes, log, kept, names)
+    draw_curves(axes, log, kept, names, of_labels=learns_labels(folder))
     return finished(axes, ax, show, save)

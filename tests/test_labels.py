@@ -759,6 +759,23 @@ def test_folds_of_labels_are_scored_as_labels_and_their_bag_is_not_scored_as_exp
     assert "joins runs that learnt labels" in capsys.readouterr().err
 
 
+def test_the_score_of_a_classifier_is_called_what_it_is(
+    patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = settings(patches, tmp_path / "run", data={"val": "group"}, optim={"epochs": 1, "batch": 16})
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config.dump()))
+    (tmp_path / "space.yaml").write_text("loss.class_weights: {choices: [0.0, 1.0]}")
+    asked = ["tune", "--config", "own.yaml", "--space", "space.yaml", "--trials", "1", "--out", "tuned", "--keep-all"]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert "score: best ROC area, mean over classes, on validation tissue" in said.out
+    assert "validation score, a ROC area" in said.err
+    assert "correlation" not in said.out + said.err
+    axes = bleep.pl.training("tuned/trials/0000", "val_score")
+    assert axes.get_ylabel() == "validation score\n(ROC AUC)"
+
+
 def test_a_class_that_a_fold_lacks_is_told_before_the_first_is_trained(
     patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

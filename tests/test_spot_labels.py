@@ -162,6 +162,19 @@ def test_neighbours_tell_the_labels_of_test_spots_and_are_scored(
     assert right > 0.5 > scores["majority class"]["balanced_accuracy"]
 
 
+def test_folds_have_scores_of_labels_too(
+    table: Path, recipe: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = {"annotations": str(table), "label": "tissue", "split": "patient", "test": [], "folds": 2}
+    (tmp_path / "own.yaml").write_text(json.dumps(recipe(tmp_path / "cv", {"data": data, "optim": {"epochs": 1}})))
+    assert main(["cv", "--config", "own.yaml"]) == 0
+    assert "labels of spots, tissue" in capsys.readouterr().out
+    assert main(["evaluate", "--run", "cv/fold0", "cv/fold1", "--out", "apart"]) == 0
+    for name in ("labels.json", "labels.csv", "evaluation.json"):
+        assert (tmp_path / "cv" / name).read_text() == (tmp_path / "apart" / name).read_text()
+
+
 def test_a_run_without_labels_has_no_scores_of_them(trained: dict[str, Path]) -> None:
     assert evaluate_spot_labels([trained["contrastive"]]) is None
 

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ def _tune(arguments: argparse.Namespace) -> int:
     tuned = tune(config, space, arguments.trials, out, storage, keep_all=arguments.keep_all, inputs=inputs)
     ends = [one.state for one in tuned.tried]
     print(f"{len(ends)} trials: {ends.count('done')} done, {ends.count('pruned')} stopped early, {ends.count('failed')} failed")
-    print("score: best mean correlation per gene on validation tissue; the test fold was not scored")
+    what = "ROC area, mean over classes," if config.loss.task == "classify" else "mean correlation per gene"
+    print(f"score: best {what} on validation tissue; the test fold was not scored")
     print(_table([one for one in tuned.tried if one.state == "done"][:SHOWN], list(space)))
     own = next((one for one in tuned.tried if one.recipe and one.score is not None), None)
     if own is not None:
@@ -140,7 +142,7 @@ def _cv(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--data.fold {fold}: bleep cv trains every fold; leave it out, or train this one by bleep train")
     config = load_settings(arguments)
     from bleep.evaluation import report
-    from bleep.workflows.labels import LabelTable, label_text, save_labels
+    from bleep.workflows.labels import LabelTable, evaluate_spot_labels, label_text, label_words, save_labels
     from bleep.workflows.tune import BAG, check_bag, cross_validate
 
     if arguments.bag:
@@ -150,8 +152,14 @@ def _cv(arguments: argparse.Namespace) -> int:
         print(label_text(table))
         written = save_labels(table, config.out)
     else:
+        labels = evaluate_spot_labels(folders) if config.data.label else None
+        if labels is not None:
+            table = replace(table, facts=table.facts | {"labels told by neighbours": label_words(labels)})
         print(report.as_text(table))
         written = report.save(table, config.out)
+        if labels is not None:
+            print(f"\nlabels of spots, {config.data.label}\n{label_text(labels)}")
+            written = [*written, *save_labels(labels, config.out, "labels")]
     for path in written:
         print(f"written: {path}")
     if arguments.bag:

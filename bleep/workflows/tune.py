@@ -102,8 +102,9 @@ def tune(
     if differing:
         log.info(
             "trials differ in %s: their losses are on different scales and say nothing of each other; they are compared by the "
-            "validation score, a correlation on the normalised scale",
+            "validation score, %s",
             ", ".join(differing),
+            "a ROC area" if config.loss.task == "classify" else "a correlation on the normalised scale",
         )
     storage = storage or f"sqlite:///{out / DATABASE}"
     out.mkdir(parents=True, exist_ok=True)
@@ -296,7 +297,8 @@ def cross_validate(
     classified = config.loss.task == "classify"
     if classified and calibrated:
         raise ConfigError("--calibrate: joins predictions of expression, and loss.task is classify; leave it out")
-    for name in WRITTEN if classified else report.WRITTEN:
+    labels = ("labels.json", "labels.md", "labels.csv") if config.data.label else ()
+    for name in WRITTEN if classified else (*report.WRITTEN, *labels):
         check_output(config.out / name, Inputs(configs=(config,)), overwrite=overwrite or None)
     folds = [Config.load(config.dump(), _place(config, fold)) for fold in range(config.data.folds)]
     sections, shared = read_sections(config.data, config.cache), set[str]()

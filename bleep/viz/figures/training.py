@@ -37,15 +37,21 @@ def logged(log: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(name for name in UNITS if any(name in line for line in log))
 
 
-def draw_curves(axes: Sequence["Axes"], log: Sequence[Mapping[str, Any]], kept: int, names: Sequence[str]) -> None:
-    """Draw one curve of a log on each of the axes; `kept` is below 0 where no epoch's weights were kept yet."""
+def draw_curves(
+    axes: Sequence["Axes"], log: Sequence[Mapping[str, Any]], kept: int, names: Sequence[str], *, of_labels: bool = False
+) -> None:
+    """Draw one curve of a log on each of the axes; `kept` is below 0 where no epoch's weights were kept yet.
+
+    The score of a run that learnt labels, `of_labels`, is an area under the ROC curve.
+    """
     for place, name in zip(axes, names, strict=True):
         points = [(line["epoch"] + 1, line[name]) for line in log if name in line]
         colour = COLOURS[[*UNITS].index(name)]
         place.plot(*zip(*points, strict=True), color=colour, marker="o" if len(points) == 1 else None)
         if kept >= 0:
             place.axvline(kept + 1, color="0.5", linestyle="--", linewidth=1, label=f"kept: epoch {kept + 1}")
-        place.set_ylabel(UNITS[name].replace(" (", "\n("), fontsize=8)
+        unit = UNITS[name].replace("PCC", "ROC AUC") if of_labels else UNITS[name]
+        place.set_ylabel(unit.replace(" (", "\n("), fontsize=8)
         place.spines[["top", "right"]].set_visible(False)
     if kept >= 0:
         axes[0].legend(frameon=False, fontsize=8)
