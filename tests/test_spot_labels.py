@@ -1,6 +1,7 @@
 """Labels of measured spots: read from a table of their own, told by neighbours, and scored beside floors."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,35 @@ def test_a_tile_whose_neighbours_have_no_label_is_told_the_shares_of_all_labels(
     assert sorted(KINDS)[0] != KINDS[0]
     assert set(np.array(said.genes)[said.expression.argmax(axis=1)]) == {KINDS[0]}
     np.testing.assert_allclose(said.expression.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [{"dense": "new"}, dict(zip(KINDS, ("0.0", "1.0", "2.0"), strict=True))])
+def test_votes_for_a_class_of_the_index_alone_are_shares_too(
+    words: dict[str, str], labelled: Path, table: Path, tmp_path: Path
+) -> None:
+    """What was added to an index may have labels that no other spot has; indexes of version 0.1 say 1.0 for 1."""
+    shutil.copytree(labelled, tmp_path / "run")
+    config, rows, spots = tmp_path / "run/config.yaml", pd.read_csv(table), bleep.load(labelled).reference
+    assert spots is not None
+    rows["tissue"] = rows["tissue"].replace({} if len(words) == 1 else dict(zip(KINDS, "012", strict=True)))
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    config.write_text(config.read_text().replace(str(table), str(tmp_path / "t.csv")))
+    told = replace(spots, spots=spots.spots.assign(label=spots.spots["label"].replace(words)))
+    shutil.rmtree(tmp_path / "run/reference")
+    told.save(tmp_path / "run/reference")
+    found, before = evaluate_spot_labels([tmp_path / "run"]), evaluate_spot_labels([labelled])
+    assert found is not None
+    assert before is not None
+    assert set(words.values()) <= set(found.classes)
+    votes, usual = found.pooled(RETRIEVAL), before.pooled(RETRIEVAL)
+    np.testing.assert_allclose(votes.probability.sum(axis=1), 1, atol=1e-5)
+    places = [found.classes.index(words.get(name, name)) for name in before.classes]
+    np.testing.assert_array_equal(votes.probability[:, places], usual.probability)
+    own = words if len(words) > 1 else {}
+    truth = [found.classes.index(own.get(name, name)) for name in before.classes]
+    np.testing.assert_array_equal(votes.truth[:, truth], usual.truth)
+    alone = [found.classes.index(name) for name in words.values() if name == "new"]
+    assert not votes.truth[:, alone].any()
 
 
 def test_a_section_without_labels_is_added_and_has_no_vote(labelled: Path, toys: tuple[Any, ...], tmp_path: Path) -> None:

@@ -85,10 +85,13 @@ def one_hot(sections: Sequence[Section], column: str, classes: Sequence[str]) ->
     return np.concatenate(found).astype(np.float32)
 
 
-def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) -> tuple[Section, ...]:
+def labelled(
+    sections: Sequence[Section], column: str, *, partly: bool = False, also: Sequence[str] = ()
+) -> tuple[Section, ...]:
     """Return the sections with labels in place of what was measured: spots x classes, 1 for a spot's own class.
 
-    With `partly`, spots and whole sections may be without labels, and have 0 for every class.
+    With `partly`, spots and whole sections may be without labels, and have 0 for every class. Classes that are known `also`
+    are columns too, and a class of these sections is called as there (`1.0` for `1`, by version 0.1).
 
     Raises:
         DataError: a spot has no label, there is one class only, or so many that the column can be no label.
@@ -96,7 +99,8 @@ def labelled(sections: Sequence[Section], column: str, *, partly: bool = False) 
     """
     if not partly:
         _check_each(sections, column)
-    classes = classes_of(sections, column)
+    named = {f"{name}.0" if name not in also and f"{name}.0" in also else name for name in classes_of(sections, column)}
+    classes = tuple(sorted(named.union(also)))
     return tuple(_relabelled(section, one_hot((section,), column, classes), classes) for section in sections)
 
 

@@ -270,7 +270,9 @@ def votes(prediction: Prediction, reference: Reference) -> tuple[Float32[np.ndar
     assert prediction.weights is not None
     numbers, classes = _numbered(reference)
     near: Int[np.ndarray, "tiles k"] = numbers[prediction.neighbors.rows]
-    shares = np.stack([(prediction.weights * (near == number)).sum(axis=1) for number in range(len(classes))], axis=1)
+    # In double precision, so that equal shares are equal numbers in every tile, in whatever order classes and neighbours stand.
+    weights = prediction.weights.astype(np.float64)
+    shares = np.stack([(weights * (near == number)).sum(axis=1) for number in range(len(classes))], axis=1)
     voted: Bool[np.ndarray, " tiles"] = shares.sum(axis=1) > 0
     shares[voted] /= shares[voted].sum(axis=1, keepdims=True)
     return shares.astype(np.float32), np.asarray(classes, dtype=str)

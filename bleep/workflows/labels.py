@@ -313,7 +313,7 @@ def evaluate_spot_labels(what: Sequence[str | Path | Opened]) -> LabelTable | No
         if not carries_labels(reference):
             continue
         try:
-            divided = _labelled(divided, column)
+            divided = _labelled(divided, column, sorted(set(reference.spots["label"]) - {""}))
         except DataError as error:
             log.warning("labels are not scored: %s", error)
             continue
@@ -335,8 +335,8 @@ def evaluate_spot_labels(what: Sequence[str | Path | Opened]) -> LabelTable | No
     return joined(told, seen, ()) if seen else None
 
 
-def _labelled(divided: Split, column: str) -> Split:
-    """Return a split with labels in place of expression, all sections of the same classes."""
+def _labelled(divided: Split, column: str, also: Sequence[str]) -> Split:
+    """Return a split with labels in place of expression, all sections of the same classes, those of an index among them."""
     train, val = len(divided.train), len(divided.val)
-    found = labelled((*divided.train, *divided.val, *divided.test), column, partly=True)
+    found = labelled((*divided.train, *divided.val, *divided.test), column, partly=True, also=also)
     return replace(divided, train=found[:train], val=found[train : train + val], test=found[train + val :])
