@@ -50,8 +50,8 @@ def _by_validation(folders: Sequence[Path]) -> list[float]:
         told = [float(line["val_score"]) for line in lines if "val_score" in line]
         found = [score for score in told if math.isfinite(score)]
         if not found:
-            none = "optim.keep notes none" if folder.resolve().parent.name == runs.EPOCHS else "train with data.val"
-            raise ConfigError(f"{folder}: has no validation score to be weighed by; {none}, or use --weights mean")
+            way = "optim.keep notes none:" if folder.resolve().parent.name == runs.EPOCHS else "train with data.val, or"
+            raise ConfigError(f"{folder}: has no validation score to be weighed by; {way} use --weights mean")
         scores.append(max(0.0, max(found)))
     if not any(scores):
         raise ConfigError("no run has a validation score above 0 to be weighed by; use --weights mean")

@@ -11,6 +11,7 @@ from bleep.config import Config
 from bleep.errors import ConfigError, MismatchError
 from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog
+from bleep.workflows.ensemble import save_ensemble
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.fit import fit, refit
 from bleep.workflows.tissue import load_split
@@ -66,7 +67,10 @@ def test_a_kept_epoch_is_the_run_of_a_training_of_that_length(ema: float, recipe
     assert kept.weights_digest() == short.weights_digest() != Run.load(tmp_path / "long").weights_digest()
     assert (kept.config.optim.epochs, kept.config.optim.keep, kept.facts.epoch, kept.facts.of_epochs) == (2, (), 1, 4)
     assert kept.config.model_copy(update={"out": Path("x")}) == short.config.model_copy(update={"out": Path("x")})
-    assert sorted(path.name for path in (tmp_path / "long" / "epochs").iterdir()) == ["1", "2"]
+    folders = sorted((tmp_path / "long" / "epochs").iterdir())
+    assert [path.name for path in folders] == ["1", "2"]
+    with pytest.raises(ConfigError, match="to be weighed by; optim.keep notes none: use --weights mean"):
+        save_ensemble(folders, tmp_path / "both", "validation")
     fit(long.model_copy(update={"optim": long.optim.model_copy(update={"keep": ()})}), overwrite=True)
     assert not (tmp_path / "long" / "epochs").exists()
 
