@@ -69,7 +69,7 @@ def test_a_kept_epoch_is_the_run_of_a_training_of_that_length(ema: float, recipe
     assert kept.config.model_copy(update={"out": Path("x")}) == short.config.model_copy(update={"out": Path("x")})
     folders = sorted((tmp_path / "long" / "epochs").iterdir())
     assert [path.name for path in folders] == ["1", "2"]
-    with pytest.raises(ConfigError, match="to be weighed by; optim.keep notes none: use --weights mean"):
+    with pytest.raises(ConfigError, match=r"to be weighed by; optim\.keep notes none: use --weights mean"):
         save_ensemble(folders, tmp_path / "both", "validation")
     fit(long.model_copy(update={"optim": long.optim.model_copy(update={"keep": ()})}), overwrite=True)
     assert not (tmp_path / "long" / "epochs").exists()
