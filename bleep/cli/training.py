@@ -150,16 +150,16 @@ def _cv(arguments: argparse.Namespace) -> int:
     table, folders = cross_validate(config, calibrated=arguments.calibrate, overwrite=arguments.overwrite)
     if isinstance(table, LabelTable):
         print(label_text(table))
-        written = save_labels(table, config.out)
+        written = list(save_labels(table, config.out))
     else:
         labels = evaluate_spot_labels(folders) if config.data.label else None
         if labels is not None:
             table = replace(table, facts=table.facts | {"labels told by neighbours": label_words(labels)})
         print(report.as_text(table))
-        written = report.save(table, config.out)
+        written = list(report.save(table, config.out))
         if labels is not None:
             print(f"\nlabels of spots, {config.data.label}\n{label_text(labels)}")
-            written = [*written, *save_labels(labels, config.out, "labels")]
+            written += save_labels(labels, config.out, "labels")
     for path in written:
         print(f"written: {path}")
     if arguments.bag:
