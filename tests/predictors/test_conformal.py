@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bleep.errors import ConfigError
-from bleep.predictors.conformal import SHIFT, Conformal, OutOfDistribution, PpcaDistance, widening
+from bleep.predictors.conformal import FLOOR, SHIFT, Conformal, OutOfDistribution, PpcaDistance, coverage_of_others, widening
 
 RNG = np.random.default_rng(0)
 
@@ -31,6 +31,29 @@ def test_intervals_are_wider_where_neighbours_differ_and_where_more_is_to_be_hel
     narrow, wide = (conformal.half_width((4, 5), np.full((4, 5), sd, np.float32), 0.9) for sd in (0.2, 2.0))
     assert (wide > 5 * narrow).all()
     assert (conformal.half_width((4, 5), None, 0.95) > conformal.half_width((4, 5), None, 0.6)).all()
+
+
+def test_what_is_added_to_a_spread_is_a_part_of_the_genes_deviation() -> None:
+    error, spread = spots(99, 3)
+    deviation = np.array([0.1, 1.0, 10.0, 0.5, 2.0])
+    fitted = Conformal.fit([error], [spread], deviation)
+    # Of 99 spots and a level of .9 the 90th score is the quantile.
+    quantile = np.sort(np.abs(error) / (spread + FLOOR * deviation), axis=0)[89]
+    np.testing.assert_allclose(
+        fitted.half_width((1, 5), np.zeros((1, 5), np.float32), 0.9)[0], quantile * FLOOR * deviation, rtol=1e-5
+    )
+
+
+def test_the_share_that_is_told_of_a_part_is_by_intervals_of_the_others_alone() -> None:
+    (usual, spread), (other, _) = spots(400, 3), spots(400, 4)
+    errors, near = [usual, other, 100 * usual], [np.ones(400)] * 3
+    told = coverage_of_others(errors, [spread] * 3, np.ones(5), near, 0.9)
+    assert told["least"] < 0.1  # the third, of which the others foretell nothing
+    by_hand = [
+        (np.abs(errors[at]) <= Conformal.fit(rest, [spread] * 2, np.ones(5)).half_width((400, 5), spread, 0.9)).mean()
+        for at, rest in enumerate([errors[1:], errors[::2], errors[:2]])
+    ]
+    assert [told["mean"], told["least"], told["most"]] == pytest.approx([np.mean(by_hand), min(by_hand), max(by_hand)])
 
 
 def test_intervals_widen_beyond_the_reach_of_what_was_rehearsed_and_only_there() -> None:
@@ -76,12 +99,27 @@ def test_training_tissue_is_about_one_away_and_other_tissue_far() -> None:
     assert cloud.distance(tiles(50, shift=8.0)).min() > cloud.distance(tiles(300)).max()
 
 
+def test_distance_is_that_of_mahalanobis_under_the_covariance_of_probabilistic_components() -> None:
+    """Tipping and Bishop, J. R. Stat. Soc. B 61:611, 1999: the leading variances, and one for all other axes."""
+    train, asked = 100 + 3 * tiles(60), 100 + 3 * tiles(20)
+    found = PpcaDistance.fit(train).distance(asked)
+    unit = (train.astype(np.float64) - train.mean(axis=0, dtype=np.float64)) / train.std(axis=0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(np.cov(unit.T, bias=True))
+    many = len(train) // 3
+    values[:-many] = values[:-many].mean()
+    to_mean = (asked.astype(np.float64) - train.mean(axis=0, dtype=np.float64)) / train.std(axis=0, dtype=np.float64)
+    by_hand = np.einsum("ta,ab,tb->t", to_mean, np.linalg.inv(vectors @ np.diag(values) @ vectors.T), to_mean)
+    np.testing.assert_allclose(found, np.sqrt(by_hand / train.shape[1]), rtol=1e-6)
+
+
 def test_familiarity_is_the_share_of_left_out_tiles_as_far() -> None:
     train = tiles(600)
     left_out = PpcaDistance.fit(train[:300]).distance(train[300:])
     familiarity = OutOfDistribution.fit(train, [left_out])
     shares = familiarity.of(np.array([0.0, np.median(left_out), 1e6]))
     assert shares == pytest.approx([1.0, 0.5, 1 / 301], abs=0.01)
+    many = np.tile(left_out, 20) + np.linspace(0, 1e-6, 6000)  # more than are kept
+    np.testing.assert_allclose(OutOfDistribution.fit(train, [many]).of(left_out), familiarity.of(left_out), atol=0.01)
     usual = familiarity.of(familiarity.cloud.distance(tiles(1000)))
     assert (usual < 0.1).mean() == pytest.approx(0.1, abs=0.06)
 
