@@ -1,10 +1,14 @@
 """The corrector of the combined predictor."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
+from sklearn.decomposition import PCA
 
 from bleep.errors import MismatchError
-from bleep.predictors.stacking import Basis, Stacker, StackingInput, fit_stacker
+from bleep.predictors.stacking import Basis, Stacker, StackingInput, fit_stacker, plain_stacker
 
 GENES = 30
 
@@ -83,3 +87,81 @@ def test_a_missing_member_is_refused() -> None:
     stacker = fitted({"retrieval": 1.0, "regression": 1.5})
     with pytest.raises(MismatchError, match="regression was not given"):
         stacker.apply({"retrieval": section(1, {"retrieval": 1.0}).predictions["retrieval"]})
+
+
+@pytest.mark.parametrize("spots", [20, 120], ids=["fewer spots than genes", "more"])
+def test_axes_are_the_principal_ones_of_values_within_sections(spots: int) -> None:
+    tables = [section(seed, {}, spots // 2).truth * np.linspace(0.2, 5, GENES, dtype=np.float32) for seed in range(2)]
+    basis = Basis.of(tables)
+    within = np.concatenate([table - table.mean(axis=0) for table in tables])
+    np.testing.assert_allclose(basis.mean, np.concatenate(tables).mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(basis.spread, within.std(axis=0), rtol=1e-4)
+    expected = PCA(5).fit(within / within.std(axis=0)).components_
+    np.testing.assert_allclose(np.abs(np.sum(basis.axes[:5] * expected, axis=1)), 1, rtol=1e-4)
+
+
+def parts_by_hand(seen: list[StackingInput], basis: Basis, axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each member says along the axes, then beside them, and what was measured, within sections."""
+    onto = basis.axes[:axes].T @ basis.axes[:axes]
+    lengths = np.cumsum([0, *(len(one.truth) for one in seen)])
+
+    def within(tables: list[np.ndarray]) -> np.ndarray:
+        whole = np.concatenate(tables).astype(np.float64)
+        for start, stop in pairwise(lengths):
+            whole[start:stop] -= whole[start:stop].mean(axis=0)
+        return whole / basis.spread
+
+    members = [within([one.predictions[name] for one in seen]) for name in seen[0].predictions]
+    parts = [member @ onto for member in members] + [member - member @ onto for member in members]
+    return np.stack(parts), within([one.truth for one in seen])
+
+
+def test_weights_are_those_of_least_squares_for_each_gene_pulled_to_those_of_all() -> None:
+    noise, shrink = {"retrieval": 1.0, "regression": 1.5, "ridge": 2.5}, 10.0
+    seen = [section(seed, noise, spots) for seed, spots in enumerate((120, 60, 90))]
+    basis = Basis.of([one.truth for one in seen])
+    found = fit_stacker(seen, basis, 5, shrink)
+    parts, truth = parts_by_hand(seen, basis, 5)
+    shared = lsq_linear(parts.reshape(len(parts), -1).T, truth.ravel(), (0, np.inf)).x
+    for gene in range(GENES):
+        table = parts[:, :, gene].T
+        pull = shrink * (table**2).sum() / len(parts)
+        rows = np.concatenate([table, np.sqrt(pull) * np.eye(len(parts))])
+        expected = lsq_linear(rows, np.concatenate([truth[:, gene], np.sqrt(pull) * shared]), (0, np.inf)).x
+        np.testing.assert_allclose(found.weights[:, gene], expected, atol=2e-3)
+    unseen = section(50, noise, 40)
+    expected = 0.0
+    for name, along, beside in zip(noise, found.weights[:3], found.weights[3:], strict=True):
+        unit = (unseen.predictions[name] - basis.mean) / basis.spread
+        leading = unit @ basis.axes[:5].T @ basis.axes[:5]
+        expected = expected + along * leading + beside * (unit - leading)
+    np.testing.assert_allclose(found.apply(unseen.predictions), expected * basis.spread + basis.mean, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("axes", [0, 2])
+def test_the_mean_of_members_is_by_agreement_and_as_long_as_squared_error_asks(axes: int) -> None:
+    noise = {"retrieval": 1.0, "regression": 3.0, "ridge": 6.0}
+    seen = [section(seed, noise, spots) for seed, spots in enumerate((120, 60))]
+    basis = Basis.of([one.truth for one in seen])
+    parts, truth = parts_by_hand(seen, basis, axes)
+    units = parts[:3] if axes else parts[3:]
+    agreements = [np.mean([np.corrcoef(unit[:, gene], truth[:, gene])[0, 1] for gene in range(GENES)]) for unit in units]
+    share = np.array(agreements) ** 4 / np.sum(np.array(agreements) ** 4)
+    mean = np.einsum("m,mng->ng", share / units.std(axis=(1, 2)), units)
+    gram, cross = (mean**2).sum(axis=0), (mean * truth).sum(axis=0)
+    shared = cross.sum() / gram.sum()
+    length = (cross + gram.mean() * shared) / (gram + gram.mean())
+    assert (length > 0.1 * shared).all()
+    expected = np.outer(share / units.std(axis=(1, 2)), length)
+    weights = plain_stacker(seen, basis, axes).weights
+    np.testing.assert_allclose(weights[:3], expected, rtol=1e-4)
+    np.testing.assert_allclose(weights[3:], 0 if axes else expected, rtol=1e-4)
+
+
+def test_a_gene_that_the_mean_foretells_upside_down_keeps_a_tenth_of_the_usual_length() -> None:
+    seen = [section(seed, {"retrieval": 1.0, "regression": 1.0}) for seed in range(2)]
+    for one in seen:
+        one.truth[:, 3] *= -1
+    weights = plain_stacker(seen, Basis.of([one.truth for one in seen]), 0).weights[0]
+    usual = np.median(weights)
+    assert 0.08 * usual < weights[3] < 0.2 * usual
