@@ -101,6 +101,8 @@ class Outcome:
     seconds: float = 0.0
     failure: str = ""
     """The sentence that says why there is no prediction."""
+    said: tuple[str, ...] = ()
+    """What a worker elsewhere has warned of meanwhile."""
 
 
 Engine = Callable[[Job, Mapping[str, Path]], Iterator[Outcome]]

@@ -7,7 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -51,8 +51,12 @@ class Cluster:
             BleepError: what opening the run raises.
 
         """
-        order = sorted(slides, key=lambda name: slides[name].stat().st_size, reverse=True)
+        order, told = sorted(slides, key=lambda name: slides[name].stat().st_size, reverse=True), set[str]()
         for name, outcome in self._spread(partial(_predictor, job), {name: (name, slides[name]) for name in order}):
+            for words in () if outcome is None else outcome.said:
+                if words not in told:
+                    log.warning("%s", words)
+                told.add(words)
             yield outcome or Outcome(name, failure=f"{slides[name]}: {TRIES} workers died of it, often for want of memory")
 
     def embed(self, run: Path, keys: "KeysName", sections: "Sequence[Section]") -> "Iterator[Embedded]":
@@ -167,17 +171,36 @@ class _Actor:
             return error
 
 
+@final
+class _Kept(logging.Handler):
+    """Keeps what is warned of, since what a worker prints is seen by nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
 def _predictor(job: Job) -> Callable[[str, Path], Outcome]:
     from bleep.workflows.archive import Worker
 
+    kept = _Kept()
+    logging.getLogger("bleep").addHandler(kept)
     worker = Worker(job)
 
     def predict(name: str, path: Path) -> Outcome:
         try:
-            return worker.predict(name, path)
+            outcome = worker.predict(name, path)
         except StoppedError:
-            # One worker's end is not that of the archive.
-            return Outcome(name, failure=f"{path}: its worker was asked to stop")
+            # One worker's end is not that of the archive: it dies, and its slide is given to another.
+            from ray.actor import exit_actor
+
+            exit_actor()
+            raise
+        said, kept.said = tuple(kept.said), []
+        return replace(outcome, said=said)
 
     return predict
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -281,9 +282,9 @@ def test_ray_gives_the_same_bytes_and_a_killed_worker_costs_at_most_its_slide(
 
     def killing(job: Job, waiting: Mapping[str, Path]) -> Iterator[Outcome]:
         for outcome in Cluster(workers=2)(job, waiting):
-            if not killed:
-                worker = next(each for each in psutil.Process().children(recursive=True) if "_Actor" in each.name())
-                worker.kill()
+            workers = [each for each in psutil.Process().children(recursive=True) if "_Actor" in each.name()]
+            for worker in [each for each in workers if each.pid not in killed][: len(killed) < 2]:
+                (worker.terminate if killed else worker.kill)()
                 killed.append(worker.pid)
             yield outcome
 
@@ -294,6 +295,31 @@ def test_ray_gives_the_same_bytes_and_a_killed_worker_costs_at_most_its_slide(
     assert written(job.out) == written(alone.out)
     lines = [json.loads(line) for line in (job.out / LEDGER).read_text().splitlines()]
     assert sorted(line["slide"] for line in lines) == list(NAMES)
+
+
+def test_a_worker_that_is_stopped_ends_and_what_one_warns_of_is_said_once(
+    job: Job, slides: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
+    monkeypatch.setattr("ray.actor.exit_actor", lambda: sys.exit("the worker ends"))
+
+    def predict(worker: object, name: str, path: Path) -> Outcome:
+        if name == "d":
+            raise StoppedError("asked to stop")
+        logging.getLogger("bleep.elsewhere").warning("was trained on")
+        return Outcome(name)
+
+    def spread(cluster: Cluster, opening: Callable[[], Any], tasks: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+        do = opening()
+        yield from [(name, do(*task)) for name, task in tasks.items() if name != "d"]
+        with pytest.raises(SystemExit, match="the worker ends"):
+            do(*tasks["d"])
+
+    monkeypatch.setattr("bleep.workflows.archive.Worker.predict", predict)
+    monkeypatch.setattr(Cluster, "_spread", spread)
+    assert [each.name for each in Cluster()(job, slides)] == sorted("abc", key=lambda n: -slides[n].stat().st_size)
+    led = [record.message for record in caplog.records if record.name == "bleep.workflows.ray_engine"]
+    assert led == ["was trained on"]
 
 
 @pytest.mark.slow
