@@ -114,7 +114,7 @@ def test_several_sections_become_files_of_a_folder_and_a_grid_has_the_side_of_it
         np.testing.assert_allclose(corners[:, 0] % STEP, 0)
 
 
-def test_values_that_are_no_numbers_are_left_out_and_familiarity_and_labels_are_told(
+def test_values_that_are_no_numbers_are_left_out_and_intervals_familiarity_and_labels_are_told(
     sections: Prediction, tmp_path: Path
 ) -> None:
     one = alone(sections, "toy3")
@@ -122,9 +122,16 @@ def test_values_that_are_no_numbers_are_left_out_and_familiarity_and_labels_are_
     values[0, 2] = np.nan
     labels = ["", *["gland"] * (len(one) - 1)]
     one = one.replaced(X=values, obs=one.adata.obs.assign(familiarity=np.float32(0.25), label=labels, label_share=0.5))
+    one = one.replaced(layers={"lower": values - 1, "upper": values + 2})
     write_prediction(one, tmp_path / "p.h5ad")
     with opened(tmp_path / "p.h5ad") as predicted:
         write_geojson(predicted, tmp_path / "t.geojson")
+        write_geojson(predicted, tmp_path / "named.geojson", [one.genes[3], one.genes[2]])
+    named = [f["properties"]["measurements"] for f in json.loads((tmp_path / "named.geojson").read_text())["features"]]
+    ends = [f"{gene}{end}" for end in ("", ": lower", ": upper") for gene in (one.genes[3], one.genes[2])]
+    assert (list(named[1]), len(named[0])) == ([*ends, "familiarity", "label_share"], 5)
+    for measured, row in zip(named[1:], values[1:, [3, 2]], strict=True):
+        np.testing.assert_allclose([measured[name] for name in ends], [*row, *(row - 1), *(row + 2)], rtol=1e-5)
     first, second, *_ = json.loads((tmp_path / "t.geojson").read_text())["features"]
     assert set(first["properties"]["measurements"]) == {*one.genes, "familiarity", "label_share"} - {one.genes[2]}
     assert set(second["properties"]["measurements"]) == {*one.genes, "familiarity", "label_share"}

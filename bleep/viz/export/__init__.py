@@ -42,7 +42,8 @@ def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *,
 
     Coordinates are level-0 pixels of what QuPath shows: of slides such as MRXS and SCN, whose file states the bounds of what
     was scanned, QuPath shows these alone. Where no genes are named, and there are more than `MOST`, those that vary most are
-    written. Values that are no numbers are left out.
+    written. Of genes that are named, the ends of their intervals are written too, where the prediction has any. Values that
+    are no numbers are left out.
 
     Raises:
         ConfigError: a gene is not there, or the name does not fit.
@@ -68,7 +69,7 @@ def write_geojson(predicted: Predicted, out: Path, genes: Sequence[str] = (), *,
         if not one:
             temporary.mkdir(parents=True)
         for section, name in zip(predicted.sections, names, strict=True):
-            _write(predicted, section, columns, temporary if one else temporary / name)
+            _write(predicted, section, columns, bool(genes), temporary if one else temporary / name)
     return (out,) if one else tuple(out / name for name in names)
 
 
@@ -92,21 +93,25 @@ def _file_names(sections: Sequence[str]) -> list[str]:
     return [name + SUFFIX for name in names]
 
 
-def _write(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"], path: Path) -> None:
+def _write(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"], intervals: bool, path: Path) -> None:
     """Write the tiles of a section one by one, so that memory does not grow with their number."""
     with path.open("w", encoding="utf-8") as file:
         file.write('{"type":"FeatureCollection","features":[')
-        for number, feature in enumerate(_features(predicted, section, columns)):
+        for number, feature in enumerate(_features(predicted, section, columns, intervals)):
             file.write(",\n" if number else "\n")
             file.write(json.dumps(feature, separators=(",", ":"), allow_nan=False))
         file.write("\n]}\n")
 
 
-def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"]) -> Iterator[dict[str, Any]]:
+def _features(
+    predicted: Predicted, section: str, columns: Int[np.ndarray, " columns"], intervals: bool
+) -> Iterator[dict[str, Any]]:
     rows, half, offset = predicted.rows(section), predicted.side(section) / 2, np.array(predicted.offset(section))
     beside = [name for name in BESIDE if name in predicted.obs and is_numeric_dtype(predicted.obs[name])]
     genes = [predicted.genes[column] for column in columns]
     names = [f"{gene} (gene)" if gene in beside else gene for gene in genes]
+    tables = {"": predicted.values} | ({f": {end}": found for end, found in predicted.ends.items()} if intervals else {})
+    names = [f"{name}{end}" for end in tables for name in names]
     spots = predicted.spots
     noted, labels = predicted.obs[beside].to_numpy(np.float64), predicted.labels
     with Progress(total=len(rows), desc=f"tiles of {section}", unit="tile", leave=False) as bar:
@@ -114,7 +119,7 @@ def _features(predicted: Predicted, section: str, columns: Int[np.ndarray, " col
             here = rows[(rows >= start) & (rows < start + ROWS)]
             if not len(here):
                 continue
-            block = np.asarray(predicted.values[start : start + ROWS])[here - start][:, columns]
+            block = np.hstack([np.asarray(table[start : start + ROWS])[here - start][:, columns] for table in tables.values()])
             for row, values in zip(here.tolist(), block.astype(np.float64), strict=True):
                 measured = [*zip(names, values.tolist(), strict=True), *zip(beside, noted[row].tolist(), strict=True)]
                 x, y = (predicted.xy[row] - offset).tolist()

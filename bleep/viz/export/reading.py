@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, final
 
@@ -21,6 +21,8 @@ from bleep.outputs import check_h5, check_zarr
 NEEDED = ("sections", "mpp", "tile_microns", "ready_cut")
 """What `uns["bleep"]` must say of the tiles."""
 POSITIVE = ("mpp", "tile_microns")
+ENDS = ("lower", "upper")
+"""Layers of the ends of intervals."""
 
 
 @final
@@ -46,6 +48,8 @@ class Predicted:
     """What `uns["bleep"]` says."""
     pictures: Mapping[str, Any]
     """What `uns["spatial"]` holds, by section; empty where only ready-cut tiles were predicted."""
+    ends: Mapping[str, Any] = field(default_factory=dict)
+    """The ends of each value's interval, `lower` and `upper`, read as the values are; empty: it has none."""
 
     def __post_init__(self) -> None:
         lacking = [name for name in NEEDED if name not in self.facts]
@@ -240,6 +244,7 @@ def _parts(root: Any, path: Path) -> dict[str, Any]:
         "xy": _places(read_elem(root["obsm"]["spatial"])),
         "facts": facts if isinstance(facts, Mapping) else {},
         "pictures": pictures if isinstance(pictures, Mapping) else {},
+        "ends": {name: _values(root["layers"][name], path) for name in ENDS if name in root.get("layers", {})},
     }
 
 
