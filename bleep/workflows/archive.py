@@ -3,7 +3,6 @@
 Nothing heavy is imported at the top: who leaves the work to others need not wait for torch.
 """
 
-import contextlib
 import glob
 import hashlib
 import json
@@ -21,7 +20,7 @@ from bleep import find
 from bleep.config import DtypeName, PredictorName, WeightsName
 from bleep.data.slides import slide_files
 from bleep.errors import BleepError, DataError, MismatchError, StoppedError
-from bleep.files import check_writable, read_json
+from bleep.files import alone, check_writable, read_json
 from bleep.progress import Progress
 
 LEDGER = "ledger.jsonl"
@@ -195,7 +194,8 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
     """Predict the slides that the ledger does not name; return what became of each, and how many were done before.
 
     Raises:
-        DataError: the folder cannot be written to, its ledger is damaged, or one mask is given for several slides.
+        DataError: the folder cannot be written to, or another archive is being predicted there; its ledger is damaged, or one
+            mask is given for several slides.
         MismatchError: the folder holds predictions by another run, reference or question.
 
     """
@@ -203,11 +203,17 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
 
     check_mask(job.slide["mask"], len(slides))
     check_writable(job.out / LEDGER)
+    # Another's blocks and locks would be taken for what a killed worker left.
+    busy = f"{job.out}: another archive is being predicted there; wait until it has finished, or choose another --out"
+    with alone(job.out / f".{LEDGER}.lock", busy):
+        return _predict_archive(job, slides, engine)
+
+
+def _predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tuple[list[Outcome], int]:
     digest, outcomes = job.digest(), []
     done = _read(job.out / LEDGER, digest)
     marks = {name: _mark(path, job.mask(name)) for name, path in slides.items()}
     waiting = {name: path for name, path in slides.items() if done.get(name) != marks[name] or not job.place(name).exists()}
-    job.out.mkdir(parents=True, exist_ok=True)
     for name in waiting:
         _clean(job.place(name))
     try:
@@ -228,8 +234,6 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
         # Whatever is refused before the first slide leaves nothing.
         if not (job.out / LEDGER).stat().st_size:
             (job.out / LEDGER).unlink()
-            with contextlib.suppress(OSError):
-                job.out.rmdir()
     return outcomes, len(slides) - len(waiting)
 
 

@@ -106,6 +106,21 @@ def test_a_second_call_goes_on_where_the_first_was_stopped(job: Job, slides: dic
     assert [each.name for each in predict_archive(job, slides, here)[0]] == ["b"]
 
 
+def test_a_second_archive_is_not_predicted_into_a_folder_at_the_same_time(job: Job, slides: dict[str, Path]) -> None:
+    def meanwhile(job: Job, waiting: Mapping[str, Path]) -> Iterator[Outcome]:
+        parts = job.out / ".b.csv.parts"
+        parts.mkdir()
+        with pytest.raises(DataError, match="another archive is being predicted there; wait until it has finished"):
+            predict_archive(job, slides, here)
+        assert parts.is_dir()
+        parts.rmdir()
+        yield from here(job, {"a": waiting["a"]})
+
+    predict_archive(job, slides, meanwhile)
+    assert len((job.out / LEDGER).read_text().splitlines()) == 1
+    assert not list(job.out.glob(".*"))
+
+
 def test_a_slide_that_has_changed_is_predicted_again(job: Job, slides: dict[str, Path], tmp_path: Path) -> None:
     own = {"a": shutil.copy(slides["a"], tmp_path / "a.png")}
     predict_archive(job, own, here)
