@@ -117,6 +117,13 @@ def test_merged_references_hold_what_both_hold_once(
     one, other = reference.add(run, fresh[:1]), reference.add(run, fresh[1:2])
     same(one.merge(other), grown)
     assert one.merge(one) is one
+    # What some sections say of their spots, such as an organ or a label, is an empty text for the others.
+    counts = fresh[1].counts.copy()
+    counts.obs["organ"] = "liver"
+    told = reference.add(run, [replace(fresh[1], counts=counts)])
+    for both in (told, reference.merge(told), told.remove(patient="donor3").merge(other)):
+        assert set(both.spots["organ"][both.spots["section"] != "new2"]) == {""}
+    assert set(told.spots["organ"][told.spots["section"] == "new2"]) == {"liver"}
 
 
 def test_a_grown_reference_is_saved_and_loaded(grown: Reference, kept: Path, reference: Reference) -> None:

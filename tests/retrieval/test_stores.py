@@ -110,7 +110,12 @@ def test_an_approximate_kind_finds_what_it_was_tuned_to(make: Maker, kind: str) 
 def test_added_rows_come_last_and_removed_ones_are_numbered_away(make: Maker) -> None:
     vectors, more, queries = drawn(COUNT, 0), drawn(90, 2), drawn(40, 1)
     index = make(vectors, spots=SPOTS)
-    grown = index.add(more, SPOTS.iloc[:90])
+    # The new spots have a column that the old ones lack, and lack one of theirs.
+    (lost, *_), told = SPOTS.columns, SPOTS.iloc[:90].assign(region="duct")
+    grown = index.add(more, told.drop(columns=lost))
+    for condition, rows in (("region == 'duct'", range(COUNT, COUNT + 90)), ("region == ''", range(COUNT))):
+        where = select(condition, pd.concat([SPOTS, told], ignore_index=True))
+        assert set(grown.search(queries, 9, where).rows.ravel()) <= set(rows)
     both = np.concatenate([vectors, more])
     np.testing.assert_allclose(grown.search(queries, 9).similarity, truth(both, queries, 9)[0], atol=1e-6)
     gone = np.arange(0, len(both), 7)

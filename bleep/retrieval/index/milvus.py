@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, final
 
@@ -203,13 +204,16 @@ class MilvusIndex:
             say_copies(vectors, 2 * LINKS)
         more = pd.DataFrame(index=range(len(vectors))) if spots is None else spots
 
-        def pages() -> Iterator[Page]:
-            yield from self._pages()
-            step = step_of(self.dim)
-            yield from ((vectors[at : at + step], more.iloc[at : at + step]) for at in range(0, len(vectors), step))
+        table, step = pd.concat([self._table(), more]), step_of(self.dim)
+        unknown = {name: np.nan if pd.api.types.is_numeric_dtype(column) else "" for name, column in table.items()}
 
-        facts = replace(self.facts, spots=len(self) + len(vectors))
-        return self._filled(self._server, facts, pd.concat([self._table(), more]), pages())
+        def pages() -> Iterator[Page]:
+            new = ((vectors[at : at + step], more.iloc[at : at + step]) for at in range(0, len(vectors), step))
+            # The old spots need not have all columns of the new, nor these of those.
+            for found, part in chain(self._pages(), new):
+                yield found, part.assign(**{str(name): value for name, value in unknown.items() if name not in part})
+
+        return self._filled(self._server, replace(self.facts, spots=len(self) + len(vectors)), table, pages())
 
     def remove(self, rows: Int64[np.ndarray, " rows"]) -> "MilvusIndex":
         """Return an index without these rows, the others numbered anew, in a collection of their own."""

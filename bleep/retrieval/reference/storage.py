@@ -257,7 +257,7 @@ PLAIN = {"section": str, "spot": str, "patient": str}
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of spots.
+    """Read a table of spots; a text that is not known is empty, as where sections with and without labels were joined.
 
     Raises:
         DataError: it is missing, damaged, or no such table.
@@ -270,7 +270,12 @@ def read_table(path: Path) -> pd.DataFrame:
         raise _unreadable(path) from None
     if not {"section", "spot", "patient", "x", "y"} <= set(table.columns):
         raise DataError(f"{path}: lacks columns of a table of spots; make it again with `bleep index build`")
-    return table
+    return known_texts(table)
+
+
+def known_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of spots in which texts that are not known are empty."""
+    return table.fillna({name: "" for name in table if not pd.api.types.is_numeric_dtype(table[name])})
 
 
 def _unreadable(path: Path) -> DataError:
