@@ -1,8 +1,10 @@
 """What training writes down: its state, to be resumed, and its curves for trackers."""
 
+import contextlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +23,8 @@ from bleep.config import Config
 from bleep.errors import ConfigError, DataError
 from bleep.files import sweep, whole, write_text
 from bleep.models.image import ImageTrunk
+
+log = logging.getLogger(__name__)
 
 Tensors = dict[str, Shaped[Tensor, "..."]]
 _NONE: Mapping[str, Tensor] = MappingProxyType({})
@@ -189,6 +193,8 @@ def _write(path: Path, tensors: Tensors, facts: dict[str, str]) -> None:
 
 PROJECT = "bleep"
 """Name under which runs are tracked."""
+CURVES = "events.out.tfevents.*"
+"""Files of tensorboard below the folder of that name in a run's; it draws all that lie there as one curve."""
 
 
 def accelerator_of(config: Config) -> Accelerator:
@@ -210,10 +216,62 @@ def accelerator_of(config: Config) -> Accelerator:
     return Accelerator(log_with=name, project_dir=config.out)
 
 
-def begin(accelerator: Accelerator, config: Config) -> None:
-    """Tell the tracker, if there is one, that a training begins with these settings."""
-    if config.optim.tracker != "none":
+def begin(accelerator: Accelerator, config: Config, *, resume: bool = False) -> None:
+    """Tell the tracker, if there is one, that a training begins with these settings; without `resume`, old curves go.
+
+    For the main process alone.
+
+    Raises:
+        DataError: the tracker cannot begin.
+
+    """
+    name = config.optim.tracker
+    if name == "none":
+        return
+    old = [] if resume else list((config.out / PROJECT).rglob(CURVES))
+    try:
         accelerator.init_trackers(PROJECT, flat(config.dump()))
+    except Exception as error:  # whatever the tracker raises
+        raise DataError(
+            f"optim.tracker {name} cannot begin ({_line(error)}); see to it, or set optim.tracker to none: {config.out} keeps "
+            "a log of its own"
+        ) from error
+    for path in old:
+        path.unlink(missing_ok=True)
+
+
+def tell(accelerator: Accelerator, line: Mapping[str, float | int], epoch: int) -> None:
+    """Give the trackers the log's line of an epoch; one that fails is told of no more."""
+    with _without_trackers(accelerator):
+        accelerator.log(dict(line), step=epoch)
+
+
+def end(accelerator: Accelerator) -> None:
+    """Tell the trackers that training has ended, well or not: who begins again in this process begins a new curve."""
+    with _without_trackers(accelerator):
+        for tracker in accelerator.trackers:
+            tracker.finish()
+    accelerator.trackers.clear()
+
+
+@contextlib.contextmanager
+def _without_trackers(accelerator: Accelerator) -> Iterator[None]:
+    """Go on without trackers once one fails: the run has its own log, and no curve is worth a training."""
+    try:
+        yield
+    except Exception as error:  # whatever a tracker raises: its server is gone, its disk is full
+        names = ", ".join(tracker.name for tracker in accelerator.trackers)
+        log.warning("optim.tracker %s failed (%s); training goes on without it, and the run's own log has each epoch", names, _line(error))
+        accelerator.trackers.clear()
+
+
+def _line(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
+def of_tracker(path: Path) -> bool:
+    """Return whether what lies below a run's folder `PROJECT` is a tracker's."""
+    return path.is_dir() or path.name == "hparams.yml" or path.match(CURVES)
 
 
 def flat(tree: Mapping[str, Any], at: str = "") -> dict[str, str | int | float | bool]:

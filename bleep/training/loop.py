@@ -20,7 +20,7 @@ from bleep.errors import ConfigError, StoppedError, one_sentence
 from bleep.models.image import ImageTrunk
 from bleep.progress import Progress
 from bleep.records import Batch
-from bleep.training.checkpoint import CheckpointLog
+from bleep.training.checkpoint import CheckpointLog, tell
 from bleep.training.guard import TrainingGuard, asked_in
 from bleep.training.optimizers import (
     WeightAverage,
@@ -154,7 +154,7 @@ def train(
                 told = {"epoch": epoch} | line | {f"val_{key}": value for key, value in scores.items()}
                 journal.write(told)
                 journal.save(task, optimizer, progress, average.values)
-                accelerator.log(told, step=epoch)
+                tell(accelerator, told, epoch)
             shown = {"loss": f"{line['loss']:.4f}", "lr": f"{line['lr']:.1e}", "spots/s": f"{line['spots_per_s']:.0f}"}
             bar.set_postfix(shown | {key: f"{value:.4f}" for key, value in scores.items()})
             bar.update()

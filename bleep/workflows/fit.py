@@ -34,7 +34,7 @@ from bleep.models.own import is_built_in
 from bleep.records import Batch
 from bleep.registry import Origin
 from bleep.runs import Run
-from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin
+from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin, end
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
 from bleep.training.own_losses import OwnLoss, check_own_losses
@@ -164,13 +164,16 @@ def _fit(
         # Only now, when all that was asked for has proved possible, is anything written or replaced.
         if resume:
             check_same_data(config.out, run)
-        else:
+        begin(accelerator, config, resume=resume)
+        if not resume:
             clear(config.out)
         run.save_plan(config.out)
     accelerator.wait_for_everyone()
-    begin(accelerator, config)
     view, keep = _view(run, tiles), _keeper(run) if config.optim.keep else None
-    epoch = train(task, dataset, batches, config.optim, journal, told, accelerator, view, on_epoch, keep)
+    try:
+        epoch = train(task, dataset, batches, config.optim, journal, told, accelerator, view, on_epoch, keep)
+    finally:
+        end(accelerator)
     run = run.finished(epoch)
     run.model.eval()
     if accelerator.is_main_process:

@@ -16,7 +16,7 @@ from bleep.models.own import called
 from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
 from bleep.runs import Run
-from bleep.training.checkpoint import PROJECT
+from bleep.training.checkpoint import PROJECT, of_tracker
 from bleep.workflows import inputs_of
 
 AGAIN = "resume with the same, or start anew with --overwrite (overwrite=True)"
@@ -45,6 +45,8 @@ def check_place(config: Config, *, resume: bool, overwrite: bool) -> None:
     # A process killed while it wrote leaves names with .part in them; they say nothing.
     found = {path.name for path in out.iterdir() if ".part" not in path.name} if out.exists() else set()
     found -= {runs.LOCK}
+    if found == {PROJECT} and all(map(of_tracker, (out / PROJECT).rglob("*"))):
+        return  # killed between the first words to a tracker and the plan
     begun = {runs.CONFIG, runs.PANEL, runs.BATCH, runs.FACTS}
     if (out / runs.LOG).is_file() and not (out / runs.LOG).stat().st_size:
         begun |= {runs.LOG, PROJECT}  # no epoch was whole, whatever a tracker was told
