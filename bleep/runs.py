@@ -38,8 +38,7 @@ from bleep.records import Leak
 from bleep.registry import Origin
 
 CONFIG, PANEL, BATCH, FACTS, MODEL, LOG, STATE, REFERENCE, LOCK = find.NAMES
-ENSEMBLE, EPOCHS, STORES, OF_TUNING = find.ENSEMBLE, find.EPOCHS, find.STORES, find.OF_TUNING
-newest_run = find.newest_run
+ENSEMBLE, EPOCHS, STORES, OF_TUNING, newest_run = find.ENSEMBLE, find.EPOCHS, find.STORES, find.OF_TUNING, find.newest_run
 
 BEFORE = {"image": {"precision": "float32", "floor": 0.0, "region": 2, "halo": 0.125}}
 """What runs did that note nothing of it: float32, spreads of features as they were, regions of two windows' side and a halo."""
@@ -76,6 +75,8 @@ class Facts:
     """What a trunk of one's own does to a fixed picture, when trained if it learns: see `bleep.models.fingerprint`."""
     places: tuple[str, ...] = ()
     """sha256 of where the spots held out lie, by section, where sections are divided; else empty, as in older runs."""
+    losses: tuple[tuple[float, ...], ...] = ()
+    """What losses of one's own give for a made-up step, each or none of its numbers: see `bleep.training.tasks.losses_of`."""
     unindexed: bool = False
     """Sent without its index, by `bleep pack --no-reference`: until one is built, a run of both tasks regresses alone."""
 
@@ -227,8 +228,7 @@ class Run:
         """Write the run; its weights come last, so a folder with weights is whole."""
         self.save_plan(folder)
         with whole(folder / MODEL) as temporary:
-            state = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-            save_file(state, temporary)
+            save_file({name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}, temporary)
 
     @classmethod
     def load(cls, folder: str | Path, trunk: nn.Module | None = None) -> "Run":

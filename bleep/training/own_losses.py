@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final, get_args
 
 import numpy as np
@@ -126,8 +126,11 @@ class CheckedLoss(nn.Module):
             )
         return value
 
-    def rehearse(self, *step: Any, inputs: list[Tensor]) -> None:
+    def rehearse(self, *step: Any, inputs: list[Tensor], seed: int | None = None) -> tuple[float, ...]:
         """Call the loss once, and what gives its gradient to these inputs; neither it nor random numbers are the worse for it.
+
+        With a `seed` it draws the random numbers of that. What it gives is returned, with two numbers of each gradient: its
+        length, and how far it goes in a direction that is the same each time.
 
         Raises:
             ConfigError: see `forward`.
@@ -136,12 +139,14 @@ class CheckedLoss(nn.Module):
         trial = self
         with contextlib.suppress(Exception):  # what cannot be copied is called as it is
             trial = copy.deepcopy(self)
-        with _unmoved(inputs[0].device):
+        with _unmoved(inputs[0].device, seed):
             value = trial(*step)
             try:
-                torch.autograd.grad(value, inputs, allow_unused=True)
+                gradients = torch.autograd.grad(value, inputs, allow_unused=True)
             except RuntimeError as error:
                 raise ConfigError(self._failed(error)) from error
+        told = [value.detach(), *(number for gradient in gradients for number in _numbers(gradient))]
+        return tuple(float(f"{float(number):.6g}") for number in told)
 
     def _failed(self, error: Exception) -> str:
         said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
@@ -156,11 +161,12 @@ def rehearse(
     widths: tuple[int, int],
     *,
     unit: bool = True,
-) -> None:
+    seed: int | None = None,
+) -> list[tuple[float, ...]]:
     """Call losses that are not bleep's own with a made-up step, as large as those to come, before anything is written.
 
     Measured values are those of the spots; embeddings and features, whose widths are given, and predictions are drawn, the
-    embeddings of unit length where the model's are.
+    embeddings of unit length where the model's are. Returns what `CheckedLoss.rehearse` says of each, those of values by name.
 
     Raises:
         ConfigError: one of them fails, or gives no single real number that depends on the model.
@@ -171,6 +177,7 @@ def rehearse(
     def drawn(width: int) -> Tensor:
         return torch.randn((len(values), width), generator=random).to(values.device)
 
+    found: list[tuple[float, ...]] = []
     if contrastive is not None:
         image, expression, features = (drawn(width).requires_grad_() for width in (widths[0], *widths))
         scale = torch.full((), 1 / config.temperature, device=values.device, requires_grad=config.learn_temperature)
@@ -178,17 +185,39 @@ def rehearse(
         # Multiplied, since what is to be derived by may not be changed in place, as a loss may do with what a model gave.
         sides = Sides(shown, spoken, features * 1, values.clone())
         leaves = [image, expression, features, *([scale] if scale.requires_grad else [])]
-        contrastive.rehearse(sides, scale * 1, inputs=leaves)
-    for loss in of_values:
+        found.append(contrastive.rehearse(sides, scale * 1, inputs=leaves, seed=seed))
+    for loss in sorted(of_values, key=lambda one: one.name):
         predicted = drawn(values.shape[1]).requires_grad_()
-        loss.rehearse(predicted * 1, values.clone(), inputs=[predicted])
+        found.append(loss.rehearse(predicted * 1, values.clone(), inputs=[predicted], seed=seed))
+    return found
+
+
+def same_losses(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
+    """Return whether losses do the same, by what `rehearse` returned of each; of what says nothing, nobody knows."""
+    if not one or not other:
+        return True
+    return len(one) == len(other) and all(
+        not a or not b or (len(a) == len(b) and np.allclose(a, b, rtol=1e-3, atol=1e-5 * np.abs(a).max()))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _numbers(gradient: Float[Tensor, "..."] | None) -> tuple[Tensor, Tensor]:
+    if gradient is None:
+        return torch.zeros(()), torch.zeros(())
+    flat = gradient.detach().double().cpu().ravel() * gradient.numel() ** 0.5
+    towards = torch.randn(flat.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return flat.norm(), flat @ towards
 
 
 @contextlib.contextmanager
-def _unmoved(device: torch.device) -> Iterator[None]:
-    """Leave the random numbers of torch and NumPy as they were."""
+def _unmoved(device: torch.device, seed: int | None) -> Iterator[None]:
+    """Leave the random numbers of torch and NumPy as they were; until then, those of the seed are drawn, if there is one."""
     state = np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if seed is not None:
+            torch.manual_seed(seed)
+            np.random.seed(seed)
         try:
             yield
         finally:

@@ -16,7 +16,7 @@ from bleep.config import FormName, LossConfig
 from bleep.data.datasets import Counts, Places, counts_of, places_of
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
-from bleep.errors import ConfigError
+from bleep.errors import BleepError, ConfigError
 from bleep.models.losses import (
     OVER_STEP,
     TARGETS,
@@ -33,7 +33,8 @@ from bleep.models.losses import (
 )
 from bleep.models.models import Classifier, DualEncoder, Pair, Regressor
 from bleep.records import Batch
-from bleep.training.own_losses import CheckedLoss, OwnLoss, registered, rehearse
+from bleep.runs import Run
+from bleep.training.own_losses import CheckedLoss, OwnLoss, registered, rehearse, same_losses
 
 
 @final
@@ -310,18 +311,35 @@ def task_of(
     return ContrastiveTask(model, config, places, panel, own, None if label is None else torch.from_numpy(label))
 
 
-def rehearse_own(task: Task, values: Float[Tensor, "spots genes"]) -> None:
+def rehearse_own(task: Task, values: Float[Tensor, "spots genes"], seed: int | None = None) -> list[tuple[float, ...]]:
     """Call the losses of a task that are not bleep's own once, on the values of a step's spots and made-up predictions.
+
+    Returns what each gave: see `bleep.training.own_losses.rehearse`.
 
     Raises:
         ConfigError: one of them fails, or gives no single real number that depends on the model.
 
     """
     if isinstance(task, ClassifyTask):
-        return
+        return []
     of_values = [] if task.terms is None else [loss for loss in task.terms.others if isinstance(loss, CheckedLoss)]
     if isinstance(task, RegressionTask):
-        rehearse(values, task.config, None, of_values, (0, 0))
-    else:
-        widths = task.model.image_head.project.out_features, task.model.standardize.width
-        rehearse(values, task.config, task.own, of_values, widths, unit=task.model.unit)
+        return rehearse(values, task.config, None, of_values, (0, 0), seed=seed)
+    widths = task.model.image_head.project.out_features, task.model.standardize.width
+    return rehearse(values, task.config, task.own, of_values, widths, unit=task.model.unit, seed=seed)
+
+
+def losses_of(task: Task, run: Run) -> tuple[tuple[float, ...], ...]:
+    """Return what the losses that are not bleep's own do with a made-up step, the same for all folds and seeds of a recipe.
+
+    Nothing is said of one that fails there, gives no finite numbers, or gives others each time.
+    """
+    shape = run.config.optim.batch, len(run.panel.genes)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(next(task.parameters()).device)
+    try:
+        once, again = (rehearse_own(task, values, seed) for seed in range(2))
+    except BleepError:
+        return ()
+    return tuple(
+        one if np.isfinite(one).all() and same_losses([one], [other]) else () for one, other in zip(once, again, strict=True)
+    )

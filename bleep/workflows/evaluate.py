@@ -22,9 +22,10 @@ from bleep.predictors.conformal import measured_by_grade
 from bleep.predictors.foreign import check_kind, fit_other
 from bleep.records import LeakReport, Scorecard, Table
 from bleep.runs import Run
+from bleep.training.own_losses import same_losses
 from bleep.workflows.audit import audit
 from bleep.workflows.opened import Opened, opened
-from bleep.workflows.place import differences, parts_rule, same_frozen
+from bleep.workflows.place import differences, losses_spoken, parts_rule, same_frozen
 from bleep.workflows.scoring import Scorer
 from bleep.workflows.unseen import check_asked, check_unseen, leak_of, worst_leak
 
@@ -207,6 +208,9 @@ def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folde
     if same_lines and not same_frozen(same_lines[0], run):
         name = run.facts.trunk.removeprefix(GIVEN)
         raise MismatchError(f"{folder}: has a frozen trunk {name} of other weights or code than the first run; {APART}")
+    alike = same_lines and len(same_lines[0].panel.genes) == len(run.panel.genes)
+    if alike and not same_losses(same_lines[0].facts.losses, run.facts.losses):
+        raise MismatchError(f"{folder}: has {losses_spoken(run.facts)} of other code than the first run; {APART}")
     here_panel, first_panel = _panel_rule(run.config), _panel_rule(seen[0].config)
     for key, first, here in differences(first_panel, here_panel):
         raise MismatchError(f"{folder}: has panel.{key} = {here}, but the first run has {first}; {APART}")

@@ -25,7 +25,7 @@ from bleep.data.section import Section
 from bleep.data.splits import Split
 from bleep.data.stain import StainJitter, StainMatch, target_of
 from bleep.data.tiles import Tiles
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, MismatchError
 from bleep.features import FeatureReader
 from bleep.models.backbones import GIVEN, check_weights
 from bleep.models.factory import resolve_precision
@@ -37,9 +37,16 @@ from bleep.runs import Run
 from bleep.training.checkpoint import CheckpointLog, accelerator_of, begin, end
 from bleep.training.loop import EpochBatches, View, train
 from bleep.training.optimizers import check_schedule
-from bleep.training.own_losses import OwnLoss, check_own_losses
-from bleep.training.tasks import rehearse_own, task_of
-from bleep.workflows.place import check_place, check_same_data, check_same_kind, check_same_parts, clear
+from bleep.training.own_losses import OwnLoss, check_own_losses, same_losses
+from bleep.training.tasks import losses_of, rehearse_own, task_of
+from bleep.workflows.place import (
+    check_place,
+    check_same_data,
+    check_same_kind,
+    check_same_parts,
+    clear,
+    losses_spoken,
+)
 from bleep.workflows.scoring import can_validate, check_validation, validation
 from bleep.workflows.tissue import load_split
 
@@ -140,17 +147,16 @@ def _fit(
     if loss is not None:
         origin = Origin("losses", GIVEN + getattr(loss, "__name__", type(loss).__name__), str(loss.__module__))
         run = replace(run, facts=replace(run.facts, parts=(*run.facts.parts, origin)))
+    task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided)).to(accelerator.device)
+    run = replace(run, facts=replace(run.facts, losses=losses_of(task, run)))
     if resume:
         check_same_parts(config.out, run)
     if resume and (config.out / runs.MODEL).exists():
         return Run.load(config.out, trunk)
     check_validation(run, divided)
-    task = task_of(run.model, config.loss, divided.train, panel, loss, _labels(run, divided))
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
-    task.to(accelerator.device)
     rehearse_own(task, torch.from_numpy(values[: batches.batch]).to(accelerator.device))
-    run.model.to(accelerator.device)
     reader = FeatureReader.of(run.model.trunk, run.model.standardize, config)
     reader.share(tiles)
     if divided.val:
@@ -194,6 +200,7 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     Raises:
         WeightsError: the trunk learns, and its first weights cannot be had again.
         ConfigError: the run was trained by a loss that was given in Python.
+        MismatchError: it was trained by one that does something else by now.
 
     """
     lost = next((part for part in run.facts.parts if part.kind == "losses" and part.name.startswith(GIVEN)), None)
@@ -210,9 +217,13 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
             "optim.chunk to what fits into memory"
         )
     task = task_of(fresh.model, run.config.loss, divided.train, panel, label=_labels(fresh, divided))
+    if not same_losses(run.facts.losses, losses_of(task.to(accelerator.device), run)):
+        raise MismatchError(
+            f"{run.config.out}: was trained by {losses_spoken(run.facts)} of other code than now, since it gives other numbers "
+            "for the same step; put that code back, or train again"
+        )
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), run.config.optim.batch, run.config.seed, 0, 1)
-    fresh.model.to(accelerator.device)
     reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
     dataset = _dataset(fresh, reader, tiles, values)
     validate = validation(fresh, divided, values) if can_validate(fresh, divided) else None

@@ -17,6 +17,7 @@ from bleep.predictors.calibration import FOLDER as CALIBRATION
 from bleep.retrieval.reference import storage
 from bleep.runs import Run
 from bleep.training.checkpoint import PROJECT, of_tracker
+from bleep.training.own_losses import same_losses
 from bleep.workflows import inputs_of
 
 AGAIN = "resume with the same, or start anew with --overwrite (overwrite=True)"
@@ -151,6 +152,11 @@ def check_same_parts(out: Path, run: Run) -> None:
             f"{out}: training there began with a trunk {name} of other weights or other code than now, since it gives other "
             f"features of the same picture; {AGAIN}"
         )
+    if not same_losses(began.losses, run.facts.losses):
+        raise MismatchError(
+            f"{out}: training there began with {losses_spoken(began)} of other code than now, since it gives other numbers for "
+            f"the same step; {AGAIN}"
+        )
 
 
 def parts_rule(facts: runs.Facts) -> dict[str, str]:
@@ -173,6 +179,11 @@ def same_frozen(one: Run, other: Run) -> bool:
 def same_behaviour(one: runs.Facts, other: runs.Facts) -> bool:
     """Return whether two runs' own trunks do the same, as far as is noted of both."""
     return not one.fingerprint or not other.fingerprint or alike(one.fingerprint, other.fingerprint)
+
+
+def losses_spoken(facts: runs.Facts) -> str:
+    """Return how sentences name the losses of a run that are not bleep's own."""
+    return "the loss " + " or ".join(part.name.removeprefix(GIVEN) for part in facts.parts if part.kind == "losses")
 
 
 def check_same_data(out: Path, run: Run) -> None:

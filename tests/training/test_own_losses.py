@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import bleep
 from bleep import registry
 from bleep.config import Config
-from bleep.errors import ConfigError
+from bleep.errors import ConfigError, MismatchError
 from bleep.runs import Run
 from bleep.training.own_losses import CheckedLoss
 from bleep.workflows.fit import fit
@@ -102,3 +103,46 @@ def test_the_call_before_training_changes_neither_the_loss_nor_random_numbers(
     assert loss.calls == 0
     fit(Config.load(recipe(tmp_path / "run", {"loss": {"task": "regression"}, "optim": {"epochs": 1}})), loss=loss)
     assert loss.calls > 0
+
+
+@pytest.mark.parametrize("task", ["regression", "contrastive"])
+def test_a_loss_of_other_code_is_neither_resumed_nor_calibrated_nor_joined_with(
+    task: str, known: Callable[..., None], recipe: Callable[..., Tree], tmp_path: Path
+) -> None:
+    form = task == "contrastive"
+    settings: Tree = {"loss": {"task": task} | ({"form": "mine"} if form else {"more": {"mine": 2.0, "noisy": 0.1}})}
+
+    def sides(*step: Any) -> tuple[Tensor, Tensor]:
+        return (step[0].image, step[0].expression) if form else step
+
+    def register(change: Callable[..., Tensor]) -> None:
+        known("losses", "mine", lambda *step: change(*sides(*step)))
+
+    def stop(epoch: int, score: float) -> None:
+        raise InterruptedError
+
+    known("losses", "noisy", lambda p, m: (p - m + torch.rand(())).square().mean())
+    register(lambda p, m: (p - m).abs().mean())
+    whole = fit(Config.load(recipe(tmp_path / "whole", settings)))
+    assert [bool(numbers) for numbers in whole.facts.losses] == ([True] if form else [True, False])
+    config = Config.load(recipe(tmp_path / "run", settings))
+    with pytest.raises(InterruptedError):
+        fit(config, on_epoch=stop)
+    for change in (
+        lambda p, m: (p - m).square().mean(),
+        lambda p, m: 1.01 * (p - m).abs().mean(),
+        lambda p, m: (0.5 * (p + p.detach()) - m).abs().mean(),
+    ):
+        register(change)
+        with pytest.raises(MismatchError, match=r"training there began with the loss mine.* of other code than now, .*resume"):
+            fit(config, resume=True)
+    other = fit(Config.load(recipe(tmp_path / "other", settings, {"seed": 1, "optim": {"epochs": 1}})))
+    assert other.facts.losses != whole.facts.losses
+    if not form:
+        with pytest.raises(MismatchError, match=r"was trained by the loss mine.* of other code than now, .*or train again"):
+            bleep.calibrate(tmp_path / "whole")
+        fit(Config.load(recipe(tmp_path / "third", settings, {"seed": 1})))
+        with pytest.raises(MismatchError, match=r"third: has the loss mine.* of other code than the first run; evaluate them"):
+            bleep.evaluate([tmp_path / "whole", tmp_path / "third"])
+    register(lambda said, real: (real - said).abs().mean())
+    assert fit(config, resume=True).weights_digest() == whole.weights_digest()
