@@ -35,6 +35,12 @@ def _of(found: Any, tiles: Any, **over: Any) -> bleep.Prediction:
     return bleep.Prediction(tiles=tiles, predictor="mine", **parts)
 
 
+def _first(found: Any, value: Any) -> np.ndarray:
+    changed = found.expression.copy()
+    changed[0, 0] = float(value)
+    return changed
+
+
 CHANGES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "order of genes": (
         lambda found, tiles: found[:, list(found.genes)[::-1]],
@@ -53,6 +59,26 @@ CHANGES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "not a number": (
         lambda found, tiles: _of(found, tiles, expression=found.expression * np.float32("nan")),
         "mine: predicted values that are not numbers",
+    ),
+    "a spread that is none": (
+        lambda found, tiles: _of(found, tiles, spread=_first(found, "nan")),
+        r"mine: gave spread values that are not numbers for 1 of \d+ tiles; give numbers, or leave spread out",
+    ),
+    "a spread below 0": (
+        lambda found, tiles: _of(found, tiles, spread=_first(found, -1)),
+        r"mine: gave a spread below 0 \(-1\)",
+    ),
+    "an end that is none": (
+        lambda found, tiles: _of(found, tiles, lower=found.expression, upper=_first(found, "nan")),
+        r"mine: gave upper values that are not numbers for 1 of \d+ tiles",
+    ),
+    "one end": (
+        lambda found, tiles: _of(found, tiles, upper=found.expression),
+        "mine: gave upper ends of intervals and no lower",
+    ),
+    "crossed ends": (
+        lambda found, tiles: _of(found, tiles, lower=_first(found, 9), upper=np.minimum(found.expression, 8)),
+        r"mine: gave an interval whose lower end lies above its upper end, .* for gene \w+ of tile toy3",
     ),
     "in place": (
         lambda found, tiles: found.expression.fill(0) or found,
@@ -221,6 +247,29 @@ def test_a_part_that_fails_is_named_and_a_metric_is_looked_at_before_anything_is
         known("metrics", metric, part)
         with pytest.raises(ConfigError, match=words):
             opened.evaluate(metrics=[metric])
+
+
+def test_a_member_of_another_package_or_version_than_calibrated_is_told(
+    known: Callable[..., None], opened: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from bleep.predictors.foreign import restore_other
+
+    def restored(then: tuple[str, str], now: tuple[str, str]) -> str:
+        caplog.clear()
+        monkeypatch.setattr(registry, "origin", lambda kind, name: registry.Origin(kind, name, *now))
+        restore_other("level", opened.run, {"level": np.ones(())}, registry.Origin("predictors", "level", *then))
+        return caplog.text
+
+    known("predictors", "level", _Level)
+    assert not restored(("tools", "1.0"), ("tools", "1.0"))
+    assert "joins the predictor level of tools 1.0, and here it is of tools 2.0: if it" in restored(
+        ("tools", "1.0"), ("tools", "2.0")
+    )
+    assert "of notebook, and here it is of tools 2.0" in restored(("notebook", ""), ("tools", "2.0"))
+    with pytest.raises(
+        MismatchError, match=r"joins the predictor level of the package tools 1.0, and here level is of others 1"
+    ):
+        restored(("tools", "1.0"), ("others", "1.0"))
 
 
 def test_a_member_is_weighed_by_what_is_kept_of_it(known: Callable[..., None], run_copy: Callable[..., Path]) -> None:

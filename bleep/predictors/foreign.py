@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,8 +14,11 @@ from bleep import registry
 from bleep.data.prediction import SCALE, Prediction, is_numbers
 from bleep.data.tiles import Tiles
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
+from bleep.models.fingerprint import said
 from bleep.predictors import Predictor, plain
 from bleep.runs import Run
+
+log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -67,8 +71,8 @@ def clearly(name: str, what: str, part: object) -> Iterator[None]:
         module = str(getattr(part, "__module__", ""))
         if module.partition(".")[0] == "bleep":
             raise
-        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        raise ConfigError(f"{name}: {what} of {module or 'another package'} failed ({said}); mend it there") from error
+        line = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise ConfigError(f"{name}: {what} of {module or 'another package'} failed ({line}); mend it there") from error
 
 
 def check_kind(name: str) -> Any:
@@ -86,11 +90,26 @@ def restore_other(name: str, run: Run, arrays: Arrays, origin: registry.Origin) 
 
     Raises:
         DataError: the package it is of is not installed.
+        MismatchError: another package has a predictor of this name.
         ConfigError: it lacks something, or its `restore` fails.
 
     """
     if name not in registry.names("predictors"):
         raise DataError(f"the calibration joins the predictor {name} of {origin.describe()}")
+    now = registry.origin("predictors", name)
+    if now.version and origin.version and now.package != origin.package:
+        raise MismatchError(
+            f"the calibration joins the predictor {name} of the package {said(origin)}, and here {name} is of {said(now)}: pip "
+            f"install {origin.package} in its place, or run `bleep calibrate` again"
+        )
+    if now != origin:
+        log.warning(
+            "the calibration joins the predictor %s of %s, and here it is of %s: if it predicts otherwise by now, weights and "
+            "intervals are not its own, so run `bleep calibrate` again",
+            name,
+            said(origin),
+            said(now),
+        )
     kind = _makes(registry.load("predictors", name, noted=True), name)
     with clearly(name, "restore", kind):
         found = kind.restore(run, arrays)
@@ -161,7 +180,7 @@ def answered(predictor: Predictor, tiles: Tiles, run: Run, name: str) -> Predict
     Raises:
         MismatchError: it gives something else than a prediction, or one of other tiles, other genes, another scale or another
             order of them; or it writes into what another predicted.
-        DataError: it predicts what is not a number.
+        DataError: it predicts what is not a number, or intervals whose ends cross or are none.
         ConfigError: it is none of bleep's own, and fails.
 
     """
@@ -194,7 +213,36 @@ def answered(predictor: Predictor, tiles: Tiles, run: Run, name: str) -> Predict
         raise MismatchError(f"{name}: predicted {_described(found.expression)}; expected a NumPy array of numbers")
     if not np.isfinite(found.expression).all():
         raise DataError(f"{name}: predicted values that are not numbers")
+    _check_intervals(name, found)
     return found
+
+
+def _check_intervals(name: str, found: Prediction) -> None:
+    """Refuse spreads and ends of intervals that say nothing; an end may be infinite.
+
+    Raises:
+        DataError: one is not a number, a spread is below 0, one end comes without the other, or the lower lies above the upper.
+
+    """
+    for what, values in (("spread", found.spread), ("lower", found.lower), ("upper", found.upper)):
+        if values is not None and np.isnan(values).any():
+            tiles = int(np.isnan(values).any(axis=1).sum())
+            raise DataError(
+                f"{name}: gave {what} values that are not numbers for {tiles} of {len(found)} tiles; give numbers, or leave "
+                f"{what} out"
+            )
+    if found.spread is not None and (found.spread < 0).any():
+        raise DataError(f"{name}: gave a spread below 0 ({float(found.spread.min()):g}); expected a standard deviation")
+    if (found.lower is None) != (found.upper is None):
+        there, other = ("lower", "upper") if found.upper is None else ("upper", "lower")
+        raise DataError(f"{name}: gave {there} ends of intervals and no {other} ones; give both, or neither")
+    if found.lower is not None and found.upper is not None and (crossed := found.lower > found.upper).any():
+        tile, gene = (int(at[0]) for at in np.nonzero(crossed))
+        raise DataError(
+            f"{name}: gave an interval whose lower end lies above its upper end, {float(found.lower[tile, gene]):g} above "
+            f"{float(found.upper[tile, gene]):g} for gene {found.genes[gene]} of tile {found.adata.obs_names[tile]}; give the "
+            "lower end as lower"
+        )
 
 
 def values_of(predictor: Predictor, tiles: Tiles, run: Run, name: str) -> Float32[np.ndarray, "tiles genes"]:

@@ -261,7 +261,11 @@ def _without_trackers(accelerator: Accelerator) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a tracker raises: its server is gone, its disk is full
         names = ", ".join(tracker.name for tracker in accelerator.trackers)
-        log.warning("optim.tracker %s failed (%s); training goes on without it, and the run's own log has each epoch", names, _line(error))
+        log.warning(
+            "optim.tracker %s failed (%s); training goes on without it, and the run's own log has each epoch",
+            names,
+            _line(error),
+        )
         accelerator.trackers.clear()
 
 
