@@ -25,7 +25,7 @@ class Split:
     """Training, validation and test tissue.
 
     Raises:
-        DataError: nothing is left on the training side, or on the test side of a split, or the same tissue stands on both.
+        DataError: nothing is left on the training side, or on the test side of a split, or the same tissue stands on two sides.
 
     """
 
@@ -51,7 +51,14 @@ class Split:
                     f"the split by {self.by} leaves nothing to {side} on; "
                     "read more sections, lower data.margin or data.blocks, or split otherwise"
                 )
-        seen = {section.digest(): section.name for section in (*self.train, *self.val)}
+        seen = {section.digest(): section.name for section in self.train}
+        for section in self.val:
+            if (same := seen.get(section.digest())) is not None:
+                raise DataError(
+                    f"validation section {section.name} holds the same tissue as section {same}, "
+                    "which is trained on; remove one"
+                )
+        seen |= {section.digest(): section.name for section in self.val}
         for section in self.test:
             same = seen.get(section.digest())
             if same is not None:

@@ -96,7 +96,7 @@ def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, 
     runs were trained on different parts of the tissue, such as folds; no part of that tissue scores it.
 
     Raises:
-        ConfigError: fewer than two runs are given, or one has no validation score to be weighed by.
+        ConfigError: fewer than two runs are given, one is a copy of another, or has no validation score to be weighed by.
         DataError: a folder is no run, or `out` holds something else.
         MismatchError: the runs predict other genes, or were trained on other tissue.
 
@@ -110,6 +110,10 @@ def save_ensemble(folders: Sequence[Path], out: Path, how: HowName = "mean", *, 
     loaded = [_run(folder) for folder in folders]
     for folder, run in zip(folders[1:], loaded[1:], strict=True):
         _check_same(folders[0], loaded[0], folder, run, bagged=bagged)
+    seen: dict[str, Path] = {}
+    for folder, run in zip(folders, loaded, strict=True):
+        if (first := seen.setdefault(run.weights_digest(), folder)) != folder:
+            raise ConfigError(f"{folder}: has the weights of {first}, of which it is a copy; name each run once")
     weights = HOW[how](folders)
     shares = [weight / sum(weights) for weight in weights]
     members = [

@@ -143,6 +143,8 @@ def test_the_same_tissue_under_two_names_is_refused_in_validation_too(toys: tupl
     twin = replace(toys[1], name="toy2again", patient="somebody")
     with pytest.raises(DataError, match="same tissue"):
         Split((toys[0],), (toys[1],), (twin,), "section", split(toys, config(split="section")).leak)
+    with pytest.raises(DataError, match="validation section toy2again holds the same tissue as section toy2, which is trained"):
+        Split((toys[1],), (twin,), (toys[0],), "section", split(toys, config(split="section")).leak)
 
 
 def test_a_patient_given_in_the_settings_of_a_section_is_held_together(toys: tuple[Section, ...]) -> None:

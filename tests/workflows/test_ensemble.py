@@ -65,6 +65,9 @@ def test_a_bag_joins_runs_of_other_tissue_with_the_same_genes_alone(pair: tuple[
 def test_one_run_twice_is_no_ensemble_and_an_ensemble_is_no_run(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is named twice"):
         save_ensemble([pair[0], pair[0].parent / "." / pair[0].name], tmp_path / "joined")
+    shutil.copytree(pair[0], tmp_path / "copy")
+    with pytest.raises(ConfigError, match=r"copy: has the weights of .*, of which it is a copy; name each run once"):
+        save_ensemble([*pair, tmp_path / "copy"], tmp_path / "joined")
     save_ensemble(pair, tmp_path / "joined")
     with pytest.raises(DataError, match="it is an ensemble: name one of its runs"):
         Run.load(tmp_path / "joined")
