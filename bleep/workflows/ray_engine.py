@@ -197,7 +197,7 @@ def _predictor(job: Job) -> Callable[[str, Path], Outcome]:
             # One worker's end is not that of the archive: it dies, and its slide is given to another.
             from ray.actor import exit_actor
 
-            exit_actor()
+            exit_actor()  # type: ignore[no-untyped-call]
             raise
         said, kept.said = tuple(kept.said), []
         return replace(outcome, said=said)
