@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pytest
 import torch
@@ -95,6 +96,23 @@ def test_different_tissue_is_no_duplicate(toys: tuple[Section, ...]) -> None:
         assert (seen == (section.counts.X > 0).sum(axis=1).ravel()).all()
 
 
+def test_spots_are_counted_as_doubled_beyond_what_chance_may_explain(toys: tuple[Section, ...]) -> None:
+    test, many = toys[2], len(toys[2])
+    few = int(max(2, 0.01 * many))
+    for doubled, told in ((few, 0), (few + 1, few + 1), (many // 2, many // 2)):
+        rows = np.arange(doubled)
+        other = replace(toys[0], counts=anndata.concat([toys[0].counts[doubled:], test.counts[rows]]))
+        assert leakage.repeated(test, other) == told
+        mine, others = (section.counts.X.toarray() for section in (test, other))
+        assert leakage.repeated_values(mine, [others[:50], others[50:]]) == told
+    # Of a spot with few genes seen, the like may stand anywhere.
+    sparse = test.counts.copy()
+    sparse.X = sparse.X.copy()
+    sparse.X[:, min(leakage.ENOUGH, leakage.FEW + 1) - 1 :] = 0
+    assert leakage.repeated(replace(test, counts=sparse), replace(test, counts=sparse)) == 0
+    assert leakage.repeated_values(sparse.X.toarray(), [sparse.X.toarray()]) == 0
+
+
 def test_a_test_section_among_those_something_was_fitted_on_is_named_by_that_thing(divided: Split) -> None:
     for what in ("panel", "corrector", "index"):
         found = report(divided, Fitted(what, ("toy1", "toy3")))
@@ -119,6 +137,9 @@ def test_a_panel_fitted_with_a_test_section_is_found_though_it_says_otherwise(
     leaking = replace(GenePanel.fit(toys, PANEL), sections=honest.sections)
     found = {finding.kind: finding.detail for finding in leakage.of_panel(leaking, PANEL, divided)}
     assert "training and test sections give together" in found["panel"]
+    other = replace(GenePanel.fit(toys[1:2], PANEL), sections=honest.sections)
+    found = {finding.kind: finding.detail for finding in leakage.of_panel(other, PANEL, divided)}
+    assert "fitted on other sections" in found["panel"]
 
 
 def test_a_scaler_fitted_with_a_test_section_is_found_by_itself(divided: Split, toys: tuple[Section, ...]) -> None:
@@ -132,6 +153,9 @@ def test_features_standardised_by_other_tiles_are_found() -> None:
     features = np.random.default_rng(0).normal(2, 3, (50, 4)).astype(np.float32)
     assert list(leakage.of_standardiser(features.mean(axis=0), features)) == []
     assert [f.kind for f in leakage.of_standardiser(features.mean(axis=0) + 0.5, features)] == ["standardising"]
+    # What is off is told in spreads, so features of another unit are off by as much.
+    (found,) = leakage.of_standardiser(1e3 * features.mean(axis=0) + 1e3 * 0.3 * features.std(axis=0), 1e3 * features)
+    assert "up to 0.30 spreads" in found.detail
 
 
 def test_a_trained_run_is_clean_and_the_table_says_so(trained: dict[str, Path], tmp_path: Path) -> None:
