@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from bleep.config import Config
+from bleep.data.normalize import standardised
 from bleep.data.qc.values import check_added, check_counts, values_of
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
@@ -68,3 +69,14 @@ def test_logarithms_are_not_added_to_a_run_of_counts() -> None:
         with pytest.raises(DataError, match=r"section toy1: .* but this run takes counts: .* or leave the section out"):
             check_added(LOGGED[:1], trained, "log1p")
     check_added(LOGGED[:1], LOGGED[1:], "log1p")
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_z_scores_are_known_by_a_mean_near_0_in_nearly_every_gene(unit: float) -> None:
+    scores = np.random.default_rng(0).normal(size=(200, 20)) * unit
+    scores -= scores.mean(axis=0)
+    lifted = np.where(np.arange(20) < 16, scores, scores + unit)  # a mean of 0 in four of five genes alone
+    corrected = scores + 0.3 * unit  # below 0 as well, but about a mean that is not
+    nearly = scores + 0.15 * unit
+    tables = (scores, nearly, np.column_stack([scores, np.zeros((200, 9))]), lifted, corrected, np.abs(scores), 0 * scores)
+    assert [standardised(sparse.csr_matrix(table)) for table in tables] == [True, True, True, False, False, False, False]
