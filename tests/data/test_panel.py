@@ -3,12 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 from scipy import sparse
 
 from bleep.config import DataConfig, PanelConfig
-from bleep.data.normalize import CHOICES, SCALES
+from bleep.data.normalize import CHOICES, SCALES, ColumnStats, dispersion
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.splits import split
@@ -207,6 +208,30 @@ def test_the_highest_means_and_variances_are_those_of_the_values(toys: tuple[Sec
         assert set(GenePanel.fit(toys[:2], config(choice=choice)).genes) == best
     among = {whole.genes[column] for column in np.argsort(-whole.mean)[:20]}
     assert set(GenePanel.fit(toys[:2], config(candidates=20)).genes) <= among
+
+
+def test_statistics_over_blocks_of_unequal_length_are_those_of_the_whole_table() -> None:
+    rng = np.random.default_rng(0)
+    tables = [sparse.csr_matrix(rng.poisson(1.0, (rows, 5)) * rng.random((rows, 5))) for rows in (3, 40, 11)]
+    whole = sparse.vstack(tables).toarray()
+    for rows in (1, 20, 1000):
+        found = ColumnStats.of(tables, rows)
+        np.testing.assert_allclose(found.mean, whole.mean(axis=0))
+        np.testing.assert_allclose(found.variance, whole.var(axis=0))
+        np.testing.assert_allclose(found.seen, (whole > 0).mean(axis=0))
+
+
+def test_dispersion_is_scanpys(toys: tuple[Section, ...]) -> None:
+    """Where genes share a bin of the mean: one that is alone in its bin is told 1 there and 0 here."""
+    sc = pytest.importorskip("scanpy")
+    values = np.log1p(1e4 * dense(toys[0]) / dense(toys[0]).sum(axis=1, keepdims=True))
+    found = dispersion([sparse.csr_matrix(values[:50]), sparse.csr_matrix(values[50:])], 60)
+    data = anndata.AnnData(values, uns={"log1p": {"base": None}})
+    theirs = sc.pp.highly_variable_genes(data, flavor="seurat", n_bins=20, inplace=False)["dispersions_norm"].to_numpy()
+    shared = theirs != 1.0
+    assert shared.sum() > 40
+    np.testing.assert_allclose(found[shared], theirs[shared], atol=1e-4)
+    assert (found[~shared] == 0).all()
 
 
 def test_genes_seen_in_few_spots_can_be_dropped(toys: tuple[Section, ...]) -> None:

@@ -1,6 +1,7 @@
 """`panel.pool` sums the counts of the spots around each before they are normalised."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,17 +25,20 @@ def section() -> Section:
 
 def by_hand(section: Section, panel: GenePanel) -> np.ndarray:
     counts = section.counts[:, list(panel.genes)].X.toarray().astype(float)
-    every = section.counts.X.toarray().astype(float).sum(axis=1)
+    every = counts if panel.denominator == "panel" else section.counts.X.toarray().astype(float)
     near = cdist(section.xy * section.mpp, section.xy * section.mpp) <= RADIUS
     assert near.sum(axis=1).max() > 4
-    summed, total = near @ counts, near @ every
+    summed, total = near @ counts, near @ every.sum(axis=1)
     return np.log1p(summed / total[:, None] * panel.target)
 
 
+@pytest.mark.parametrize("denominator", ["all", "panel"])
 @pytest.mark.parametrize("rows", [7, 8_192])
-def test_values_are_those_of_the_summed_counts(section: Section, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_those_of_the_summed_counts(
+    section: Section, rows: int, denominator: Literal["all", "panel"], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(normalize, "POOLED_ROWS", rows)
-    panel = GenePanel.fit([section], PanelConfig(size=12, pool=RADIUS))
+    panel = GenePanel.fit([section], PanelConfig(size=12, pool=RADIUS, denominator=denominator))
     expected = by_hand(section, panel)
     np.testing.assert_allclose(panel.values(section), expected, rtol=1e-6)
     np.testing.assert_allclose(panel.mean, expected.mean(axis=0), rtol=1e-9)
