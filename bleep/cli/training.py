@@ -216,6 +216,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 def _say(folder: Path, report: dict[str, Any]) -> None:
     from bleep.predictors.calibration import FOLDER
+    from bleep.predictors.conformal import coverage_in_words
 
     print(f"{folder / FOLDER}: fitted on {report['spots']} training spots, left out as {', '.join(report['left out'])}")
     if "weights" in report:
@@ -225,11 +226,7 @@ def _say(folder: Path, report: dict[str, Any]) -> None:
         print(f"  {name:26s} PCC {value:.3f} on left-out training tissue")
     counts = ", ".join(f"{count} {grade}" for grade, count in report["confidence"].items())
     print(f"genes by confidence: {counts} (`bleep query --min-confidence` writes those alone)")
-    held = report["coverage"]
-    print(
-        f"intervals of {held['level']:.0%} held {held['mean']:.1%} of the values of parts that they were not fitted on "
-        f"({held['least']:.1%} to {held['most']:.1%})"
-    )
+    print(coverage_in_words(report["coverage"]))
     if report["widened"] > 1:
         print(
             f"a query's are {report['widened']:.3g} times as wide: sections of one subject differ less in their genes' levels "

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -222,13 +223,17 @@ class Section:
         )
 
     def pitch(self) -> float:
-        """Return the usual distance from a spot to its nearest neighbour, in pixels."""
-        if not self.has_positions or len(self) < 2:
+        """Return the usual distance from a spot to its nearest neighbour, in pixels; infinite where all spots lie at one place.
+
+        A spot whose place is another's, too, is not counted.
+        """
+        if not self.has_positions:
             raise DataError(
                 f"section {self.name}: its tiles have no known places; set data.split to section, or with one section to none"
             )
         nearest = cKDTree(self.xy).query(self.xy, k=2)[0][:, 1]
-        return float(np.median(nearest))
+        apart = nearest[nearest > 0]
+        return float(np.median(apart)) if len(apart) else math.inf
 
     def digest(self) -> str:
         """Return a sha256 of slide, positions and counts: equal for the same tissue under another name."""

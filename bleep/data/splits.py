@@ -144,6 +144,7 @@ def _by_block(sections: tuple[Section, ...], data: DataConfig, seed: int) -> Spl
             "data.val is random, but data.split is block, which keeps a margin around what is held out: use block"
         )
     _check_folds(data)
+    _check_dealt(data)
     train, val, test = [], [], []
     for section in sections:
         part = blocks_of(section, data.blocks, data.folds)
@@ -293,9 +294,35 @@ def blocks_of(section: Section, blocks: int, parts: int) -> Rows:
     section.pitch()
     low, high = section.xy.min(axis=0), section.xy.max(axis=0)
     place = ((section.xy - low) / np.maximum(high - low, 1e-9) * blocks).astype(np.int64).clip(0, blocks - 1)
-    column, row = place[:, 0], place[:, 1]
-    parted: Rows = (row * (blocks + (2 if parts == blocks + 1 else 1)) + column) % parts
+    parted: Rows = dealt(blocks, parts)[place[:, 1], place[:, 0]]
     return parted
+
+
+def dealt(blocks: int, parts: int) -> Int[np.ndarray, "rows columns"]:
+    """Return the part of each block, see `blocks_of`; of some numbers of blocks and parts, parts are left without any."""
+    row, column = np.indices((blocks, blocks))
+    parted: Int[np.ndarray, "rows columns"] = (row * (blocks + (2 if parts == blocks + 1 else 1)) + column) % parts
+    return parted
+
+
+def _deals_to_all(blocks: int, parts: int) -> bool:
+    return len(np.unique(dealt(blocks, parts))) == parts
+
+
+def _check_dealt(data: DataConfig) -> None:
+    """Refuse numbers of blocks and folds that leave the fold asked for, or that of validation, without a block."""
+    wanted = {data.fold, (data.fold + 1) % data.folds} if data.val != "none" else {data.fold}
+    without = wanted - set(dealt(data.blocks, data.folds).ravel().tolist())
+    if not without:
+        return
+    fewer = next(folds for folds in range(data.folds - 1, 0, -1) if _deals_to_all(data.blocks, folds))
+    more = next(blocks for blocks in range(data.blocks + 1, data.folds + 2) if _deals_to_all(blocks, data.folds))
+    raise ConfigError(
+        f"data.folds is {data.folds} and data.blocks {data.blocks}: dealt out along diagonals, no block of a section is left "
+        f"for fold {min(without)}; set "
+        + (f"data.folds to {fewer}, or " if fewer >= (2 if data.val == "none" else 3) else "")
+        + f"data.blocks to {more}"
+    )
 
 
 def near_spots(section: Section, held: Bool[np.ndarray, " spots"], margin: float) -> Bool[np.ndarray, " spots"]:

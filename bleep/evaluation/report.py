@@ -24,6 +24,8 @@ from bleep.records import Leak, LeakReport, Scorecard, Table
 
 WRITTEN = ("evaluation.json", "evaluation.md", "genes.csv")
 """Files of an evaluation."""
+NONE = "no value"
+"""Stands where there is no score."""
 SHOWN = 10
 """Genes named at most where a section lacks some."""
 FLOORS = (
@@ -94,7 +96,7 @@ def as_markdown(table: Table) -> str:
             *_items(_against_ridge(table)),
             *_items(peers.lines(table.published)),
             *facts,
-            *(f"- {line}" for line in _absent(table)),
+            *(f"- {line}" for line in (*_absent(table), *_unscored(table))),
             "",
             _notes(table)[-1],
             "",
@@ -209,6 +211,8 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def _cell(name: str, value: float, spread: float) -> str:
+    if math.isnan(value):
+        return NONE
     places = 2 if name in ("variance_ratio",) else 3
     text = f"{value:.{places}f}"
     return text if math.isnan(spread) else f"{text} ± {spread:.{places}f}"
@@ -221,7 +225,7 @@ def _notes(table: Table) -> list[str]:
     many = f"mean ± spread over test sections {', '.join(sections)}" if len(sections) > 1 else f"test section {sections[0]}"
     skipped = max(card.skipped - len(card.absent) for card in table.cards)
     missing = f"; up to {skipped} genes that do not vary in a test section are left out of PCC" if skipped else ""
-    return [*notes, *_absent(table), f"{many}; seeds {', '.join(map(str, seeds))}{missing}"]
+    return [*notes, *_absent(table), *_unscored(table), f"{many}; seeds {', '.join(map(str, seeds))}{missing}"]
 
 
 def _absent(table: Table) -> list[str]:
@@ -234,13 +238,21 @@ def _absent(table: Table) -> list[str]:
     ]
 
 
+def _unscored(table: Table) -> list[str]:
+    """Say in which test sections no gene varies, so that they have no PCC, and no part in its mean."""
+    known = {card.section for card in table.cards if math.isfinite(card.summary["pcc"])}
+    found = sorted({card.section for card in table.cards} - known)
+    rest = ", and its mean is over the others" if known else ""
+    return [f"no PCC in {', '.join(found)}: no gene of the panel varies there{rest}"] if found else []
+
+
 def _by_section(table: Table) -> list[str]:
     flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, "pcc": c.summary["pcc"]} for c in table.cards])
     means = flat.groupby(["predictor", "section"], sort=False)["pcc"].mean().unstack("section")
     wide = means.reindex(index=table.rows.index, columns=list(dict.fromkeys(flat["section"])))
     head = ["PCC by section", *map(str, wide.columns)]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(wide.columns)]
-    cells = wide.map(lambda value: "no value" if math.isnan(value) else f"{value:.3f}")
+    cells = wide.map(lambda value: NONE if math.isnan(value) else f"{value:.3f}")
     return lines + ["| " + " | ".join([str(name), *row]) + " |" for name, row in cells.iterrows()]
 
 

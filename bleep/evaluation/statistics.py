@@ -126,9 +126,11 @@ def sign_flip(gaps: np.ndarray) -> float:
 
 def sentence(found: Contrast) -> str:
     """Say a comparison in a sentence."""
+    if found.sections == 0:
+        return f"{found.first} - {found.second}: no section in which both have a {found.score}, so they cannot be compared"
     start = f"{found.first} - {found.second}: {found.difference:+.3f} {found.score}"
     if found.p_value is None:
-        return f"{start}; {'one section' if found.sections == 1 else 'no section in common'}, so no p-value can be given"
+        return f"{start}; one section, so no p-value can be given"
     least = 2 / 2**found.sections
     note = f", the least possible with {found.sections} sections" if found.p_value <= least * 1.001 else ""
     return (

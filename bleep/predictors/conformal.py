@@ -1,6 +1,6 @@
 """How sure a prediction is: conformal intervals, and the grade of each gene."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -78,6 +78,28 @@ class Conformal:
         ordered = np.concatenate([np.sort(scores, axis=0).astype(np.float64), np.full((1, scores.shape[1]), np.inf)])
         return cls(factor * ordered[np.minimum(ranks, len(ordered)) - 1], floor, reach)
 
+    @property
+    def most(self) -> float:
+        """The largest share that intervals can hold, 0 where too few spots were left out for any."""
+        return float(LEVELS[np.isfinite(self.quantiles).all(axis=1)].max(initial=0))
+
+    def quantile(self, level: float) -> Float64[np.ndarray, " genes"]:
+        """Return each gene's quantile for intervals that hold this share.
+
+        Raises:
+            ConfigError: no quantile is kept for such a level, or too few spots were left out for one.
+
+        """
+        if not LEVELS[0] <= level <= LEVELS[-1]:
+            raise ConfigError(f"an interval was asked to hold {level:g} of the values; expected {LEVELS[0]} to {LEVELS[-1]}")
+        found: Float64[np.ndarray, " genes"] = self.quantiles[int(np.searchsorted(LEVELS, level - 1e-9))]
+        if np.isinf(found).any():
+            other = f"train with query.interval {self.most:g} or less, or " if self.most else "train "
+            raise ConfigError(
+                f"calibration left out too few spots for intervals that hold {level:g} of the values: {other}on more tissue"
+            )
+        return found
+
     def half_width(
         self,
         shape: tuple[int, int],
@@ -91,13 +113,7 @@ class Conformal:
             ConfigError: no quantile is kept for such a level, or too few spots were left out for one.
 
         """
-        if not LEVELS[0] <= level <= LEVELS[-1]:
-            raise ConfigError(f"an interval was asked to hold {level:g} of the values; expected {LEVELS[0]} to {LEVELS[-1]}")
-        quantile = self.quantiles[int(np.searchsorted(LEVELS, level - 1e-9))]
-        if np.isinf(quantile).any():
-            most = LEVELS[np.isfinite(self.quantiles).all(axis=1)].max(initial=0)
-            other = f"set query.interval to {most:g} or less" if most else "calibrate on more tissue"
-            raise ConfigError(f"calibration left out too few spots for intervals that hold {level:g} of the values: {other}")
+        quantile = self.quantile(level)
         unit = np.zeros(shape) if spread is None else spread
         width = (unit + self.floor) * quantile
         return (width if distance is None else width * _wider(distance, self.reach)).astype(np.float32)
@@ -109,8 +125,11 @@ def coverage_of_others(
     deviation: Float64[np.ndarray, " genes"],
     distances: Sequence[Float64[np.ndarray, "_"]],
     level: float,
-) -> dict[str, float]:
-    """Return the share of values inside intervals fitted on the other parts, for each part left out in turn: mean and ends."""
+) -> dict[str, float | None]:
+    """Return the share of values inside intervals fitted on the other parts, for each part left out in turn: mean and ends.
+
+    A part whose others hold too few spots for such intervals says nothing; the shares are none where that is so of all.
+    """
     shares = []
     for at, (error, spread, distance) in enumerate(zip(errors, spreads, distances, strict=True)):
         others = [place for place in range(len(errors)) if place != at]
@@ -120,8 +139,22 @@ def coverage_of_others(
             deviation,
             [distances[place] for place in others],
         )
-        shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level, distance)).mean()))
-    return {"level": level, "mean": float(np.mean(shares)), "least": min(shares), "most": max(shares)}
+        if level <= fitted.most:
+            shares.append(float((np.abs(error) <= fitted.half_width(error.shape, spread, level, distance)).mean()))
+    mean = float(np.mean(shares)) if shares else None
+    return {"level": level, "mean": mean, "least": min(shares, default=None), "most": max(shares, default=None)}
+
+
+def coverage_in_words(told: Mapping[str, float | None]) -> str:
+    """Say what `coverage_of_others` found."""
+    if told["mean"] is None:
+        return (
+            f"how much intervals of {told['level']:.0%} hold is not known: no part leaves the others enough spots to fit them"
+        )
+    return (
+        f"intervals of {told['level']:.0%} held {told['mean']:.1%} of the values of parts that they were not fitted on "
+        f"({told['least']:.1%} to {told['most']:.1%})"
+    )
 
 
 def widening(errors: Sequence[FoldValues], spread: Float64[np.ndarray, " genes"]) -> float:

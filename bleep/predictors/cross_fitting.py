@@ -218,6 +218,8 @@ def nested_shrunk(seen: Sequence[StackingInput], trust: float, prior: Collection
     return out
 
 
+LEAST = 2
+"""Spots that can be trained on, at least: one alone leaves nothing to compare it with."""
 PARTS = 4
 """Parts that a single training section is divided into, as blocks."""
 
@@ -256,7 +258,13 @@ def parts_of(run: Run, sections: Sequence[Section], folds: int | None = None) ->
     parts = []
     for together in np.array_split(np.array(names), min(folds or len(names), len(names))):
         held = np.isin(np.array(group)[of_spot], together)
-        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(_rest(run, sections, held))))
+        rest = _rest(run, sections, held)
+        if np.count_nonzero(rest) < LEAST:
+            raise DataError(
+                f"leaving out {', '.join(together)} leaves {np.count_nonzero(rest)} of {len(held)} training spots, too few to "
+                f"rehearse on: expected {LEAST} or more; train on more tissue"
+            )
+        parts.append(Fold(", ".join(together), np.flatnonzero(held), np.flatnonzero(rest)))
     return parts
 
 
@@ -317,8 +325,12 @@ def _blocks(run: Run, section: Section, count: int) -> list[Fold]:
     for number in np.unique(place):
         held = place == number
         rest = _rest(run, (section,), held)
-        if held.any() and rest.any():
+        if held.any() and np.count_nonzero(rest) >= LEAST:
             parts.append(Fold(f"{section.name}, block {number + 1}", np.flatnonzero(held), np.flatnonzero(rest)))
     if len(parts) < 2:
-        raise DataError(f"section {section.name}: cannot be divided into blocks to rehearse on; lower data.margin")
+        nearer = "with a lower data.margin, or " if run.config.data.margin else ""
+        raise DataError(
+            f"section {section.name}: its {len(section)} spots cannot be divided into blocks of which each leaves {LEAST} or "
+            f"more to rehearse on; train {nearer}on more tissue"
+        )
     return parts

@@ -282,6 +282,8 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
     factor = widening(errors, basis.spread) if travels and subjects == 1 and len(divided.train) > 1 else 1.0
     distances = [part.distance for part in left_out]
     tiles = run.tiles(divided.train)
+    conformal = Conformal.fit(errors, spreads, deviation, distances, factor)
+    conformal.quantile(run.config.query.interval)  # Raises where they are too few.
     confidence = Confidence.of(np.stack([pearson(values, one.truth) for values, one in zip(nested, seen, strict=True)]))
     report |= {
         "axes": axes,
@@ -298,7 +300,7 @@ def fit_calibration(run: Run, divided: Split, left_out: Sequence[OutOfFold], mem
         weighting=weighting,
         stacker=shrunk_stacker(seen, basis, axes, shrink, trust, prior),
         ridge=RidgePredictor.fit(run, tiles).ridge if "ridge" in seen[0].predictions else None,
-        conformal=Conformal.fit(errors, spreads, deviation, distances, factor),
+        conformal=conformal,
         familiarity=OutOfDistribution.fit(raw_features(run, tiles), distances),
         report=report,
         others={name: learnt(fit_other(name, run, tiles), name) for name in sorted(members)},

@@ -176,7 +176,7 @@ class _Evaluation:
         table = report.compare(self.cards, _protocol(self.runs[0]), leak, facts, self.leaks, once=once)
         if self.grades:
             means = pd.concat(self.grades, axis=1).mean(axis=1).dropna()
-            words = ", ".join(f"{grade} {mean:.3f}" for grade, mean in means.items())
+            words = ", ".join(f"{grade} {mean:.3f}" for grade, mean in means.items()) or report.NONE
             table = replace(table, facts=table.facts | {"PCC of combined by grade of confidence": words})
         return self.scorer.annotate(table, self.runs, self.splits)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -333,7 +334,9 @@ def config_for_sharing(config: Config, sections: tuple[Section, ...]) -> Config:
         return config
     able = config.image.can_share and config.query.views == 1 and all(s.has_positions for s in sections)
     smallest = min(config.tiles.microns)
-    times = min((smallest / (section.pitch() * section.mpp)) ** 2 for section in sections) if able else 0.0
+    # A lone spot says nothing of how far spots stand apart.
+    apart = [pitch * section.mpp for section in sections if (pitch := section.pitch()) < math.inf] if able else []
+    times = min(((smallest / pitch) ** 2 for pitch in apart), default=0.0)
     chosen = "tokens" if times > OVERLAP else "none"
     log.info("image.sharing auto: %s, since windows of %g um show each place %.1f times", chosen, smallest, times)
     return Config.load(config.dump(), {"image": {"sharing": chosen}})

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -191,7 +192,7 @@ def _scale(
     else:
         said = [line for line in notes if "micron" in line or " um" in line]
         why = said[0] if said else "as the files, or their form, have it"
-    known = placed and sections[0].has_positions
+    known = placed and sections[0].has_positions and sections[0].pitch() < math.inf
     distance = f"; spots stand {sections[0].pitch() * sections[0].mpp:.0f} microns apart" if known else ""
     return {}, Guess("scale", f"{shown} microns per pixel{distance}", why)
 
@@ -270,7 +271,7 @@ def _patch_tiles(sections: Sequence[Section]) -> dict[str, Any]:
     """Return how labelled patches are shown, and what learns their classes: the way of configs/idc.yaml."""
     slide = sections[0].slide
     # Patches of arrays lie two sides apart from one another.
-    side = max(slide.whole) if isinstance(slide, PatchSlide) else sections[0].pitch() / 2 if len(sections[0]) > 1 else 50.0
+    side = max(slide.whole) if isinstance(slide, PatchSlide) else half if (half := sections[0].pitch() / 2) < math.inf else 50.0
     return {
         "tiles": {"pixels": 112, "microns": [round(float(side * sections[0].mpp), 2)]},
         "image": {"trunk": "vit_small_patch14_dinov2", "layer": 5},

@@ -23,6 +23,7 @@ from bleep.marks import PACKED
 from bleep.models.factory import started_from, trunk_licence
 from bleep.models.own import called
 from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
+from bleep.predictors.conformal import coverage_in_words
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.identity import check_keys
 from bleep.retrieval.reference.storage import elsewhere
@@ -315,13 +316,10 @@ def _trust(run: Run, calibration: Calibration | None) -> list[str]:
     if calibration is None:
         return [f"- intervals, genes to trust, how far it travels: {UNKNOWN}; no calibration goes along"]
     report, confidence = calibration.report, calibration.confidence
-    covered, told = report["coverage"], report["scores"].get("combined")
+    told = report["scores"].get("combined")
     lines = [f"- rehearsed on: {report.get('rehearsed on', UNKNOWN)}"]
     lines += [] if told is None else [f"- rehearsed score, mean PCC of the combined predictor: {told:.3f}"]
-    lines.append(
-        f"- intervals of {covered['level']:.0%} held {covered['mean']:.0%} of left-out values, {covered['least']:.0%} to "
-        f"{covered['most']:.0%} by part"
-    )
+    lines.append(f"- {coverage_in_words(report['coverage'])}")
     if confidence is not None:
         table = confidence.frame(run.panel.genes)
         for grade, count in confidence.summary().items():

@@ -8,7 +8,6 @@ from typing import Any, final
 import numpy as np
 import yaml
 from jaxtyping import Float, Float32, UInt8
-from scipy.spatial import cKDTree
 
 from bleep.data.prediction import Prediction
 from bleep.data.section import Section
@@ -203,8 +202,8 @@ def _laid_out(
     if isinstance(slide, MosaicSlide):
         return _montage(section, slide)
     width, height = slide.size
-    apart = cKDTree(section.xy).query(section.xy, k=2)[0][:, 1] if len(section) > 1 else np.array([min(width, height) / 20])
-    return overview(slide, PICTURE), (float(width), float(height)), section.xy, float(np.median(apart)) * 0.46
+    apart = pitch if (pitch := section.pitch()) < math.inf else min(width, height) / 20
+    return overview(slide, PICTURE), (float(width), float(height)), section.xy, apart * 0.46
 
 
 def _montage(

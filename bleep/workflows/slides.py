@@ -1,6 +1,7 @@
 """Whole slides to predict: opened, checked against the run, and given back with what drawing them needs."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -187,7 +188,7 @@ def _diameter(section: Section) -> float:
     """Return how wide a tile is drawn, in level-0 pixels: the step of a grid, of spots a share of their distance."""
     if "step" in section.counts.uns:
         return float(section.counts.uns["step"] / section.mpp)
-    return SPOT * section.pitch() if len(section) > 1 else min(section.slide.size) / 20
+    return SPOT * pitch if (pitch := section.pitch()) < math.inf else min(section.slide.size) / 20
 
 
 def _warn_of_enlarging(section: Section, run: Run) -> None:

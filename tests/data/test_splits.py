@@ -1,5 +1,6 @@
 """Held-out tissue stays held out."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from bleep.config import DataConfig
+from bleep.config import Config, DataConfig
 from bleep.data.section import Section
 from bleep.data.splits import Split, blocks_of, split
 from bleep.errors import ConfigError, DataError
+from bleep.workflows.fit import config_for_sharing
 
 VALS = ("none", "group", "block", "random")
 
@@ -254,3 +256,35 @@ def test_a_patient_of_a_section_that_is_not_there_is_refused(six: tuple[Section,
         split(six, DataConfig(source="toy", patients={"A11": "A", found[0]: "A"}, sections=tuple(found), split="section"))
     every = {"elsewhere": "Z", **dict.fromkeys(found, "A")}
     assert split(six, DataConfig(source="toy", patients=every, sections=tuple(found), split="section")).train
+
+
+@pytest.mark.parametrize(("blocks", "folds", "fold"), [(2, 4, 2), (4, 10, 4), (3, 9, 7), (2, 9, 8)])
+def test_blocks_that_leave_a_fold_without_any_are_refused_and_the_way_out_works(
+    toys: tuple[Section, ...], blocks: int, folds: int, fold: int
+) -> None:
+    asked = {"split": "block", "margin": 0.0, "blocks": blocks, "folds": folds}
+    with pytest.raises(ConfigError, match=f"no block of a section is left for fold {fold}; set ") as caught:
+        split(toys, config(**asked, fold=fold))
+    fewer, more = map(int, re.findall(r" to (\d+)", str(caught.value)))
+    for out in ({"folds": fewer}, {"blocks": more}):
+        for each in range(out.get("folds", folds)):
+            split(toys, config(**asked | out, fold=each))
+
+
+def test_a_section_of_one_spot_is_split_by_block_beside_others(toys: tuple[Section, ...]) -> None:
+    """It has places, but no distance between them: its spot is of the first part."""
+    sections = (toys[0].subset(np.array([3])), *toys[1:3])
+    for fold, side in ((0, "test"), (1, "train")):
+        divided = split(sections, config(split="block", fold=fold))
+        assert [len(s) for s in getattr(divided, side) if s.name == toys[0].name] == [1]
+    assert [len(s) for s in split(sections, config(split="none", val="block")).val if s.name == toys[0].name] == [1]
+
+
+def test_spots_at_one_place_do_not_say_how_far_spots_stand_apart(toys: tuple[Section, ...]) -> None:
+    xy = toys[0].xy.copy()
+    xy[1::2] = xy[:-1:2]
+    assert replace(toys[0], xy=xy).pitch() >= toys[0].pitch()
+    assert np.isinf(replace(toys[0], xy=np.full_like(xy, 9)).pitch())
+    config_of = Config.load({"image": {"sharing": "auto", "layer": 1, "trunk": "test_vit"}, "tiles": {"microns": [320.0]}})
+    lone = toys[0].subset(np.array([3]))
+    assert config_for_sharing(config_of, (lone, toys[1])).image.sharing == "tokens"

@@ -165,6 +165,21 @@ def test_one_section_has_no_spread() -> None:
     assert "nan" not in report.as_text(table)
 
 
+def test_a_section_in_which_no_gene_varies_is_named_and_left_out_of_the_mean() -> None:
+    flat = [replace(card, section="s3", summary={"pcc": np.nan, "mse": 0.5}) for card in cards() if card.section == "s2"]
+    flat = [replace(card, predictor={"b": "ridge"}.get(card.predictor, "a")) for card in flat]
+    table = report.compare([*cards(), *flat], "p", LEAK, {})
+    assert table.rows.loc["a", "pcc"] == pytest.approx(0.4)
+    words = "no PCC in s3: no gene of the panel varies there"
+    for text in (report.as_text(table), report.as_markdown(table)):
+        assert f"{words}, and its mean is over the others" in text
+        assert "nan" not in text
+        assert "no section in which both have a pcc" in text
+    alone = report.as_text(report.compare(flat, "p", LEAK, {}))
+    assert f"{words}\n" in alone
+    assert "nan" not in alone
+
+
 PLACES = np.stack(np.meshgrid(np.arange(5), np.arange(5)), -1).reshape(-1, 2) * 100.0
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from bleep.errors import ConfigError
-from bleep.predictors.conformal import FLOOR, SHIFT, Conformal, OutOfDistribution, PpcaDistance, coverage_of_others, widening
+from bleep.predictors.conformal import (
+    FLOOR,
+    SHIFT,
+    Conformal,
+    OutOfDistribution,
+    PpcaDistance,
+    coverage_in_words,
+    coverage_of_others,
+    widening,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -56,6 +65,18 @@ def test_the_share_that_is_told_of_a_part_is_by_intervals_of_the_others_alone() 
     assert [told["mean"], told["least"], told["most"]] == pytest.approx([np.mean(by_hand), min(by_hand), max(by_hand)])
 
 
+def test_a_part_whose_others_are_too_few_for_intervals_says_nothing_of_what_they_hold() -> None:
+    """A small section beside a large one: intervals of the large one are checked on the small one, not the other way round."""
+    (large, _), (small, _) = spots(400, 3), spots(5, 4)
+    told = coverage_of_others([large, small], [None] * 2, np.ones(5), [np.ones(400), np.ones(5)], 0.9)
+    inside = np.abs(small) <= Conformal.fit([large], [None], np.ones(5)).half_width((5, 5), None, 0.9)
+    assert told == {"level": 0.9, **dict.fromkeys(("mean", "least", "most"), pytest.approx(inside.mean()))}
+    assert "held" in coverage_in_words(told)
+    few = coverage_of_others([small, small], [None] * 2, np.ones(5), [np.ones(5)] * 2, 0.9)
+    assert few["mean"] is None
+    assert "not known" in coverage_in_words(few)
+
+
 def test_intervals_widen_beyond_the_reach_of_what_was_rehearsed_and_only_there() -> None:
     error, spread = spots(500, 3)
     near = np.linspace(1.0, 2.0, 500)
@@ -75,7 +96,7 @@ def test_too_few_spots_promise_no_level_that_they_cannot_show() -> None:
     conformal = Conformal.fit([error], [None], np.ones(5))
     np.testing.assert_allclose(conformal.half_width((4, 5), None, 0.95)[0], np.abs(error).max(axis=0), rtol=1e-6)
     with pytest.raises(
-        ConfigError, match=r"left out too few spots .* that hold 0\.96 of .*: set query\.interval to 0\.95 or less"
+        ConfigError, match=r"left out too few spots .* that hold 0\.96 of .*: train with query\.interval 0\.95 or less"
     ):
         conformal.half_width((4, 5), None, 0.96)
 

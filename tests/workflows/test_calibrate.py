@@ -66,7 +66,7 @@ def test_the_card_of_a_packed_run_says_how_sure_it_is(calibrated: Path, tmp_path
         card = held.read("README.md").decode()
     report = Calibration.load(calibrated / "calibration").report
     assert f"- rehearsed on: {report['rehearsed on']}" in card
-    assert f"held {report['coverage']['mean']:.0%} of left-out values" in card
+    assert f"held {report['coverage']['mean']:.1%} of the values of parts that they were not fitted on" in card
     assert f"- genes graded high: {report['confidence']['high']}" in card
     assert "with random weights" in card
 
@@ -88,6 +88,16 @@ def test_parts_are_left_out_once_each_with_nothing_of_them_in_the_rest(calibrate
         assert all(not set(part.held) & set(part.rest) for part in parts)
     with pytest.raises(ConfigError, match="expected 2 or more"):
         rehearsing.parts_of(run, toys, 1)
+
+
+def test_parts_that_leave_a_single_spot_to_train_on_are_refused_before_anything_is_trained(
+    calibrated: Path, toys: tuple[Section, ...]
+) -> None:
+    run, lone = Run.load(calibrated), toys[0].subset(np.array([3]))
+    with pytest.raises(DataError, match=r"leaving out donor2 leaves 1 of \d+ training spots, too few to rehearse on"):
+        rehearsing.parts_of(run, (lone, toys[2]))
+    with pytest.raises(DataError, match=r"its 2 spots cannot .*; train with a lower data\.margin, or on more tissue"):
+        rehearsing.parts_of(run, (toys[0].subset(np.array([3, 40])),))
 
 
 def test_blocks_of_a_single_section_keep_a_margin(calibrated: Path, toys: tuple[Section, ...]) -> None:

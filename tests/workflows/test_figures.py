@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bleep.cli import app
 from bleep.config import Config
+from bleep.data.section import Section
 from bleep.runs import Run
 from bleep.viz.figures import save
-from bleep.viz.figures.tissue_maps import bar_length, correlation, gene_map, gene_relations, variances
+from bleep.viz.figures.tissue_maps import bar_length, correlation, gene_map, gene_relations, ranked, variances
 from bleep.viz.figures.training import coverage, error_by_uncertainty
 from bleep.viz.page import TissueView
-from bleep.workflows import figures
+from bleep.workflows import figures, report
 from bleep.workflows.evaluate import evaluate
 from bleep.workflows.figures import draw_figures
 from bleep.workflows.fit import fit
@@ -245,12 +247,19 @@ def test_gene_relations_are_numpys_and_constant_genes_relate_to_none() -> None:
     drawn = gene_relations(values, 2 * values, tuple("abcdef"), np.arange(6))
     assert "r = 1.00" in drawn.finding
     assert "Too few" in gene_relations(values, values, tuple("abcdef"), np.arange(2)).finding
+    assert "Too few" in gene_relations(values * [1, 1, 0, 0, 0, 0], values, tuple("abcdef"), np.arange(6)).finding
 
 
 def test_variance_and_uncertainty_are_told_as_they_are() -> None:
     random = np.random.default_rng(1)
     measured = random.normal(size=(400, 20))
     assert "vary 0.25 times" in variances(measured, measured / 2).finding
+    # Genes predicted alike everywhere count, though they have no place on the axes; those not measured to vary do not.
+    assert "vary 0.00 times" in variances(measured, measured * 0).finding
+    flat = pd.DataFrame({"combined": [np.nan, np.nan], "ridge": [np.nan, np.nan]}, index=["A", "B"])
+    for drawn in (variances(measured * 0, measured), ranked(flat, "combined")):
+        assert "o gene varies" in drawn.finding
+        assert "nan" not in drawn.finding
     said = random.uniform(0.5, 2.0, size=(400, 20))
     honest = error_by_uncertainty(random.normal(size=said.shape) * said, said, "told").finding
     assert "rises with it" in honest
@@ -261,3 +270,8 @@ def test_variance_and_uncertainty_are_told_as_they_are() -> None:
     assert float(widths.split("is ")[1].split(" ")[0]) == pytest.approx(1, abs=0.05)
     shares = np.stack([np.full(20, 0.9), np.full(20, 0.8)])
     assert "90% in A, 80% in B" in coverage(shares, 0.9, ("A", "B")).finding
+
+
+def test_spots_at_one_place_are_drawn_as_large_as_a_lone_one(toys: tuple[Section, ...]) -> None:
+    lone, heap = toys[0].subset(np.array([3])), replace(toys[0], xy=np.full_like(toys[0].xy, 100.0))
+    assert report._laid_out(heap)[3] == report._laid_out(lone)[3] > 0

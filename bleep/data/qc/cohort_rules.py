@@ -1,6 +1,7 @@
 """What does not fit between sections: names of genes, kinds of values, depth, stain, scale."""
 
 import contextlib
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
@@ -147,7 +148,7 @@ def _same_places(one: _Known, other: _Known) -> Iterator[Finding]:
 
 
 def _pitch(section: Section) -> float:
-    return section.pitch() if len(section) > 1 else 1.0
+    return pitch if (pitch := section.pitch()) < math.inf else 1.0
 
 
 SHARED, HARDLY = 0.5, 0.1

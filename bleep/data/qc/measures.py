@@ -235,7 +235,7 @@ def measure(section: Section, spec: TileSpec, seed: int = 0) -> Measures:
 
     """
     facts = section.counts.uns.get("bleep", {})
-    placed = section.has_positions and len(section) > 1
+    placed = section.has_positions and section.pitch() < math.inf
     dropped, array = facts.get("dropped"), facts.get("pitch")
     if array is None and placed and _is_complete(section):
         array = section.pitch()

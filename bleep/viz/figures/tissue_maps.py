@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int, UInt8
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from bleep.evaluation.metrics import pearson
+from bleep.evaluation.metrics import FLAT, pearson
 from bleep.viz.figures import COLOURS, Drawing, blank, label_text, titled
 from bleep.viz.page import TissueView
 
@@ -224,7 +224,7 @@ def draw_ranked(axes: "Axes", scores: pd.DataFrame, main: str) -> None:
         )
         axes.plot(
             np.arange(1, len(values) + 1), values, color=COLOURS[number % len(COLOURS)],
-            label=f"{label_text(name)} (mean {values.mean():.3f})", **style,
+            label=f"{label_text(name)} ({f'mean {values.mean():.3f}' if len(values) else 'no value'})", **style,
         )  # fmt: skip
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     best = scores[main].dropna().sort_values(ascending=False)
@@ -237,8 +237,8 @@ def draw_ranked(axes: "Axes", scores: pd.DataFrame, main: str) -> None:
 def variances(measured: Float[np.ndarray, "spots genes"], predicted: Float[np.ndarray, "spots genes"]) -> Drawing:
     """Draw each gene's predicted variance against its measured one, spots of all test sections centred by section."""
     figure, axes = blank(5.6, 5.2)
-    real, made = measured.var(axis=0), predicted.var(axis=0)
-    here = (real > 0) & (made > 0)
+    real, made = measured.var(axis=0, dtype=np.float64), predicted.var(axis=0, dtype=np.float64)
+    varies, here = real > FLAT, (real > FLAT) & (made > FLAT)
     axes.scatter(real[here], made[here], s=10, color=COLOURS[0], linewidths=0, alpha=0.7, rasterized=True)
     ends = (
         [float(min(real[here].min(), made[here].min())), float(max(real[here].max(), made[here].max()))]
@@ -250,8 +250,11 @@ def variances(measured: Float[np.ndarray, "spots genes"], predicted: Float[np.nd
     axes.set_xlabel("measured variance of a gene within sections")
     axes.set_ylabel("predicted variance within sections")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    ratio = float(np.median(made[here] / real[here])) if here.any() else float("nan")
-    finding = f"Predicted values vary {ratio:.2f} times as much as measured (median gene); noise cannot be predicted"
+    finding = "No gene varies as measured within a test section, so there is no variance to compare"
+    if varies.any():
+        # Genes predicted alike everywhere have no place on these axes, but they count.
+        ratio = float(np.median(made[varies] / real[varies]))
+        finding = f"Predicted values vary {ratio:.2f} times as much as measured (median gene); noise cannot be predicted"
     return titled(Drawing("variances", figure, finding, "variance of every gene, measured and predicted"), 70)
 
 
@@ -259,6 +262,8 @@ _DASHES = ("-", "--", "-.", ":")
 
 
 def _scatter_finding(scores: pd.DataFrame, main: str) -> str:
+    if not scores[main].notna().any():
+        return f"{label_text(main)}: no gene varies as measured within a test section, so there is nothing to correlate"
     found = f"{label_text(main)}: r above 0.3 for {int((scores[main] > 0.3).sum())} of {len(scores)} genes"
     floors: Mapping[str, str] = {"ridge": "ridge", "image-kNN": "image neighbours"}
     beaten = [f"{int((scores[main] > scores[name]).sum())} against {told}" for name, told in floors.items() if name in scores]
@@ -324,8 +329,9 @@ def correlation(values: Float[np.ndarray, "spots chosen"]) -> Float64[np.ndarray
 
 
 def _relations_finding(real: Float64[np.ndarray, "chosen chosen"], made: Float64[np.ndarray, "chosen chosen"]) -> str:
-    if len(real) < 3:
-        return "Too few genes to compare how they go together"
+    # A gene that does not vary does not even correlate with itself.
+    if np.count_nonzero(np.diag(real)) < 3:
+        return "Too few genes vary to compare how they go together"
     above = np.triu_indices(len(real), 1)
     one, two = real[above], made[above]
     agree = float(np.corrcoef(one, two)[0, 1]) if one.std() > 0 and two.std() > 0 else 0.0
