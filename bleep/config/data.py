@@ -132,7 +132,8 @@ class PanelConfig(Settings):
     """The total of a spot is taken over all genes of the section, or over the panel's genes alone."""
     pool: float = Field(default=0.0, ge=0.0)
     """Sum the counts of all spots within so many microns of each before normalising, for bins that hold few counts: the tile
-    shows far more tissue than one. It smooths what is scored too, so scores with and without are not comparable; 0: off."""
+    shows far more tissue than one. Spots that `data.min_counts` or `data.drop` left out lend none. It smooths what is scored
+    too, so scores with and without are not comparable; 0: off."""
     scale: ScaleName = "zscore"
     """Scaling of each gene for the model; predictions come back on the normalised scale."""
     batch: BatchName = "none"

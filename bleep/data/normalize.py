@@ -24,6 +24,8 @@ ROWS, POOLED_ROWS = 65_536, 2_048
 pooled, since each then has the counts of many."""
 CHOSEN_ON = 20_000
 """Pooled spots that genes are chosen on, evenly spread over all: the pooled counts of all genes would fill any memory."""
+UNEVEN = 1.002
+"""Share of `panel.pool` that spots may lie away: on a grid whole rings lie at it, which rounding would tear apart."""
 
 
 def normalised(section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig) -> sparse.csr_matrix:
@@ -114,7 +116,7 @@ def _summed(
     tree = cKDTree(places)
     for at in range(0, len(section), POOLED_ROWS * step):
         here = places[at : at + POOLED_ROWS * step : step]
-        pairs = cKDTree(here).sparse_distance_matrix(tree, config.pool, output_type="ndarray")
+        pairs = cKDTree(here).sparse_distance_matrix(tree, UNEVEN * config.pool, output_type="ndarray")
         near = sparse.csr_matrix((np.ones(len(pairs)), (pairs["i"], pairs["j"])), shape=(len(here), len(section)))
         yield near @ total, sparse.csr_matrix(near @ table)
 

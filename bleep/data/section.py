@@ -26,7 +26,11 @@ def odd_values(matrix: Any, spots: pd.Index, genes: pd.Index) -> str:
     """Return why a table of spots x genes is no expression, in words; empty: it is."""
     values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
     if values.size and not np.isfinite(values).all():
-        row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(sparse.csr_matrix(matrix).toarray())))
+        # Among the values that are stored: as an array, hundreds of thousands of spots of all genes would fill any memory.
+        table = sparse.csr_matrix(matrix)
+        table.sort_indices()
+        place = int(np.argmin(np.isfinite(table.data)))
+        row, column = int(np.searchsorted(table.indptr, place, side="right")) - 1, int(table.indices[place])
         return (
             f"the expression holds values that are not numbers, first for spot {str(spots[row])!r}, gene "
             f"{str(genes[column])!r}; expected numbers: mend or drop them"

@@ -138,7 +138,8 @@ def lines(reports: Sequence[LeakReport]) -> list[str]:
 
 def spot_codes(section: Section) -> tuple[Codes, np.ndarray]:
     """Return a number for each spot that depends on its genes' names and counts alone, and how many genes were seen in it."""
-    counts = sparse.csr_matrix(section.counts.X, dtype=np.float64)
+    # A copy of another type shares its indices with the counts: dropping zeros from them there would scramble these.
+    counts = sparse.csr_matrix(section.counts.X, dtype=np.float64, copy=True)
     counts.eliminate_zeros()
     genes = pd.util.hash_array(section.genes.to_numpy(dtype=object))
     mixed = (genes[counts.indices] ^ (counts.data.view(np.uint64) * HASH)) * HASH

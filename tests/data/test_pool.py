@@ -4,11 +4,14 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from scipy.spatial.distance import cdist
 
 from bleep.config import Config, PanelConfig
 from bleep.data import normalize
+from bleep.data.normalize import normalised
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
@@ -42,6 +45,18 @@ def test_values_are_those_of_the_summed_counts(
     expected = by_hand(section, panel)
     np.testing.assert_allclose(panel.values(section), expected, rtol=1e-6)
     np.testing.assert_allclose(panel.mean, expected.mean(axis=0), rtol=1e-9)
+
+
+def test_bins_that_lie_just_as_far_as_the_radius_are_in_for_every_bin(section: Section) -> None:
+    """Grids lie a little turned on their pictures, so rounding puts a ring of bins within the radius here, beyond it there."""
+    grid = np.indices((15, 15)).reshape(2, -1).T * 8.0
+    turn = np.array([[np.cos(0.02), np.sin(0.02)], [-np.sin(0.02), np.cos(0.02)]])
+    counts = AnnData(np.ones((225, 2), np.float32), obs=pd.DataFrame(index=[f"bin{number}" for number in range(225)]))
+    for radius, near in ((8.0, 5), (16.0, 13), (40.0, 81)):
+        counts.X[:, 1] = np.where((grid == 56).all(axis=1), 10_000, 0)
+        bins = replace(section, counts=counts, xy=(grid @ turn + 40) / 0.7351, mpp=0.7351)
+        values = normalised(bins, np.array([1]), PanelConfig(pool=radius)).toarray()[:, 0]
+        assert (values > 0).sum() == near
 
 
 def test_the_scale_and_the_file_of_the_panel_say_so(section: Section) -> None:

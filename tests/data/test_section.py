@@ -9,7 +9,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 
-from bleep.data.section import Section
+from bleep.data.section import Section, odd_values
 from bleep.data.slides import ArraySlide
 from bleep.errors import DataError
 
@@ -23,6 +23,13 @@ def test_its_digest_is_of_picture_positions_and_counts_and_of_no_name(toys: tupl
     counts.X = sparse.csr_matrix(counts.X + sparse.eye_array(*counts.shape))
     others = [replace(section, xy=moved), replace(section, counts=counts), replace(section, slide=toys[1].slide)]
     assert len({section.digest(), *(other.digest() for other in others)}) == 4
+
+
+def test_a_value_that_is_no_number_is_named_without_an_array_of_all_genes() -> None:
+    for kind in (sparse.csr_matrix, sparse.csc_matrix):
+        matrix = kind(([1.0, 3.0, np.nan, np.inf], ([3, 8, 8, 9], [5, 8, 7, 1])), shape=(1_000_000, 1_000_000))
+        told = odd_values(matrix, pd.RangeIndex(1_000_000), pd.RangeIndex(1_000_000))
+        assert told.startswith("the expression holds values that are not numbers, first for spot '8', gene '7'; expected")
 
 
 def test_a_dense_and_a_sparse_table_have_one_digest(toys: tuple[Section, ...]) -> None:

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 import bleep
 from bleep.config import Config, PanelConfig
@@ -111,6 +112,18 @@ def test_spots_are_counted_as_doubled_beyond_what_chance_may_explain(toys: tuple
     sparse.X[:, min(leakage.ENOUGH, leakage.FEW + 1) - 1 :] = 0
     assert leakage.repeated(replace(test, counts=sparse), replace(test, counts=sparse)) == 0
     assert leakage.repeated_values(sparse.X.toarray(), [sparse.X.toarray()]) == 0
+
+
+def test_looking_for_duplicates_leaves_counts_as_they_are(toys: tuple[Section, ...]) -> None:
+    """Zeros that a file stores are no counts; what is scored, or added to an index, afterwards is what was read."""
+    counts = toys[0].counts.copy()
+    counts.X.data[::7] = 0
+    stored, plain = replace(toys[0], counts=counts), counts.X.toarray()
+    codes, seen = leakage.spot_codes(stored)
+    np.testing.assert_array_equal(counts.X.toarray(), plain)
+    counts.X = sparse.csr_matrix(plain)
+    np.testing.assert_array_equal(codes, leakage.spot_codes(replace(toys[0], counts=counts))[0])
+    np.testing.assert_array_equal(seen, (plain > 0).sum(axis=1))
 
 
 def test_a_test_section_among_those_something_was_fitted_on_is_named_by_that_thing(divided: Split) -> None:
