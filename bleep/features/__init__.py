@@ -45,8 +45,8 @@ STRIP = 16 * BLOCK
 """Tiles of shared regions that are computed before they are kept."""
 SECONDS = 20.0
 """What is computed in about this time is kept together, so that no more is lost where a command is stopped."""
-STEP = 1024
-"""Spots whose surroundings are averaged at a time."""
+STEP, PAIRS = 1024, 1 << 24
+"""Spots whose surroundings are averaged at a time; fewer of a large section, so that no more distances than this are held."""
 FEW = 50
 """A section of fewer tiles has no mean and spread of its own worth dividing by."""
 
@@ -326,11 +326,12 @@ def _around(
             f"section {whole.name}: image.context needs places, which its ready-cut tiles lack; empty image.context"
         )
     out = np.empty((len(xy), every.shape[1]), np.float32)
-    for start in range(0, len(xy), STEP):
-        here = xy[start : start + STEP] * whole.mpp
-        apart = ((here[:, None] - whole.xy[None] * whole.mpp) ** 2).sum(axis=2)
+    there, step = (whole.xy * whole.mpp).T, max(min(STEP, PAIRS // len(whole)), 1)
+    for start in range(0, len(xy), step):
+        here = (xy[start : start + step] * whole.mpp).T
+        apart = np.subtract.outer(here[0], there[0]) ** 2 + np.subtract.outer(here[1], there[1]) ** 2
         weights = np.exp(-apart / (2 * sigma**2)).astype(np.float32)
-        out[start : start + STEP] = (weights / weights.sum(axis=1, keepdims=True)) @ every
+        out[start : start + step] = (weights / weights.sum(axis=1, keepdims=True)) @ every
     return out
 
 

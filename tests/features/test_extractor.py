@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from anndata import AnnData
+from scipy import sparse
 from torch import nn
 
+from bleep import features
 from bleep.config import Config, ImageConfig
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
@@ -294,3 +299,19 @@ def test_workers_cut_the_same_tiles(trunk: ImageTrunk, toys: tuple[Section, ...]
     tiles = Tiles(toys[:1], SPEC)
     alone, helped = (FeatureReader(trunk, None, workers=workers).read(tiles) for workers in (0, 2))
     np.testing.assert_array_equal(alone, helped)
+
+
+def test_the_surroundings_in_a_large_section_are_averaged_in_little_memory(toys: tuple[Section, ...]) -> None:
+    """Every bin is weighed for every bin: as many at a time as in a small section would be gigabytes."""
+    rng = np.random.default_rng(0)
+    spots = 200_000
+    nothing = AnnData(sparse.csr_matrix((spots, 0), dtype=np.float32), obs=pd.DataFrame(index=np.arange(spots).astype(str)))
+    whole = replace(toys[0], counts=nothing, xy=rng.uniform(0, 256, (spots, 2)))
+    every = rng.standard_normal((spots, 1)).astype(np.float32)
+    tracemalloc.start()
+    found = features._around(whole.xy[:200], whole, every, 20.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    weights = np.exp(-((whole.xy[150] - whole.xy) ** 2).sum(axis=1) / 800)
+    np.testing.assert_allclose(found[150], weights @ every / weights.sum(), rtol=1e-3, atol=1e-5)
+    assert peak < 700_000_000

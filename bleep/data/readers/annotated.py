@@ -18,7 +18,7 @@ from scipy import sparse
 from bleep.config import DataConfig
 from bleep.data.normalize import standardised
 from bleep.data.readers.spaceranger import GENES
-from bleep.data.readers.tables import Measured, nothing
+from bleep.data.readers.tables import Measured, nothing, without_controls
 from bleep.data.section import word
 from bleep.errors import BleepError, DataError, told_of_memory
 from bleep.files import check_file
@@ -211,7 +211,7 @@ def measured(data: AnnData, name: str, path: Path, config: DataConfig) -> Measur
         if kept.any() and not kept.all():
             log.info("section %s: left out %d features that are not of the kind %s", name, (~kept).sum(), GENES)
             genes, matrix = genes[kept], matrix[:, np.flatnonzero(kept)]
-    return Measured(data.obs_names.astype(str), genes, matrix)
+    return without_controls(name, Measured(data.obs_names.astype(str), genes, matrix))
 
 
 def _counts(data: AnnData, path: Path, config: DataConfig) -> tuple[str, sparse.csr_matrix, pd.DataFrame]:

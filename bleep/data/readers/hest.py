@@ -15,7 +15,6 @@ from bleep.config import DataConfig
 from bleep.data.readers import chosen_names
 from bleep.data.readers.annotated import measured, positions, read_h5ad, with_label, without_predictions
 from bleep.data.readers.tables import joined, note_mpp, only, read_table
-from bleep.data.readers.xenium import without_controls
 from bleep.data.section import Section, word
 from bleep.data.slides import PyramidSlide, Slide, open_slide
 from bleep.data.slides.base import question
@@ -44,7 +43,7 @@ def _read_one(name: str, data: DataConfig) -> Section:
     slide = open_slide(only(data.root / "wsis", (f"{name}.tif", f"{name}.tiff"), f"slide of section {name}"), data.pixel_limit)
     # obs["in_tissue"] is not looked at: whoever made the collection says that it means nothing there.
     table = pd.DataFrame(positions(held, path), columns=["x", "y"], index=held.obs_names.astype(str))
-    counts, xy = joined(name, without_controls(name, measured(held, name, path, data)), table, slide.size)
+    counts, xy = joined(name, measured(held, name, path, data), table, slide.size)
     if data.mpp is not None:
         stated, own = facts.get(SIZE), slide.mpp if isinstance(slide, PyramidSlide) else None
         note_mpp(counts, float(stated) if _is_scale(stated) else own)

@@ -33,6 +33,8 @@ MISSING = (
 """What stands for no number in a column of numbers: pandas' own words."""
 BEYOND = 0.05
 """Share of spots that may lie beyond a picture and are left out: some pictures were cropped, some arrays reach over them."""
+CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
+"""Beginnings of the names of Xenium's features that are no genes."""
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +125,15 @@ class Measured(NamedTuple):
     """Why there are no genes, where there are none."""
     refused: bool = False
     """There are values, but such as cannot be used: whoever needs values refuses the section, a query does not."""
+
+
+def without_controls(name: str, counts: Measured) -> Measured:
+    """Leave out, aloud, the features that by their names are Xenium's controls."""
+    kept = np.flatnonzero(~counts.genes.index.str.startswith(CONTROLS))
+    if len(kept) == len(counts.genes):
+        return counts
+    log.info("section %s: left out %d features that are controls, not genes", name, len(counts.genes) - len(kept))
+    return counts._replace(genes=counts.genes.iloc[kept], matrix=counts.matrix[:, kept])
 
 
 def nothing(spots: pd.Index, why: str, *, refused: bool = False) -> Measured:

@@ -20,7 +20,7 @@ from bleep.data.readers import chosen_names
 from bleep.data.readers.place import Place, check_own_pictures, read_folder_of_mtx
 from bleep.data.readers.readable import DAMAGES
 from bleep.data.readers.spaceranger import read_h5
-from bleep.data.readers.tables import Measured, joined, note_mpp, nothing, read_table
+from bleep.data.readers.tables import Measured, joined, note_mpp, nothing, read_table, without_controls
 from bleep.data.section import Section
 from bleep.data.slides import open_slide
 from bleep.errors import DataError
@@ -39,9 +39,6 @@ KEYPOINTS = "fixedX"
 SKEWED = 1.02
 """Pixels may be longer than wide by this factor before it is worth a word."""
 ORGANISMS = {"human": "human", "mouse": "mouse", "homo sapiens": "human", "mus musculus": "mouse"}
-CONTROLS = ("BLANK", "NegControl", "antisense_", "UnassignedCodeword", "DeprecatedCodeword", "Intergenic_")
-"""Beginnings of the names of Xenium's features that are no genes."""
-
 Affine = Float64[np.ndarray, "3 3"]
 
 log = logging.getLogger(__name__)
@@ -276,12 +273,3 @@ def _species(name: str, facts: Mapping[str, Any], data: DataConfig) -> str:
             f"section {name}: its panel is for {stated}, but data.species is {data.species}; choose others by data.sections"
         )
     return known or data.species
-
-
-def without_controls(name: str, counts: Measured) -> Measured:
-    """Leave out, aloud, the features that by their names are Xenium's controls."""
-    kept = np.flatnonzero(~counts.genes.index.str.startswith(CONTROLS))
-    if len(kept) == len(counts.genes):
-        return counts
-    log.info("section %s: left out %d features that are controls, not genes", name, len(counts.genes) - len(kept))
-    return counts._replace(genes=counts.genes.iloc[kept], matrix=counts.matrix[:, kept])

@@ -100,6 +100,16 @@ def test_several_files_are_several_sections_in_the_order_asked_for(tmp_path: Pat
     assert [(section.name, section.patient) for section in read_sections(asked)] == [("c", "donor"), ("a", "a")]
 
 
+def test_controls_of_xenium_are_no_genes_where_no_column_says_what_a_feature_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = annotated()
+    data.var_names = [*TOY.genes[:-3], "BLANK_0006", "NegControlProbe_00042", "UnassignedCodeword_0001"]
+    with caplog.at_level(logging.INFO):
+        assert list(read(write(data, tmp_path / "a.h5ad")).genes) == list(TOY.genes[:-3])
+    assert "left out 3 features that are controls, not genes" in caplog.text
+
+
 def test_lowres_is_taken_where_there_is_no_hires(tmp_path: Path) -> None:
     data = annotated()
     del data.uns["spatial"]["V1"]["images"]["hires"]
