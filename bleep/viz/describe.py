@@ -95,8 +95,10 @@ def pool(sections: Sequence[Section], config: PanelConfig) -> Pooled:
     if min(len(spots), len(names)) < LEAST:
         raise DataError(f"there are {len(spots)} spots x {len(names)} shared genes; describing needs {LEAST} of each at least")
     counted = config.normalise == "log1p"
-    # There is no panel whose genes a total could be taken over.
-    rule = config.model_copy(update={"denominator": "all"})
+    # There is no panel whose genes a total could be taken over, and the pooled counts of all genes would fill any memory.
+    rule = config.model_copy(update={"denominator": "all", "pool": 0.0})
+    if config.pool:
+        log.warning("panel.pool is left out here: each spot is described by its own counts, none summed with its neighbours'")
     tables = [normalised(section, found, rule) for section, found in zip(measured, columns, strict=True)]
     values = sparse.vstack(tables).tocsc()
     values.eliminate_zeros()

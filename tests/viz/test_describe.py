@@ -65,6 +65,16 @@ def test_ready_cut_tiles_have_no_map() -> None:
     assert list(spatial_map(replace(tissue, spots=tissue.spots.assign(x=np.arange(20.0), y=5.0)), pd.DataFrame())) == []
 
 
+def test_spots_are_described_by_their_own_counts_whatever_is_pooled(
+    pooled: Pooled, toys: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scale says nothing of sums, and those of all genes of a dense grid would fill any memory."""
+    found = pool(toys, PanelConfig(pool=100.0))
+    assert (found.values != pooled.values).nnz == 0
+    assert found.scale == pooled.scale
+    assert "panel.pool is left out here" in caplog.text
+
+
 def test_values_are_those_a_panel_over_all_genes_would_have(pooled: Pooled, toys: tuple[Any, ...]) -> None:
     panel = GenePanel.fit(toys, PanelConfig(choice="all"))
     order = pd.Index(panel.genes).get_indexer(pooled.genes)
