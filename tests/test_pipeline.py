@@ -128,6 +128,17 @@ def test_runs_of_different_protocols_are_not_put_in_one_table(trained: dict[str,
         bleep.evaluate([trained["regression"], other])
 
 
+def test_runs_scored_on_other_spots_of_the_same_sections_are_not_put_in_one_table(
+    trained: dict[str, Path], run_copy: Any
+) -> None:
+    for key, was, now in (("min_counts", "0.0", "1.0"), ("bin", "16", "8")):
+        other = run_copy("regression", f"other_{key}")
+        text = (other / "config.yaml").read_text()
+        (other / "config.yaml").write_text(text.replace(f"  {key}: {was}\n", f"  {key}: {now}\n"))
+        with pytest.raises(MismatchError, match=rf"data\.{key} = {now}, but the first run has {was}; evaluate them apart"):
+            bleep.evaluate([trained["regression"], other])
+
+
 def test_test_tissue_that_was_trained_on_is_refused(run_copy: Any) -> None:
     out = run_copy("regression")
     text = (out / "config.yaml").read_text()

@@ -189,8 +189,9 @@ def _check_comparable(run: Run, seen: Sequence[Run], lines: Sequence[Run], folde
     """Refuse a run of another protocol; or one that gives the same `lines` of the table as an earlier one of other settings."""
     if not seen:
         return
-    rule = ("protocol", "split", "source", "folds")
-    for key in rule:
+    # Bins of 8 and of 16 microns, or all spots and some, are not the same test tissue, though sections are called alike.
+    rule = ("protocol", "split", "source", "folds", "bin", "layer", "raw", "min_counts", "drop")
+    for key in (*rule, *(("blocks", "margin") if run.config.data.split == "block" else ())):
         here, first = getattr(run.config.data, key), getattr(seen[0].config.data, key)
         if here != first:
             raise MismatchError(f"{folder}: has data.{key} = {here}, but the first run has {first}; {APART}")
