@@ -69,6 +69,18 @@ def test_soft_targets_from_inputs_carry_no_gradient_and_those_from_projections_d
     assert leaves[2].grad is None
 
 
+def test_soft_targets_are_those_of_their_definition_at_any_temperature(sides: Sides) -> None:
+    def by_hand(one: torch.Tensor, other: torch.Tensor, cold: float) -> torch.Tensor:
+        rows = [[math.exp(cold * float(one[i] @ one[j] + other[i] @ other[j]) / 2) for j in range(7)] for i in range(7)]
+        return torch.tensor([[part / sum(row) for part in row] for row in rows])
+
+    for cold in (2.0, 5.0):
+        found = projected_targets(sides, torch.tensor(cold), 0.1), input_targets(sides, torch.tensor(1.0), 1 / cold)
+        torch.testing.assert_close(found[0], by_hand(sides.image, sides.expression, cold))
+        features, values = (one / one.norm(dim=1, keepdim=True) for one in (sides.features, sides.values))
+        torch.testing.assert_close(found[1], by_hand(features, values, cold))
+
+
 def test_soft_targets_from_inputs_are_colder_with_a_lower_temperature(sides: Sides) -> None:
     cold, warm = (input_targets(sides, torch.tensor(1.0), temperature).diagonal().mean() for temperature in (0.05, 1.0))
     assert cold > 0.9 > warm
