@@ -55,6 +55,18 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_what_a_query_needs_takes_nothing_with_it_that_only_training_needs() -> None:
+    code = """
+import sys
+import bleep.cli.query, bleep.workflows.opened, bleep.workflows.query, bleep.workflows.stream, bleep.workflows.launch
+assert "torch" in sys.modules and bleep.workflows.launch.is_main_process()
+bleep.workflows.launch.best_device()
+print([name for name in ("accelerate", "scipy.optimize", "scipy.stats", "timm", "bleep.training") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_words_of_query_are_those_of_the_settings() -> None:
     assert get_args(WeightsName) == query.WEIGHTS
     assert query.ABSTAIN == ABSTAIN

@@ -28,7 +28,7 @@ from bleep.files import write_json, write_text
 from bleep.predictors.calibration import calibration_of
 from bleep.retrieval.embed import raw_features
 from bleep.runs import Run
-from bleep.workflows.fit import best_device
+from bleep.workflows.launch import best_device
 from bleep.workflows.tissue import load_split
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -201,4 +201,8 @@ def entry() -> None:
     """Run the `bleep` script."""
     # Libraries make many objects that stay: they load sooner where these are looked through less often.
     gc.set_threshold(50_000, 10, 10)
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    finally:
+        # At its end Python looks through all of them once more, which takes a second with torch: it need not.
+        gc.freeze()

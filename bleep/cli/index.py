@@ -61,7 +61,7 @@ def _build(arguments: argparse.Namespace) -> int:
     from bleep.cli import overrides
     from bleep.config import Config
     from bleep.runs import REFERENCE, Run
-    from bleep.workflows.fit import best_device, is_main_process
+    from bleep.workflows.launch import best_device, is_main_process
     from bleep.workflows.query import build_reference, help_build_reference
     from bleep.workflows.ray_engine import Cluster
 
@@ -107,7 +107,7 @@ def _info(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     folder, run = _run(arguments, changes=True)
     from bleep.workflows import query as indexing
-    from bleep.workflows.fit import best_device
+    from bleep.workflows.launch import best_device
 
     run.model.to(best_device())
     with by_flags(reading_flags.flags() | {"data.sections": "--sections"}):

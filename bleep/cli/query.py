@@ -197,7 +197,7 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.outputs import check_apart
     from bleep.predictors.calibration import retrieved_part
     from bleep.workflows.ensemble import fitted
-    from bleep.workflows.fit import is_main_process
+    from bleep.workflows.launch import is_main_process
     from bleep.workflows.opened import Opened
     from bleep.workflows.query import confident_genes, share_features
     from bleep.workflows.slides import mask_places, save_masks

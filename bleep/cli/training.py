@@ -43,7 +43,8 @@ def command(argv: Sequence[str]) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     config = load_settings(arguments)
-    from bleep.workflows.fit import fit, is_main_process
+    from bleep.workflows.fit import fit
+    from bleep.workflows.launch import is_main_process
 
     run = fit(config, resume=arguments.resume, overwrite=arguments.overwrite)
     if is_main_process():

@@ -11,7 +11,6 @@ from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
-from scipy.optimize import nnls
 
 from bleep.errors import MismatchError
 
@@ -165,6 +164,8 @@ def _least_squares(gram: np.ndarray, cross: np.ndarray) -> Float64[np.ndarray, "
     """Return the weights of 0 or more of least squared error (Lawson and Hanson, Solving Least Squares Problems, 1974)."""
     ridge = 1e-9 * max(np.trace(gram), 1e-12) * np.eye(len(gram))
     lower = np.linalg.cholesky(gram + ridge)
+    from scipy.optimize import nnls  # here, since a query learns no weights and importing it takes its time
+
     out: np.ndarray = nnls(lower.T, np.linalg.solve(lower, cross))[0]
     return out
 

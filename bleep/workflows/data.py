@@ -30,7 +30,7 @@ from bleep.outputs import check_output
 from bleep.progress import Progress
 from bleep.runs import STORES
 from bleep.workflows import Inputs
-from bleep.workflows.fit import best_device
+from bleep.workflows.launch import best_device
 from bleep.workflows.tissue import divide
 
 

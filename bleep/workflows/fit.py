@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -253,31 +252,6 @@ def _keeper(run: Run) -> Callable[[int], None]:
             replace(kept, config=config, facts=replace(kept.facts, of_epochs=run.config.optim.epochs)).save(out)
 
     return keep
-
-
-def is_main_process() -> bool:
-    """Return whether this process is the one that writes and prints."""
-    main: bool = launched().is_main_process
-    return main
-
-
-def launched() -> PartialState:
-    """Return what this process knows of its launch; several processes without accelerators are joined on the CPU.
-
-    Accelerate would otherwise take each of them for the only one, unless it had trained before.
-    """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
-    return PartialState(cpu=several and (asked or not torch.accelerator.is_available()))
-
-
-def best_device() -> torch.device:
-    """Return the accelerator torch finds, this process's own where there are several processes, else the CPU."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        device: torch.device = launched().device
-        return torch.device("cpu") if device.type == "cpu" else device
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found if found is not None else torch.device("cpu")
 
 
 def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:

@@ -32,7 +32,7 @@ from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.audit import audit
 from bleep.workflows.ensemble import is_ensemble
-from bleep.workflows.fit import best_device
+from bleep.workflows.launch import best_device
 from bleep.workflows.opened import Opened, opened
 from bleep.workflows.place import differences, parts_rule, same_frozen
 from bleep.workflows.tissue import load_split

@@ -30,7 +30,7 @@ from bleep.predictors.retrieval import RetrievalPredictor
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.ensemble import Member, ensemble_digest, is_ensemble, members_of
-from bleep.workflows.fit import best_device
+from bleep.workflows.launch import best_device
 from bleep.workflows.tissue import Tissue
 
 log = logging.getLogger(__name__)

@@ -208,7 +208,7 @@ def _predictor(job: Job) -> Callable[[str, Path], Outcome]:
 def _embedder(folder: Path, keys: "KeysName") -> "Callable[[Section], Embedded]":
     from bleep.retrieval.reference.identity import embedded_section
     from bleep.runs import Run
-    from bleep.workflows.fit import best_device
+    from bleep.workflows.launch import best_device
 
     run = Run.load(folder)
     run.model.to(best_device())

@@ -35,8 +35,9 @@ from bleep.workflows import Inputs
 from bleep.workflows.calibrate import calibrate
 from bleep.workflows.ensemble import check_place
 from bleep.workflows.evaluate import evaluate
-from bleep.workflows.fit import best_device, config_for_sharing, fit
+from bleep.workflows.fit import config_for_sharing, fit
 from bleep.workflows.labels import WRITTEN, LabelTable, evaluate_labels
+from bleep.workflows.launch import best_device
 from bleep.workflows.place import check_reads
 from bleep.workflows.query import build_reference
 from bleep.workflows.tissue import divide, load_split
