@@ -24,7 +24,7 @@ ENGINES = ("ray", "here")
 SLIDES_FAILED = 3
 """Exit code when some slides have no prediction."""
 FORMS = (".h5ad", ".zarr", ".csv", ".parquet")
-OTHERS = ("resume", "save_mask", "report", "explain", "explain_tiles", "sample", "min_confidence")
+OTHERS = ("resume", "save_mask", "report", "explain", "explain_tiles", "sample")
 """Flags of one prediction, which an archive has not."""
 
 
@@ -100,6 +100,7 @@ def query_archive(arguments: argparse.Namespace, run: Path, inputs: "Iterable[Pa
         weights=arguments.weights,
         abstain=arguments.abstain,
         where=arguments.where,
+        min_confidence=arguments.min_confidence,
         slide=options,
         inputs=tuple(path.absolute() for path in (*inputs, *slides.values())),
         overwrite=arguments.overwrite,

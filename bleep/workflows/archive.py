@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from bleep import find
 from bleep.config import DtypeName, PredictorName, WeightsName
@@ -60,6 +60,8 @@ class Job:
     weights: WeightsName | None = None
     abstain: float | None = None
     where: str | None = None
+    min_confidence: Literal["high", "medium", "low"] | None = None
+    """Of those genes, or of the panel, write those that the calibration graded so or better."""
     slide: Mapping[str, Any] = field(default_factory=dict)
     """Options of `open_slides`: mpp, step, mask, pixel_limit."""
     inputs: tuple[Path, ...] = ()
@@ -77,6 +79,9 @@ class Job:
         for path in (folder / name for folder in folders for name in DECIDING):
             joined.update(path.read_bytes() if path.is_file() else b"-")
         asked = {name: value for name, value in asdict(self).items() if name not in ("run", "out", "inputs", "overwrite")}
+        if self.min_confidence is None:
+            # An archive begun before there was such a question goes on.
+            del asked["min_confidence"]
         joined.update(json.dumps(asked, sort_keys=True, default=str).encode())
         return joined.hexdigest()
 
@@ -121,6 +126,7 @@ class Worker:
         """
         from bleep.predictors.io import check_form
         from bleep.workflows.opened import Opened
+        from bleep.workflows.query import confident_genes
         from bleep.workflows.slides import check_scale
         from bleep.workflows.stream import columns_of
 
@@ -130,6 +136,8 @@ class Worker:
         columns_of(experiment.run, job.genes)
         self._job, self._run, self._runs = job, experiment.run, [member.run for member in experiment.members]
         self._predictor = experiment.select(job.predictor, job.k, job.weights, job.abstain)
+        least = job.min_confidence
+        self._genes = job.genes if least is None else confident_genes(experiment, self._predictor, least, job.genes)
         self._reference = experiment.reference
 
     def predict(self, name: str, path: Path) -> Outcome:
@@ -151,7 +159,7 @@ class Worker:
             asked = {key: getattr(self._job, key) for key in ("k", "weights", "abstain", "where")}
             safe: dict[str, Any] = {"inputs": self._job.inputs, "overwrite": self._job.overwrite}
             query = Query(self._run, self._predictor, self._reference, tiles, {**asked, "fitted": fitted(self._predictor)})
-            write_query(query, Output(self._job.place(name), self._job.genes, self._job.dtype, **safe))
+            write_query(query, Output(self._job.place(name), self._genes, self._job.dtype, **safe))
         except StoppedError:
             raise StoppedError(f"{self._job.out}: asked to stop; finished slides are kept: the same command goes on") from None
         except BleepError as error:

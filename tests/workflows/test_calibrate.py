@@ -295,7 +295,13 @@ def test_the_commands_calibrate_and_mark_tiles(
     assert app.main([*words, "--min-confidence", "high"]) == 0
     assert list(anndata.read_h5ad(out).var_names) == list(data.var_names[graded])
     assert 0 < graded.sum() < len(graded)
-    capsys.readouterr()
+    slides = ["--slides", str(next((files / "st2k").rglob("*toy3*.*g"))), "--mpp", "1", "--step", "300", "--engine", "here"]
+    many = [*words[:3], *slides, "--min-confidence", "high", "--out", str(tmp_path / "archive")]
+    assert app.main(many) == 0
+    (one,) = (tmp_path / "archive").glob("*.h5ad")
+    assert list(anndata.read_h5ad(one).var_names) == list(data.var_names[graded])
+    assert app.main([*many[:-3], "medium", *many[-2:]]) == 2
+    assert "another run, index or question" in capsys.readouterr().err
     low = data.var_names[~graded][0]
     assert app.main([*words, "--min-confidence", "high", "--genes", low]) == 2
     assert "no gene asked for is graded so" in capsys.readouterr().err
