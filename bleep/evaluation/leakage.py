@@ -1,6 +1,7 @@
 """What of a run was fitted on which sections, and whether anything of the test tissue took part."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ from scipy import sparse
 from bleep.config import PanelConfig
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
+from bleep.data.slides import MosaicSlide, PatchSlide
+from bleep.data.slides.base import file_digest
 from bleep.data.splits import Split
 from bleep.errors import BleepError
 from bleep.models.heads import floored
@@ -21,7 +24,7 @@ KINDS: Mapping[str, str] = {
     "same patient": "other sections of a test patient were trained on",
     "unknown patient": "nobody said whom a section is from",
     "same tissue": "picture, positions and counts of a test section were trained on",
-    "duplicate": "spots of a test section have the very counts of training spots, under other names",
+    "duplicate": "spots of a test section have the very counts or ready-cut pictures of training spots, under other names",
     "same picture": "a test section lies on a picture that was trained on",
     "panel": "genes, or their means and variances, come from more than the training sections",
     "scaling": "what the model's input is scaled by comes from more than the training sections",
@@ -156,6 +159,25 @@ def repeated(test: Section, other: Section) -> int:
     return _beyond_chance(int(np.isin(codes[seen >= ENOUGH], spot_codes(other)[0]).sum()), len(test))
 
 
+def repeated_tiles(test: Section, other: Section) -> int:
+    """Return how many ready-cut pictures of a test section are those of another, however named; 0 where chance may be why.
+
+    Those that look alike, such as bare glass, count once.
+    """
+    one, two = ({file_digest(path) for path in pictures_of(section)} for section in (test, other))
+    return _beyond_chance(len(one & two), len(one))
+
+
+def copied(test: Section, other: Section) -> bool:
+    """Return whether another section has counts or ready-cut pictures of a test section."""
+    return bool(repeated(test, other) or repeated_tiles(test, other))
+
+
+def pictures_of(section: Section) -> tuple[Path, ...]:
+    """Return the files of a section's ready-cut pictures; none where its tiles are cut from a slide."""
+    return section.slide.paths if isinstance(section.slide, MosaicSlide | PatchSlide) else ()
+
+
 def repeated_values(values: Float[np.ndarray, "spots genes"], others: Iterable[Float[np.ndarray, "_ genes"]]) -> int:
     """Return how many rows of values stand among others, told to half precision; 0 where chance may explain them."""
     rows = [row.tobytes() for row in values[(values != 0).sum(axis=1) > FEW].astype(np.float16)]
@@ -178,6 +200,9 @@ def _same(test: Section, trained: Sequence[Section]) -> Iterator[LeakFinding]:
                 f"{twice} of {len(test)} spots of test section {test.name} have the counts of spots of section {section.name}"
             )
             yield LeakFinding("duplicate", "leak", f"{detail}, which was trained on")
+        elif twice := repeated_tiles(test, section):
+            detail = f"{twice} ready-cut pictures of test section {test.name} are those of section {section.name}"
+            yield LeakFinding("duplicate", "leak", f"{detail}, with other counts, which was trained on")
         elif section.slide.digest() == test.slide.digest():
             detail = f"test section {test.name} lies on the picture of section {section.name}, which was trained on"
             yield LeakFinding("same picture", "caution", detail)
@@ -186,7 +211,13 @@ def _same(test: Section, trained: Sequence[Section]) -> Iterator[LeakFinding]:
 def _alike(one: GenePanel, other: GenePanel, names: Sequence[str]) -> bool:
     if one.genes != other.genes:
         return False
-    return all(np.allclose(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-6) for name in names)
+    return all(_near(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def _near(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether statistics are the same, whatever unit values are in."""
+    size = float(np.abs(other[np.isfinite(other)]).max(initial=0.0))
+    return np.allclose(one, other, rtol=1e-4, atol=1e-6 * min(size, 1.0))
 
 
 def _with_test(divided: Split, config: PanelConfig) -> GenePanel | None:

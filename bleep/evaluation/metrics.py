@@ -18,7 +18,7 @@ Column = Float64[np.ndarray, " columns"]
 Table = Float[np.ndarray, "rows columns"]
 
 FLAT = 1e-12
-"""A column of smaller variance does not vary: float32 cannot tell it from rounding."""
+"""A column whose variance is a smaller share of its mean square does not vary: float32 cannot tell it from rounding."""
 
 
 @final
@@ -68,13 +68,23 @@ class PearsonState:
     @property
     def varies(self) -> Bool[np.ndarray, " columns"]:
         """Return the columns whose measured values vary."""
-        return self.square[1] > FLAT * self.count
+        return self.square[1] > self._floors[1]
+
+    @property
+    def _floors(self) -> tuple[Column, Column]:
+        """Return the squares that rounding alone may give, whatever unit values are in."""
+        tiny = float(np.finfo(float).tiny)
+        first, second = (
+            np.maximum(FLAT * (self.count * mean**2 + square), tiny)
+            for mean, square in zip(self.mean, self.square, strict=True)
+        )
+        return first, second
 
     def pearson(self) -> Column:
         """Return the correlation of each column."""
-        floor = np.maximum(FLAT * self.count, np.finfo(float).tiny)
-        size = np.sqrt(np.maximum(self.square[0], floor)) * np.sqrt(np.maximum(self.square[1], floor))
-        r = np.where(self.square[0] > floor, self.cross / size, 0.0)
+        floors = self._floors
+        size = np.sqrt(np.maximum(self.square[0], floors[0])) * np.sqrt(np.maximum(self.square[1], floors[1]))
+        r = np.where(self.square[0] > floors[0], self.cross / size, 0.0)
         out: Column = np.where(self.varies, np.clip(r, -1, 1), np.nan)
         return out
 

@@ -176,7 +176,7 @@ def morans_i(values: Values, graph: sparse.csr_array) -> Column:
     if linked == 0:
         return np.full(values.shape[1], np.nan)
     cross = np.einsum("sg,sg->g", z, graph @ z)
-    varies = square > FLAT * len(values)
+    varies = square > FLAT * np.einsum("sg,sg->g", values, values, dtype=np.float64)
     return np.where(varies, len(values) / linked * cross / np.where(varies, square, 1.0), np.nan)
 
 

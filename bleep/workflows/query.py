@@ -307,7 +307,7 @@ def add_sections(run: Run, folder: Path, sections: Sequence[Section], *, allow_h
     trained, tested = _tissue(run)
     check_added(sections, trained, run.panel.normalise)
     pictures = {one.slide.digest() for one in tested}
-    pictures |= {section.slide.digest() for section in sections if any(leakage.repeated(one, section) for one in tested)}
+    pictures |= {section.slide.digest() for section in sections if any(leakage.copied(one, section) for one in tested)}
     return change(
         folder / runs.REFERENCE,
         lambda before: before.add(run, sections, allow_held_out=allow_held_out, held_out=pictures),

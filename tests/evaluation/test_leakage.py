@@ -1,5 +1,6 @@
 """A deliberate leak of each kind is found and named; nothing is found where there is none."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,15 @@ from typing import Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 
 import bleep
-from bleep.config import Config, PanelConfig
+from bleep.config import Config, DataConfig, PanelConfig
 from bleep.data.panel import GenePanel
+from bleep.data.readers import read_sections
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.splits import Split
@@ -87,6 +90,27 @@ def test_a_doubled_section_whose_genes_stand_in_another_order_is_named(toys: tup
 def test_a_section_on_a_picture_that_was_trained_on_is_named(toys: tuple[Section, ...]) -> None:
     other = replace(toys[2], slide=toys[0].slide)
     assert kinds(report(Split(toys[:2], (), (other,), "patient", NONE))) == {"same picture": "caution"}
+
+
+def test_ready_cut_tiles_on_both_sides_are_named_whatever_their_names_and_counts(
+    files: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(files / "folder" / "train.csv")
+    own = table[table["section"] == "toy1"].sample(frac=1.0, random_state=0)
+    genes = [name for name in table if name not in ("ID", "path", "section", "patient")]
+    noisy = own.assign(section="new", patient="someone", ID=[f"z{i}" for i in range(len(own))])
+    noisy[genes] = own[genes] * 1.25 + 1
+    paths = [f"z{i}.png" for i in range(len(own))]
+    for old, new in zip(own["path"], paths, strict=True):
+        shutil.copy(files / "folder" / old, tmp_path / new)
+    noisy.assign(path=paths).to_csv(tmp_path / "new.csv", index=False)
+    trained = read_sections(DataConfig(root=files / "folder" / "train.csv"))
+    copy = read_sections(DataConfig(root=tmp_path / "new.csv"))[0].subset(np.arange(5, len(own)))
+    assert leakage.copied(copy, trained[0])
+    assert not leakage.copied(*trained[:2])
+    found = report(Split(trained, (), (copy,), "patient", NONE))
+    assert kinds(found) == {"duplicate": "leak"}
+    assert f"{len(own)} ready-cut pictures of test section new are those of section toy1" in found.findings[0].detail
 
 
 def test_different_tissue_is_no_duplicate(toys: tuple[Section, ...]) -> None:

@@ -8,6 +8,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from bleep.errors import DataError
 from bleep.evaluation.metrics import PearsonState, SpearmanState, pearson, spearman
+from bleep.evaluation.statistics import morans_i, neighbour_graph
 
 CUTS = [(30,), (1, 2, 59), (10, 10, 45)]
 
@@ -28,6 +29,20 @@ def test_the_rank_correlation_is_scipys_with_ties_and_without(pair: tuple[np.nda
     for predicted, measured in (pair, (np.round(pair[0]), np.round(pair[1]))):
         expected = [spearmanr(predicted[:, column], measured[:, column]).statistic for column in range(5)]
         np.testing.assert_allclose(spearman(predicted, measured), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+def test_the_unit_of_values_changes_no_correlation_and_rounding_is_none(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    measured = rng.gamma(2.0, 1.0, (60, 5)).astype(np.float32)
+    predicted = measured + rng.normal(0, 1, (60, 5)).astype(np.float32)
+    scaled = [(table * unit).astype(np.float32) for table in (predicted, measured)]
+    np.testing.assert_allclose(pearson(*scaled), pearson(predicted, measured), rtol=1e-4)
+    flat = (unit * (3.7 + 1e-7 * rng.normal(size=(60, 5)))).astype(np.float32)
+    assert (pearson(flat, scaled[1]) == 0).all()
+    assert np.isnan(pearson(scaled[0], flat)).all()
+    graph = neighbour_graph(np.stack(np.divmod(np.arange(60), 8), axis=1).astype(np.float64))
+    np.testing.assert_allclose(morans_i(scaled[1], graph), morans_i(measured, graph), atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", CUTS)
