@@ -176,11 +176,16 @@ def ranked(mean: GeneVector, variance: GeneVector, by: str) -> Int64[np.ndarray,
     return np.argsort(-{"mean": mean, "variance": variance, "cv": ratio}[by], kind="stable")
 
 
-def dispersion(tables: Iterable[sparse.csr_matrix], rows: int = ROWS) -> GeneVector:
+LARGEST_LOG = 20.0
+"""No logarithm of a count is as large as this: ln of a million is 14, log2 of it is 20."""
+
+
+def dispersion(tables: Iterable[sparse.csr_matrix], rows: int = ROWS, *, logged: bool = True) -> GeneVector:
     """Return how much more a gene varies than others of its mean (Satija et al., Nat Biotechnol 2015): log variance to
-    mean ratio on the unlogged scale, standardised within twenty bins of the mean.
+    mean ratio on the unlogged scale, on which values that are not `logged` are already, standardised within twenty bins of
+    the mean.
     """
-    stats = ColumnStats.of((table.expm1() for table in tables), rows)
+    stats = ColumnStats.of((table.expm1() if logged else table for table in tables), rows)
     mean, variance = stats.mean, stats.variance
     ratio = np.log(np.where((mean > 0) & (variance > 0), variance / np.where(mean > 0, mean, 1.0), np.nan))
     bins = pd.cut(np.log1p(mean), 20, labels=False)
@@ -316,8 +321,12 @@ def _from_list(of: Candidates) -> np.ndarray:
 
 def _from_hvg(of: Candidates) -> np.ndarray:
     best = set()
+    # Values that are taken as they are may be counts, or such per million, and no logarithms.
+    logged = of.config.normalise == "log1p" or all(
+        block.data.max(initial=0.0) < LARGEST_LOG for blocks in of.tables() for block in blocks
+    )
     for blocks in of.tables():
-        spread = dispersion(blocks, POOLED_ROWS if of.config.pool else ROWS)[of.keep]
+        spread = dispersion(blocks, POOLED_ROWS if of.config.pool else ROWS, logged=logged)[of.keep]
         best.update(of.keep[np.argsort(-spread, kind="stable")[: of.config.size]].tolist())
     return np.array(sorted(best), dtype=np.int64)
 

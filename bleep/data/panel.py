@@ -25,6 +25,10 @@ MARGIN = 0.25
 """Share of a gene's training range by which a prediction may leave that range at either end."""
 
 
+SINGLE = 1e-6
+"""Share of a gene's largest value below which a spread is one of single precision's rounding: the gene is constant."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class GenePanel:
@@ -289,11 +293,13 @@ def _statistics(values: Float64[np.ndarray, "spots genes"], sections: Sequence[S
     if config.clip:
         low, high = np.quantile(values, [config.clip, 1 - config.clip], axis=0)
     shift, factor = SCALES[config.scale](np.clip(values, low, high))
+    # What rounding makes of equal numbers is no spread to divide by.
+    varies = factor > SINGLE * np.abs(values).max(axis=0)
     return {
         "low": low,
         "high": high,
         "shift": shift,
-        "factor": np.where(factor > 0, factor, 1.0),
+        "factor": np.where(varies, factor, 1.0),
         "mean": values.mean(axis=0),
         "variance": values.var(axis=0),
         "sections": tuple(section.name for section in sections),

@@ -27,6 +27,8 @@ CELLS = 1 << 26
 """Values held dense at a time."""
 MADS = 5.0
 """A spot is odd when it lies more than this many median absolute deviations from its section's median."""
+ROUNDED = 1e-6
+"""Share of a section's median by which equal numbers may differ, as they were written with so many digits."""
 STRONG = 0.8
 """Pairs of genes are listed from this absolute correlation on."""
 COMMON = 0.05
@@ -159,16 +161,19 @@ def outliers(pooled: Pooled, distance: Float64[np.ndarray, " spots"]) -> pd.Data
     """Return the spots that lie beyond their section's median by more than 5 median absolute deviations.
 
     Three things are measured, all as log(1 + value): the total and the genes seen, on both sides, and the `distance` of a
-    spot from the middle of its section, above alone. A spot that is odd in several ways has as many rows.
+    spot from the middle of its section, above alone. Totals some of which are below 0, as of values that were corrected for
+    batches, are measured as they are. A spot that is odd in several ways has as many rows.
     """
     measures = {"total": pooled.total, "seen": "genes seen", "distance": "distance from the middle of its section"}
     rows = []
     for section, part in pooled.spots.assign(distance=distance).groupby("section", sort=False):
         for name, words in measures.items():
-            values = np.log1p(part[name].to_numpy(np.float64))
+            forth, back = (np.log1p, np.expm1) if part[name].min() >= 0 else (np.asarray, np.asarray)
+            values = forth(part[name].to_numpy(np.float64))
             middle = np.median(values)
             reach = MADS * np.median(np.abs(values - middle))
-            if reach == 0:
+            # Values per million sum to a million but for rounding.
+            if reach <= ROUNDED * np.abs(middle):
                 log.info("section %s: %s of most spots is the same, so none is called odd by it", section, words)
                 continue
             sides = {"above": (values > middle + reach, middle + reach)}
@@ -177,7 +182,7 @@ def outliers(pooled: Pooled, distance: Float64[np.ndarray, " spots"]) -> pd.Data
             for side, (odd, limit) in sides.items():
                 reason = f"{words} {side} the median {'+' if side == 'above' else '-'} {MADS:g} MAD of its section"
                 found = part[odd]
-                rows += [(spot, section, name, value, np.expm1(limit), reason) for spot, value in found[["spot", name]].values]
+                rows += [(spot, section, name, value, back(limit), reason) for spot, value in found[["spot", name]].values]
     return pd.DataFrame(rows, columns=["spot", "section", "measure", "value", "limit", "reason"])
 
 

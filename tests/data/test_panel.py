@@ -251,6 +251,30 @@ def test_a_gene_that_does_not_vary_is_not_divided_by_zero(toys: tuple[Section, .
         assert np.isfinite(panel.apply(flat[0])).all()
 
 
+@pytest.mark.parametrize("scale", ["zscore", "minmax", "robust"])
+def test_a_gene_that_is_constant_but_for_rounding_is_not_divided_by_that(scale: str, toys: tuple[Section, ...]) -> None:
+    # A quarter of each spot is of one gene; the mean of its logarithms is another in the last digits.
+    tables = [3 * dense(section) for section in toys]
+    for table in tables:
+        table[:, 0] = 0
+        table[:, 0] = table.sum(axis=1) / 3
+    sections = [with_counts(section, table) for section, table in zip(toys, tables, strict=True)]
+    panel = GenePanel.fit(sections, config(choice="all", scale=scale))
+    assert panel.factor[0] == 1
+    assert np.abs(panel.apply(sections[0])[:, 0]).max() < 1e-5
+
+
+def test_variable_genes_of_counts_per_million_are_those_of_their_logarithms(toys: tuple[Section, ...]) -> None:
+    tables = [dense(section) / dense(section).sum(axis=1, keepdims=True) * 1e6 for section in toys[:2]]
+    millions = [with_counts(section, table) for section, table in zip(toys, tables, strict=False)]
+    logs = [with_counts(section, np.log1p(table)) for section, table in zip(toys, tables, strict=False)]
+    found = [
+        GenePanel.fit(sections, config(choice="hvg", size=5, normalise=normalise, target=1e6)).genes
+        for sections, normalise in ((toys[:2], "log1p"), (millions, "none"), (logs, "none"))
+    ]
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_list_of_genes_may_not_be_other_than_text(toys: tuple[Section, ...], tmp_path: Path) -> None:
     (tmp_path / "genes.txt").write_bytes(b"\xff\xfe\x00TOY01")
     with pytest.raises(DataError, match=r"genes\.txt"):

@@ -33,11 +33,16 @@ def fractions(section: Section) -> Section:
 LOGGED = tuple(logged(section) for section in COUNTS)
 
 
-def test_counts_pass_in_silence_and_so_does_all_that_is_not_normalised(caplog: pytest.LogCaptureFixture) -> None:
+def test_counts_pass_in_silence_and_so_do_values_of_one_kind_that_are_not_normalised(caplog: pytest.LogCaptureFixture) -> None:
     check_counts(COUNTS, "log1p")
-    check_counts((COUNTS[0], LOGGED[1]), "none")
+    for section in (*COUNTS, *LOGGED):
+        check_counts((section, section), "none")
+        check_added((section,), (section,), "none")
     check_added(COUNTS[:1], COUNTS[1:], "log1p")
-    check_added(LOGGED[:1], COUNTS[1:], "none")
+    few = replace(COUNTS[0], counts=COUNTS[0].counts.copy())
+    few.counts.X = (few.counts.X > 3).astype(np.float32)
+    check_counts((few, LOGGED[1]), "none")
+    check_added((few,), LOGGED[1:], "none")
     assert not caplog.records
 
 
@@ -46,6 +51,25 @@ def test_logarithms_beside_counts_are_refused_before_training_and_scoring() -> N
     with pytest.raises(DataError, match=r"section toy2: holds fractions.* while section toy1 holds counts"):
         divide((COUNTS[0], LOGGED[1]), Config.load(settings))
     assert len(divide(COUNTS, Config.load(settings)).train) == 1
+
+
+def scaled(section: Section) -> Section:
+    counts = section.counts.copy()
+    table = sparse.csr_matrix(counts.X).toarray()
+    counts.X = (table / table.sum(axis=1, keepdims=True) * 1e6).astype(np.float32)
+    return replace(section, counts=counts)
+
+
+@pytest.mark.parametrize("normalise", ["none", "log1p"])
+def test_logarithms_beside_values_without_one_are_refused_though_none_is_taken(normalise: str) -> None:
+    for other, words in ((COUNTS[0], "counts"), (scaled(COUNTS[0]), "values that sum to the same in every spot")):
+        with pytest.raises(DataError, match=f"section toy2: holds fractions.* while section toy1 holds {words}, "):
+            check_counts((other, LOGGED[1]), normalise)
+        with pytest.raises(DataError, match="section toy2: holds fractions"):
+            check_added(LOGGED[1:], (other,), normalise)
+        with pytest.raises(DataError, match=f"section toy1: holds {words}, but this run was trained on logarithms"):
+            check_added((other,), LOGGED[1:], normalise)
+    check_counts((COUNTS[0], scaled(COUNTS[1])), normalise)
 
 
 def test_where_no_section_has_counts_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,9 +92,7 @@ def test_a_section_on_a_picture_that_was_trained_on_is_named(toys: tuple[Section
     assert kinds(report(Split(toys[:2], (), (other,), "patient", NONE))) == {"same picture": "caution"}
 
 
-def test_ready_cut_tiles_on_both_sides_are_named_whatever_their_names_and_counts(
-    files: Path, tmp_path: Path
-) -> None:
+def test_ready_cut_tiles_on_both_sides_are_named_whatever_their_names_and_counts(files: Path, tmp_path: Path) -> None:
     table = pd.read_csv(files / "folder" / "train.csv")
     own = table[table["section"] == "toy1"].sample(frac=1.0, random_state=0)
     genes = [name for name in table if name not in ("ID", "path", "section", "patient")]

@@ -183,6 +183,17 @@ def test_where_most_spots_are_the_same_none_is_called_odd() -> None:
     assert outliers(made(np.ones((20, 5)), ["a"] * 20, total), np.ones(20)).empty
 
 
+def test_totals_below_0_are_measured_as_they_are_and_rounding_makes_none_odd() -> None:
+    total = np.random.default_rng(0).normal(-30, 2, 40)
+    total[3] = 25
+    found = outliers(made(np.ones((40, 5)), ["a"] * 40, total), np.ones(40))
+    middle = np.median(total)
+    assert list(found["spot"]) == ["s3"]
+    assert found["limit"].iloc[0] == pytest.approx(middle + 5 * np.median(np.abs(total - middle)))
+    millions = 1e6 + np.random.default_rng(0).standard_cauchy(40).clip(-9, 9) / 20
+    assert outliers(made(np.ones((40, 5)), ["a"] * 40, millions), np.ones(40)).empty
+
+
 def test_pairs_are_those_of_corrcoef_whatever_the_blocks(pooled: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
     strong = 0.4
     r = np.corrcoef(pooled.values.toarray(), rowvar=False)

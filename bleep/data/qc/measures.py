@@ -12,6 +12,7 @@ from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
 from bleep.data.gene_names import GeneNames, names_of
+from bleep.data.normalize import LARGEST_LOG
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide
 from bleep.data.stain import glass, optical_density, stains
@@ -150,8 +151,6 @@ def _elsewhere(section: Section, rows: Int[np.ndarray, " rows"], spec: TileSpec,
 Values = Literal["counts", "logarithms", "scaled", "fractions", "nothing"]
 FEW_GENES = 10
 """Of fewer genes than this one may well hold half of all counts."""
-LARGEST_LOG = 20.0
-"""No logarithm of a count is as large as this: ln of a million is 14, log2 of it is 20."""
 
 
 @final

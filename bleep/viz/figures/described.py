@@ -138,7 +138,9 @@ def layout(
             places[:, 0], places[:, 1], c=total, s=11, cmap="viridis", norm=norm, linewidths=0, rasterized=True
         )
         figure.colorbar(points, ax=axes, label=f"{pooled.total} of a spot")
-        finding = f"{len(rows):,} spots of {pooled.sections[0]}; {_follows(places, np.log1p(total))}"
+        finding = (
+            f"{len(rows):,} spots of {pooled.sections[0]}; {_follows(places, np.log1p(total) if total.min() >= 0 else total)}"
+        )
         by = "their total"
     axes.set(xlabel=f"{method} 1 (no unit)", ylabel=f"{method} 2 (no unit)", xticks=[], yticks=[])
     what = f"spots laid out by {method} from their principal components, coloured by {by}"
