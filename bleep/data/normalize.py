@@ -68,6 +68,15 @@ def standardised(matrix: sparse.csr_matrix) -> bool:
     return bool(varied.any() and (np.abs(mean[varied]) < 0.2 * spread[varied]).mean() > MOSTLY)
 
 
+def refuse_z_scores(name: str, matrix: sparse.csr_matrix) -> None:
+    """Refuse a section that is `standardised`."""
+    if standardised(matrix):
+        raise DataError(
+            f"section {name}: holds z-scores, a mean of 0 and values of both signs in nearly every gene, and these are "
+            "no expression; give the counts, or their logarithms with panel.normalise none"
+        )
+
+
 def normalised_blocks(
     section: Section, columns: Int64[np.ndarray, " genes"], config: PanelConfig, step: int = 1
 ) -> Iterator[sparse.csr_matrix]:
@@ -78,11 +87,7 @@ def normalised_blocks(
 
     """
     counts = sparse.csr_matrix(section.counts.X)
-    if standardised(counts):
-        raise DataError(
-            f"section {section.name}: holds z-scores, a mean of 0 and values of both signs in nearly every gene, and these are "
-            "no expression; give the counts, or their logarithms with panel.normalise none"
-        )
+    refuse_z_scores(section.name, counts)
     if config.normalise != "none" and counts.nnz and counts.data.min() < 0:
         raise DataError(
             f"section {section.name}: holds negative values (least {counts.data.min():g}), which are no counts, but "

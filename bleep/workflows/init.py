@@ -1,5 +1,6 @@
 """What a folder of tissue holds, and a recipe to begin with, each guess with its evidence."""
 
+import contextlib
 import json
 import logging
 import math
@@ -16,8 +17,9 @@ from scipy import sparse
 
 from bleep.config import Config, describe_fields
 from bleep.config.base import merged
-from bleep.data.gene_names import names_of
+from bleep.data.gene_names import aligned, names_of
 from bleep.data.labels import LABEL, labels_of
+from bleep.data.normalize import refuse_z_scores
 from bleep.data.qc.values import check_counts
 from bleep.data.readers import read_sections
 from bleep.data.readers.forms import form_of
@@ -200,21 +202,25 @@ def _scale(
 def _values(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
     odd = {}
     for section in sections:
-        values = sparse.csr_matrix(section.counts.X).data
+        matrix = sparse.csr_matrix(section.counts.X)
+        refuse_z_scores(section.name, matrix)  # Before a recipe is written that no training takes.
+        values = matrix.data
         if np.any(values < 0) or np.any(values != np.round(values)):
             odd[section.name] = "negative ones" if np.any(values < 0) else "fractions"
     if len(odd) not in (0, len(sections)):
         check_counts(sections, "log1p")  # Logarithms beside counts are refused: no setting suits both.
+        if "negative ones" not in odd.values():
+            found = f"all are whole numbers but those of {', '.join(odd)}, which are no logarithms either"
+            return {"panel": {"normalise": "log1p"}}, Guess("values", "no logarithm is taken yet", found)
     for name, kind in odd.items():
         return {"panel": {"normalise": "none"}}, Guess("values", "normalised already", f"there are {kind} in {name}")
     return {"panel": {"normalise": "log1p"}}, Guess("values", "raw counts", "all are whole numbers")
 
 
 def _panel(sections: Sequence[Section]) -> tuple[dict[str, Any], Guess]:
-    shared = set(sections[0].genes)
-    for section in sections[1:]:
-        shared &= set(section.genes)
-    count = len(shared) or len(sections[0].genes)
+    count = len(sections[0].genes)
+    with contextlib.suppress(DataError):
+        count = len(aligned(sections)[0])
     if count <= ALL_GENES:
         return {"panel": {"choice": "all"}}, Guess("panel", "all genes", f"there are {count}")
     wanted: dict[str, Any] = {"choice": "variance", "size": 250, "candidates": min(1000, count)}
@@ -257,7 +263,9 @@ def _split(sections: Sequence[Section], *, placed: bool) -> tuple[dict[str, Any]
 def _tiles(sections: Sequence[Section]) -> dict[str, Any]:
     """Return how tiles are cut and what learns from them: the shipped recipes' way, within what the pictures show."""
     cut = not sections[0].has_positions
-    microns = [round(float(min(s.tile_side * s.mpp for s in sections if s.tile_side)), 2)] if cut else [155.0, 310.0]
+    # By digits, as a tile rounded up by more than a thousandth of itself would show less than is asked for.
+    shown = min(s.tile_side * s.mpp for s in sections if s.tile_side) if cut else 0.0
+    microns = [float(f"{shown:.5g}")] if cut else [155.0, 310.0]
     return {
         "tiles": {"pixels": 224, "microns": microns},
         "image": {"trunk": "vit_small_patch14_dinov2", "layer": 5},
@@ -273,7 +281,7 @@ def _patch_tiles(sections: Sequence[Section]) -> dict[str, Any]:
     # Patches of arrays lie two sides apart from one another.
     side = max(slide.whole) if isinstance(slide, PatchSlide) else half if (half := sections[0].pitch() / 2) < math.inf else 50.0
     return {
-        "tiles": {"pixels": 112, "microns": [round(float(side * sections[0].mpp), 2)]},
+        "tiles": {"pixels": 112, "microns": [float(f"{side * sections[0].mpp:.5g}")]},
         "image": {"trunk": "vit_small_patch14_dinov2", "layer": 5},
         "head": {"hidden": 128, "dropout": 0.5},
         "loss": {"task": "classify", "class_weights": 0.5},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from anndata import AnnData
@@ -15,9 +16,10 @@ from anndata import AnnData
 from bleep.cli import app
 from bleep.config import Config
 from bleep.data.readers.forms import form_of
+from bleep.data.slides import MosaicSlide
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
-from bleep.workflows.init import _species, plan
+from bleep.workflows.init import _panel, _species, _tiles, as_yaml, plan
 
 QUICK = ["--image.trunk", "test_resnet", "--image.weights", "random", "--image.layer", "none", "--tiles.pixels", "32"]
 
@@ -100,6 +102,38 @@ def test_counts_beside_logarithms_are_refused_whichever_comes_first(tmp_path: Pa
         visium(folder, genes, np.log1p(counts), names[1:])
         with pytest.raises(DataError, match="leave it out by"):
             plan(folder, {})
+
+
+def test_what_is_written_of_odd_values_names_and_scales_can_be_trained_on(
+    copies: Callable[[str], Path], tmp_path: Path, toys: tuple[Any, ...]
+) -> None:
+    counts = np.random.default_rng(0).poisson(30, (36, 20)).astype(np.float64)
+    genes = [f"g{i}" for i in range(20)]
+    table = pd.read_csv(copies("folder") / "train.csv")
+    values = table.columns[~table.columns.isin(["ID", "path", "section", "patient"])]
+    grouped = table.groupby("section")[list(values)]
+    table[values] = (table[values] - grouped.transform("mean")) / grouped.transform("std")
+    table.to_csv(tmp_path / "folder" / "train.csv", index=False)
+    with pytest.raises(DataError, match="section toy1: holds z-scores"):
+        plan(tmp_path / "folder" / "train.csv", {})
+    mixed = visium(tmp_path / "mixed", genes, counts, ("a",))
+    visium(mixed, genes, counts / counts.sum(axis=1, keepdims=True) * 1e6, ("b",))
+    made = plan(mixed, {})
+    assert made.config().panel.normalise == "log1p"
+    assert "whole numbers but those of b" in as_yaml(made)
+
+    symbols, ids = toys[0].counts.copy(), toys[1].counts.copy()
+    symbols.var["gene_id"] = [f"ENSG{i:011d}" for i in range(symbols.n_vars)]
+    ids.var_names = [*symbols.var_names[:3], *symbols.var["gene_id"].iloc[3:]]
+    named = (replace(toys[0], counts=symbols), replace(toys[1], counts=ids))
+    assert _panel(named)[1].evidence == "there are 60"
+
+    for mpp in (0.0123, 0.0351):
+        tiles = replace(
+            toys[0], slide=MosaicSlide((tmp_path / "a.png",), 5), counts=symbols[:1].copy(), xy=np.array([[2.5, 2.5]])
+        )
+        (shown,) = _tiles([replace(tiles, mpp=mpp)])["tiles"]["microns"]
+        assert shown == pytest.approx(5 * mpp, rel=1e-4)
 
 
 def test_patients_guessed_from_names_are_said_with_the_evidence_and_not_used(tmp_path: Path) -> None:
