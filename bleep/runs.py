@@ -232,7 +232,7 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path, trunk: nn.Module | None = None) -> "Run":
-        """Read a run; nothing is fetched from a hub.
+        """Read a run; nothing is fetched from a hub. Its `config.out` is the folder it is in now, wherever it was trained.
 
         Args:
             folder: where it was written.
@@ -250,7 +250,7 @@ class Run:
         noted = read_json(folder / FACTS, "the run's facts")
         _check_parts(folder, noted)
         try:
-            config = Config.load(BEFORE, folder / CONFIG)
+            config = Config.load(BEFORE, folder / CONFIG).model_copy(update={"out": folder})
         except ConfigError as error:
             raise DataError(f"{folder}: its settings cannot be read: {error}") from None
         plain = read_json(folder / PANEL, "the run's panel")

@@ -157,7 +157,7 @@ def described(prediction: Prediction, tiles: Tiles, run: Run) -> Prediction:
 def facts_of(tiles: Tiles, run: Run) -> dict[str, Any]:
     """Return how tiles were cut, and by what they are predicted; of an ensemble, by its first run."""
     made_by = {
-        "name": run.config.out.name,
+        "name": run.config.out.absolute().name,
         "weights": run.weights_digest(),
         "trunk": run.facts.trunk,
         "trained_with": run.facts.version,

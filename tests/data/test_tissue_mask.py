@@ -179,6 +179,22 @@ def test_grey_in_a_mask_is_tissue_when_nearer_to_white(tmp_path: Path) -> None:
     assert masks.read_mask(tmp_path / "mask.png", (400, 100), 10**6).tolist() == [[False, False, True, True]]
 
 
+@pytest.mark.parametrize("name", ["mask.png", "planes.tif"])
+def test_what_was_erased_in_a_mask_is_no_tissue(name: str, tmp_path: Path) -> None:
+    """Editors leave transparent pixels where they erased, of whatever colour."""
+    edited = np.full((3, 4, 4), 255, np.uint8)
+    edited[1, :, 3] = 0
+    edited[2, 1] = 0, 0, 0, 255
+    if name == "mask.png":
+        Image.fromarray(edited).save(tmp_path / name)
+    else:
+        tifffile = pytest.importorskip("tifffile")
+        planes = np.moveaxis(edited, -1, 0)
+        tifffile.imwrite(tmp_path / name, planes, photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"])
+    found = masks.read_mask(tmp_path / name, (400, 300), 10**6)
+    assert found.tolist() == [[True] * 4, [False] * 4, [True, False, True, True]]
+
+
 @pytest.mark.parametrize("shape", [(300, 400), (30, 40), (31, 40), (3, 4), (3000, 4000)])
 def test_a_mask_may_have_any_size_of_the_slides_shape(shape: tuple[int, int], tmp_path: Path) -> None:
     Image.fromarray(np.full(shape, 255, np.uint8)).save(tmp_path / "mask.png")

@@ -67,6 +67,16 @@ def test_half_refuses_values_it_cannot_hold() -> None:
         stored([np.full((2, 2), 7e4, np.float32)], "half")
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_is_joined_to_half_and_too_large_for_it_does_not_become_infinite(remote: bool, tmp_path: Path) -> None:
+    if remote:
+        pytest.importorskip("fsspec")
+    parts = stored([np.ones((2, 2), np.float32)], "half")[0], stored([np.full((2, 2), 7e4, np.float32)], "dense")[0]
+    joined, url = SplicedExpression(parts, (np.arange(2), np.arange(2))), f"file://{tmp_path}/far" if remote else ""
+    with pytest.raises(DataError, match="70000 is larger than that can hold.*--index.expression dense"):
+        write_expression(joined, tmp_path, "expression", url)
+
+
 def test_auto_goes_by_zeros_size_and_range() -> None:
     assert choose_form(1000, 100, 0.1, 8.0)[0] == "sparse"
     assert choose_form(1000, 100, 0.9, 8.0)[0] == "dense"

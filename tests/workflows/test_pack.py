@@ -46,6 +46,21 @@ def test_what_is_unpacked_predicts_the_same_bits(trained: dict[str, Path], archi
     np.testing.assert_array_equal(here, there)
 
 
+def test_a_run_knows_the_folder_it_is_in_and_none_it_was_in_before(
+    trained: dict[str, Path], archive: Path, tmp_path: Path, toys: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What a packed run calls its folder is that of another here.
+    shutil.copytree(trained["regression"], "runs/unpacked")
+    unpack(archive, tmp_path / "theirs")
+    for folder in (tmp_path / "theirs", Path("theirs")):
+        experiment = Experiment(folder)
+        assert experiment.run.config.out == folder
+        assert experiment.predict(experiment.tiles(toys[2:3])).facts["run"]["name"] == "theirs"
+    monkeypatch.chdir(tmp_path / "theirs")
+    assert Experiment(Path()).predict(experiment.tiles(toys[2:3])).facts["run"]["name"] == "theirs"
+
+
 @pytest.mark.parametrize(
     ("change", "said", "way_out"),
     [

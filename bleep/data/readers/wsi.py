@@ -110,11 +110,13 @@ def _without_specks(mask: Mask, smallest: float) -> Mask:
 def read_mask(path: Path, size: tuple[int, int], limit: int) -> Mask:
     """Read a picture that is white where a slide of this width and height has tissue; its own size may be any.
 
+    What is transparent in it, as where an editor erased, is no tissue.
+
     Raises:
         DataError: it cannot be read, or is of another shape than the slide.
 
     """
-    mask = pixels_of(path, limit).mean(axis=2) > 127
+    mask = pixels_of(path, limit, ground=0).mean(axis=2) > 127
     (high, wide), (width, height) = mask.shape, size
     expected = wide * height / width
     if abs(high - expected) > max(1.5, 0.01 * expected):

@@ -86,16 +86,19 @@ def at_level(start: int, side: int, whole: int, down: float, asked: int, length:
     return min(max(place, 1 - asked), length - 1) if start < whole and start + side > 0 else place
 
 
-def on_white(colours: Pixels, alpha: UInt8[np.ndarray, "height width"], *, multiplied: bool = False) -> Pixels:
+def on_white(
+    colours: Pixels, alpha: UInt8[np.ndarray, "height width"], *, multiplied: bool = False, ground: int = 255
+) -> Pixels:
     """Return a picture laid over white: the more transparent a pixel, the less its own colour shows (Porter and Duff 1984).
 
-    Colours may be `multiplied` by alpha already, as a TIFF with associated alpha stores them.
+    Colours may be `multiplied` by alpha already, as a TIFF with associated alpha stores them. Another `ground` than white is
+    black, 0.
     """
     if (alpha == 255).all():
         return np.ascontiguousarray(colours)
     share = alpha[..., None].astype(np.uint16)
     shown = 255 * colours.astype(np.uint16) if multiplied else colours.astype(np.uint16) * share
-    over: np.ndarray = (shown + 255 * (255 - share) + 127) // 255
+    over: np.ndarray = (shown + ground * (255 - share) + 127) // 255
     return np.minimum(over, 255).astype(np.uint8)
 
 

@@ -122,10 +122,10 @@ class ArraySlide:
         return reduced(lambda x0, y0, x1, y1: self.pixels[y0:y1, x0:x1], self.size, small_size(self.size, longest))
 
 
-def as_rgb(array: np.ndarray, what: str) -> Pixels:
+def as_rgb(array: np.ndarray, what: str, ground: int = 255) -> Pixels:
     """Return a picture in memory as RGB: grey or colours, with transparency or without, as bytes or from 0 to 1.
 
-    What is transparent becomes white, like the glass around tissue. `what` begins the sentence of an error.
+    What is transparent becomes white, like the glass around tissue, or another `ground`. `what` begins the sentence of an error.
 
     Raises:
         DataError: it has another number of channels, or values beyond these.
@@ -145,7 +145,7 @@ def as_rgb(array: np.ndarray, what: str) -> Pixels:
         plain = np.rint(np.minimum(plain * share, 255.0)).astype(np.uint8)
     values = plain.shape[2]
     colours = plain[..., :3] if values > 2 else np.repeat(plain[..., :1], 3, axis=2)
-    return on_white(colours, plain[..., -1]) if values in (2, 4) else np.ascontiguousarray(colours)
+    return on_white(colours, plain[..., -1], ground=ground) if values in (2, 4) else np.ascontiguousarray(colours)
 
 
 def save_png(pixels: Pixels, path: Path) -> None:
@@ -236,8 +236,10 @@ def _limit_of(limit: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = None) -> Pixels:
+def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = None, ground: int = 255) -> Pixels:
     """Decode a whole picture as RGB; with `least`, a JPEG is halved while decoded, as often as leaves that width and height.
+
+    What is transparent shows the `ground`: white, or 0, black.
 
     Raises:
         DataError: as `opened`, or the file is damaged.
@@ -245,26 +247,26 @@ def pixels_of(path: Path, limit: int = LIMIT, least: tuple[int, int] | None = No
     """
     axes = _check_tiff(path)
     if called_grey(path, axes):
-        return _joined(path)
+        return _joined(path, ground)
     with opened(path, limit) as image:
         try:
             with _limit_of(limit):
                 if axes in ("CYX", "SYX"):
-                    return _joined(path)
+                    return _joined(path, ground)
                 if least is not None:
                     image.draft(None, least)
                 # Pillow turns a TIFF as its tag says; positions belong to the picture as it is stored.
                 back = _turn(image)
-                found = _as_rgb(image)
+                found = _as_rgb(image, ground)
                 return np.asarray(Image.fromarray(found).transpose(back)) if back is not None else found
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: the image is damaged or cut short ({error}); fetch or export it again") from None
 
 
-def _as_rgb(image: Image.Image) -> Pixels:
+def _as_rgb(image: Image.Image, ground: int) -> Pixels:
     if image.has_transparency_data:
         found = np.asarray(image.convert("RGBA"))
-        return on_white(found[..., :3], found[..., 3])
+        return on_white(found[..., :3], found[..., 3], ground=ground)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -286,13 +288,14 @@ def _check_tiff(path: Path) -> str:
         return check_colours(path, decoded=True)
 
 
-def _joined(path: Path) -> Pixels:
+def _joined(path: Path, ground: int) -> Pixels:
     """Return a TIFF that holds red, green and blue in a way that Pillow does not know."""
     import tifffile
 
     with clear(path), tifffile.TiffFile(path) as file:
         series = file.series[0]
-        return as_rgb(series.asarray() if series.axes == "YXS" else np.moveaxis(series.asarray(), 0, -1), str(path))
+        values = series.asarray() if series.axes == "YXS" else np.moveaxis(series.asarray(), 0, -1)
+        return as_rgb(values, str(path), ground)
 
 
 HELD = 32

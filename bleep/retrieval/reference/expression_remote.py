@@ -23,7 +23,7 @@ from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.files import read_json, write_json
 from bleep.outputs import check_codecs
 from bleep.progress import Progress
-from bleep.retrieval.reference.expression_store import ExpressionStore, FormName, Rows, Values
+from bleep.retrieval.reference.expression_store import ExpressionStore, FormName, Rows, Values, as_kept
 
 BLOCK = 2**17
 """Bytes of values that are compressed, and read, together."""
@@ -243,7 +243,7 @@ def _filled(store: ExpressionStore, facts: Named) -> str:
     starts = range(0, facts.spots, shard)
     for start in Progress(starts, desc="writing expression", unit="shard", leave=False, delay=2):
         values = store.rows(np.arange(start, min(start + shard, facts.spots)))
-        array[start : start + len(values)] = values.astype(store.dtype)
+        array[start : start + len(values)] = as_kept(values, store.dtype)
         digest_of(values, store.dtype, joined)
     array.update_attributes({"digest": joined.hexdigest()})
     return joined.hexdigest()

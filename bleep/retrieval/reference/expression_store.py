@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Literal, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float, Float32, Int32, Int64, Shaped
 from scipy import sparse
 
 from bleep.errors import DataError
@@ -257,6 +257,26 @@ class SplicedExpression:
             found.append((mine, part, kept[rows[mine] - start]))
             start += len(kept)
         return found
+
+
+LARGEST = float(np.finfo(np.float16).max)
+"""The largest value that float16 holds."""
+
+
+def as_kept(values: Values, kind: np.dtype) -> Shaped[np.ndarray, "rows genes"]:
+    """Return values as a store of this kind keeps them.
+
+    Raises:
+        DataError: it is float16, and one is too large for it, as where a store of float32 was joined to one of float16.
+
+    """
+    largest = float(np.abs(values).max(initial=0.0)) if kind == np.float16 else 0.0
+    if largest > LARGEST:
+        raise DataError(
+            f"the index keeps its values as float16, and one of {largest:g} is larger than that can hold ({LARGEST:g}); "
+            "build it anew with --index.expression dense, and then add or merge"
+        )
+    return values.astype(kind)
 
 
 def as_store(expression: ExpressionStore | Float[np.ndarray, "spots genes"]) -> ExpressionStore:

@@ -12,6 +12,7 @@ from bleep.errors import DataError
 from bleep.retrieval.reference.expression_remote import open_remote, write_remote
 from bleep.retrieval.reference.expression_store import (
     AGAIN,
+    LARGEST,
     DenseExpression,
     ExpressionStore,
     FormName,
@@ -19,6 +20,7 @@ from bleep.retrieval.reference.expression_store import (
     Rows,
     SparseExpression,
     Values,
+    as_kept,
     mapped,
 )
 
@@ -31,7 +33,6 @@ SPARSE = 0.25
 """Up to this share of values other than zero, compressed rows take at most half of the bytes."""
 LARGE = 2**32
 """Bytes; values that would take more as float32 are kept as float16, where they do not pay compressed."""
-LARGEST = float(np.finfo(np.float16).max)
 
 
 def choose_form(spots: int, genes: int, density: float, largest: float) -> tuple[FormName, str]:
@@ -73,7 +74,7 @@ def write_expression(store: ExpressionStore, folder: Path, stem: str, url: str =
     With a URL it is written there, and `STEM.json` names it.
 
     Raises:
-        ConfigError, DataError: see `write_remote`.
+        ConfigError, DataError: see `write_remote`; or the store is of float16, and a value that was joined to it too large.
 
     """
     if url:
@@ -93,7 +94,7 @@ def write_expression(store: ExpressionStore, folder: Path, stem: str, url: str =
     else:
         with Growing(folder / f"{stem}.npy", store.dtype, store.shape[1]) as values:
             for rows in steps(len(store)):
-                values.append(store.rows(rows).astype(store.dtype))
+                values.append(as_kept(store.rows(rows), store.dtype))
 
 
 def open_expression(folder: Path, stem: str, genes: int) -> ExpressionStore:
