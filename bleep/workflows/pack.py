@@ -7,7 +7,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,15 @@ import yaml
 
 from bleep import runs
 from bleep.config import Config
-from bleep.data.downloads import set_of
 from bleep.errors import BleepError, DataError
 from bleep.files import read_json, whole
 from bleep.marks import PACKED
-from bleep.models.factory import started_from, trunk_licence
-from bleep.models.own import called
-from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, Calibration, calibration_of, numbers_of
-from bleep.predictors.conformal import coverage_in_words
+from bleep.predictors.calibration import FACTS, FOLDER, TENSORS, calibration_of, numbers_of
 from bleep.retrieval.reference import Reference
 from bleep.retrieval.reference.identity import check_keys
 from bleep.retrieval.reference.storage import elsewhere
 from bleep.runs import Run
+from bleep.workflows.card import model_card
 
 MANIFEST, CARD, FORMAT = PACKED, "README.md", 1
 """Names inside an archive, and the number of its form."""
@@ -41,11 +38,6 @@ ALLOWED = re.compile(
 CHUNK = 1 << 20
 SMALL = 4 << 20
 """Most bytes of the manifest of an archive."""
-UNKNOWN = "unknown"
-SHOWN = ("pcc", "pcc_hvg50", "mse", "variance_ratio")
-"""Scores in the card's table, where they were taken."""
-MOST_GENES = 12
-"""Genes of a grade that the card names."""
 
 
 def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]:
@@ -66,6 +58,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
         )
     names = [name for name in _names(folder) if reference or not name.startswith((f"{runs.REFERENCE}/", f"{FOLDER}/"))]
     calibration = calibration_of(run, folder) if any(name.startswith(f"{FOLDER}/") for name in names) else None
+    held: Reference | None = None
     if f"{runs.REFERENCE}/manifest.json" in names:
         _check_here(folder, names, alone=not run.model.regresses)
         held = Reference.load(folder / runs.REFERENCE)
@@ -73,7 +66,7 @@ def pack(folder: Path, out: Path, *, reference: bool = True) -> tuple[Path, ...]
         check_keys({} if calibration is None else calibration.identity, held.keys)
     elif reference and run.model.retrieves and not run.facts.unindexed:
         raise DataError(f"{folder}: has no index to predict by; make it first with `bleep index build --run {folder}`")
-    card = model_card(run, _evaluation(folder), reference=f"{runs.REFERENCE}/manifest.json" in names, calibration=calibration)
+    card = model_card(run, _evaluation(folder), reference=held, calibration=calibration)
     texts = {CARD: card, runs.CONFIG: yaml.safe_dump(portable(run.config.dump()), sort_keys=False)}
     if not reference and run.model.retrieves:
         texts[runs.FACTS] = json.dumps(asdict(replace(run.facts, unindexed=True)), indent=2)
@@ -244,105 +237,3 @@ def _copied(source: Any, target: Any, most: int | None, what: str) -> dict[str, 
         joined.update(chunk)
         target.write(chunk)
     return {"bytes": count, "sha256": joined.hexdigest()}
-
-
-def model_card(run: Run, evaluation: Mapping[str, Any], *, reference: bool, calibration: Calibration | None = None) -> str:
-    """Return the card as Markdown with a header for the hub.
-
-    `evaluation` is what `evaluation.json` holds, empty where the run was not scored; `reference`: whether the measured spots
-    go along; `calibration`: what goes along of how sure the run is, none where it was not calibrated.
-    """
-    config, facts = run.config, run.facts
-    sections = [*facts.train, *facts.val]
-    public = set_of(config.data.source, config.data.protocol, [section.name for section in sections])
-    patients = sorted({section.patient for section in sections})
-    lines = ["---", "library_name: bleep", "license: unknown", "tags:", "- spatial-transcriptomics", "- histology", "---", ""]
-    lines += [f"# {config.data.protocol or 'A run of bleep'}", ""]
-    told = "classes of tissue" if run.model.classifies else "spatial gene expression"
-    lines += [f"Predicts {told} from H&E histology. Research software: not a medical device.", ""]
-    lines += ["## Intended use", ""]
-    lines += [
-        "Research on H&E of the species and kind of tissue below, at the scale below. Look at the scores beside the floors"
-        f"{'' if calibration is None else ', and trust no gene beyond its grade'}.",
-        "",
-    ]
-    lines += ["## Trained on", ""]
-    lines += _list(
-        {
-            "species": run.panel.species,
-            "organ": UNKNOWN if public is None else public.title,
-            "technology": f"form `{config.data.source}`",
-            "licence of the tissue": UNKNOWN if public is None else f"{public.licence}; cite {public.citation}",
-            "patients": f"{len(patients)}: {', '.join(patients)}",
-            "sections": ", ".join(f"{s.name} ({s.spots} spots)" for s in sections),
-            "tiles": f"{', '.join(f'{side:g}' for side in config.tiles.microns)} microns in {config.tiles.pixels} pixels",
-        }
-    )
-    lines += ["", "## Model", ""]
-    own = "classification" if run.model.classifies else "regression"
-    reads = [*(["retrieval"] if reference else []), *([own] if run.model.regresses or run.model.classifies else [])]
-    what = "classes" if run.model.classifies else "genes"
-    measured = "the measured training spots go along" if reference else "the measured training spots are not included"
-    lines += _list(
-        {
-            "trunk": f"{called(facts.trunk)}, {config.image.train}",
-            "licence of the trunk's weights": trunk_licence(facts.trunk, started_from(config.image)),
-            "task": config.loss.task,
-            "predicts by": f"{' and '.join(reads)} ({measured})",
-            what: f"{len(run.panel.genes)}: {', '.join(run.panel.genes[:10])}{', ...' if len(run.panel.genes) > 10 else ''}",
-            "values": run.panel.describe(),
-            "made by": f"bleep {facts.version}; weights sha256 {run.weights_digest()[:16]}",
-        }
-    )
-    lines += ["", "## Scores on held-out tissue", "", *_scores(run, evaluation)]
-    lines += ["", "## How sure it is", "", *_trust(run, calibration)]
-    lines += ["", "## Limits", ""]
-    lines += [
-        "- Predictions are on the scale above, not counts. Averages of neighbours are smoother than what is measured.",
-        "- A score holds for its protocol. On other patients, laboratories and scanners it is usually lower.",
-        "- Tissue of another species is refused; of another organ or stain it is not. A calibrated run marks unlike tiles.",
-        "- Must not guide treatment.",
-    ]
-    lines += ["", "## Citation", ""]
-    lines += [
-        "Xie R. et al. Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive "
-        "Learning. NeurIPS 2023."
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _trust(run: Run, calibration: Calibration | None) -> list[str]:
-    """Return what rehearsals on left-out training tissue found: scores, intervals and genes."""
-    if calibration is None:
-        return [f"- intervals, genes to trust, how far it travels: {UNKNOWN}; no calibration goes along"]
-    report, confidence = calibration.report, calibration.confidence
-    told = report["scores"].get("combined")
-    lines = [f"- rehearsed on: {report.get('rehearsed on', UNKNOWN)}"]
-    lines += [] if told is None else [f"- rehearsed score, mean PCC of the combined predictor: {told:.3f}"]
-    lines.append(f"- {coverage_in_words(report['coverage'])}")
-    if confidence is not None:
-        table = confidence.frame(run.panel.genes)
-        for grade, count in confidence.summary().items():
-            best = table[table["confidence"] == grade].nlargest(MOST_GENES, "expected_pcc").index
-            lines.append(f"- genes graded {grade}: {count}" + (f", such as {', '.join(map(str, best))}" if len(best) else ""))
-    return lines
-
-
-def _list(facts: Mapping[str, str]) -> list[str]:
-    return [f"- {name}: {value}" for name, value in facts.items()]
-
-
-def _scores(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
-    leak, held = run.facts.leak, ", ".join(run.facts.test) or "nothing"
-    lines = [f"- held out: {held}, by {run.facts.by}", f"- leak: {leak.status} ({leak.detail})"]
-    rows = evaluation.get("predictors") or {}
-    if not rows:
-        return [*lines, f"- scores: {UNKNOWN}; the run was not evaluated"]
-    shown = evaluation.get("scores", {}) if run.model.classifies else SHOWN
-    names = [name for name in shown if any(row.get(name) is not None for row in rows.values())]
-    lines += [f"- protocol: {evaluation.get('protocol') or UNKNOWN}", ""]
-    lines += [f"| predictor | {' | '.join(names)} |", f"| --- | {' | '.join(['---:'] * len(names))} |"]
-    for predictor, row in rows.items():
-        values = [f"{row[name]:.3f}" if isinstance(row.get(name), int | float) else "-" for name in names]
-        lines.append(f"| {predictor} | {' | '.join(values)} |")
-    return lines

@@ -16,6 +16,7 @@ from bleep.config import Config
 from bleep.data.tiles import Tiles
 from bleep.errors import DataError, MismatchError
 from bleep.models.factory import trunk_licence
+from bleep.retrieval.reference import change
 from bleep.runs import Run
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.pack import MANIFEST, pack, portable, unpack
@@ -119,6 +120,22 @@ def test_no_setting_that_is_a_path_tells_a_folder_of_this_machine() -> None:
     assert shown["data"]["drop"] == ["S.1/10x12", "outliers.csv"]
     assert (shown["image"]["also_weights"], shown["image"]["trunk"]) == (["b.pth", "hub"], "small/vgg5")
     assert portable(Config.load({"index": {"uri": "http://host:19530"}}).dump())["index"]["uri"] == "http://host:19530"
+
+
+def test_the_card_names_the_tissue_of_the_index_and_what_was_added_to_it(
+    run_copy: Callable[..., Path], toys: tuple, tmp_path: Path
+) -> None:
+    folder = run_copy("contrastive")
+    run = Run.load(folder)
+    change(folder / "reference", lambda held: held.remove("toy1").add(run, toys[3:4], allow_held_out=True))
+    pack(folder, tmp_path / "run.zip")
+    unpack(tmp_path / "run.zip", tmp_path / "there")
+    card = (tmp_path / "there/README.md").read_text(encoding="utf-8")
+    spots = len(toys[1]) + len(toys[3])
+    assert f"- index: {spots} measured spots go along, of toy2, toy4\n" in card
+    assert (
+        f"beyond what was trained on: toy4 ({len(toys[3])} spots, patient donor2, held out); scores may be without it" in card
+    )
 
 
 def test_an_evaluated_run_tells_no_folder_either(run_copy: Callable[..., Path], tmp_path: Path) -> None:

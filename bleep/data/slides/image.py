@@ -125,7 +125,7 @@ class ArraySlide:
 def as_rgb(array: np.ndarray, what: str, ground: int = 255) -> Pixels:
     """Return a picture in memory as RGB: grey or colours, with transparency or without, as bytes or from 0 to 1.
 
-    What is transparent becomes white, like the glass around tissue, or another `ground`. `what` begins the sentence of an error.
+    What is transparent becomes white, like the glass around tissue, or another `ground`. `what` begins an error's sentence.
 
     Raises:
         DataError: it has another number of channels, or values beyond these.
