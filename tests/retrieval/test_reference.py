@@ -160,6 +160,16 @@ def test_what_is_there_already_is_refused_under_any_name(
         grown.add(run, [replace(fresh[0], name="renamed")])
     with pytest.raises(MismatchError, match="renamed: is in the index already, as new1"):
         reference.add(run, [fresh[0], replace(fresh[0], name="renamed")])
+    # Whatever order its genes stand in, and with or without some of its spots.
+    genes = np.random.default_rng(0).permutation(fresh[0].counts.n_vars)
+    turned = replace(fresh[0], name="turned", counts=fresh[0].counts[:, genes].copy())
+    assert turned.digest() != fresh[0].digest()
+    with pytest.raises(MismatchError, match=r"turned: 30 of its 30 spots lie .* of section new1.*remove --section new1"):
+        grown.add(run, [turned.subset(np.arange(30))])
+    with pytest.raises(MismatchError, match=r"turned: .* at the places of spots of section new1"):
+        grown.merge(reference.add(run, [turned]))
+    halves = [fresh[0].subset(np.arange(30)), replace(fresh[0].subset(np.arange(30, len(fresh[0]))), name="rest")]
+    assert len(reference.add(run, halves)) == len(reference) + len(fresh[0])
     moved = replace(fresh[0], xy=fresh[0].xy + 0.25)
     with pytest.raises(MismatchError, match=r"ids that are in the index already: new1/.* and \d+ more"):
         grown.add(run, [moved])

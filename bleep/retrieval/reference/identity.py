@@ -82,6 +82,31 @@ def same_section(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(one["name"] == other["name"] and {one["origin"], other["origin"]} == {"training"})
 
 
+CHANCE = 0.01
+"""Spots of two sections of one picture may by chance stand at one place, up to this share."""
+
+
+def check_places(spots: pd.DataFrame, sections: Sequence[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a new section that lies where another of the same picture does: the same tissue, with its genes in another order.
+
+    Raises:
+        MismatchError: naming both.
+
+    """
+    pictures = {str(one["name"]): str(one["picture"]) for one in sections}
+    for name in names(new):
+        others = [each for each, picture in pictures.items() if each != name and picture and picture == pictures[name]]
+        for other in others:
+            mine, there = (pd.MultiIndex.from_frame(spots.loc[spots["section"] == each, ["x", "y"]]) for each in (name, other))
+            twice = int(mine.isin(there).sum())
+            if twice > CHANCE * len(mine):
+                raise MismatchError(
+                    f"section {name}: {twice} of its {len(mine)} spots lie on the picture and at the places of spots of section "
+                    f"{other}, so it is that tissue, with other counts or its genes in another order; leave it out, or remove "
+                    f"the other by `bleep index remove --section {other}`"
+                )
+
+
 def names(sections: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the sections of a manifest."""
     return [str(section["name"]) for section in sections]

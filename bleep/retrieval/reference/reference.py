@@ -18,7 +18,7 @@ from bleep.retrieval.index import VectorIndex, Where, build_index, keeps, load_i
 from bleep.retrieval.reference import expression_remote, storage
 from bleep.retrieval.reference.expression_store import ExpressionStore, SplicedExpression, mapped
 from bleep.retrieval.reference.expression_writer import open_expression, write_expression
-from bleep.retrieval.reference.identity import Held, check_same, embedded, identity, names, noted, same_section
+from bleep.retrieval.reference.identity import Held, check_places, check_same, embedded, identity, names, noted, same_section
 from bleep.retrieval.reference.storage import known_texts, open_first, read_table
 from bleep.runs import Run
 
@@ -250,6 +250,7 @@ class Reference:
             raise MismatchError(f"the index already holds other spots of a section {min(known)}; give the new one another name")
         expression = SplicedExpression((self.expression, held.expression), (np.arange(len(self)), np.arange(len(held.spots))))
         vectors, spots = np.concatenate([self.vectors, held.vectors]), known_texts(pd.concat([self.spots, held.spots]))
+        check_places(spots, [*self.manifest["sections"], *entries], entries)
         if keeps(self.index, held.vectors):
             index = self.index.add(held.vectors, held.spots)
         else:
