@@ -114,6 +114,18 @@ def test_several_sections_become_files_of_a_folder_and_a_grid_has_the_side_of_it
         np.testing.assert_allclose(corners[:, 0] % STEP, 0)
 
 
+def test_places_of_a_slide_are_seen_from_where_qupath_shows_it(slides: Prediction, tmp_path: Path) -> None:
+    """Of a file that states what was scanned of it, as MRXS does."""
+    facts = {**slides.facts, "offset": [[30, 20], [0, 0]]}
+    write_prediction(slides.replaced(uns={**slides.adata.uns, "bleep": facts}), tmp_path / "p.h5ad")
+    with opened(tmp_path / "p.h5ad") as predicted:
+        files = write_geojson(predicted, tmp_path / "out")
+        for path, section, moved in zip(files, predicted.sections, facts["offset"], strict=True):
+            shapes = [each["geometry"]["coordinates"][0] for each in json.loads(path.read_text())["features"]]
+            middles = np.array(shapes)[:, :4].mean(axis=1)
+            np.testing.assert_allclose(middles + moved, predicted.xy[predicted.rows(section)], atol=0.01)
+
+
 def test_values_that_are_no_numbers_are_left_out_and_intervals_familiarity_and_labels_are_told(
     sections: Prediction, tmp_path: Path
 ) -> None:

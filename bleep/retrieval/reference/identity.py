@@ -101,9 +101,9 @@ def check_places(spots: pd.DataFrame, sections: Sequence[Mapping[str, Any]], new
             twice = int(mine.isin(there).sum())
             if twice > CHANCE * len(mine):
                 raise MismatchError(
-                    f"section {name}: {twice} of its {len(mine)} spots lie on the picture and at the places of spots of section "
-                    f"{other}, so it is that tissue, with other counts or its genes in another order; leave it out, or remove "
-                    f"the other by `bleep index remove --section {other}`"
+                    f"section {name}: {twice} of its {len(mine)} spots lie on the picture and at the places of spots of "
+                    f"section {other}, so it is that tissue, with other counts or its genes in another order; leave it out, or "
+                    f"remove the other by `bleep index remove --section {other}`"
                 )
 
 
