@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -228,6 +229,9 @@ def test_a_calibrated_run_of_version_0_1_travels_whole(repository: Path, tmp_pat
     names = {path.relative_to(tmp_path / "there").as_posix() for path in unpack(tmp_path / "old.zip", tmp_path / "there")}
     assert {"calibration/calibration.safetensors", "calibration/calibration.json", "reference/manifest.json"} <= names
     assert not any("rehearsal" in name for name in names)
+    by = re.search(r"- predicts by: (.*)", (tmp_path / "there/README.md").read_text(encoding="utf-8"))
+    assert by is not None
+    assert by[1].endswith(", combined; retrieval and regression can be asked for")
 
 
 @pytest.mark.parametrize(
