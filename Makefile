@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 LOWEST_PYTHON ?= python3.11
 NEWEST_PYTHON ?= python3.12
 
+# Hundreds of processes of the tests import the package: each would compile it anew where Python may keep nothing.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-lowest test-newest lint types unit docs clean
 
 setup: $(VENV)/.ready

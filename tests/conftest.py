@@ -3,6 +3,7 @@
 Tiny toy tissue, in memory and as files of every form, and one trained run of each task are made once a session.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -33,6 +34,12 @@ FIRST = ("test_quality.py", "test_stores.py", "test_wheel.py", "test_real_demo.p
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest files begin first."""
     items.sort(key=lambda item: item.path.name not in FIRST)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage as seldom as the commands do, and not among what the libraries made: a tenth of the time went there."""
+    gc.set_threshold(50_000, 10, 10)
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

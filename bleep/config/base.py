@@ -6,6 +6,7 @@ import reprlib
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def described(tree: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
             yield name, _kind_words(field), _plain(default), told.get(name, "")
 
 
+@cache
 def _told_under(section: type[BaseModel]) -> dict[str, str]:
     """Return the text under each field of a class; Pydantic would parse the sources each time the library is imported."""
     try:
