@@ -20,6 +20,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, MismatchError
 from bleep.evaluation.metrics import interval_scores
+from bleep.evaluation.scorecard import correlations
 from bleep.files import read_json, read_lines
 from bleep.records import Table
 from bleep.runs import Facts, Run
@@ -30,7 +31,6 @@ from bleep.viz.figures.training import draw_coverage, draw_curves, draw_error_by
 from bleep.viz.neighbors import Explanation
 from bleep.workflows.experiment import Experiment
 from bleep.workflows.explain import check_explained, explain, named_rows
-from bleep.workflows.figures import by_gene
 from bleep.workflows.labels import learns_labels
 from bleep.workflows.report import held_out_sections, uncertainty_of
 
@@ -128,7 +128,7 @@ def genes(
         DataError: the table holds no number, or a predictor twice; or the file cannot be written.
 
     """
-    table = by_gene(scores) if isinstance(scores, Table) else pd.DataFrame(scores).select_dtypes("number")
+    table = correlations(scores.cards) if isinstance(scores, Table) else pd.DataFrame(scores).select_dtypes("number")
     table = table.set_axis(table.columns.astype(str), axis=1)
     if not table.columns.is_unique:
         raise DataError(f"the column {table.columns[table.columns.duplicated()][0]!r} stands twice; expected one a predictor")
@@ -192,7 +192,7 @@ def calibration(
 def _measured_pairs(what: Experiment | Prediction, measured: Any) -> list[tuple[str, Prediction, np.ndarray]]:
     """Return name, prediction and measurement of each section."""
     if isinstance(what, Experiment):
-        return [(one.section.name, one.prediction, one.measured) for one in held_out_sections([what])]
+        return [(one.name, one.prediction, one.measured) for one in held_out_sections([what])]
     if not isinstance(measured, np.ndarray) or measured.shape != what.expression.shape or not len(what):
         shape = " x ".join(map(str, measured.shape)) if isinstance(measured, np.ndarray) else ""
         found = "none" if measured is None else shape or f"a {type(measured).__name__}"

@@ -129,7 +129,7 @@ def add_cv(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.description = (
         "Train a run for each fold of data.split (patients, sections, or blocks of a single section) into --out, and score all "
-        "of them in one table, whose spread is over everything that was held out. Finished folds are used again."
+        "of them in one table, whose spread is over test sections (blocks of one have none). Finished folds are used again."
     )
     parser.add_argument("--calibrate", action="store_true", help="calibrate each run, so that combined is scored too")
     parser.add_argument("--bag", action="store_true", help="also join the folds to an ensemble in OUT/bag, for new tissue")

@@ -16,7 +16,7 @@ from bleep.evaluation import leakage
 from bleep.evaluation import protocols as peers
 from bleep.evaluation import statistics as paired
 from bleep.evaluation.partial import partial
-from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, SCORES, meaning
+from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, SCORES, correlations, gene_means, meaning, section_means
 from bleep.evaluation.statistics import section_interval
 from bleep.files import write_json, write_text
 from bleep.marks import COMMENT, KEY, LATEX, MARK, marked_csv, plain_cell
@@ -43,15 +43,13 @@ def compare(
     published: pd.DataFrame | None = None,
     once: Collection[str] = FLOORS,
 ) -> Table:
-    """Join scorecards: the mean over the seeds of a section, then the mean and the spread over sections.
+    """Join scorecards: the mean over the seeds of a part, then over the parts of a section, then mean and spread over sections.
 
     The spread is the sample standard deviation over test sections; `_low` and `_high` are the ends of its mean's bootstrap
     interval over sections (95 %). With one section there is neither. Every two predictors are compared section by section,
     over the seeds that both have; those of `once` are fitted once for all seeds.
     """
-    flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, "seed": c.seed} | c.summary for c in cards])
-    scores = [name for name in flat if name not in ("predictor", "section", "seed")]
-    by_section = flat.groupby(["predictor", "section"], sort=False)[scores].mean()
+    by_section = section_means(cards)
     grouped = by_section.groupby("predictor", sort=False)
     rows, spread = grouped.mean(), grouped.std().add_suffix("_sd")
     ends = {name: section_interval(group["pcc"].tolist()) for name, group in grouped}
@@ -139,20 +137,15 @@ def by_gene(table: Table) -> pd.DataFrame:
     """Return one row a gene, the best predicted first: its correlation by each predictor, and how it varies over sections.
 
     `sections` counts the test sections in which the gene varies; `least` and `most` are the first predictor's lowest and
-    highest correlation over them, `mse` and `variance_ratio` its means. Seeds of one section are averaged before. A predictor
-    that is called like one of these columns, such as `most`, becomes `most (predictor)`.
+    highest correlation over them, `mse` and `variance_ratio` its means. Seeds and blocks of one section are averaged before. A
+    predictor that is called like one of these columns, such as `most`, becomes `most (predictor)`.
     """
-    parts = [card.genes.assign(predictor=card.predictor, section=card.section, part=card.part) for card in table.cards]
-    long = pd.concat(parts).rename_axis("gene").reset_index()
-    columns = ["pearson", "mse", "variance_ratio"]
-    once = long.groupby(["predictor", "gene", "section", "part"], sort=False)[columns].mean()
-    r = once["pearson"].groupby(level=["gene", "predictor"], sort=False).mean().unstack("predictor")
-    first = str(table.rows.index[0])
-    own = once.xs(first, level="predictor")
-    # Blocks of one section, held out in turn, are one section.
-    varied = own["pearson"].groupby(level=["gene", "section"], sort=False).mean().groupby(level="gene", sort=False)
+    by_section, first = gene_means(table.cards), str(table.rows.index[0])
+    r = correlations(table.cards)
+    own = by_section.xs(first, level="predictor").groupby(level="gene", sort=False)
+    varied = own["pearson"]
     found = pd.DataFrame({"sections": varied.count(), "least": varied.min(), "most": varied.max()})
-    means = own[["mse", "variance_ratio"]].groupby(level="gene", sort=False).mean()
+    means = own[["mse", "variance_ratio"]].mean()
     order = list(map(str, table.rows.index))
     beside = found.join(means)
     taken = {name: f"{name} (predictor)" for name in order if name in (*beside, "gene")}
@@ -188,8 +181,7 @@ def _fewer(table: Table) -> list[str]:
 
 def _by_patient(table: Table) -> list[dict[str, Any]]:
     """Return the mean over seeds, then over the sections of a patient."""
-    rows = [{"predictor": c.predictor, "patient": c.patient, "section": c.section} | c.summary for c in table.cards]
-    by_section = pd.DataFrame(rows).groupby(["predictor", "patient", "section"], sort=False).mean(numeric_only=True)
+    by_section = section_means(table.cards, "patient")
     by_patient = by_section.groupby(["predictor", "patient"], sort=False).mean()
     wide = by_patient.reset_index()
     keys = ["predictor", "patient"]
@@ -239,17 +231,26 @@ def _absent(table: Table) -> list[str]:
 
 
 def _unscored(table: Table) -> list[str]:
-    """Say in which test sections no gene varies, so that they have no PCC, and no part in its mean."""
+    """Say which scores some test sections have not, so that these have no part in their means."""
     known = {card.section for card in table.cards if math.isfinite(card.summary["pcc"])}
     found = sorted({card.section for card in table.cards} - known)
     rest = ", and its mean is over the others" if known else ""
-    return [f"no PCC in {', '.join(found)}: no gene of the panel varies there{rest}"] if found else []
+    lines = [f"no PCC in {', '.join(found)}: no gene of the panel varies there{rest}"] if found else []
+    lacking: dict[tuple[str, ...], list[str]] = {}
+    means = section_means(table.cards).map(math.isfinite)
+    for section in sorted(known):
+        here = means.xs(section, level="section")
+        less = means.groupby("predictor").any().loc[here.index] & ~here
+        if less.to_numpy().any():
+            lacking.setdefault(tuple(HEADINGS.get(name, name) for name in less if less[name].any()), []).append(section)
+    return lines + [
+        f"no {', '.join(scores)} in {', '.join(names)}: means are over the others" for scores, names in lacking.items()
+    ]
 
 
 def _by_section(table: Table) -> list[str]:
-    flat = pd.DataFrame([{"predictor": c.predictor, "section": c.section, "pcc": c.summary["pcc"]} for c in table.cards])
-    means = flat.groupby(["predictor", "section"], sort=False)["pcc"].mean().unstack("section")
-    wide = means.reindex(index=table.rows.index, columns=list(dict.fromkeys(flat["section"])))
+    means = section_means(table.cards)["pcc"].unstack("section")
+    wide = means.reindex(index=table.rows.index, columns=list(dict.fromkeys(card.section for card in table.cards)))
     head = ["PCC by section", *map(str, wide.columns)]
     lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(wide.columns)]
     cells = wide.map(lambda value: NONE if math.isnan(value) else f"{value:.3f}")

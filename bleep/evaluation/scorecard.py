@@ -1,6 +1,6 @@
 """One predictor on one test section."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -135,6 +135,27 @@ def score(
 def mean(values: np.ndarray) -> float:
     """Return the mean of what is a number; not a number where nothing is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def section_means(cards: Sequence[Scorecard], *more: str) -> pd.DataFrame:
+    """Return the scores by predictor, `more` (such as `patient`) and section: means over seeds, then over a section's parts."""
+    keys = ["predictor", *more, "section", "part"]
+    rows = pd.DataFrame([{key: getattr(card, key) for key in keys} | card.summary for card in cards])
+    return rows.groupby(keys, sort=False).mean().groupby(keys[:-1], sort=False).mean()
+
+
+def gene_means(cards: Sequence[Scorecard]) -> pd.DataFrame:
+    """Return the scores of genes by predictor, gene and section: means over seeds, then over a section's parts."""
+    parts = [card.genes.assign(predictor=card.predictor, section=card.section, part=card.part) for card in cards]
+    keys = ["predictor", "gene", "section", "part"]
+    rows = pd.concat(parts).rename_axis("gene").reset_index()
+    return rows.groupby(keys, sort=False).mean().groupby(keys[:-1], sort=False).mean()
+
+
+def correlations(cards: Sequence[Scorecard]) -> pd.DataFrame:
+    """Return the correlation of each gene by each predictor, a column each: the mean over the sections that have one."""
+    r = gene_means(cards)["pearson"].groupby(level=["gene", "predictor"], sort=False).mean().unstack("predictor")
+    return r[list(dict.fromkeys(card.predictor for card in cards))]
 
 
 def _median(values: np.ndarray) -> float:

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import yaml
 from jaxtyping import Float
 
@@ -17,6 +16,7 @@ from bleep.data.splits import Split
 from bleep.errors import ConfigError, DataError
 from bleep.evaluation.labels import LabelPrediction
 from bleep.evaluation.metrics import interval_scores
+from bleep.evaluation.scorecard import correlations
 from bleep.files import read_lines, whole
 from bleep.predictors import plain
 from bleep.predictors.classifier import ClassifierPredictor
@@ -126,14 +126,14 @@ def _drawings(
     seen: Sequence[TestSection], table: Table, chosen: Sequence[str], heat: int, methods: Sequence[str]
 ) -> Iterator[Drawing]:
     first = seen[0]
-    scale, told = first.run.panel.describe(), uncertainty_of(first.prediction)[1]
+    scale = first.run.panel.describe()
     for one in seen:
         view = one.view(chosen)
         for column, gene in enumerate(chosen):
-            yield gene_map(view, column, gene, scale, told)
+            yield gene_map(view, column, gene, scale, uncertainty_of(one.prediction)[1])
     if heat:
         yield from heat_maps(first, chosen[0], heat)
-    scores = by_gene(table)
+    scores = correlations(table.cards)
     # A protocol may score a predictor of its own, and not the run's.
     yield ranked(scores, own if (own := first.experiment.predictor.name) in scores else str(table.rows.index[0]))
     genes = measured_genes(seen)
@@ -142,7 +142,7 @@ def _drawings(
         yield variances(measured, predicted)
         top = [gene for gene in _by_variance(first) if gene in set(genes)]
         yield gene_relations(measured, predicted, genes, np.array([genes.index(gene) for gene in top]))
-    yield from _uncertainty(seen, told)
+    yield from _uncertainty(seen)
     if first.experiment.is_ensemble:
         return  # Its runs have a space and a training each.
     if first.run.model.retrieves:
@@ -151,22 +151,31 @@ def _drawings(
         yield curves(read_lines(kept, "a line of JSON for each epoch"), first.run.facts.epoch)
 
 
-def _uncertainty(seen: Sequence[TestSection], told: str) -> Iterator[Drawing]:
-    found = [(one, uncertainty_of(one.prediction)[0]) for one in seen]
-    pairs = [(one.prediction.expression - one.measured, said) for one, said in found if said is not None]
-    if not pairs:
+def _uncertainty(seen: Sequence[TestSection]) -> Iterator[Drawing]:
+    # Standard deviations and widths of intervals, or of intervals of other shares, have no axis in common.
+    told = [(one, said, (words, _level(one))) for one in seen for said, words in [uncertainty_of(one.prediction)]]
+    kind = next((kind for _, said, kind in told if said is not None), None)
+    if kind is None:
         return
+    pairs = [(one.prediction.expression - one.measured, said) for one, said, own in told if said is not None and own == kind]
     error, said = (np.concatenate([pair[side].ravel() for pair in pairs])[:, None] for side in (0, 1))
-    level = None if seen[0].prediction.lower is None else seen[0].run.config.query.interval
-    yield error_by_uncertainty(error, said, told, level)
+    if others := [one.name for one, _, own in told if own != kind]:
+        log.warning("error_by_uncertainty: without %s, whose predictions have another uncertainty or none", ", ".join(others))
+    yield error_by_uncertainty(error, said, *kind)
+    level = next((level for one in seen if (level := _level(one)) is not None), None)
     names, inside = [], []
     for one in seen:
         lower, upper = one.prediction.lower, one.prediction.upper
-        if lower is not None and upper is not None:
-            names.append(one.section.name)
+        if lower is not None and upper is not None and _level(one) == level:
+            names.append(one.name)
             inside.append(interval_scores(lower, upper, one.measured).coverage)
-    if names and len({len(row) for row in inside}) == 1:
-        yield coverage(np.stack(inside), seen[0].run.config.query.interval, tuple(names))
+    if level is not None and len({len(row) for row in inside}) == 1:
+        yield coverage(np.stack(inside), level, tuple(names))
+
+
+def _level(one: TestSection) -> float | None:
+    """Return the share that a section's intervals are to hold; none where it has no intervals."""
+    return None if one.prediction.lower is None else one.run.config.query.interval
 
 
 def _space(seen: Sequence[TestSection], methods: Sequence[str]) -> Iterator[Drawing]:
@@ -182,12 +191,6 @@ def _space(seen: Sequence[TestSection], methods: Sequence[str]) -> Iterator[Draw
     labels = {"section": names} if len(sections) > 1 else {}
     for method in methods:
         yield joint_space(images, expression, labels, method, run.config.seed)
-
-
-def by_gene(table: Table) -> pd.DataFrame:
-    """Return the correlation of each gene by each predictor, the mean over sections and seeds that have one."""
-    long = pd.concat([card.genes["pearson"].rename(card.predictor) for card in table.cards], axis=1)
-    return long.T.groupby(level=0, sort=False).mean().T
 
 
 def _centred(seen: Sequence[TestSection], genes: Sequence[str], *, measured: bool) -> Float[np.ndarray, "spots genes"]:

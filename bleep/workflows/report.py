@@ -54,38 +54,46 @@ class TestSection:
     prediction: Prediction
     """By the run's own predictor."""
     measured: Float32[np.ndarray, "spots genes"]
+    name: str = ""
+    """The section's; with its run where several runs held out parts of it."""
 
     @property
     def run(self) -> Run:
         """The run that predicted."""
         return self.experiment.run
 
-    def view(self, genes: Sequence[str], others: Mapping[str, Prediction] | None = None) -> TissueView:
-        """Return what drawing it needs, of these genes of its panel, beside what others predict of the same spots."""
+    def view(self, genes: Sequence[str], others: Mapping[str, Prediction] | None = None, told: str = "") -> TissueView:
+        """Return what drawing it needs, of these genes of its panel, beside what others predict of the same spots.
+
+        With `told`, uncertainty of another kind is left out.
+        """
         place = {gene: column for column, gene in enumerate(self.run.panel.genes)}
         columns = [place[gene] for gene in genes]
         whole = view_of(self.section, self.prediction, self.experiment.reference, self.measured)
         changes: dict[str, Any] = {name: values[:, columns] for name, values in whole.layers().items()}
         beside = {name: _columns(prediction, genes) for name, prediction in (others or {}).items()}
-        return replace(whole, **changes, predictor=self.experiment.predictor.name, others=beside)
+        changes |= {"uncertainty": None} if told not in ("", uncertainty_of(self.prediction)[1]) else {}
+        return replace(whole, **changes, section=self.name, predictor=self.experiment.predictor.name, others=beside)
 
 
 def held_out_sections(experiments: Sequence[Opened]) -> list[TestSection]:
-    """Return each section that the runs held out, once, as the first run that held it out predicts it.
+    """Return each section, or part of one, that the runs held out, once, as the first run that held it out predicts it.
 
     Raises:
         DataError: a contrastive run has no index.
         MismatchError: its index or calibration belongs to another run.
 
     """
-    found: dict[str, TestSection] = {}
+    found: list[TestSection] = []
     for experiment in experiments:
         for section in experiment.split.test:
-            if section.name not in found:
+            if not any(_is_same(section, one.section) for one in found):
                 prediction = experiment.predictor.predict(experiment.tiles((section,)))
                 measured = experiment.run.panel.values(section, experiment.run.config.panel.absent)
-                found[section.name] = TestSection(experiment, section, prediction, measured)
-    return list(found.values())
+                found.append(TestSection(experiment, section, prediction, measured, section.name))
+    names = [one.name for one in found]
+    parts = [f"{one.name} of {_name_of(one.experiment, experiments)}" for one in found]
+    return [replace(one, name=part) if names.count(one.name) > 1 else one for one, part in zip(found, parts, strict=True)]
 
 
 def _columns(prediction: Prediction, genes: Sequence[str]) -> Float32[np.ndarray, "spots genes"]:
@@ -239,22 +247,23 @@ def evaluation_page(experiments: Sequence[Opened], table: Table) -> Page:
 
     """
     seen = held_out_sections(experiments)
-    first = seen[0]
-    genes = shared_genes(seen)
+    first, genes = seen[0], shared_genes(seen)
+    names = f"Section{'s' if len(seen) > 1 else ''} {', '.join(one.name for one in seen)}"
     if not genes:
         raise MismatchError(
             f"the runs {', '.join(str(one.experiment.folder) for one in seen)} share no gene, so there is none to show; "
             "report them apart"
         )
+    told = next((words for one in seen if (words := uncertainty_of(one.prediction)[1]) != "none"), "none")
     fewer = f" The {len(genes)} genes shown are those that all runs chose." if len(genes) < len(first.run.panel.genes) else ""
     return Page(
         title=f"Protocol {table.protocol}",
-        lead=f"{_sections(seen)}, {_held_out(seen)}, as predicted by “{first.experiment.predictor.name}”.{fewer}",
+        lead=f"{names}, {_held_out(seen)}, as predicted by “{first.experiment.predictor.name}”.{fewer}",
         genes=genes,
         order=_order(first.run, genes),
         scale=first.run.panel.describe(),
-        uncertainty=uncertainty_of(first.prediction)[1],
-        views=tuple(one.view(genes, _others(one, experiments)) for one in seen),
+        uncertainty=told,
+        views=tuple(one.view(genes, _others(one, experiments), told) for one in seen),
         table=_grid(table),
         leak=(f"Leak: {table.leak.status}", *_leaks(table), *_partial(table)),
         facts=table.facts,
@@ -292,15 +301,9 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
     )
 
 
-def _sections(seen: Sequence[TestSection]) -> str:
-    names = ", ".join(one.section.name for one in seen)
-    return f"Section{'s' if len(seen) > 1 else ''} {names}"
-
-
 def _held_out(seen: Sequence[TestSection]) -> str:
     """Say what training saw of the test sections, as the split was."""
-    kinds = dict.fromkeys(one.run.config.data.split for one in seen)
-    return "; ".join(HELD_OUT[kind] for kind in kinds)
+    return "; ".join(HELD_OUT[kind] for kind in dict.fromkeys(one.run.config.data.split for one in seen))
 
 
 def _partial(table: Table) -> list[str]:

@@ -14,7 +14,7 @@ from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.errors import DataError, MismatchError
 from bleep.evaluation import report
-from bleep.evaluation.scorecard import SCORES, Truth, meaning, score
+from bleep.evaluation.scorecard import SCORES, Truth, correlations, meaning, score
 from bleep.evaluation.statistics import (
     MARKERS,
     gene_sets,
@@ -142,6 +142,32 @@ def test_seeds_are_averaged_before_sections() -> None:
     assert table.rows.loc["a", "pcc"] == pytest.approx((0.3 + 0.5) / 2)
     assert table.rows.loc["a", "pcc_sd"] == pytest.approx(np.std([0.3, 0.5], ddof=1))
     assert table.rows.loc["b", "pcc_sd"] == pytest.approx(np.std([0.1, 0.9], ddof=1))
+
+
+def test_parts_of_a_section_count_once_each_whatever_their_seeds_and_sections_alike(tmp_path: Path) -> None:
+    """Section A has two blocks, one of them by two seeds, and B none: .4 and .8 are A's, whose mean counts as B's .3 does."""
+
+    def card(section: str, part: str, seed: int, r: float) -> Scorecard:
+        genes = pd.DataFrame({"pearson": [r], "mse": r, "variance_ratio": r}, index=pd.Index(["ACTB"], name="gene"))
+        return Scorecard("a", section, seed, genes, {"pcc": r}, patient="P", part=part)
+
+    numbers = (("A", "1", 0, 0.2), ("A", "1", 1, 0.6), ("A", "2", 0, 0.8), ("B", "", 0, 0.3))
+    table = report.compare([card(*one) for one in numbers], "p", LEAK, {})
+    assert table.rows.loc["a", "pcc"] == pytest.approx((0.6 + 0.3) / 2)
+    assert json.loads(report.save(table, tmp_path)[0].read_text())["patients"][0]["pcc"] == pytest.approx(0.45)
+    assert "| a | 0.600 | 0.300 |" in report.as_markdown(table)
+    row = report.by_gene(table).loc["ACTB"]
+    assert row[["a", "mse", "variance_ratio"]].tolist() == pytest.approx([0.45] * 3)
+    assert row[["sections", "least", "most"]].tolist() == pytest.approx([2, 0.3, 0.6])
+    assert correlations(table.cards).loc["ACTB", "a"] == pytest.approx(0.45)
+
+
+def test_a_score_that_some_sections_lack_is_said_to_be_over_the_others() -> None:
+    more = [replace(c, summary=c.summary | {"ssim": 0.5 if c.section == "s2" else np.nan}) for c in cards()]
+    table = report.compare(more, "p", LEAK, {})
+    for text in (report.as_text(table), report.as_markdown(table)):
+        assert "no ssim in s1: means are over the others" in text
+    assert "means are over the others" not in report.as_text(report.compare(cards(), "p", LEAK, {}))
 
 
 def test_the_table_names_protocol_leak_and_facts_in_every_form(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_intervals_are_judged_by_what_was_measured(lacking: list[report.TestSect
     first = lacking[0]
     low, high = first.prediction.expression - 100, first.prediction.expression + 100
     bounded = [replace(first, prediction=first.prediction.replaced(layers={"lower": low, "upper": high}))]
-    error, held = _uncertainty(bounded, "told")
+    error, held = _uncertainty(bounded)
     assert "nan" not in error.finding
     assert held.finding.endswith(f"hold 100% in {first.section.name}")
 

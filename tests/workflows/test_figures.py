@@ -17,7 +17,7 @@ from bleep.data.section import Section
 from bleep.runs import Run
 from bleep.viz.figures import save
 from bleep.viz.figures.tissue_maps import bar_length, correlation, gene_map, gene_relations, ranked, variances
-from bleep.viz.figures.training import coverage, error_by_uncertainty
+from bleep.viz.figures.training import coverage, error_by_uncertainty, joint_space
 from bleep.viz.page import TissueView
 from bleep.workflows import figures, report
 from bleep.workflows.evaluate import evaluate
@@ -270,6 +270,40 @@ def test_variance_and_uncertainty_are_told_as_they_are() -> None:
     assert float(widths.split("is ")[1].split(" ")[0]) == pytest.approx(1, abs=0.05)
     shares = np.stack([np.full(20, 0.9), np.full(20, 0.8)])
     assert "90% in A, 80% in B" in coverage(shares, 0.9, ("A", "B")).finding
+
+
+def test_every_block_that_folds_of_one_section_held_out_is_shown(recipe: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    over = {"loss": {"task": "regression"}, "optim": {"epochs": 1, "batch": 8}, "panel": {"choice": "all"}}
+    data = {"split": "block", "test": [], "folds": 2, "sections": ["toy1"], "margin": 0.0}
+    folders = [tmp_path / f"fold{fold}" for fold in range(2)]
+    runs = [fit(Config.load(recipe(out, over, {"data": data | {"fold": at}}))) for at, out in enumerate(folders)]
+    experiments = opened(folders)
+    seen = held_out_sections(experiments)
+    assert [one.name for one in seen] == ["toy1 of fold0", "toy1 of fold1"]
+    assert [len(one.section) for one in seen] == [sum(map(len, each.split.test)) for each in experiments]
+    page = report.evaluation_page(experiments, evaluate(folders))
+    assert [view.section for view in page.views] == ["toy1 of fold0", "toy1 of fold1"]
+    assert page.lead.startswith("Sections toy1 of fold0, toy1 of fold1")
+    assert len(runs) == len(seen)
+
+
+def test_uncertainty_of_one_kind_is_not_laid_beside_that_of_another(trained: dict[str, Path]) -> None:
+    first, second = held_out_sections(opened([trained["contrastive"]]))
+    value = second.prediction.expression
+    bounded = replace(second, prediction=second.prediction.replaced(layers={"lower": value - 100, "upper": value + 100}))
+    (alone,) = figures._uncertainty([first])
+    error, held = figures._uncertainty([first, bounded])
+    assert error.finding == alone.finding
+    assert held.finding.endswith(f"hold 100% in {second.name}")
+    told, genes = uncertainty_of(first.prediction)[1], first.run.panel.genes[:1]
+    assert first.view(genes, told=told).uncertainty is not None
+    assert bounded.view(genes, told=told).uncertainty is None
+    assert bounded.view(genes).uncertainty is not None
+
+
+def test_a_space_that_fell_into_one_point_finds_no_tile() -> None:
+    alike = np.ones((20, 4), np.float32) / 2
+    assert "at median rank 20 of 20" in joint_space(alike, alike, {}, "t-SNE", 0).finding
 
 
 def test_spots_at_one_place_are_drawn_as_large_as_a_lone_one(toys: tuple[Section, ...]) -> None:

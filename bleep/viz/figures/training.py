@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
 
+from bleep.evaluation.metrics import true_ranks
 from bleep.viz.figures import COLOURS, MARKERS, Drawing, blank, label_text, titled
 from bleep.viz.figures.on_tissue import mixing, tsne, umap
 
@@ -192,9 +193,7 @@ def joint_space(
 
 def _mixing(both: Float32[np.ndarray, "points dim"], side: Int64[np.ndarray, " points"], count: int) -> str:
     own, free = mixing(both.astype(np.float64), side)
-    similarity = both[:count] @ both[count:].T
-    true = np.diag(similarity)[:, None]
-    rank = 1 + (similarity > true).sum(axis=1)
+    rank = true_ranks(both[:count], both[count:])
     return (
         f"{100 * own:.0f} % of a point's nearest neighbours are of its own modality ({100 * free:.0f} % if both mixed freely); "
         f"a tile's own spot is at median rank {np.median(rank):.0f} of {count}"
