@@ -140,9 +140,8 @@ def by_gene(table: Table) -> pd.DataFrame:
     highest correlation over them, `mse` and `variance_ratio` its means. Seeds and blocks of one section are averaged before. A
     predictor that is called like one of these columns, such as `most`, becomes `most (predictor)`.
     """
-    by_section, first = gene_means(table.cards), str(table.rows.index[0])
-    r = correlations(table.cards)
-    own = by_section.xs(first, level="predictor").groupby(level="gene", sort=False)
+    r, first = correlations(table.cards), str(table.rows.index[0])
+    own = gene_means(table.cards).xs(first, level="predictor").groupby(level="gene", sort=False)
     varied = own["pearson"]
     found = pd.DataFrame({"sections": varied.count(), "least": varied.min(), "most": varied.max()})
     means = own[["mse", "variance_ratio"]].mean()
@@ -242,7 +241,8 @@ def _unscored(table: Table) -> list[str]:
         here = means.xs(section, level="section")
         less = means.groupby("predictor").any().loc[here.index] & ~here
         if less.to_numpy().any():
-            lacking.setdefault(tuple(HEADINGS.get(name, name) for name in less if less[name].any()), []).append(section)
+            scores = map(str, less.columns[less.any()])
+            lacking.setdefault(tuple(HEADINGS.get(name, name) for name in scores), []).append(section)
     return lines + [
         f"no {', '.join(scores)} in {', '.join(names)}: means are over the others" for scores, names in lacking.items()
     ]

@@ -282,8 +282,9 @@ def cross_validate(
 ) -> tuple[Table | LabelTable, list[Path]]:
     """Train, index and, if asked for, calibrate a run for each fold below `config.out`, and score all of them in one table.
 
-    Runs that learn labels are scored as such. Each test section (or block) is held out once. The table's mean and spread
-    are over sections, each the mean of its blocks, so that blocks of a single section have no spread. Folds that are finished are used again, so a cross-validation that was stopped goes on.
+    Runs that learn labels are scored as such. Each test section (or block) is held out once. The table's mean and spread are
+    over sections, each the mean of its blocks, so that blocks of a single section have no spread. Folds that are finished are
+    used again, so a cross-validation that was stopped goes on.
 
     Raises:
         ConfigError: the recipe holds out by name or nothing at all, there are fewer groups than folds, `image.sharing auto`
