@@ -229,12 +229,13 @@ def structural_similarity(predicted: Values, measured: Values, windows: Windows)
 
 
 def _within(xy: Places, reach: float) -> sparse.csr_array:
-    """Return distances in spot pitches between spots nearer than `reach`; a spot to itself is there, with a stored 0."""
+    """Return distances in spot pitches between spots no farther than `reach`; a spot to itself is there, with a stored 0."""
     tree = cKDTree(xy)
     if len(xy) < 2:
         return sparse.csr_array(np.ones((len(xy), len(xy))))
     pitch = float(np.median(tree.query(xy, k=2)[0][:, 1])) or 1.0
-    pairs = tree.query_pairs(reach * pitch, output_type="ndarray")
+    # Spots of a grid just as far as that are in, whatever unit places are in and however that rounds.
+    pairs = tree.query_pairs(reach * pitch * (1 + 1e-6), output_type="ndarray")
     rows = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(len(xy))])
     columns = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(len(xy))])
     distance = np.linalg.norm(xy[rows] - xy[columns], axis=1) / pitch

@@ -147,3 +147,10 @@ def test_a_perfect_map_is_alike_a_flat_one_is_not_and_a_flat_gene_has_no_score(
     flat = np.tile(values.mean(axis=0), (60, 1))
     assert (structural_similarity(flat, values, windows)[:2] < 0.5).all()
     assert np.isnan(structural_similarity(values, values, windows)[2])
+
+
+def test_windows_end_at_the_same_spots_whatever_unit_places_are_in() -> None:
+    """The fourth spot of a row is just three pitches away, which rounds to less or to more."""
+    xy = square(8) / 290
+    sizes = {Windows.of(np.zeros((64, 1)), xy * unit).weights.nnz for unit in np.linspace(0.1, 300, 97)}
+    assert sizes == {int((cdist(xy, xy) <= WINDOW).sum())}
