@@ -65,6 +65,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     experiments = opened(folders)
     if arguments.genes:
         check_genes(experiments, arguments.genes)
+    look_flags.check_tested(arguments, experiments)
     for path in arguments.table:
         check_table(path)
         check_output(path, inputs, overwrite=arguments.overwrite)

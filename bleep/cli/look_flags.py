@@ -138,18 +138,31 @@ def show_labels(arguments: argparse.Namespace, table: "LabelTable") -> None:
             print(f"{arguments.figures / name}.png: {finding}")
 
 
-def check_size(arguments: argparse.Namespace, tiles: "Tiles") -> None:
-    """Refuse a page of more tiles than it can show.
+def check_size(
+    arguments: argparse.Namespace, tiles: int, way: str = "query fewer sections at a time, take a larger --step"
+) -> None:
+    """Refuse a page of more tiles than it can show, and name a `way` out.
 
     Raises:
         ConfigError: saying how many there are.
 
     """
-    if arguments.report is not None and len(tiles) > MOST:
+    if arguments.report is not None and tiles > MOST:
         raise ConfigError(
-            f"--report: a page shows at most {MOST:,} tiles, and there are {len(tiles):,}; "
-            "query fewer sections at a time, take a larger --step, or leave the page out"
+            f"--report: a page shows at most {MOST:,} tiles, and there are {tiles:,}; {way}, or leave the page out"
         )
+
+
+def check_tested(arguments: argparse.Namespace, experiments: "Sequence[Opened]") -> None:
+    """Refuse a page of more held-out tiles than it can show, before anything is scored.
+
+    Raises:
+        ConfigError: see `check_size`.
+
+    """
+    if arguments.report is not None:
+        tested = {(one.name, one.ids): len(one) for each in experiments for one in each.split.test}
+        check_size(arguments, sum(tested.values()), "evaluate fewer runs at a time")
 
 
 def show_query(

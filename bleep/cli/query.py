@@ -216,7 +216,7 @@ def _query(arguments: argparse.Namespace) -> int:
     predictor = experiment.select(arguments.predictor, arguments.k, arguments.weights, arguments.abstain) if main else None
     broken: dict[str, str] = {}
     tiles = _open(arguments, run, broken)
-    look_flags.check_size(arguments, tiles)
+    look_flags.check_size(arguments, len(tiles))
     submission = submission_of(arguments, run, tiles)
     if predictor is None:
         share_features(run, tiles)

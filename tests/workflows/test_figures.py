@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep.cli import app
+from bleep.cli import app, look_flags
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.runs import Run
@@ -142,6 +142,17 @@ def test_a_look_that_cannot_be_had_is_one_sentence(
     assert app.main(["evaluate", "--run", str(folder), *(word.format(folder=folder) for word in words)]) == 2
     assert said in capsys.readouterr().err
     assert not (folder / "new").exists()
+    assert not (folder / "evaluation.json").exists()
+
+
+def test_a_page_of_too_many_held_out_tiles_is_refused_before_they_are_scored(
+    run_copy: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_flags, "MOST", 10)
+    folder = run_copy("regression")
+    assert app.main(["evaluate", "--run", str(folder), "--report", str(folder / "page.html")]) == 2
+    assert "at most 10 tiles" in capsys.readouterr().err
+    assert not (folder / "page.html").exists()
     assert not (folder / "evaluation.json").exists()
 
 
