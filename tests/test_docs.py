@@ -1,6 +1,7 @@
 """Every command printed in README, docs and recipes is one that the programs take; the tutorial is run as it is printed."""
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -95,6 +96,17 @@ def test_every_flag_named_beside_a_command_in_the_text_is_one_of_its_flags() -> 
 
 
 @pytest.mark.slow
+def test_the_page_on_files_names_every_entry_of_a_runs_files(trained: dict[str, Path]) -> None:
+    text = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    missing = {
+        f"{name}: {key}"
+        for name in ("panel.json", "run.json", "reference/manifest.json")
+        for key in json.loads((trained["contrastive"] / name).read_text())
+        if f"`{key}`" not in text
+    }
+    assert missing == set()
+
+
 def test_the_tutorial_on_tiles_says_what_comes_when_it_is_followed(warm: Path, tmp_path: Path) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     (tmp_path / "bleep").symlink_to(ROOT / "bleep")

@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top: who leaves the work to others need not wait for torch.
 """
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from bleep import find
-from bleep.config import DtypeName, PredictorName, WeightsName
+from bleep.config import Config, DtypeName, PredictorName, WeightsName
 from bleep.data.slides import slide_files
+from bleep.data.slides.base import file_digest
 from bleep.errors import BleepError, DataError, MismatchError, StoppedError
 from bleep.files import alone, check_writable, read_json
 from bleep.progress import Progress
@@ -72,11 +74,7 @@ class Job:
     def digest(self) -> str:
         """Return a sha256 of what decides the predictions: the run, its reference and calibration, and what is asked."""
         joined = hashlib.sha256()
-        folders = [self.run]
-        if (self.run / find.ENSEMBLE).exists():
-            named = read_json(self.run / find.ENSEMBLE, "the runs of an ensemble")["members"]
-            folders += [self.run / str(member["run"]) for member in named]
-        for path in (folder / name for folder in folders for name in DECIDING):
+        for path in (folder / name for folder in self.folders() for name in DECIDING):
             joined.update(path.read_bytes() if path.is_file() else b"-")
         asked = {name: value for name, value in asdict(self).items() if name not in ("run", "out", "inputs", "overwrite")}
         if self.min_confidence is None:
@@ -84,6 +82,24 @@ class Job:
             del asked["min_confidence"]
         joined.update(json.dumps(asked, sort_keys=True, default=str).encode())
         return joined.hexdigest()
+
+    def folders(self) -> list[Path]:
+        """Return the folder of the run; of an ensemble those of its runs, too."""
+        if not (self.run / find.ENSEMBLE).exists():
+            return [self.run]
+        named = read_json(self.run / find.ENSEMBLE, "the runs of an ensemble")["members"]
+        return [self.run, *(self.run / str(member["run"]) for member in named)]
+
+    def features(self) -> list[Path]:
+        """Return the folders of ready-made features that the run, or those of an ensemble, read."""
+        found: list[Path] = []
+        # What is wrong with a run's settings is said where it is opened.
+        with contextlib.suppress(BleepError):
+            for folder in self.folders():
+                config = Config.load(folder / find.CONFIG) if (folder / find.CONFIG).is_file() else None
+                if config is not None and config.data.features is not None and config.image.trunk == "features":
+                    found.append(config.data.features)
+        return found
 
     def place(self, name: str) -> Path:
         """Return where the prediction of a slide goes."""
@@ -220,7 +236,8 @@ def predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tup
 def _predict_archive(job: Job, slides: Mapping[str, Path], engine: Engine) -> tuple[list[Outcome], int]:
     digest, outcomes = job.digest(), []
     done = _read(job.out / LEDGER, digest)
-    marks = {name: _mark(path, job.mask(name)) for name, path in slides.items()}
+    ready = job.features()
+    marks = {n: _mark(path, job.mask(n), [place / f"{n}.h5" for place in ready]) for n, path in slides.items()}
     waiting = {name: path for name, path in slides.items() if done.get(name) != marks[name] or not job.place(name).exists()}
     for name in waiting:
         _clean(job.place(name))
@@ -269,12 +286,14 @@ def _read(path: Path, digest: str) -> dict[str, str]:
     return done
 
 
-def _mark(path: Path, mask: Path | None) -> str:
-    """Return what tells a slide, and the mask that was given for it, from others of the same name."""
+def _mark(path: Path, mask: Path | None, features: Sequence[Path] = ()) -> str:
+    """Return what tells a slide, the mask that was given for it, and its ready-made features from others of the same name."""
     with path.open("rb") as file:
         joined = hashlib.sha256(f"{path.stat().st_size} ".encode() + file.read(PIECE))
     if mask is not None and mask.is_file():
         joined.update(mask.read_bytes())
+    for ready in features:
+        joined.update(file_digest(ready).encode() if ready.is_file() else b"-")
     return joined.hexdigest()
 
 
