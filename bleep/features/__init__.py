@@ -263,6 +263,8 @@ class FeatureReader:
         parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
         # One view adds nothing, so that what was kept before there were views is still found.
         parts += [self.views] * (self.views > 1)
+        # The trunk that stands for them is the same whatever the files hold.
+        parts += [] if self.ready is None else [self.ready.digest(section)]
         # What networks of others do is not in their weights alone.
         parts += [] if self.trunk.learns else behaviour(self.trunk, spec.pixels)
         if self.stains is not None:

@@ -4,6 +4,7 @@ A file holds `features` (or HEST's `embeddings`), [patches, width], and `coords`
 pixels, x first; its attributes say how large a patch is. `barcodes`, where a file has them, name the spot of each patch.
 """
 
+import hashlib
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jaxtyping import Float32, Float64
 from scipy.spatial import cKDTree
 
 from bleep.data.section import Section
+from bleep.data.slides.base import file_digest
 from bleep.errors import DataError, MismatchError
 from bleep.files import whole
 from bleep.find import visible
@@ -120,6 +122,15 @@ class ReadyFolder:
             words = [f"{width} features of {encoder or 'an encoder it does not name'}" for width, encoder in (here, there)]
             raise MismatchError(f"{found.path}: holds {words[0]}, but the run was trained on {words[1]}; compute them alike")
         return found.features[found.rows(section, self.limit)]
+
+    def digest(self, section: Section) -> str:
+        """Return a sha256 of what `read` goes by, so that nothing is remembered of a section whose file is another by now.
+
+        Raises:
+            DataError: the file is missing.
+
+        """
+        return hashlib.sha256(f"{file_digest(self.folder / f'{section.name}.h5')} {self.limit}".encode()).hexdigest()
 
 
 def open_ready(folder: Path, name: str) -> ReadyFeatures:

@@ -43,6 +43,12 @@ def share_features(run: Run, tiles: Tiles) -> None:
     _reader(run).share(tiles)
 
 
+def ready_made(run: Run, sections: Sequence[Section]) -> list[str]:
+    """Return a digest of the ready-made features of each section; none: the run's trunk looks at tiles itself."""
+    ready = _reader(run).ready
+    return [] if ready is None else [ready.digest(section) for section in sections]
+
+
 def _reader(run: Run) -> FeatureReader:
     # The weights of a finished run stay, so the features of a trunk that learnt may be kept as well as a frozen one's.
     reader = FeatureReader.to_predict(run.model.trunk, run.model.standardize, run.config)

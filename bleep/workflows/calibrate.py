@@ -45,7 +45,7 @@ from bleep.predictors.members import FITS, TRAVEL, SimplePredictor, usable
 from bleep.predictors.stacking import SHRINK, Basis, FoldValues, StackingInput, shrunk_stacker
 from bleep.progress import Progress
 from bleep.records import Leak, Neighbors
-from bleep.retrieval.embed import embed_keys, embed_queries, raw_features
+from bleep.retrieval.embed import embed_keys, embed_queries, raw_features, ready_made
 from bleep.retrieval.index import FlatIndex
 from bleep.retrieval.reference import Reference, identity
 from bleep.runs import REFERENCE, Run, changing
@@ -70,7 +70,8 @@ def cross_fit(run: Run, divided: Split, place: Path, folds: int | None = None, m
     parts = parts_of(run, divided.train, folds)
     if run.model.trunk.learns:
         log.warning("the trunk learns: rehearsing takes %d trainings of it; fewer with --folds", len(parts))
-    whole = run.weights_digest()
+    # What is read of ready-made files counts like weights.
+    whole = run.weights_digest() + "".join(ready_made(run, divided.train))
     done = []
     for number, part in enumerate(Progress(parts, desc="rehearsing", unit="part")):
         path = place / f"{number:03d}.safetensors"

@@ -158,6 +158,7 @@ def _fit(
     batches = EpochBatches(len(tiles), config.optim.batch, config.seed, accelerator.process_index, accelerator.num_processes)
     rehearse_own(task, torch.from_numpy(values[: batches.batch]).to(accelerator.device))
     reader = FeatureReader.of(run.model.trunk, run.model.standardize, config)
+    _note_stains(run, tiles)
     reader.share(tiles)
     if divided.val:
         FeatureReader.to_predict(run.model.trunk, run.model.standardize, config).share(run.tiles(divided.val))
@@ -225,6 +226,7 @@ def refit(run: Run, divided: Split, panel: GenePanel, place: Path) -> Run:
     tiles, values = run.tiles(divided.train), np.concatenate([panel.apply(section) for section in divided.train])
     batches = EpochBatches(len(tiles), run.config.optim.batch, run.config.seed, 0, 1)
     reader = FeatureReader.of(fresh.model.trunk, fresh.model.standardize, run.config)
+    _note_stains(fresh, tiles)
     dataset = _dataset(fresh, reader, tiles, values)
     validate = validation(fresh, divided, values) if can_validate(fresh, divided) else None
     journal = CheckpointLog(place / runs.LOG, place / runs.STATE)
@@ -254,11 +256,16 @@ def _keeper(run: Run) -> Callable[[int], None]:
     return keep
 
 
+def _note_stains(run: Run, tiles: Tiles) -> None:
+    """Measure what tiles' stains are brought to; features are kept by it, so none is asked for before."""
+    kind = run.config.image.stain
+    if kind != "none":
+        run.model.trunk.stain.fit(torch.from_numpy(target_of(kind, tiles)))
+
+
 def _dataset(run: Run, reader: FeatureReader, tiles: Tiles, values: np.ndarray) -> Dataset[Batch]:
     """Return cached features under a frozen trunk, tiles otherwise; and fit the standardising layer."""
     config = run.config
-    if config.image.stain != "none":
-        run.model.trunk.stain.fit(torch.from_numpy(target_of(config.image.stain, tiles)))
     needed = not run.model.trunk.learns or config.image.standardize == "train"
     raw = reader.raw().read(tiles) if needed else np.empty((0, 0), np.float32)
     if config.image.standardize != "none":

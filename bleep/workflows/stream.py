@@ -25,7 +25,7 @@ from bleep.predictors.classifier import with_labels
 from bleep.predictors.io import Parts, check_blocks, check_form, check_values, write_blocks, write_frames
 from bleep.predictors.retrieval import neighbor_table
 from bleep.progress import Progress
-from bleep.retrieval.embed import check_tiles
+from bleep.retrieval.embed import check_tiles, ready_made
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
 from bleep.workflows.slides import facts_of, noted
@@ -218,6 +218,10 @@ def _key(query: Query, output: Output) -> dict[str, str]:
         + ([_hash(section.counts.obs["tissue"].to_numpy())] if "step" in section.counts.uns else [])
         for section in tiles.sections
     ]
+    one = plain(query.predictor)
+    ready = [
+        files for each in (one.runs if isinstance(one, Ensemble) else [run]) if (files := ready_made(each, tiles.sections))
+    ]
     settings = [
         query.predictor.name,
         dict(query.flags),
@@ -229,7 +233,7 @@ def _key(query: Query, output: Output) -> dict[str, str]:
     return {
         "run": _digest([run.weights_digest(), run.panel.digest()]),
         "reference": "" if query.reference is None else _digest(query.reference.manifest),
-        "set of tiles": _digest([pictures, tiles.ids, tiles.spec.pixels, tiles.spec.microns, tiles.spec.padding]),
+        "set of tiles": _digest([pictures, tiles.ids, tiles.spec.pixels, tiles.spec.microns, tiles.spec.padding, *ready]),
         "k, weights, genes or other setting": _digest(settings),
     }
 

@@ -15,6 +15,7 @@ from bleep.data.slides import ArraySlide, MosaicSlide, save_png
 from bleep.data.stain import HED, MEASURES, StainMatch, brought, jittered, map_of, measured, source_of, target_of
 from bleep.data.tiles import Tiles, TileSpec, cut
 from bleep.features import FeatureReader, trunk_digest
+from bleep.features.cache import FeatureCache
 from bleep.models.image import NUMBERS
 from bleep.records import Batch
 from bleep.runs import Run
@@ -201,11 +202,18 @@ def test_a_run_keeps_its_target_and_reads_other_sections_through_it(
     assert len(list((tmp_path / "cache2").iterdir())) == 2
 
 
-def test_the_cache_key_names_the_target(recipe: Any, tmp_path: Path) -> None:
-    digests = set()
+def test_the_cache_key_names_the_target_which_is_known_before_features_are_asked_for(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests, kept = set(), []
+    adds = FeatureCache.add
+    monkeypatch.setattr(FeatureCache, "add", lambda cache, xy, found: [kept.append(len(xy)), adds(cache, xy, found)][1])
     for kind in ("none", "reinhard", "macenko"):
         config = Config.load(recipe(tmp_path / kind, {"image": {"stain": kind}, "optim": {"epochs": 1}}))
-        digests.add(trunk_digest(fit(config).model.trunk))
+        run = fit(config)
+        digests.add(trunk_digest(run.model.trunk))
+        assert sum(kept) == sum(section.spots for section in run.facts.train)
+        kept.clear()
     assert len(digests) == 3
 
 

@@ -4,17 +4,23 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
 import pytest
 
 from bleep.config import Config
+from bleep.data.prediction import Prediction
 from bleep.data.section import Section
 from bleep.errors import BleepError, ConfigError, DataError, MismatchError
 from bleep.features.ready import ReadyFolder, open_ready, peek, write_ready
+from bleep.predictors.baselines import RegressionPredictor
+from bleep.workflows.calibrate import cross_fit
 from bleep.workflows.data import features as write_features
 from bleep.workflows.fit import fit
+from bleep.workflows.stream import Output, Query, stream, write_query
+from bleep.workflows.tissue import load_split
 
 WIDTH = 6
 
@@ -103,10 +109,8 @@ def test_settings_that_ready_features_cannot_have_are_refused(change: dict[str, 
 def test_features_written_by_a_trunk_train_the_run_that_the_trunk_trains(
     recipe: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    from bleep.predictors.baselines import RegressionPredictor
     from bleep.runs import Run
     from bleep.workflows.data import features
-    from bleep.workflows.tissue import load_split
 
     tree = recipe(tmp_path / "trunk", {"loss": {"task": "regression"}})
     config = Config.load(tree)
@@ -119,6 +123,34 @@ def test_features_written_by_a_trunk_train_the_run_that_the_trunk_trains(
     tiles = run.tiles(load_split(config).test)
     one, other = (RegressionPredictor(each).predict(tiles).expression for each in (run, again))
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_remembered_of_files_that_hold_others_by_now(
+    recipe: Any, toys: tuple[Section, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means of whole sections, blocks of a query and rehearsals: the trunk that stands for the files is the same for all."""
+    for section in toys:
+        patches(tmp_path / "h5", section, patch_size_level0=32)
+    tree = recipe(tmp_path / "out")
+    over = {"data": {**tree["data"], "features": str(tmp_path / "h5")}, "loss": {"task": "regression"}}
+    run = fit(Config.load(tree, over, {"image": {"trunk": "features", "weights": "hub", "standardize": "section"}}))
+    tiles, seen, stop = run.tiles(toys[2:3]), [], Mock(side_effect=InterruptedError)
+    monkeypatch.setattr("bleep.workflows.stream.write_blocks", stop)
+    monkeypatch.setattr("bleep.workflows.calibrate._left_out", stop)
+    monkeypatch.setattr("bleep.workflows.calibrate.OutOfFold.load", lambda path, key: seen.append(key))
+    predictor = RegressionPredictor(run)
+    for time in range(2):
+        whole = predictor.predict(tiles).expression
+        np.testing.assert_allclose(Prediction.joined(list(stream(run, predictor, tiles, 20))).expression, whole, atol=1e-4)
+        with pytest.raises(MismatchError if time else InterruptedError, match="set of tiles" if time else None):
+            write_query(Query(run, predictor, None, tiles), Output(tmp_path / "out.h5ad", resume=bool(time), rows=20))
+        with pytest.raises(InterruptedError):
+            cross_fit(run, load_split(run.config), tmp_path)
+        with h5py.File(tmp_path / "h5" / f"{toys[2].name}.h5", "r+") as file:
+            file["features"][:] = 7 + 50 * file["features"][:] ** 3
+        with h5py.File(tmp_path / "h5" / f"{toys[0].name}.h5", "r+") as file:
+            file["features"][:] *= 2
+    assert len(set(seen)) == 2
 
 
 def test_a_file_that_was_written_is_read_as_it_was(toys: tuple[Section, ...], tmp_path: Path) -> None:
