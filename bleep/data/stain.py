@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from bleep.config import StainName
+from bleep.data.slides.base import picture_key
 from bleep.data.tiles import Tiles
 from bleep.records import STAINS, UNMIX, Batch
 
@@ -201,7 +202,7 @@ def source_of(kind: StainName, tiles: Tiles) -> Numbers:
     sections = tiles.whole or tiles.sections
     (section,) = sections
     xy = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
-    key = f"{kind} {section.slide.digest()} {section.mpp} {tiles.spec} {xy}"
+    key = f"{kind} {picture_key(section.slide)} {section.mpp} {tiles.spec} {xy}"
     if key not in _known:
         while len(_known) > 16:
             del _known[next(iter(_known))]

@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int, UInt8
 from bleep.config import PaddingName, TilesConfig
 from bleep.data.section import Section
 from bleep.data.slides import PyramidSlide, Slide, resize
+from bleep.data.slides.base import picture_key
 from bleep.errors import DataError
 from bleep.files import whole, write_json
 
@@ -142,7 +143,7 @@ def folder_of(root: Path, section: Section, spec: TileSpec) -> Path:
 
 
 def _stem(section: Section, spec: TileSpec) -> str:
-    facts = [FORM, section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
+    facts = [FORM, picture_key(section.slide), section.mpp, spec.pixels, spec.microns, spec.padding]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

@@ -21,6 +21,7 @@ from bleep.config import FLOOR, Config
 from bleep.data.datasets import Steps, TileImages, turned
 from bleep.data.loading import loaded, read
 from bleep.data.section import Section
+from bleep.data.slides.base import picture_key
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
 from bleep.errors import DataError
@@ -260,7 +261,7 @@ class FeatureReader:
         return FeatureCache.open(self.cache, self._key(tiles.sections[0], tiles.spec))
 
     def _key(self, section: Section, spec: TileSpec) -> str:
-        parts = [trunk_digest(self.trunk), section.slide.digest(), section.mpp, spec.pixels, spec.microns, spec.padding]
+        parts = [trunk_digest(self.trunk), picture_key(section.slide), section.mpp, spec.pixels, spec.microns, spec.padding]
         # One view adds nothing, so that what was kept before there were views is still found.
         parts += [self.views] * (self.views > 1)
         # The trunk that stands for them is the same whatever the files hold.

@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 
 from bleep.config import FLOOR, ImageConfig
 from bleep.data.section import Section
+from bleep.data.slides.base import picture_key
 from bleep.data.stain import glass, optical_density
 from bleep.data.tiles import Tiles
 from bleep.features import FeatureReader, Features
@@ -125,7 +126,7 @@ def _read(alone: Tiles, section: Section, most: int) -> Features:
     """Return the numbers of a section's tiles, or of `most` of them evenly taken; remembered for the last few sections."""
     place = hashlib.sha256(np.ascontiguousarray(section.xy).tobytes()).hexdigest()
     rows = alone.evenly(most)
-    key = f"{section.slide.digest()} {section.mpp} {alone.spec} {place} {len(rows)}"
+    key = f"{picture_key(section.slide)} {section.mpp} {alone.spec} {place} {len(rows)}"
     if key not in _known:
         while len(_known) > 32:
             del _known[next(iter(_known))]

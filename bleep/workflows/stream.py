@@ -16,6 +16,7 @@ import numpy as np
 
 from bleep.config import DtypeName
 from bleep.data.prediction import Prediction
+from bleep.data.slides.base import picture_key
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, DataError, StoppedError
 from bleep.files import alone, check_writable
@@ -214,7 +215,7 @@ def _key(query: Query, output: Output) -> dict[str, str]:
     """Return digests of all that decides what blocks hold."""
     run, tiles = query.run, query.tiles
     pictures = [
-        [section.name, section.patient, section.slide.digest(), _hash(np.ascontiguousarray(section.xy)), section.mpp]
+        [section.name, section.patient, picture_key(section.slide), _hash(np.ascontiguousarray(section.xy)), section.mpp]
         + ([_hash(section.counts.obs["tissue"].to_numpy())] if "step" in section.counts.uns else [])
         for section in tiles.sections
     ]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from bleep.data.slides import ArraySlide, PictureSlide, PyramidSlide, open_slide, resize
+from bleep.data.slides import ArraySlide, MosaicSlide, PatchSlide, PictureSlide, PyramidSlide, open_slide, resize
 from bleep.data.slides import base as overview
 from bleep.data.slides.pyramid import _downsampling, scanner_of
 from bleep.errors import DataError
@@ -441,6 +441,16 @@ def test_a_file_that_was_replaced_is_read_anew(ending: str, tmp_path: Path) -> N
             Image.fromarray(np.full((300, 300, 3), value, np.uint8)).save(path)
         os.utime(path, ns=(value, value))
         assert (open_slide(path).region(0, 0, 50, "white") == value).all()
+
+
+@pytest.mark.parametrize("kind", [MosaicSlide, PatchSlide])
+def test_a_ready_cut_tile_that_was_replaced_is_read_anew(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for value in (40, 90):
+        Image.fromarray(np.full((30, 30, 3), value, np.uint8)).save(path)
+        os.utime(path, ns=(value, value))
+        slide = MosaicSlide.open((path,)) if kind is MosaicSlide else PatchSlide.open((path,), None)
+        assert (slide.region(0, 0, 20, "white") == value).all()
 
 
 @pytest.mark.parametrize("name", ["svs", "libvips", "png"])

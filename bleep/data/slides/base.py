@@ -127,6 +127,11 @@ def _digest_of(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def picture_key(slide: Slide) -> str:
+    """Return what cut tiles and their features are kept by: the digest, and in what order a store's channels are read."""
+    return slide.digest() + str(getattr(slide, "order", ""))
+
+
 BAND = 16_000_000
 """Pixels read at a time."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, file_digest, padded_array, reduced, small_size
+from bleep.data.slides.base import Box, Pixels, file_digest, padded_array, reduced, small_size, stamp
 from bleep.data.slides.image import opened, pixels_of
 from bleep.errors import DataError
 
@@ -56,7 +56,7 @@ class MosaicSlide:
 
     def region(self, left: int, top: int, side: int, padding: PaddingName, pixels: int = 0) -> Box:
         row = int(np.clip((left + side / 2) // self.side, 0, len(self.paths) - 1))
-        tile = _decode_tile(self.paths[row])
+        tile = _decode_tile(self.paths[row], stamp(self.paths[row]))
         if tile.shape[:2] != (self.side, self.side):
             raise DataError(f"{self.paths[row]}: is no longer {self.side} pixels wide as when it was opened; read it anew")
         return padded_array(tile, left - row * self.side, top, side, padding)
@@ -156,7 +156,7 @@ class PatchSlide:
         return reduced(lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1], self.size, small_size(self.size, longest))
 
     def _patch(self, row: int) -> Pixels:
-        patch = _decoded(self.paths[row])
+        patch = _decoded(self.paths[row], stamp(self.paths[row]))
         if (patch.shape[1], patch.shape[0]) != self.sizes[row]:
             raise DataError(f"{self.paths[row]}: is no longer of the size it had when it was opened; read it anew")
         return patch
@@ -170,10 +170,10 @@ def _boxes(corners: tuple[tuple[int, int], ...], sizes: tuple[tuple[int, int], .
 
 
 @lru_cache(maxsize=1024)
-def _decoded(path: Path) -> Pixels:
+def _decoded(path: Path, stamp: tuple[int, int]) -> Pixels:
     return pixels_of(path)
 
 
 @lru_cache(maxsize=256)
-def _decode_tile(path: Path) -> Pixels:
+def _decode_tile(path: Path, stamp: tuple[int, int]) -> Pixels:
     return pixels_of(path)

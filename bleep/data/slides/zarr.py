@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from bleep.config import PaddingName
-from bleep.data.slides.base import Box, Pixels, at_level, file_digest, on_white, padded, reduced, small_size
+from bleep.data.slides.base import Box, Pixels, at_level, file_digest, on_white, padded, reduced, small_size, stamp
 from bleep.data.slides.image import OVERSHOOT
 from bleep.data.slides.tiff import UNNAMED
 from bleep.errors import BleepError, DataError, told_of_memory
@@ -27,6 +27,7 @@ OPAQUE = ("a", "alpha")
 """What the channel is called that says how opaque a pixel is."""
 
 Level = tuple[str, float, int, int]
+Stamp = tuple[int, int]
 
 
 @final
@@ -100,6 +101,11 @@ class ZarrSlide:
 
         return padded(read, (width, height), x, y, asked, padding)
 
+    @property
+    def order(self) -> str:
+        """Which channels are read as red, green, blue and opacity; empty where there are these three alone, in their order."""
+        return "" if (self.channels, self.alpha) == ((0, 1, 2), -1) else f" {self.channels} {self.alpha}"
+
     def digest(self) -> str:
         """Return a sha256 of the finest level as it is stored: names and contents of its files, in order of the names."""
         folder = self.path / self.levels[0][0]
@@ -118,12 +124,13 @@ class ZarrSlide:
 
     def _read(self, name: str, x0: int, y0: int, x1: int, y1: int) -> Pixels:
         process = os.getpid()
-        array = _array(self.path / name, process)
+        made = _made(self.path / name)
+        array = _array(self.path / name, process, made)
         _, high, wide = array.chunks
         pixels = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
         for row in range(y0 // high, (y1 - 1) // high + 1):
             for column in range(x0 // wide, (x1 - 1) // wide + 1):
-                key = (self.path / name, self.channels, row, column)
+                key = (self.path / name, made, self.channels, self.alpha, row, column)
                 block = _held(process).get(key, partial(self._decode, array, row, column))
                 top, left = max(row * high, y0), max(column * wide, x0)
                 part = block[top - row * high : y1 - row * high, left - column * wide : x1 - column * wide]
@@ -165,8 +172,13 @@ def _held(process: int) -> _Blocks:
     return _Blocks(HELD)
 
 
+def _made(path: Path) -> Stamp:
+    """Return size and time of the file that describes an array, which is new where the array was written anew."""
+    return next((stamp(file) for file in (path / "zarr.json", path / ".zarray") if file.is_file()), (0, 0))
+
+
 @lru_cache(maxsize=256)
-def _array(path: Path, process: int) -> Any:
+def _array(path: Path, process: int, made: Stamp) -> Any:
     """Open an array once a process: the library's own threads do not live on in a fork."""
     import zarr
 

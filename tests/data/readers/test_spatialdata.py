@@ -2,9 +2,11 @@
 
 import logging
 import multiprocessing
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,17 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep.cli import app
-from bleep.config import Config, DataConfig
+from bleep.config import Config, DataConfig, ImageConfig
 from bleep.data.readers import has_form, read_sections
 from bleep.data.section import Section
-from bleep.data.slides import Slide, overview
+from bleep.data.slides import ArraySlide, Slide, overview
 from bleep.data.slides.zarr import ZarrSlide
+from bleep.data.tiles import Tiles, TileSpec
+from bleep.data.tiles import write as write_tiles
 from bleep.data.toy import toy_section
 from bleep.errors import ConfigError, DataError
+from bleep.features import FeatureReader
+from bleep.models.factory import build_trunk
 from bleep.runs import Run
 from bleep.workflows.fit import fit
 from bleep.workflows.query import open_tiles
@@ -395,6 +401,25 @@ def test_the_digest_is_that_of_the_stored_picture(tmp_path: Path) -> None:
     file = next(path for path in (again.path / again.levels[0][0] / "c").rglob("*") if path.is_file())
     file.write_bytes(file.read_bytes() + b" ")
     assert first.digest() != again.digest()
+
+
+def test_a_store_that_was_written_anew_or_whose_channels_are_named_otherwise_is_read_anew(tmp_path: Path) -> None:
+    """Its blocks are held by a process, its tiles and their features by the stored picture and the order of its channels."""
+    path, spec, trunk = tmp_path / "a.zarr", TileSpec(32, (64.0,)), build_trunk(ImageConfig(trunk="textures"), 32)[0]
+    found, digests = [], []
+    for pixels, names in ((PICTURE, "rgb"), (PICTURE, "bgr"), (255 - PICTURE, "rgb")):
+        shutil.rmtree(path, ignore_errors=True)
+        section = read(write(path, images={"he": image(pixels=pixels, c_coords=[*names])}))
+        seen = pixels if names == "rgb" else pixels[..., ::-1]
+        np.testing.assert_array_equal(section.slide.region(0, 0, 512, "white"), seen)
+        found.append(FeatureReader(trunk, tmp_path / "cache").read(Tiles((section,), spec)))
+        alike = Tiles((replace(section, slide=ArraySlide(np.ascontiguousarray(seen))),), spec)
+        np.testing.assert_allclose(found[-1], FeatureReader(trunk, None).read(alike), atol=1e-5)
+        list(write_tiles(tmp_path / "tiles", section, spec))
+        np.testing.assert_array_equal(Tiles((section,), spec, tmp_path / "tiles").read(0), alike.read(0))
+        digests.append(section.slide.digest())
+    # Runs of before know the picture by what is stored alone.
+    assert digests[0] == digests[1]
 
 
 def _mean(slide: ZarrSlide, answers: Any) -> None:
