@@ -142,6 +142,26 @@ def test_a_slide_whose_mask_was_edited_is_predicted_again(job: Job, slides: dict
     assert again.tiles < first[1].tiles
 
 
+def test_a_slide_whose_ready_made_features_changed_is_predicted_again(
+    job: Job, slides: dict[str, Path], tmp_path: Path
+) -> None:
+    job, features = replace(job, run=tmp_path / "run"), tmp_path / "h5"
+    for folder in (job.run, features):
+        folder.mkdir()
+    settings = {"image": {"trunk": "features"}, "data": {"features": str(features)}}
+    (job.run / "config.yaml").write_text(yaml.safe_dump(settings))
+
+    def engine(job: Job, waiting: Mapping[str, Path]) -> Iterator[Outcome]:
+        for name in waiting:
+            job.place(name).write_text(name)
+            yield Outcome(name, 1)
+
+    for value, expected in ((b"1", list(NAMES)), (b"1", []), (b"2", ["a"]), (b"2", [])):
+        (features / "a.h5").write_bytes(value)
+        os.utime(features / "a.h5", ns=(int(value), int(value)))
+        assert [each.name for each in predict_archive(job, slides, engine)[0]] == expected
+
+
 def test_a_slide_that_was_trained_on_is_told(job: Job, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["query", "--slides", files / "st2k" / "toy1" / "toy1.jpg", "--mpp", 1, "--run", job.run, "--out-dir", job.out]
     assert main([str(word) for word in argv]) == 0
