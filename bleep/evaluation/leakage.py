@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt64
 from scipy import sparse
+from scipy.spatial import cKDTree
 
 from bleep.config import PanelConfig
 from bleep.data.panel import GenePanel
@@ -68,8 +69,11 @@ def of_split(divided: Split) -> Iterator[LeakFinding]:
     unnamed = sorted(section.name for section in (*trained, *test) if section.patient == section.name)
     if unnamed:
         yield LeakFinding("unknown patient", "unknown", f"nobody said whom {', '.join(unnamed)} is from: give data.patients")
-    for one in test:
-        yield from _same(one, trained)
+    if test:
+        # Once for all test sections: of ready-cut tiles each file counts.
+        known = [(section, section.digest(), _tiles_of(section)) for section in trained]
+        for one in test:
+            yield from _same(one, known)
 
 
 def of_names(fitted: Sequence[Fitted], divided: Split) -> Iterator[LeakFinding]:
@@ -164,8 +168,7 @@ def repeated_tiles(test: Section, other: Section) -> int:
 
     Those that look alike, such as bare glass, count once.
     """
-    one, two = ({file_digest(path) for path in pictures_of(section)} for section in (test, other))
-    return _beyond_chance(len(one & two), len(one))
+    return _alike_tiles(_tiles_of(test), _tiles_of(other))
 
 
 def copied(test: Section, other: Section) -> bool:
@@ -174,8 +177,22 @@ def copied(test: Section, other: Section) -> bool:
 
 
 def pictures_of(section: Section) -> tuple[Path, ...]:
-    """Return the files of a section's ready-cut pictures; none where its tiles are cut from a slide."""
-    return section.slide.paths if isinstance(section.slide, MosaicSlide | PatchSlide) else ()
+    """Return the files of the ready-cut pictures of a section's spots, not of those left out of it or held out beside it.
+
+    None where tiles are cut from a slide.
+    """
+    slide = section.slide
+    if not isinstance(slide, MosaicSlide | PatchSlide):
+        return ()
+    return tuple(slide.paths[row] for row in np.unique(cKDTree(slide.centres()).query(section.xy)[1]))
+
+
+def _tiles_of(section: Section) -> frozenset[str]:
+    return frozenset(map(file_digest, pictures_of(section)))
+
+
+def _alike_tiles(one: frozenset[str], two: frozenset[str]) -> int:
+    return _beyond_chance(len(one & two), len(one))
 
 
 def repeated_values(values: Float[np.ndarray, "spots genes"], others: Iterable[Float[np.ndarray, "_ genes"]]) -> int:
@@ -189,9 +206,10 @@ def _beyond_chance(twice: int, spots: int) -> int:
     return twice if twice > max(2, 0.01 * spots) else 0
 
 
-def _same(test: Section, trained: Sequence[Section]) -> Iterator[LeakFinding]:
-    for section in trained:
-        if section.digest() == test.digest():
+def _same(test: Section, known: Sequence[tuple[Section, str, frozenset[str]]]) -> Iterator[LeakFinding]:
+    mine, tiles = test.digest(), _tiles_of(test)
+    for section, digest, theirs in known:
+        if digest == mine:
             yield LeakFinding(
                 "same tissue", "leak", f"test section {test.name} is section {section.name}, which was trained on"
             )
@@ -200,7 +218,7 @@ def _same(test: Section, trained: Sequence[Section]) -> Iterator[LeakFinding]:
                 f"{twice} of {len(test)} spots of test section {test.name} have the counts of spots of section {section.name}"
             )
             yield LeakFinding("duplicate", "leak", f"{detail}, which was trained on")
-        elif twice := repeated_tiles(test, section):
+        elif twice := _alike_tiles(tiles, theirs):
             detail = f"{twice} ready-cut pictures of test section {test.name} are those of section {section.name}"
             yield LeakFinding("duplicate", "leak", f"{detail}, with other counts, which was trained on")
         elif section.slide.digest() == test.slide.digest():

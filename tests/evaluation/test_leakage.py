@@ -103,12 +103,17 @@ def test_ready_cut_tiles_on_both_sides_are_named_whatever_their_names_and_counts
         shutil.copy(files / "folder" / old, tmp_path / new)
     noisy.assign(path=paths).to_csv(tmp_path / "new.csv", index=False)
     trained = read_sections(DataConfig(root=files / "folder" / "train.csv"))
-    copy = read_sections(DataConfig(root=tmp_path / "new.csv"))[0].subset(np.arange(5, len(own)))
+    whole = read_sections(DataConfig(root=tmp_path / "new.csv"))[0]
+    copy = whole.subset(np.arange(5, len(own)))
     assert leakage.copied(copy, trained[0])
     assert not leakage.copied(*trained[:2])
     found = report(Split(trained, (), (copy,), "patient", NONE))
     assert kinds(found) == {"duplicate": "leak"}
-    assert f"{len(own)} ready-cut pictures of test section new are those of section toy1" in found.findings[0].detail
+    assert f"{len(own) - 5} ready-cut pictures of test section new are those of section toy1" in found.findings[0].detail
+    # Only tiles of spots that are there count, not those of spots that were left out.
+    names = list(trained[0].slide.paths)
+    rest = trained[0].subset(np.array([names.index(files / "folder" / path) for path in own["path"][:20]]))
+    assert not leakage.copied(whole.subset(np.arange(20, len(own))), rest)
 
 
 def test_different_tissue_is_no_duplicate(toys: tuple[Section, ...]) -> None:

@@ -121,7 +121,7 @@ def file_digest(path: Path) -> str:
     return _digest_of(path, *stamp(path))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1 << 18)  # Ready-cut tiles of 50 sections are 100,000 files, looked at again and again.
 def _digest_of(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
