@@ -20,7 +20,6 @@ from typing import Any, Literal, final
 from bleep import find
 from bleep.config import Config, DtypeName, PredictorName, WeightsName
 from bleep.data.slides import slide_files
-from bleep.data.slides.base import file_digest
 from bleep.errors import BleepError, DataError, MismatchError, StoppedError
 from bleep.files import alone, check_writable, read_json
 from bleep.progress import Progress
@@ -288,13 +287,24 @@ def _read(path: Path, digest: str) -> dict[str, str]:
 
 def _mark(path: Path, mask: Path | None, features: Sequence[Path] = ()) -> str:
     """Return what tells a slide, the mask that was given for it, and its ready-made features from others of the same name."""
-    with path.open("rb") as file:
-        joined = hashlib.sha256(f"{path.stat().st_size} ".encode() + file.read(PIECE))
+    joined = hashlib.sha256(_ends(path, 1))
     if mask is not None and mask.is_file():
         joined.update(mask.read_bytes())
     for ready in features:
-        joined.update(file_digest(ready).encode() if ready.is_file() else b"-")
+        # Features of an archive are terabytes, too: both ends, as tables and their places may stand in either order.
+        joined.update(_ends(ready, 2) if ready.is_file() else b"-")
     return joined.hexdigest()
+
+
+def _ends(path: Path, ends: int) -> bytes:
+    """Return a file's size and its first bytes; of both `ends` the last ones, too."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        found = f"{size} ".encode() + file.read(PIECE)
+        if ends > 1:
+            file.seek(max(size - PIECE, 0))
+            found += file.read(PIECE)
+    return found
 
 
 def _clean(path: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -143,7 +144,7 @@ def test_a_slide_whose_mask_was_edited_is_predicted_again(job: Job, slides: dict
 
 
 def test_a_slide_whose_ready_made_features_changed_is_predicted_again(
-    job: Job, slides: dict[str, Path], tmp_path: Path
+    job: Job, slides: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, features = replace(job, run=tmp_path / "run"), tmp_path / "h5"
     for folder in (job.run, features):
@@ -156,9 +157,12 @@ def test_a_slide_whose_ready_made_features_changed_is_predicted_again(
             job.place(name).write_text(name)
             yield Outcome(name, 1)
 
-    for value, expected in ((b"1", list(NAMES)), (b"1", []), (b"2", ["a"]), (b"2", [])):
+    # Features of an archive are too many to read them all before the first slide, or to find that none is left.
+    monkeypatch.setattr("hashlib.file_digest", Mock(side_effect=AssertionError))
+    large = bytes(3 * 2**20)
+    steps = ((b"1", list(NAMES)), (b"1", []), (b"2", ["a"]), (b"2", []), (large + b"1", ["a"]), (large + b"2", ["a"]))
+    for value, expected in steps:
         (features / "a.h5").write_bytes(value)
-        os.utime(features / "a.h5", ns=(int(value), int(value)))
         assert [each.name for each in predict_archive(job, slides, engine)[0]] == expected
 
 
