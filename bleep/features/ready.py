@@ -130,7 +130,9 @@ class ReadyFolder:
             DataError: the file is missing.
 
         """
-        return hashlib.sha256(f"{file_digest(self.folder / f'{section.name}.h5')} {self.limit}".encode()).hexdigest()
+        path = self.folder / f"{section.name}.h5"
+        _stamp(path)
+        return hashlib.sha256(f"{file_digest(path)} {self.limit}".encode()).hexdigest()
 
 
 def open_ready(folder: Path, name: str) -> ReadyFeatures:
@@ -141,12 +143,16 @@ def open_ready(folder: Path, name: str) -> ReadyFeatures:
 
     """
     path = folder / f"{name}.h5"
+    return _read(path, *_stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
-        there = ", ".join([found.stem for found in visible(folder, "*.h5")][:5]) or "none"
+        there = ", ".join([found.stem for found in visible(path.parent, "*.h5")][:5]) or "none"
         raise DataError(f"{path}: no such file of features; expected one named as the section (found: {there})") from None
-    return _read(path, status.st_mtime_ns, status.st_size)
+    return status.st_mtime_ns, status.st_size
 
 
 def peek(folder: Path) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -79,6 +80,8 @@ def test_what_does_not_fit_is_refused_in_a_sentence(toys: tuple[Section, ...], t
         ReadyFolder(folder, WIDTH, "", None).read(section)
     with pytest.raises(DataError, match=rf"no such file of features; .*found: {section.name}"):
         open_ready(folder, "other")
+    with pytest.raises(DataError, match=rf"no such file of features; .*found: {section.name}"):
+        ReadyFolder(folder, WIDTH, "", None).digest(replace(section, name="other"))
     with pytest.raises(MismatchError, match=r"holds 6 features .* trained on 7 features"):
         ReadyFolder(folder, 7, "", None).read(section)
     patches(folder, section, patch_size_level0=32, level0_width=512, level0_height=512)
