@@ -217,7 +217,7 @@ def structural_similarity(predicted: Values, measured: Values, windows: Windows)
     gene's measured range, k1 = .01, k2 = .03, and the prediction is not rescaled. A gene that does not vary has none.
     """
     span = np.ptp(measured, axis=0).astype(np.float64)
-    varies = span > 1e-6
+    varies = span > 1e-6 * np.abs(measured).max(axis=0)
     p, m = predicted.astype(np.float64), measured.astype(np.float64)
     mean, variance = local_moments(windows.weights, p)
     cross = windows.weights @ (p * m) - mean * windows.mean

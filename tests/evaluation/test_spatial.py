@@ -147,6 +147,10 @@ def test_a_perfect_map_is_alike_a_flat_one_is_not_and_a_flat_gene_has_no_score(
     flat = np.tile(values.mean(axis=0), (60, 1))
     assert (structural_similarity(flat, values, windows)[:2] < 0.5).all()
     assert np.isnan(structural_similarity(values, values, windows)[2])
+    tiny = 1e-9 * values  # Such as shares of a total.
+    np.testing.assert_allclose(
+        structural_similarity(1e-9 * flat, tiny, Windows.of(tiny, scattered)), structural_similarity(flat, values, windows)
+    )
 
 
 def test_windows_end_at_the_same_spots_whatever_unit_places_are_in() -> None:

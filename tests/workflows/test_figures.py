@@ -265,6 +265,7 @@ def test_variance_and_uncertainty_are_told_as_they_are() -> None:
     random = np.random.default_rng(1)
     measured = random.normal(size=(400, 20))
     assert "vary 0.25 times" in variances(measured, measured / 2).finding
+    assert "vary 0.25 times" in variances(1e-8 * measured, 5e-9 * measured).finding
     # Genes predicted alike everywhere count, though they have no place on the axes; those not measured to vary do not.
     assert "vary 0.00 times" in variances(measured, measured * 0).finding
     flat = pd.DataFrame({"combined": [np.nan, np.nan], "ridge": [np.nan, np.nan]}, index=["A", "B"])

@@ -238,7 +238,9 @@ def variances(measured: Float[np.ndarray, "spots genes"], predicted: Float[np.nd
     """Draw each gene's predicted variance against its measured one, spots of all test sections centred by section."""
     figure, axes = blank(5.6, 5.2)
     real, made = measured.var(axis=0, dtype=np.float64), predicted.var(axis=0, dtype=np.float64)
-    varies, here = real > FLAT, (real > FLAT) & (made > FLAT)
+    # Beside the widest gene, as values may be in any unit.
+    varies, here = (side > FLAT * np.maximum(real.max(initial=0.0), np.finfo(float).tiny) for side in (real, made))
+    here &= varies
     axes.scatter(real[here], made[here], s=10, color=COLOURS[0], linewidths=0, alpha=0.7, rasterized=True)
     ends = (
         [float(min(real[here].min(), made[here].min())), float(max(real[here].max(), made[here].max()))]
