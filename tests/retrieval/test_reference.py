@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from scipy import sparse
@@ -22,6 +23,7 @@ from bleep.errors import DataError, MismatchError
 from bleep.files import read_json, write_json
 from bleep.retrieval.reference import Reference, build, change, identity, storage, verify
 from bleep.retrieval.reference import reference as record
+from bleep.retrieval.reference.identity import check_places
 from bleep.runs import Run
 from bleep.workflows import query as indexing
 from bleep.workflows.evaluate import evaluate
@@ -180,6 +182,17 @@ def test_what_is_there_already_is_refused_under_any_name(
     other = replace(fresh[2], name="new1", counts=counts)
     with pytest.raises(MismatchError, match="already holds other spots of a section new1"):
         grown.add(run, [other])
+
+
+def test_cells_at_whole_pixels_of_a_small_picture_may_meet() -> None:
+    rng = np.random.default_rng(0)
+    one, two = (np.stack(np.divmod(rng.choice(10_000, 300, replace=False), 100), axis=1) for _ in range(2))
+    tables = {name: pd.DataFrame({"section": name, "x": xy[:, 0], "y": xy[:, 1]}) for name, xy in (("a", one), ("b", two))}
+    entries = [{"name": name, "picture": "p"} for name in tables]
+    check_places(pd.concat(tables.values()), entries, entries[1:])
+    same = tables["a"].assign(section="b")
+    with pytest.raises(MismatchError, match="b: 300 of its 300 spots"):
+        check_places(pd.concat([tables["a"], same]), entries, entries[1:])
 
 
 def test_held_out_sections_are_refused_unless_allowed(run: Run, reference: Reference) -> None:

@@ -83,7 +83,7 @@ def same_section(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 CHANCE = 0.01
-"""Spots of two sections of one picture may by chance stand at one place, up to this share."""
+"""Spots of two sections of one picture may by chance stand at one place, up to this share; at whole pixels more may."""
 
 
 def check_places(spots: pd.DataFrame, sections: Sequence[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> None:
@@ -99,12 +99,20 @@ def check_places(spots: pd.DataFrame, sections: Sequence[Mapping[str, Any]], new
         for other in others:
             mine, there = (pd.MultiIndex.from_frame(spots.loc[spots["section"] == each, ["x", "y"]]) for each in (name, other))
             twice = int(mine.isin(there).sum())
-            if twice > CHANCE * len(mine):
+            if twice > max(CHANCE, _met(there)) * len(mine):
                 raise MismatchError(
                     f"section {name}: {twice} of its {len(mine)} spots lie on the picture and at the places of spots of "
                     f"section {other}, so it is that tissue, with other counts or its genes in another order; leave it out, or "
                     f"remove the other by `bleep index remove --section {other}`"
                 )
+
+
+def _met(places: pd.MultiIndex) -> float:
+    """Return the share of other spots that may well stand at the very places of these: twice that of whole pixels taken."""
+    xy = places.to_frame().to_numpy(np.float64)
+    if not len(xy) or (xy != np.round(xy)).any():
+        return 0.0
+    return float(min(2 * len(xy) / np.prod(np.ptp(xy, axis=0) + 1), 0.5))
 
 
 def names(sections: Iterable[Mapping[str, Any]]) -> list[str]:
