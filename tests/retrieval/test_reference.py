@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -184,12 +185,18 @@ def test_what_is_there_already_is_refused_under_any_name(
         grown.add(run, [other])
 
 
-def test_cells_at_whole_pixels_of_a_small_picture_may_meet() -> None:
+def test_cells_at_whole_pixels_of_a_small_picture_may_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    one, two = (np.stack(np.divmod(rng.choice(10_000, 300, replace=False), 100), axis=1) for _ in range(2))
-    tables = {name: pd.DataFrame({"section": name, "x": xy[:, 0], "y": xy[:, 1]}) for name, xy in (("a", one), ("b", two))}
+    tables = {}
+    for name in "abcd":
+        y, x = np.divmod(rng.choice(10_000, 300, replace=False), 100)
+        tables[name] = pd.DataFrame({"section": name, "x": x, "y": y})
     entries = [{"name": name, "picture": "p"} for name in tables]
+    # Each section is looked up once, not once a pair: an array has dozens of cores on one picture.
+    monkeypatch.setattr(pd.MultiIndex, "from_frame", looked := Mock(wraps=pd.MultiIndex.from_frame))
     check_places(pd.concat(tables.values()), entries, entries[1:])
+    assert looked.call_count == len(tables)
+    entries = entries[:2]
     same = tables["a"].assign(section="b")
     with pytest.raises(MismatchError, match="b: 300 of its 300 spots"):
         check_places(pd.concat([tables["a"], same]), entries, entries[1:])

@@ -94,17 +94,26 @@ def check_places(spots: pd.DataFrame, sections: Sequence[Mapping[str, Any]], new
 
     """
     pictures = {str(one["name"]): str(one["picture"]) for one in sections}
-    for name in names(new):
-        others = [each for each, picture in pictures.items() if each != name and picture and picture == pictures[name]]
-        for other in others:
-            mine, there = (pd.MultiIndex.from_frame(spots.loc[spots["section"] == each, ["x", "y"]]) for each in (name, other))
-            twice = int(mine.isin(there).sum())
-            if twice > max(CHANCE, _met(there)) * len(mine):
-                raise MismatchError(
-                    f"section {name}: {twice} of its {len(mine)} spots lie on the picture and at the places of spots of "
-                    f"section {other}, so it is that tissue, with other counts or its genes in another order; leave it out, or "
-                    f"remove the other by `bleep index remove --section {other}`"
-                )
+    pairs = [
+        (name, other)
+        for name in names(new)
+        for other, picture in pictures.items()
+        if other != name and picture and picture == pictures[name]
+    ]
+    if not pairs:
+        return
+    # Taken apart once: cores of an array are dozens of sections on one picture.
+    parts = spots[["x", "y"]].groupby(spots["section"].to_numpy(), sort=False, observed=True)
+    places = {str(name): pd.MultiIndex.from_frame(part) for name, part in parts}
+    for name, other in pairs:
+        mine, there = places[name], places[other]
+        twice = int(mine.isin(there).sum())
+        if twice > max(CHANCE, _met(there)) * len(mine):
+            raise MismatchError(
+                f"section {name}: {twice} of its {len(mine)} spots lie on the picture and at the places of spots of section "
+                f"{other}, so it is that tissue, with other counts or its genes in another order; leave it out, or remove the "
+                f"other by `bleep index remove --section {other}`"
+            )
 
 
 def _met(places: pd.MultiIndex) -> float:
