@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 
 import bleep
 from bleep.cli import LONG
-from bleep.errors import BleepError, told_by_system, told_of_memory
+from bleep.errors import BleepError, ConfigError, told_by_system, told_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ TOGETHER = {
     **dict.fromkeys(("pack", "unpack", "push", "pull", "export"), "share"),
 }
 """Commands that share a module, which has `add_NAME(parser)` for each."""
+SEVERAL = ("train", "query", "index build", "index info", "index verify", "config", "doctor", "tune")
+"""What several processes of one launch may be asked: they share the work, write nothing, or are told better what to do."""
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -110,7 +112,24 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if getattr(arguments, "run_command", None) is None:
         parser.parse_args([arguments.command, "--help"])
-    return guarded(lambda: int(arguments.run_command(arguments)), _go_on(arguments))
+    return guarded(lambda: _run(arguments), _go_on(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Do what is asked; several processes would each do, and write, the whole of what they do not share.
+
+    Raises:
+        ConfigError: several were launched for such a command.
+
+    """
+    words = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if count > 1 and not {words, arguments.command} & set(SEVERAL):
+        raise ConfigError(
+            f"bleep {words}: is done by one process, and {count} were launched (WORLD_SIZE); start it without accelerate "
+            "launch or torchrun"
+        )
+    return int(arguments.run_command(arguments))
 
 
 def _go_on(arguments: argparse.Namespace) -> str:

@@ -676,3 +676,17 @@ def test_the_script_for_accelerate_says_it_too(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         train_command.command(["toy"])
     assert capsys.readouterr().err.endswith("unrecognized arguments: toy; did you mean `--config toy`?\n")
+
+
+def test_what_processes_do_not_share_is_refused_to_several(
+    fails: Any, run_copy: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run = run_copy()
+    for words in (
+        ["calibrate", "--run", run],
+        ["index", "remove", "--section", "toy1", "--run", run],
+        ["cv", "--out", tmp_path],
+    ):
+        fails(words, "is done by one process, and 2 were launched")
+    assert app.main(["config", "list"]) == 0

@@ -281,8 +281,15 @@ def test_what_is_not_there_or_is_all_cannot_be_removed(reference: Reference) -> 
 
 def test_a_batch_corrected_run_takes_no_new_sections(recipe: Any, fresh: tuple[Section, ...], tmp_path: Path) -> None:
     made = fit(Config.load(recipe(tmp_path / "run", {"panel": {"batch": "center"}, "optim": {"epochs": 1}})))
+    reference, (trained, _) = build_reference(made), load_split(made.config).train
     with pytest.raises(MismatchError, match="no batch correction"):
-        build_reference(made).add(made, fresh[:1])
+        reference.add(made, fresh[:1])
+    # Once a training section is gone, other tissue whose spots are called alike does not get what was added to that one.
+    less = reference.remove(section=trained.name)
+    counts = AnnData(sparse.csr_matrix(trained.counts.X)[::-1], trained.counts.obs, trained.counts.var)
+    with pytest.raises(MismatchError, match=r"section toy1: .* no batch correction"):
+        less.add(made, [replace(trained, counts=counts)])
+    assert len(less.add(made, [trained])) == len(reference)
 
 
 @pytest.fixture

@@ -46,6 +46,20 @@ def check_same(manifest: Mapping[str, Any], expected: Mapping[str, Any], whose: 
             raise MismatchError(f"the index was built with other {words} ({here}) than {whose} ({there}); {way_out}")
 
 
+def check_corrected(run: Run, section: Section) -> None:
+    """Refuse tissue that is not, spot by spot, what a batch correction was fitted on, though its spots may be called alike.
+
+    Raises:
+        MismatchError: see above.
+
+    """
+    if section.digest() not in {facts.digest for facts in run.facts.train}:
+        raise MismatchError(
+            f"section {section.name}: is not tissue as the run was trained on, so there is no batch correction (panel.batch) "
+            "for it; add training sections as they were then, or train with it"
+        )
+
+
 def check_keys(fitted: Mapping[str, Any], keys: KeysName) -> None:
     """Refuse an index whose spots are found by something else than those that a calibration was fitted on.
 

@@ -18,7 +18,17 @@ from bleep.retrieval.index import VectorIndex, Where, build_index, keeps, load_i
 from bleep.retrieval.reference import expression_remote, storage
 from bleep.retrieval.reference.expression_store import ExpressionStore, SplicedExpression, mapped
 from bleep.retrieval.reference.expression_writer import open_expression, write_expression
-from bleep.retrieval.reference.identity import Held, check_places, check_same, embedded, identity, names, noted, same_section
+from bleep.retrieval.reference.identity import (
+    Held,
+    check_corrected,
+    check_places,
+    check_same,
+    embedded,
+    identity,
+    names,
+    noted,
+    same_section,
+)
 from bleep.retrieval.reference.storage import known_texts, open_first, read_table
 from bleep.runs import Run
 
@@ -171,13 +181,15 @@ class Reference:
             held_out: sha256 of the pictures held out, where they are known; names are known to the run.
 
         Raises:
-            MismatchError: another run; a section is held out, is there already, is not measured on the run's panel, or
-                shares ids with what is there.
+            MismatchError: another run; a section is held out, is there already, is not measured on the run's panel, shares
+                ids with what is there, or was not trained on by a run with a batch correction, which knows no other.
 
         """
         self.check(run)
         entries: list[dict[str, Any]] = []
         for section in sections:
+            if run.panel.batch is not None:
+                check_corrected(run, section)
             is_held_out = section.name in run.facts.test or section.slide.digest() in held_out
             if is_held_out and not allow_held_out:
                 raise MismatchError(
