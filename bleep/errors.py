@@ -73,6 +73,27 @@ def told_by_system(error: OSError) -> str | None:
     return f"{shown}: {error.strerror or error}; {WAYS_OUT[error.errno]}"
 
 
+PEERS = (
+    "closed by peer",
+    "reset by peer",
+    "remote process exited",
+    "remote server shutdown",
+    "Broken pipe",
+    "Timed out waiting",
+)
+"""What torch says, among much else, where a process that it waited for has gone."""
+
+
+def told_of_launch(error: RuntimeError) -> str | None:
+    """Return in one sentence that another process of a launch has gone, whose own words say why; None: it is something else."""
+    if not any(words in str(error) for words in PEERS):
+        return None
+    return (
+        "another process of this launch has ended, without which this one cannot go on; what that one said tells why, and "
+        "what was finished before is kept"
+    )
+
+
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
     """Cut an error that torch brought from a reading process, with its traceback as text, back to its sentence.

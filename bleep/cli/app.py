@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 
 import bleep
 from bleep.cli import LONG
-from bleep.errors import BleepError, ConfigError, told_by_system, told_of_memory
+from bleep.errors import BleepError, ConfigError, told_by_system, told_of_launch, told_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +123,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
     """
     words = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
-    count = int(os.environ.get("WORLD_SIZE") or 1)
-    if count > 1 and not {words, arguments.command} & set(SEVERAL):
+    if _processes() > 1 and not {words, arguments.command} & set(SEVERAL):
         raise ConfigError(
-            f"bleep {words}: is done by one process, and {count} were launched (WORLD_SIZE); start it without accelerate "
+            f"bleep {words}: is done by one process, and {_processes()} were launched (WORLD_SIZE); start it without accelerate "
             "launch or torchrun"
         )
     return int(arguments.run_command(arguments))
+
+
+def _processes() -> int:
+    """Return how many processes were launched together."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def _go_on(arguments: argparse.Namespace) -> str:
@@ -175,6 +179,12 @@ def guarded(work: Callable[[], int], go_on: str = "") -> int:
         # Whoever read our output has gone; Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except RuntimeError as error:
+        told = told_of_launch(error) if _processes() > 1 else None
+        if told is None:
+            raise
+        print(f"bleep: {told}", file=sys.stderr)
+        return BleepError.code
     except OSError as error:
         # What no reader or writer has said better.
         told = told_by_system(error)

@@ -690,3 +690,16 @@ def test_what_processes_do_not_share_is_refused_to_several(
     ):
         fails(words, "is done by one process, and 2 were launched")
     assert app.main(["config", "list"]) == 0
+
+
+def test_a_process_that_waited_for_another_says_that_it_has_gone(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:7833. This is typically caused")
+
+    def waits() -> int:
+        raise lost
+
+    with pytest.raises(RuntimeError, match="gloo"):
+        app.guarded(waits)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert app.guarded(waits) == 2
+    assert capsys.readouterr().err.startswith("bleep: another process of this launch has ended")
