@@ -125,8 +125,8 @@ def _run(arguments: argparse.Namespace) -> int:
     words = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
     if _processes() > 1 and not {words, arguments.command} & set(SEVERAL):
         raise ConfigError(
-            f"bleep {words}: is done by one process, and {_processes()} were launched (WORLD_SIZE); start it without accelerate "
-            "launch or torchrun"
+            f"bleep {words}: is done by one process, and {_processes()} were launched (WORLD_SIZE); start it without "
+            "accelerate launch or torchrun"
         )
     return int(arguments.run_command(arguments))
 
