@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import logging
+import math
 import os
 import re
 import shutil
@@ -197,7 +198,8 @@ def _score(trial: Trial, config: Config, out: Path) -> float:
     finally:
         lines = _log(folder)
         trial.note(lines)
-    return max(line["val_score"] for line in lines)
+    # An epoch may have no score, as where it predicts the same for all tiles; `max` would keep one that came first.
+    return max((line["val_score"] for line in lines if math.isfinite(line["val_score"])), default=math.nan)
 
 
 def _log(folder: Path) -> list[dict[str, float | int]]:

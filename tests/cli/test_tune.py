@@ -106,6 +106,18 @@ def test_a_trial_that_cannot_be_trained_is_told_and_the_others_go_on(tune: Tune,
     assert "6 trials: " in capsys.readouterr().out
 
 
+def test_a_first_epoch_without_a_score_is_no_failure(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bleep.workflows import tune as tuning
+
+    def fitted(config: Any, **options: Any) -> None:
+        config.out.mkdir(parents=True)
+        (config.out / "log.jsonl").write_text('{"epoch": 0, "val_score": NaN}\n{"epoch": 1, "val_score": 0.25}\n')
+
+    monkeypatch.setattr(tuning, "fit", fitted)
+    assert app.main([*tune(trials=1), "--out", "here"]) == 0
+    assert [(row["state"], row["score"]) for row in table(Path("here"))] == [("done", "0.25")]
+
+
 @pytest.mark.slow
 def test_two_processes_share_a_study(tune: Tune, warm: Path, tmp_path: Path) -> None:
     command = [warm / "bleep", *tune(trials=4), "--out", "here"]
