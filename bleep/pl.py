@@ -174,8 +174,8 @@ def calibration(
     told = [uncertainty_of(prediction) for _, prediction, _ in pairs]
     if told[0][0] is None:
         raise MismatchError(
-            f"{pairs[0][1].predictor} does not say how sure it is; expected a predictor with neighbours or a calibration: "
-            "run `bleep calibrate` first"
+            f"{pairs[0][1].predictor} does not say how sure it is; expected a predictor with neighbours, such as a "
+            "run's retrieval, or a calibration: a single run of expression gets one by `bleep calibrate`"
         )
     bounded = pairs[0][1].lower is not None
     share = level or LEVEL

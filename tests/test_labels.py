@@ -531,6 +531,23 @@ def test_runs_that_hold_out_other_slides_by_name_are_drawn_together(patches: Pat
     assert [view.section for view in label_page(table).views] == ["slide-p2", "slide-p3"]
 
 
+def test_floors_are_scored_on_the_same_tiles_as_runs_that_swap_what_validates_and_tests(patches: Path, tmp_path: Path) -> None:
+    for name in ("p0", "p1"):
+        held = {"test": [name], "val": "group"}
+        fit(settings(patches, tmp_path / name, data=held, optim={"epochs": 1, "batch": 16, "lr": 0.01}))
+    table = evaluate_labels([tmp_path / "p0", tmp_path / "p1"])
+    assert {str(name): len(table.pooled(str(name)).truth) for name in table.rows.index} == dict.fromkeys(table.rows.index, 24)
+
+
+@pytest.mark.parametrize("flags", [["--min-confidence", "high"], ["--abstain"], ["--predictor", "combined"]])
+def test_nobody_is_sent_to_calibrate_a_classifier(
+    flags: list[str], run_folder: Path, patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["query", "--images", str(patches), "--run", str(run_folder), "--out", str(tmp_path / "q.csv")]
+    assert main([*words, *flags]) == 2
+    assert "bleep calibrate" not in capsys.readouterr().err
+
+
 def test_figures_and_sentences_say_nothing_of_classes_that_no_tile_has(run_folder: Path) -> None:
     truth, classes = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]], ("a", "b", "c")
     said = np.array([[0.8, 0.2, 0], [0.3, 0.6, 0.1], [0.7, 0.2, 0.1], [0.6, 0.3, 0.1]], np.float32)

@@ -96,7 +96,7 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
     splits: list[Split] = []
     told: list[LabelPrediction] = []
     leaks: list[LeakReport] = []
-    floors: set[tuple[str, ...]] = set()
+    floors: set[tuple[frozenset[str], ...]] = set()
     for folder in map(Path, folders):
         if is_ensemble(folder) or not learns_labels(folder):
             raise DataError(f"{folder}: learnt no labels, but another run did; evaluate them apart")
@@ -114,12 +114,17 @@ def evaluate_labels(folders: Sequence[str | Path]) -> LabelTable:
             ClassifierPredictor.name: ClassifierPredictor(run),
             RETRIEVAL: RetrievalPredictor(run, reference),
         }
-        tissue = tuple(sorted(section.digest() for section in divided.train))
+        tissue = _tissue(divided)
         if tissue not in floors:
             floors.add(tissue)
             own |= label_floors(run, run.tiles(divided.train))
         told += [told_by(name, predictor, run, divided) for name, predictor in own.items()]
     return replace(joined(told, seen, leaks), seen=tuple(zip(seen, splits, strict=True)))
+
+
+def _tissue(divided: Split) -> tuple[frozenset[str], ...]:
+    """Return what floors are fitted and scored on; runs that swap what validates and tests are fitted on the same."""
+    return tuple(frozenset(section.digest() for section in side) for side in (divided.train, divided.test))
 
 
 def _reference(run: Run, divided: Split, folder: Path) -> Reference:
@@ -303,7 +308,7 @@ def evaluate_spot_labels(what: Sequence[str | Path | Opened]) -> LabelTable | No
     """
     seen: list[Run] = []
     told: list[LabelPrediction] = []
-    floors: set[tuple[str, ...]] = set()
+    floors: set[tuple[frozenset[str], ...]] = set()
     for experiment in opened(what):
         run, column, retrieval = experiment.run, experiment.run.config.data.label, RetrievalPredictor.name
         if not column or run.model.classifies or experiment.is_ensemble or retrieval not in experiment.predictors():
@@ -327,7 +332,7 @@ def evaluate_spot_labels(what: Sequence[str | Path | Opened]) -> LabelTable | No
         own: dict[str, Predictor] = {RETRIEVAL: NeighborVote(view, experiment.predictors()[retrieval], reference, RETRIEVAL)}
         if run.facts.classes:
             own[LabelHeadPredictor.name] = LabelHeadPredictor(run, view.panel.genes)
-        tissue = tuple(sorted(section.digest() for section in divided.train))
+        tissue = _tissue(divided)
         if tissue not in floors:
             floors.add(tissue)
             own |= label_floors(view, view.tiles(divided.train))

@@ -41,6 +41,8 @@ HELD = 64
 """Test sections whose predictions by the run's own predictor are held, for the page and the figures after the scores."""
 HELD_OTHERS = 16
 """Test sections whose predictions by each other predictor of a run, and by `FLOOR`, are held for the page."""
+NO_GRADES = "it tells classes, which nothing is calibrated for; leave the flag out"
+"""What is said where a classifier is asked for what a calibration gives."""
 FLOOR = "ridge"
 """The baseline that a page shows beside the predictors."""
 
@@ -255,18 +257,19 @@ class Opened:
 
     def _abstaining(self, asked: str | None, share: float, *, plain: bool) -> Predictor:
         if self.is_ensemble:
-            raise ConfigError("--abstain: an ensemble has no calibration of its own; ask one of its runs")
+            way_out = NO_GRADES if self.run.model.classifies else "ask one of its runs"
+            raise ConfigError(f"--abstain: an ensemble has no calibration of its own; {way_out}")
         if asked not in (None, CombinedPredictor.name) or self.calibration is None:
             why = (
                 "takes no k, weights or other predictor with it"
                 if plain or asked
-                else "is not calibrated: run `bleep calibrate` first"
+                else f"is not calibrated: {NO_GRADES if self.run.model.classifies else 'run `bleep calibrate` first'}"
             )
             raise ConfigError(f"--abstain: marks tiles by the calibration of a run, and {self.folder} {why}")
         return CombinedPredictor(self.run, self.reference, self.calibration, share)
 
     def _lacks(self, member: Member, asked: str, found: Mapping[str, Predictor]) -> str:
-        hint = "; run `bleep calibrate` first" if asked == CombinedPredictor.name else ""
+        hint = "" if asked != CombinedPredictor.name or member.run.model.classifies else "; run `bleep calibrate` first"
         if asked in (RetrievalPredictor.name, MEAN) and member.run.model.retrieves:
             hint = ", as it was sent without its index; `bleep index build` makes one of the training tissue"
         there = ", ".join(name.replace(" ", "-") for name in found)

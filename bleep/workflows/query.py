@@ -32,7 +32,7 @@ from bleep.retrieval.reference import Reference, change, queried
 from bleep.retrieval.reference.identity import Spread
 from bleep.runs import Run
 from bleep.workflows.asked import by_another_reader, form_asked, reading_of
-from bleep.workflows.opened import Opened
+from bleep.workflows.opened import NO_GRADES, Opened
 from bleep.workflows.slides import check_scale, described
 from bleep.workflows.tissue import load_split, trained_tissue
 from bleep.workflows.unseen import warn_of_trained
@@ -219,6 +219,7 @@ def confident_genes(experiment: Opened, predictor: Predictor, least: GradeName, 
     if confidence is None or predictor.name != CombinedPredictor.name:
         why = "run `bleep calibrate` first" if confidence is None else "leave --predictor, --k and --weights out"
         why = "an ensemble has none, so query one of its runs" if experiment.is_ensemble else why
+        why = NO_GRADES if experiment.run.model.classifies else why
         raise ConfigError(f"--min-confidence: goes by the calibration of the combined predictor of {experiment.folder}; {why}")
     found = chosen(confidence.frame(experiment.run.panel.genes), least)
     # A gene that is not of the panel stays, and is refused as without this flag.

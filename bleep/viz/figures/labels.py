@@ -75,7 +75,10 @@ def reliability(answers: Answers) -> Drawing:
     finding = (
         f"{label_text(first)} is off by {calibration_error(said, truth):.3f} on average between how sure and how right it is"
     )
-    return titled(Drawing("calibration", figure, finding, "expected calibration error; dots by number of tiles"), 62)
+    return titled(
+        Drawing("calibration", figure, finding, "calibration error over test tiles of the first seed; dots by number of tiles"),
+        62,
+    )
 
 
 def confusions(tables: Mapping[str, Int[np.ndarray, "classes classes"]], classes: Sequence[str]) -> Drawing:
