@@ -123,7 +123,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     """
     words = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
-    if _processes() > 1 and not {words, arguments.command} & set(SEVERAL):
+    archive = arguments.command == "query" and (arguments.engine or arguments.out_dir)
+    words += " of an archive" * bool(archive)
+    if _processes() > 1 and (archive or not {words, arguments.command} & set(SEVERAL)):
         raise ConfigError(
             f"bleep {words}: is done by one process, and {_processes()} were launched (WORLD_SIZE); start it without "
             "accelerate launch or torchrun"
