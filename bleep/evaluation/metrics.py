@@ -17,8 +17,14 @@ from bleep.retrieval.index.flat import rounding
 Column = Float64[np.ndarray, " columns"]
 Table = Float[np.ndarray, "rows columns"]
 
-FLAT = 1e-12
-"""A column whose variance is a smaller share of its mean square does not vary: float32 cannot tell it from rounding."""
+FLAT, FLAT_OF_DOUBLES = 1e-12, 1e-20
+"""A column whose variance is a smaller share of its mean square does not vary: numbers of 32 or of 64 bits cannot tell it
+from the rounding of their sums."""
+
+
+def flat_share(values: Table) -> float:
+    """Return up to what share of its mean square a column's variance may be rounding, by the kind of its numbers."""
+    return FLAT_OF_DOUBLES if values.dtype == np.float64 else FLAT
 
 
 @final
@@ -31,6 +37,8 @@ class PearsonState:
     mean: tuple[Column, Column]
     square: tuple[Column, Column]
     cross: Column
+    flat: tuple[float, float]
+    """Up to what share of its mean square a column's variance may be rounding."""
 
     @classmethod
     def of(cls, predicted: Table, measured: Table) -> "PearsonState":
@@ -52,7 +60,7 @@ class PearsonState:
         if not known.all():
             p[~known], m[~known] = 0.0, 0.0
         squares = np.einsum("rc,rc->c", p, p), np.einsum("rc,rc->c", m, m)
-        return cls(count, mean, squares, np.einsum("rc,rc->c", p, m))
+        return cls(count, mean, squares, np.einsum("rc,rc->c", p, m), (flat_share(predicted), flat_share(measured)))
 
     def merge(self, other: "PearsonState") -> "PearsonState":
         """Return the state of both parts together."""
@@ -63,7 +71,8 @@ class PearsonState:
         mean = tuple(here + step * other.count / some for here, step in zip(self.mean, gap, strict=True))
         square = tuple(a + b + step**2 * share for a, b, step in zip(self.square, other.square, gap, strict=True))
         cross = self.cross + other.cross + gap[0] * gap[1] * share
-        return PearsonState(count, (mean[0], mean[1]), (square[0], square[1]), cross)
+        flat = max(self.flat[0], other.flat[0]), max(self.flat[1], other.flat[1])
+        return PearsonState(count, (mean[0], mean[1]), (square[0], square[1]), cross, flat)
 
     @property
     def varies(self) -> Bool[np.ndarray, " columns"]:
@@ -75,8 +84,8 @@ class PearsonState:
         """Return the squares that rounding alone may give, whatever unit values are in."""
         tiny = float(np.finfo(float).tiny)
         first, second = (
-            np.maximum(FLAT * (self.count * mean**2 + square), tiny)
-            for mean, square in zip(self.mean, self.square, strict=True)
+            np.maximum(share * (self.count * mean**2 + square), tiny)
+            for mean, square, share in zip(self.mean, self.square, self.flat, strict=True)
         )
         return first, second
 
@@ -141,7 +150,7 @@ def spearman(predicted: Table, measured: Table) -> Column:
 def ranked(values: Table, measured: Table) -> Table:
     """Return the rank of each value in its column, from 1, among the rows that were measured; not a number elsewhere.
 
-    What differs by no more than float32 rounding of a flat column ties, as for Pearson.
+    What differs by no more than the rounding of a flat column ties, as for Pearson.
     """
     from scipy.stats import rankdata
 

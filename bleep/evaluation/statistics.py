@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from bleep.data.panel import GenePanel
 from bleep.data.section import Section
 from bleep.errors import DataError
-from bleep.evaluation.metrics import FLAT, Column
+from bleep.evaluation.metrics import Column, flat_share
 from bleep.records import Contrast, Scorecard
 
 RESAMPLES, SEED = 10_000, 0
@@ -176,7 +176,7 @@ def morans_i(values: Values, graph: sparse.csr_array) -> Column:
     if linked == 0:
         return np.full(values.shape[1], np.nan)
     cross = np.einsum("sg,sg->g", z, graph @ z)
-    varies = square > FLAT * np.einsum("sg,sg->g", values, values, dtype=np.float64)
+    varies = square > flat_share(values) * np.einsum("sg,sg->g", values, values, dtype=np.float64)
     return np.where(varies, len(values) / linked * cross / np.where(varies, square, 1.0), np.nan)
 
 

@@ -45,6 +45,20 @@ def test_the_unit_of_values_changes_no_correlation_and_rounding_is_none(unit: fl
     np.testing.assert_allclose(morans_i(scaled[1], graph), morans_i(measured, graph), atol=1e-5)
 
 
+def test_doubles_keep_the_small_differences_that_they_can_tell_apart() -> None:
+    rng = np.random.default_rng(0)
+    measured = rng.gamma(2.0, 1.0, (60, 5))
+    offset = 1e5 + 1e-3 * measured
+    np.testing.assert_allclose(pearson(offset, measured), 1.0, atol=1e-6)
+    np.testing.assert_allclose(spearman(offset, measured), 1.0, atol=1e-6)
+    np.testing.assert_allclose(
+        PearsonState.of(offset[:20], measured[:20]).merge(PearsonState.of(offset[20:], measured[20:])).pearson(), 1.0, atol=1e-6
+    )
+    flat = 3.7 * (1 + 1e-12 * rng.normal(size=(60, 5)))
+    assert (pearson(flat, measured) == 0).all()
+    assert np.isnan(pearson(measured, flat)).all()
+
+
 @pytest.mark.parametrize("cuts", CUTS)
 @pytest.mark.parametrize("missing", [False, True])
 def test_merged_parts_give_the_correlation_of_the_whole(
