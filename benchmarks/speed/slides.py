@@ -40,8 +40,8 @@ CASES = ((WINDOWS, 0.5), (WINDOWS[:1], 0.5), (WINDOWS[:1], 1.0))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--before", type=Path, help="checkout of the earlier version; none: what was found before stays")
-    parser.add_argument("--peer", type=Path, help="Python of an environment with LazySlide; none: it is left out")
+    parser.add_argument("--before", type=Path, help="checkout of the earlier version; none: what was found stays")
+    parser.add_argument("--peer", type=Path, help="Python of an environment with LazySlide; none: what was found stays")
     parser.add_argument("--root", type=Path, required=True, help="sections in the her2st form")
     parser.add_argument("--section", default="C3", help="section whose picture becomes a slide")
     parser.add_argument("--weights", type=Path, required=True, help="weights of the ViT-S/14")
@@ -61,20 +61,22 @@ def main() -> None:
         record: dict[str, Any] = {"threads": torch.get_num_threads(), "query": [], "features": []}
         if (RESULTS / "slides.json").exists():
             kept = json.loads((RESULTS / "slides.json").read_text())
-            record["query"] = [] if arguments.before else kept["query"]
-            record["features"] = [one for one in kept["features"] if one["precision"] != arguments.precision]
+            record["query"] = [one for one in kept["query"] if not (arguments.before and one["slide"] in slides)]
+            record["features"] = [
+                one for one in kept["features"] if not (arguments.peer and one["precision"] == arguments.precision)
+            ]
         for number, (name, pixels) in enumerate(slides.items()):
             path = work / f"slide{number}.tiff"
             write_pyramid(path, pixels)
             if arguments.before:
                 record["query"].append({"slide": name, "side": pixels.shape[:2], **queries(work, path, arguments)})
-            found = {"slide": name, "side": pixels.shape[:2], "precision": arguments.precision}
-            found["bleep"] = features_by([sys.executable], path, arguments)
             if arguments.peer:
+                found = {"slide": name, "side": pixels.shape[:2], "precision": arguments.precision}
+                found["bleep"] = features_by([sys.executable], path, arguments)
                 script = Path(__file__).with_name("slides_lazyslide.py")
                 words = [path, arguments.weights.resolve(), arguments.precision, json.dumps(CASES)]
                 found["lazyslide"] = run([str(arguments.peer), str(script), *map(str, words)], work)
-            record["features"].append(found)
+                record["features"].append(found)
             report(record)
 
 
@@ -210,7 +212,7 @@ def report(record: dict[str, Any]) -> None:
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for one in record["features"]:
-        for ours, theirs in zip(one["bleep"], one.get("lazyslide", []), strict=False):
+        for ours, theirs in zip(one["bleep"], one["lazyslide"], strict=False):
             rates = [each["tiles"] / each["seconds"] for each in (ours, theirs)]
             cells = [one["slide"], " x ".join(map(str, one["side"][::-1])), one["precision"]]
             cells += [", ".join(f"{window:g}" for window in ours["windows"]), f"{ours['step']:g}", f"{ours['tiles']}"]
