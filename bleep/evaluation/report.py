@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -15,6 +16,7 @@ from bleep.errors import ConfigError
 from bleep.evaluation import leakage
 from bleep.evaluation import protocols as peers
 from bleep.evaluation import statistics as paired
+from bleep.evaluation.digits import to_digits, words_of
 from bleep.evaluation.partial import partial
 from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, SCORES, correlations, gene_means, meaning, section_means
 from bleep.evaluation.statistics import section_interval
@@ -154,7 +156,7 @@ def by_gene(table: Table) -> pd.DataFrame:
 def more_as_text(table: Table) -> str:
     """Return all scores, one line a score with what it means, one column a predictor."""
     names = [name for name in map(str, table.rows) if not name.endswith(ENDS)]
-    shown = table.rows[names].T.map(lambda value: "" if math.isnan(value) else f"{value:.3f}")
+    shown = table.rows[names].apply(lambda row: [words_of(str(row.name), x).replace("nan", "") for x in row]).T
     return "\n".join([shown.to_string(), "", *(f"{name}: {meaning(name)}" for name in names)])
 
 
@@ -204,9 +206,7 @@ def _cells(table: Table) -> list[list[str]]:
 def _cell(name: str, value: float, spread: float) -> str:
     if math.isnan(value):
         return NONE
-    places = 2 if name in ("variance_ratio",) else 3
-    text = f"{value:.{places}f}"
-    return text if math.isnan(spread) else f"{text} ± {spread:.{places}f}"
+    return words_of(name, value, spread, places=2 if name == "variance_ratio" else 3)
 
 
 def _notes(table: Table) -> list[str]:
@@ -263,7 +263,7 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(row: Mapping[Any, float]) -> dict[str, float | None]:
-    return {str(key): round(float(value), 6) if math.isfinite(value) else None for key, value in row.items()}
+    return {str(key): to_digits(str(key), float(value)) if math.isfinite(value) else None for key, value in row.items()}
 
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: "\\" + c for c in "&%$#_{}"}
@@ -324,7 +324,7 @@ def as_latex(table: Table) -> str:
             fewer = "sections" if "sections" in table.partial.get(name, "") else "seeds"
             starred = f"{name} (fewer {fewer})" if name in table.partial else name
             numbers: dict[str, float] = dict(zip(map(str, table.rows), table.rows.loc[[name]].to_numpy(float)[0], strict=True))
-            lines.append(_line([_escaped(starred), *(_latex_cell(numbers[s], numbers[f"{s}_sd"]) for s in scores)]))
+            lines.append(_line([_escaped(starred), *(_latex_cell(s, numbers[s], numbers[f"{s}_sd"]) for s in scores)]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -332,10 +332,9 @@ def _line(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _latex_cell(value: float, spread: float) -> str:
-    if math.isnan(value):
-        return "--"
-    return f"${value:.3f}$" if math.isnan(spread) else rf"${value:.3f} \pm {spread:.3f}$"
+def _latex_cell(name: str, value: float, spread: float) -> str:
+    told = "--" if math.isnan(value) else f"${words_of(name, value, spread)}$"
+    return re.sub(r"e-0*(\d+)", r" \\cdot 10^{-\1}", told.replace("±", r"\pm"))
 
 
 def _escaped(text: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bleep.data.downloads import set_of
+from bleep.evaluation.digits import words_of
 from bleep.models.factory import started_from, trunk_licence
 from bleep.models.own import called
 from bleep.predictors.calibration import Calibration
@@ -136,6 +137,6 @@ def _scores(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
     lines += [f"- protocol: {evaluation.get('protocol') or UNKNOWN}", ""]
     lines += [f"| predictor | {' | '.join(names)} |", f"| --- | {' | '.join(['---:'] * len(names))} |"]
     for predictor, row in rows.items():
-        values = [f"{row[name]:.3f}" if isinstance(row.get(name), int | float) else "-" for name in names]
+        values = [words_of(name, float(row[name])) if isinstance(row.get(name), int | float) else "-" for name in names]
         lines.append(f"| {predictor} | {' | '.join(values)} |")
     return lines

@@ -14,6 +14,7 @@ from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide, overview, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
+from bleep.evaluation.digits import to_digits, words_of
 from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, meaning
 from bleep.models.own import called
 from bleep.predictors import Predictor
@@ -338,13 +339,12 @@ def _grid(table: Table) -> Grid:
     rows = tuple(
         (
             Cell(f"{predictor} *" if predictor in table.partial else str(predictor), str(predictor)),
-            *(_cell(row[name], row[f"{name}_sd"]) for name in scores),
+            *(_cell(name, row[name], row[f"{name}_sd"]) for name in scores),
         )
         for predictor, row in table.rows.iterrows()
     )
     return Grid(columns, rows)
 
 
-def _cell(value: float, spread: float) -> Cell:
-    text = f"{value:.3f}" if math.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
-    return Cell("no value", math.nan) if math.isnan(value) else Cell(text, round(float(value), 6))
+def _cell(name: str, value: float, spread: float) -> Cell:
+    return Cell("no value" if math.isnan(value) else words_of(name, value, spread), to_digits(name, float(value)))

@@ -162,6 +162,18 @@ def test_parts_of_a_section_count_once_each_whatever_their_seeds_and_sections_al
     assert correlations(table.cards).loc["ACTB", "a"] == pytest.approx(0.45)
 
 
+def test_errors_of_values_of_a_small_unit_are_told_by_their_digits(tmp_path: Path) -> None:
+    """Of shares of a total, .000 would say that nothing was wrong, and six places in a file that all predictors are alike."""
+    small = [replace(c, summary=c.summary | {"mse": (1.5 if c.predictor == "a" else 3) * 1e-8, "mae": 1e-4}) for c in cards()]
+    table = report.compare(small, "p", LEAK, {})
+    assert json.loads(report.save(table, tmp_path)[0].read_text())["predictors"]["a"]["mse"] == pytest.approx(1.5e-8)
+    for text in (report.as_text(table), report.as_markdown(table), report.more_as_text(table)):
+        assert "1.5e-08" in text
+    assert "0.0001" in report.more_as_text(table)
+    assert r"$1.5 \cdot 10^{-8} \pm " in report.as_latex(table)
+    assert "0.400" in report.as_text(table)
+
+
 def test_a_score_that_some_sections_lack_is_said_to_be_over_the_others() -> None:
     more = [replace(c, summary=c.summary | {"ssim": 0.5 if c.section == "s2" else np.nan}) for c in cards()]
     table = report.compare(more, "p", LEAK, {})
