@@ -10,6 +10,7 @@ import yaml
 from jaxtyping import Float, Float32, UInt8
 
 from bleep.data.prediction import Prediction
+from bleep.data.qc.values import measured_beside
 from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide, overview, resize
 from bleep.data.tiles import Tiles
@@ -145,13 +146,12 @@ def _name_of(experiment: Opened, among: Sequence[Opened]) -> str:
 
 
 def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, run: Run) -> tuple[TissueView, ...]:
-    """Return a view of each section of a prediction; what was measured is there where the tissue has all of the panel."""
+    """Return a view of each section of a prediction; what was measured is there where it is all of the panel, on its scale."""
     views, start = [], 0
     for section in tiles.sections:
         here = prediction[start : start + len(section)]
         start += len(section)
-        known = set(run.panel.genes) <= set(section.genes)
-        views.append(view_of(section, here, reference, run.panel.values(section) if known else None))
+        views.append(view_of(section, here, reference, measured_beside(section, run.panel)))
     return tuple(views)
 
 
@@ -275,7 +275,7 @@ def evaluation_page(experiments: Sequence[Opened], table: Table) -> Page:
 
 
 def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Reference | None, *, deep_zoom: bool = False) -> Page:
-    """Return the page of a prediction; what was measured stands beside it where the tissue comes with all of the panel.
+    """Return the page of a prediction; what was measured stands beside it where it is all of the panel, on its scale.
 
     With `deep_zoom`, slides of more pixels than a picture of the page shows can be looked into by tiles.
     """

@@ -1,17 +1,20 @@
 """Logarithms are not taken for counts, in whatever form they are read."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
 
+import bleep
 from bleep.config import Config
 from bleep.data.normalize import standardised
 from bleep.data.qc.values import check_added, check_counts, values_of
 from bleep.data.section import Section
 from bleep.data.toy import toy_section
 from bleep.errors import DataError
+from bleep.workflows.report import query_page
 from bleep.workflows.tissue import divide
 
 COUNTS = tuple(toy_section(f"toy{number}", f"donor{number}", number, side=256, pitch=32) for number in (1, 2))
@@ -104,3 +107,21 @@ def test_z_scores_are_known_by_a_mean_near_0_in_nearly_every_gene(unit: float) -
     nearly = scores + 0.15 * unit
     tables = (scores, nearly, np.column_stack([scores, np.zeros((200, 9))]), lifted, corrected, np.abs(scores), 0 * scores)
     assert [standardised(sparse.csr_matrix(table)) for table in tables] == [True, True, True, False, False, False, False]
+
+
+def test_a_page_of_a_query_shows_what_was_measured_where_it_is_on_the_scale_alone(
+    trained: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logarithms whose logarithm was taken would stand there as measured; and a query needs no counts, so none is refused."""
+    experiment = bleep.load(trained["contrastive"])
+    section = experiment.split.test[0]
+    below = logged(section)
+    below.counts.X = below.counts.X - below.counts.X.mean(axis=0)
+    huge = replace(below, counts=below.counts.copy())
+    huge.counts.X = np.where(np.arange(len(huge))[:, None] < 3, 1e4, below.counts.X).astype(np.float32)
+    for one, there in ((section, True), (logged(section), False), (below, False), (huge, False)):
+        caplog.clear()
+        tiles = experiment.tiles((one,))
+        (view,) = query_page(experiment.run, tiles, experiment.predict(tiles), None).views
+        assert (view.measured is not None) == there
+        assert ("without what was measured" in caplog.text) != there

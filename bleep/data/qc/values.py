@@ -4,9 +4,11 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 from scipy import sparse
 
 from bleep.data.normalize import LARGEST_LOG
+from bleep.data.panel import GenePanel
 from bleep.data.qc.measures import Values, kind_of_values
 from bleep.data.section import Section
 from bleep.errors import DataError
@@ -91,3 +93,22 @@ def check_added(added: Sequence[Section], trained: Sequence[Section], normalise:
             f"section {unlogged[0][0]}: holds {unlogged[0][1]}, but this run was trained on logarithms: give values made in "
             "the same way, or leave the section out by --sections"
         )
+
+
+def measured_beside(section: Section, panel: GenePanel) -> Float32[np.ndarray, "spots genes"] | None:
+    """Return what was measured on a panel's scale, to stand beside a prediction of it.
+
+    None: the tissue lacks genes of the panel; or holds values that are not of that scale, such as logarithms where log1p of
+    counts is taken, which is said. A prediction needs no measured values, so nothing is refused.
+    """
+    if not set(panel.genes) <= set(section.genes):
+        return None
+    try:
+        if panel.normalise == "log1p" and values_of(section) == "logarithms":
+            raise DataError(
+                f"section {section.name}: holds fractions as small as logarithms, but the panel's scale is of counts"
+            )
+        return panel.values(section)
+    except DataError as error:
+        log.warning("without what was measured, which is not on the scale of the prediction: %s", error)
+        return None
