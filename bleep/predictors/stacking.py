@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
+from bleep.data.panel import SINGLE
 from bleep.errors import MismatchError
 
 Values = Float32[np.ndarray, "spots genes"]
@@ -104,8 +105,9 @@ class Basis:
     def of(cls, tables: Sequence[FoldValues]) -> "Basis":
         """Measure them over the values of some sections, each less its own mean, so that axes are not those of sections."""
         within = np.concatenate([table - table.mean(axis=0, dtype=np.float64) for table in tables])
-        spread = within.std(axis=0)
-        spread = np.where(spread > 1e-8, spread, 1.0)
+        spread, largest = within.std(axis=0), np.max([np.abs(table).max(axis=0, initial=0.0) for table in tables], axis=0)
+        # What rounding makes of equal numbers is no spread to divide by, whatever unit values are in.
+        spread = np.where(spread > SINGLE * largest, spread, 1.0)
         unit = within / spread
         # The axes of the smaller Gram matrix cost least, and only the leading ones are wanted.
         wide = unit.shape[1] > unit.shape[0]

@@ -165,3 +165,14 @@ def test_a_gene_that_the_mean_foretells_upside_down_keeps_a_tenth_of_the_usual_l
     weights = plain_stacker(seen, Basis.of([one.truth for one in seen]), 0).weights[0]
     usual = np.median(weights)
     assert 0.08 * usual < weights[3] < 0.2 * usual
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9])
+def test_a_gene_that_is_constant_but_for_rounding_is_not_divided_by_it(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.gamma(2.0, 1.0, (60, 4)).astype(np.float32)
+    values[:, 2] = 3.7 * (1 + 1e-7 * rng.normal(size=60))
+    basis, plain = Basis.of([(values * unit).astype(np.float32)]), Basis.of([values])
+    assert basis.spread[2] == 1.0
+    np.testing.assert_allclose(basis.spread[[0, 1, 3]], unit * plain.spread[[0, 1, 3]], rtol=1e-4)
+    assert np.abs(basis.axes[:3, 2]).max() < 1e-5
