@@ -185,11 +185,11 @@ def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture
 def run_copy(trained: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
-    """Copy a trained run to where a test may damage it."""
+    """Copy a trained run to where a test may damage it, without the scores that another test may have left there."""
 
     def copy(task: str = "contrastive", name: str | None = None) -> Path:
         out = tmp_path / (name or task)
-        shutil.copytree(trained[task], out)
+        shutil.copytree(trained[task], out, ignore=shutil.ignore_patterns("evaluation.*"))
         return out
 
     return copy
