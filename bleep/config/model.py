@@ -85,6 +85,10 @@ class ImageConfig(Settings):
                 raise ValueError(f"image.{name} has {len(given)} entries, but image.also names {len(self.also)} trunks")
         if self.output == "logits" and self.layer is not None:
             raise ValueError(f"image.output is logits, but image.layer {self.layer} is read: set image.layer to none")
+        if self.output == "logits" and any(layer is not None for layer in self.also_layers):
+            raise ValueError(
+                "image.output is logits, of every trunk, but image.also_layers names a depth: set its entries to none"
+            )
         if self.per_window == "separate" and self.train == "frozen":
             raise ValueError("image.per_window is separate, but frozen trunks stay alike: set it to shared, or image.train")
         if self.context and self.train != "frozen":

@@ -260,13 +260,17 @@ def build_trunks(config: ImageConfig, pixels: int, windows: int, own: nn.Module 
 
 
 def _build_one(config: ImageConfig, number: int, pixels: int) -> tuple["ImageTrunk", str]:
-    """Build one of several trunks; what is wrong with its weights is said by the setting that names them."""
+    """Build one of several trunks; what is wrong with it is said by the setting that names it."""
     try:
         return build_trunk(_alone(config, number), pixels)
     except WeightsError as error:
         if number == 0:
             raise
         raise WeightsError(str(error).replace("image.weights", "image.also_weights")) from None
+    except ConfigError as error:
+        if number == 0:
+            raise
+        raise ConfigError(str(error).replace("image.trunk", "image.also", 1)) from None
 
 
 def stored_trunk(config: ImageConfig, pixels: int, width: int, source: str) -> StoredTrunk | None:

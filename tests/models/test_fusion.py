@@ -84,6 +84,21 @@ def test_settings_of_more_trunks_than_there_are_are_refused(name: str) -> None:
         Config.load({"image": {"also": ["test_vit"], name: ["random", "random"] if name == "also_weights" else [1, 2]}})
 
 
+def test_logits_are_of_no_depth_of_another_trunk_either() -> None:
+    """The first trunk's depth was refused beside logits; another's was read, and called logits."""
+    logits = {"also": ["test_vit"], "output": "logits"}
+    with pytest.raises(ConfigError, match=r"image\.output is logits, of every trunk, but image\.also_layers names a depth"):
+        Config.load({"image": logits | {"also_layers": [1]}})
+    assert Config.load({"image": logits | {"also_layers": [None]}}).image.output == "logits"
+
+
+def test_what_is_wrong_with_another_trunk_is_said_by_the_setting_that_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"^image\.also: timm knows no model 'features'"):
+        build(also=["features"], also_weights=["random"])
+    with pytest.raises(ConfigError, match=r"^image\.also textures has no layers"):
+        build(also=["textures"], also_weights=["random"], also_layers=[1])
+
+
 def test_each_trunk_gets_its_own_weights(tmp_path: Path) -> None:
     torch.manual_seed(7)
     source, _ = build_trunk(config(trunk="test_vit"), 32)
