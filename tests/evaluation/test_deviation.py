@@ -41,3 +41,12 @@ def test_what_does_not_vary_has_errors_but_no_r2_and_what_was_not_measured_has_n
     assert np.isnan(state.variance_ratio()).all()
     assert np.isnan(state.mse()[1])
     assert np.isnan(state.mae()[1])
+
+
+def test_the_errors_are_of_what_was_measured(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    predicted, measured = pair
+    measured[3:6, 1], measured[1:, 2] = np.nan, np.nan
+    state = DeviationState.of(predicted, measured)
+    gap = predicted.astype(np.float64) - measured
+    np.testing.assert_allclose(state.mse(), np.nanmean(gap**2, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(state.mae(), np.nanmean(np.abs(gap), axis=0), rtol=1e-6)

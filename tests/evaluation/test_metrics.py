@@ -45,6 +45,26 @@ def test_the_unit_of_values_changes_no_correlation_and_rounding_is_none(unit: fl
     np.testing.assert_allclose(morans_i(scaled[1], graph), morans_i(measured, graph), atol=1e-5)
 
 
+@pytest.mark.parametrize("offset", [1e-4, 1e4])
+def test_rounding_of_a_flat_prediction_is_none_beside_values_of_another_size(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    measured = rng.gamma(2.0, 1.0, (60, 5)).astype(np.float32)
+    flat = (offset * (1 + 1e-7 * rng.normal(size=(60, 5)))).astype(np.float32)
+    assert flat.var() > 0
+    assert (pearson(flat, measured) == 0).all()
+    assert np.isnan(pearson(measured, flat)).all()
+
+
+def test_parts_of_both_kinds_of_numbers_are_told_from_rounding_as_the_coarser_kind() -> None:
+    rng = np.random.default_rng(0)
+    measured = rng.gamma(2.0, 1.0, (60, 5))
+    flat = 1e4 * (1 + 1e-7 * rng.normal(size=(60, 5)))
+    fine, coarse = PearsonState.of(flat[:30], measured[:30]), PearsonState.of(flat[30:].astype(np.float32), measured[30:])
+    assert (fine.pearson() != 0).all()
+    for merged in (fine.merge(coarse), coarse.merge(fine)):
+        assert (merged.pearson() == 0).all()
+
+
 def test_doubles_keep_the_small_differences_that_they_can_tell_apart() -> None:
     rng = np.random.default_rng(0)
     measured = rng.gamma(2.0, 1.0, (60, 5))
