@@ -166,22 +166,30 @@ def check_tested(arguments: argparse.Namespace, experiments: "Sequence[Opened]")
 
 
 def show_query(
-    arguments: argparse.Namespace, run: "Run", prediction: "Prediction", reference: "Reference | None", tiles: "Tiles"
+    arguments: argparse.Namespace,
+    run: "Run",
+    prediction: "Prediction",
+    reference: "Reference | None",
+    tiles: "Tiles",
+    genes: Sequence[str] = (),
 ) -> None:
-    """Write the page of a prediction, where one was asked for."""
+    """Write the page of a prediction, where one was asked for; with `genes`, of these alone, as the file beside it is."""
     if arguments.report is None:
         return
+    if genes and prediction.genes != tuple(genes):
+        place = {gene: column for column, gene in enumerate(prediction.genes)}
+        prediction = prediction[:, [place[gene] for gene in genes]]
     from bleep.viz.page import tiles_folder, write_page
     from bleep.workflows.report import query_page
 
     page = query_page(run, tiles, prediction, reference, deep_zoom=_has_tiles(arguments))
-    _written(arguments.report, write_page(page, arguments.report))
+    _written(arguments.report, write_page(page, arguments.report), "classes" if page.of_classes else "genes")
     if any(view.slide is not None for view in page.views):
         print(f"{tiles_folder(arguments.report)}: the slide in tiles, for the page beside it; send both")
 
 
-def _written(path: Path, genes: int) -> None:
-    print(f"{path}: a page of {genes} genes; open it in a browser, it needs no network")
+def _written(path: Path, count: int, what: str = "genes") -> None:
+    print(f"{path}: a page of {count} {what}; open it in a browser, it needs no network")
 
 
 def _need(library: str, flag: str, extra: str) -> None:

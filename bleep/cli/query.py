@@ -206,9 +206,9 @@ def _query(arguments: argparse.Namespace) -> int:
     from bleep.workflows.unseen import warn_of_trained
 
     genes = _genes(arguments)
-    shown = arguments.report is not None or look_flags.explanations_asked(arguments)
     safe: dict[str, Any] = {"inputs": inputs, "overwrite": arguments.overwrite}
-    output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=shown, **safe)
+    whole = look_flags.explanations_asked(arguments)
+    output = Output(out, genes, arguments.dtype, resume=arguments.resume, whole=whole, **safe)
     check_apart((("--out", out), ("--out", output.neighbors), *_mask(arguments), *look_flags.places(arguments)))
     experiment = Opened(folder, where=arguments.where)
     run, main = experiment.run, is_main_process()
@@ -243,9 +243,9 @@ def _query(arguments: argparse.Namespace) -> int:
 
     def show(prediction: "Prediction") -> None:
         look_flags.explain(arguments, run, prediction, reference, tiles, explained)
-        look_flags.show_query(arguments, run, prediction, reference, tiles)
+        look_flags.show_query(arguments, run, prediction, reference, tiles, genes)
 
-    path, *beside = write_query(query, output, show if shown else None)
+    path, *beside = write_query(query, output, show if whole or arguments.report is not None else None)
     what, scale = ("classes", SCALE) if run.model.classifies else ("genes", run.panel.describe())
     print(f"{path}: {len(tiles)} tiles x {len(genes or run.panel.genes)} {what} by {predictor.name}, {scale}")
     used = "the reference spots most alike to each tile; no value was taken from them"

@@ -15,16 +15,15 @@ from bleep.data.section import Section
 from bleep.data.slides import MosaicSlide, overview, resize
 from bleep.data.tiles import Tiles
 from bleep.errors import ConfigError, MismatchError
-from bleep.evaluation.digits import to_digits, words_of
-from bleep.evaluation.scorecard import ENDS, HEADINGS, METRIC, meaning
 from bleep.models.own import called
 from bleep.predictors import Predictor
 from bleep.predictors.conformal import grades_of, in_words
 from bleep.records import Table
 from bleep.retrieval.reference import Reference
 from bleep.runs import Run
-from bleep.viz.page import Cell, Column, Grid, Nearest, Page, TissueView
+from bleep.viz.page import Nearest, Page, TissueView
 from bleep.workflows.opened import FLOOR, Opened
+from bleep.workflows.page_words import grid_of, leaks, partial
 
 PICTURE = 1400
 """Pixels of the longer side of a section's picture."""
@@ -146,13 +145,23 @@ def _name_of(experiment: Opened, among: Sequence[Opened]) -> str:
 
 
 def views_of(tiles: Tiles, prediction: Prediction, reference: Reference | None, run: Run) -> tuple[TissueView, ...]:
-    """Return a view of each section of a prediction; what was measured is there where it is all of the panel, on its scale."""
+    """Return a view of each section of a prediction; what was measured is there where it is all of the panel, on its scale.
+
+    Of a prediction of some genes alone, what was measured is of these.
+    """
     views, start = [], 0
+    columns = _in_panel(run, prediction)
     for section in tiles.sections:
         here = prediction[start : start + len(section)]
         start += len(section)
-        views.append(view_of(section, here, reference, measured_beside(section, run.panel)))
+        measured = measured_beside(section, run.panel)
+        views.append(view_of(section, here, reference, None if measured is None else measured[:, columns]))
     return tuple(views)
+
+
+def _in_panel(run: Run, prediction: Prediction) -> list[int]:
+    place = {gene: column for column, gene in enumerate(run.panel.genes)}
+    return [place[gene] for gene in prediction.genes]
 
 
 def view_of(
@@ -256,7 +265,8 @@ def evaluation_page(experiments: Sequence[Opened], table: Table) -> Page:
             "report them apart"
         )
     told = next((words for one in seen if (words := uncertainty_of(one.prediction)[1]) != "none"), "none")
-    fewer = f" The {len(genes)} genes shown are those that all runs chose." if len(genes) < len(first.run.panel.genes) else ""
+    some = any(len(genes) < len(one.run.panel.genes) for one in seen)
+    fewer = f" The {len(genes)} genes shown are those that all runs chose." if some else ""
     return Page(
         title=f"Protocol {table.protocol}",
         lead=f"{names}, {_held_out(seen)}, as predicted by “{first.experiment.predictor.name}”.{fewer}",
@@ -265,18 +275,20 @@ def evaluation_page(experiments: Sequence[Opened], table: Table) -> Page:
         scale=first.run.panel.describe(),
         uncertainty=told,
         views=tuple(one.view(genes, _others(one, experiments), told) for one in seen),
-        table=_grid(table),
-        leak=(f"Leak: {table.leak.status}", *_leaks(table), *_partial(table)),
+        table=grid_of(table),
+        leak=(f"Leak: {table.leak.status}", *leaks(table), *partial(table)),
         facts=table.facts,
         settings=yaml.safe_dump(first.run.config.dump(), sort_keys=False),
         trust=in_words(first.prediction.confidence),
         grades=grades_of(first.prediction.confidence),
+        whose="that all runs chose" if some else "of the panel",
     )
 
 
 def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Reference | None, *, deep_zoom: bool = False) -> Page:
     """Return the page of a prediction; what was measured stands beside it where it is all of the panel, on its scale.
 
+    Of a prediction of some genes alone, `prediction[:, columns]`, the page has these and says so.
     With `deep_zoom`, slides of more pixels than a picture of the page shows can be looked into by tiles.
     """
     views = views_of(tiles, prediction, reference, run)
@@ -286,9 +298,11 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
             for view, section in zip(views, tiles.sections, strict=True)
         )
     what, predicted = ("classes", "labels") if run.model.classifies else ("genes", "expression")
+    written, known = len(prediction.genes), len(run.panel.genes)
+    count = f"{written} {what}" if written == known else f"{written} of the {known} {what} of the run"
     return Page(
         title=f"Predicted {predicted} of {', '.join(section.name for section in tiles.sections)}",
-        lead=f"{len(tiles)} tiles, {len(prediction.genes)} {what}, by {prediction.predictor}.",
+        lead=f"{len(tiles)} tiles, {count}, by {prediction.predictor}.",
         of_classes=run.model.classifies,
         genes=prediction.genes,
         order=_order(run, prediction.genes),
@@ -299,6 +313,7 @@ def query_page(run: Run, tiles: Tiles, prediction: Prediction, reference: Refere
         settings=yaml.safe_dump(run.config.dump(), sort_keys=False),
         trust=in_words(prediction.confidence),
         grades=grades_of(prediction.confidence),
+        whose="of the panel" if written == known else "that were asked for",
     )
 
 
@@ -307,44 +322,8 @@ def _held_out(seen: Sequence[TestSection]) -> str:
     return "; ".join(HELD_OUT[kind] for kind in dict.fromkeys(one.run.config.data.split for one in seen))
 
 
-def _partial(table: Table) -> list[str]:
-    """Say which rows are not over all of the test tissue."""
-    return [f"* {name}: over {words} alone, not to be compared with the other rows" for name, words in table.partial.items()]
-
-
-def _leaks(table: Table) -> list[str]:
-    """Return what is known of the leak, all findings, each once, and what the first run fitted on which sections."""
-    reports = table.leaks
-    findings = dict.fromkeys(f"{found.severity}: {found.detail}" for report in reports for found in report.findings)
-    fitted = [
-        f"{one.what}: {', '.join(one.sections) or 'no section'}" + (f" ({one.detail})" if one.detail else "")
-        for one in (reports[0].fitted if reports else ())
-    ]
-    told = any(one.endswith(f": {table.leak.detail}") for one in findings)
-    return [*(() if told else (table.leak.detail,)), *findings, *fitted]
-
-
 def _order(run: Run, genes: Sequence[str]) -> tuple[int, ...]:
     """Return the columns of some genes of the panel by their variance in the training spots, the largest first."""
     place = {gene: column for column, gene in enumerate(genes)}
     ranked = (run.panel.genes[column] for column in run.panel.top(len(run.panel.genes), "variance").tolist())
     return tuple(place[gene] for gene in ranked if gene in place)
-
-
-def _grid(table: Table) -> Grid:
-    own = [name for name in map(str, table.rows) if name.startswith(METRIC) and not name.endswith(ENDS)]
-    scores = [*(name for name in HEADINGS if name in table.rows), *own]
-    headings = ((HEADINGS.get(name, name.removeprefix(METRIC)), meaning(name)) for name in scores)
-    columns = (Column("predictor"), *(Column(heading, told) for heading, told in headings))
-    rows = tuple(
-        (
-            Cell(f"{predictor} *" if predictor in table.partial else str(predictor), str(predictor)),
-            *(_cell(name, row[name], row[f"{name}_sd"]) for name in scores),
-        )
-        for predictor, row in table.rows.iterrows()
-    )
-    return Grid(columns, rows)
-
-
-def _cell(name: str, value: float, spread: float) -> Cell:
-    return Cell("no value" if math.isnan(value) else words_of(name, value, spread), to_digits(name, float(value)))

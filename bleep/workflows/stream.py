@@ -70,7 +70,7 @@ class Output:
     resume: bool = False
     """Go on with the same query where it was stopped."""
     whole: bool = False
-    """All genes are needed after writing, by a page or by explanations, whatever `genes` are written."""
+    """All genes are needed after writing, by explanations, whatever `genes` are written."""
     inputs: Iterable[Path] = ()
     """Files and folders that are read: none of them is ever replaced."""
     overwrite: bool = False
@@ -132,7 +132,8 @@ def write_query(query: Query, output: Output, use: Callable[[Prediction], None] 
     """Predict tiles block by block, write them as one file, and beside it the table of neighbours; return both.
 
     Finished blocks are kept beside the output until it is whole, so that a query that was stopped, or killed, can go on.
-    `use` is given the whole prediction once it is written, held in memory, so that nothing is predicted again for it.
+    `use` is given the prediction once it is written, held in memory, so that nothing is predicted again for it: of the genes
+    written, or of all where `output.whole`.
 
     Raises:
         MismatchError: `output.resume`, and what was stopped was another query.

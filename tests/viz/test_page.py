@@ -176,7 +176,7 @@ def test_genes_beyond_the_budget_are_left_out_the_least_wanted_first(tmp_path: P
     assert (tmp_path / "page.html").stat().st_size < budget
     data = data_of(tmp_path / "page.html")
     assert data["genes"] == [f"G{row}" for row in range(399, 399 - some, -1)]
-    assert f"{some} of the panel" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"{some} of the 400 genes of the panel can be shown" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_other_predictions_have_keys_of_ours_and_a_score_where_they_are_numbers(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rehearsals on training tissue, what they teach, and predictions made with it."""
 
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -371,3 +372,39 @@ def test_tiles_of_the_test_tissue_are_not_needed(calibrated: Path) -> None:
     names = {name for part in Calibration.load(calibrated / "calibration").report["left out"] for name in part.split(", ")}
     assert names == {section.name for section in bleep.load_split(run.config).train}
     assert isinstance(run.tiles(()), Tiles)
+
+
+def test_the_page_of_a_query_has_the_genes_of_its_file(
+    calibrated: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page showed the whole panel beside a file of some genes, and called it that of the file."""
+    out, page = tmp_path / "out.h5ad", tmp_path / "page.html"
+    section, explained = files / "st2k" / "toy3", ["--explain", "1", "--predictor", "retrieval"]
+    paths = ["--out", str(out), "--report", str(page)]
+    words = ["query", "--run", str(calibrated), "--images", str(section), "--mpp", "1", *paths]
+    run = Run.load(calibrated)
+    chosen = [run.panel.genes[column] for column in (5, 2, 9)]
+    for flags in (["--min-confidence", "high"], ["--genes", ",".join(chosen)], ["--genes", ",".join(chosen), *explained]):
+        capsys.readouterr()
+        assert app.main([*words, *flags]) == 0
+        data, shown = anndata.read_h5ad(out), page_data(page)
+        written = len(data.var_names)
+        assert set(shown["genes"]) == set(data.var_names)
+        assert len(shown["genes"]) == written < len(run.panel.genes)
+        assert f"a page of {written} genes" in capsys.readouterr().out
+        text = page.read_text(encoding="utf-8")
+        assert f"{len(data)} tiles, {written} of the {len(run.panel.genes)} genes of the run, by " in text
+        assert f"All {written} genes that were asked for can be shown." in text
+        # What was measured stands beside the same gene.
+        measured = run.panel.values(bleep.open_tiles(section, run, 1.0).sections[0])
+        for at, gene in enumerate(shown["genes"]):
+            here, column = shown["sections"][0]["layers"], run.panel.genes.index(gene)
+            for layer, values in (("measured", measured[:, column]), ("predicted", data[:, gene].X[:, 0])):
+                ends = [here[layer]["low"][at], here[layer]["high"][at]]
+                np.testing.assert_allclose(ends, [values.min(), values.max()], rtol=1e-4, atol=1e-4)
+    assert (tmp_path / "out.explained").is_dir()
+
+
+def page_data(path: Path) -> Any:
+    """Return what a page holds for its script."""
+    return json.loads(path.read_text(encoding="utf-8").split('id="data">')[1].split("</script>")[0])

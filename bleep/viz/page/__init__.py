@@ -219,11 +219,11 @@ def _leak(lines: tuple[str, ...]) -> str:
 
 
 def _shown(page: Page, shown: int, fewer: bool) -> str:
-    what, whose, total = ("classes", "the", len(page.genes)) if page.of_classes else ("genes", "the panel's", len(page.genes))
+    total, what = len(page.genes), "classes" if page.of_classes else f"genes {page.whose}"
     words = (
-        f"All {total} {what}{'' if page.of_classes else ' of the panel'} can be shown."
+        f"All {total} {what} can be shown."
         if shown == total
-        else f"{shown} of {whose} {total} {what} can be shown, since more would make this page too large; "
+        else f"{shown} of the {total} {what} can be shown, since more would make this page too large; "
         "the others are in the file of the prediction."
     )
     return words + (" For the same reason a spot's best neighbours alone are here, not all." if fewer else "")

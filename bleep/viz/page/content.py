@@ -148,6 +148,8 @@ class Page:
     """The grade of each gene and the correlation to expect of it, where a calibration says."""
     of_classes: bool = False
     """Whether the columns are classes that a run has learnt, not genes."""
+    whose: str = "of the panel"
+    """Which genes these are, in words; classes need none."""
 
 
 SIDE = 512
