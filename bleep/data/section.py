@@ -169,6 +169,14 @@ class Section:
             )
         if odd := odd_values(self.counts.X, self.counts.obs_names, self.counts.var_names):
             raise DataError(f"section {self.name}: {odd}")
+        # A gene's count that a file keeps in parts, such as an entry a molecule, is one count wherever entries are counted.
+        if sparse.issparse(matrix) and matrix.format in ("csr", "csc") and not matrix.has_canonical_format:
+            summed = matrix.copy()
+            summed.sum_duplicates()
+            if summed.nnz < matrix.nnz:
+                counts = self.counts.copy()
+                counts.X = summed
+                object.__setattr__(self, "counts", counts)
 
     def __len__(self) -> int:
         return len(self.xy)
