@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int, UInt8
+from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 
 from bleep.collectives import joined, of_main, processes, share
@@ -24,10 +24,10 @@ from bleep.data.section import Section
 from bleep.data.slides.base import picture_key
 from bleep.data.stain import brought, map_of, source_of
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.errors import DataError
 from bleep.features.cache import BLOCK, FeatureCache
 from bleep.features.ready import ReadyFolder
 from bleep.features.regions import of_windows, strips
+from bleep.features.surroundings import around
 from bleep.models.fingerprint import behaviour, check_finite, device_of
 from bleep.models.heads import RunningStats, Standardizer, limit_of
 from bleep.models.image import ReadyTrunk
@@ -46,8 +46,6 @@ STRIP = 16 * BLOCK
 """Tiles of shared regions that are computed before they are kept."""
 SECONDS = 20.0
 """What is computed in about this time is kept together, so that no more is lost where a command is stopped."""
-STEP, PAIRS = 1024, 1 << 24
-"""Spots whose surroundings are averaged at a time; fewer of a large section, so that no more distances than this are held."""
 FEW = 50
 """A section of fewer tiles has no mean and spread of its own worth dividing by."""
 
@@ -152,7 +150,7 @@ class FeatureReader:
         if alone.whole:
             every = np.concatenate([self._standard(self._section(block), block) for block in _blocks_of(alone)])
         xy = alone.xy_in_whole[0] if alone.xy_in_whole else section.xy
-        return np.concatenate([own, *(_around(xy, whole, every, sigma) for sigma in self.context)], axis=1)
+        return np.concatenate([own, *(around(xy, whole, every, sigma) for sigma in self.context)], axis=1)
 
     def _standard(self, table: Features, alone: Tiles) -> Features:
         if not self.per_section:
@@ -318,24 +316,6 @@ def _ready_folder(trunk: Trunk, config: Config) -> ReadyFolder | None:
 def _blocks_of(part: Tiles) -> Iterator[Tiles]:
     """Yield the blocks of the whole section that some tiles are a part of."""
     return replace(part, sections=part.whole, whole=(), xy_in_whole=()).blocks(BLOCK)
-
-
-def _around(
-    xy: Float64[np.ndarray, "spots 2"], whole: Section, every: Features, sigma: float
-) -> Float32[np.ndarray, "spots features"]:
-    """Return the mean of a section's features around each place, weighed by a Gaussian of distance in microns."""
-    if not whole.has_positions:
-        raise DataError(
-            f"section {whole.name}: image.context needs places, which its ready-cut tiles lack; empty image.context"
-        )
-    out = np.empty((len(xy), every.shape[1]), np.float32)
-    there, step = (whole.xy * whole.mpp).T, max(min(STEP, PAIRS // len(whole)), 1)
-    for start in range(0, len(xy), step):
-        here = (xy[start : start + step] * whole.mpp).T
-        apart = np.subtract.outer(here[0], there[0]) ** 2 + np.subtract.outer(here[1], there[1]) ** 2
-        weights = np.exp(-apart / (2 * sigma**2)).astype(np.float32)
-        out[start : start + step] = (weights / weights.sum(axis=1, keepdims=True)) @ every
-    return out
 
 
 @lru_cache(maxsize=256)

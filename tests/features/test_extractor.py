@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,11 @@ from anndata import AnnData
 from scipy import sparse
 from torch import nn
 
-from bleep import features
 from bleep.config import Config, ImageConfig
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide
 from bleep.data.tiles import Tiles, TileSpec
-from bleep.features import FEW, FeatureReader, trunk_digest
+from bleep.features import FEW, FeatureReader, surroundings, trunk_digest
 from bleep.models.factory import build_trunk
 from bleep.models.heads import Standardizer, floored
 from bleep.models.image import ImageTrunk
@@ -309,9 +309,36 @@ def test_the_surroundings_in_a_large_section_are_averaged_in_little_memory(toys:
     whole = replace(toys[0], counts=nothing, xy=rng.uniform(0, 256, (spots, 2)))
     every = rng.standard_normal((spots, 1)).astype(np.float32)
     tracemalloc.start()
-    found = features._around(whole.xy[:200], whole, every, 20.0)
+    found = surroundings.around(whole.xy[:200], whole, every, 20.0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     weights = np.exp(-((whole.xy[150] - whole.xy) ** 2).sum(axis=1) / 800)
     np.testing.assert_allclose(found[150], weights @ every / weights.sum(), rtol=1e-3, atol=1e-5)
     assert peak < 700_000_000
+
+
+@pytest.mark.parametrize("sigma", [2.0, 9.0, 100.0])
+def test_surroundings_in_a_large_section_are_those_of_all_its_spots(
+    sigma: float, toys: tuple[Section, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pairs of 200,000 spots took an hour; of those within reach the mean is the same but for rounding."""
+    rng = np.random.default_rng(1)
+    # Some lie where no others are, and some at the borders of cells.
+    xy = np.concatenate([rng.uniform(0, 150, (1500, 2)), rng.uniform(230, 256, (10, 2)), np.full((3, 2), 8 * sigma % 256)])
+    nothing = AnnData(sparse.csr_matrix((len(xy), 0), dtype=np.float32), obs=pd.DataFrame(index=np.arange(len(xy)).astype(str)))
+    whole = replace(toys[0], counts=nothing, xy=xy)
+    every = rng.standard_normal((len(xy), 3)).astype(np.float32)
+    expected = surroundings.around(whole.xy, whole, every, sigma)
+    weighed, plain = [], surroundings._weighed
+    monkeypatch.setattr(surroundings, "MANY", 1000)
+
+    def noted(here: np.ndarray, there: np.ndarray, *rest: Any) -> np.ndarray:
+        weighed.append((len(here), len(there)))
+        return plain(here, there, *rest)
+
+    monkeypatch.setattr(surroundings, "_weighed", noted)
+    some = rng.permutation(len(xy))[:700]
+    np.testing.assert_allclose(surroundings.around(whole.xy[some], whole, every, sigma), expected[some], rtol=1e-5, atol=1e-6)
+    assert sum(here for here, _ in weighed) == 700
+    if sigma == 2.0:
+        assert sum(here * there for here, there in weighed) < 0.2 * 700 * len(xy)
