@@ -759,8 +759,9 @@ def test_batch_norm_of_a_small_net_never_lets_the_validation_loss_run_away(patch
 
 
 def test_folds_of_labels_are_scored_as_labels_and_their_bag_is_not_scored_as_expression(
-    patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bleep.evaluation.labels.OFF", -1.0)  # These folds are of equal shares, of which nothing is said.
     config = settings(patches, tmp_path / "cv", data={"test": [], "folds": 2}, panel={"choice": "all"})
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config.dump()))
     assert main(["cv", "--config", str(tmp_path / "own.yaml"), "--bag"]) == 0
@@ -768,6 +769,8 @@ def test_folds_of_labels_are_scored_as_labels_and_their_bag_is_not_scored_as_exp
     assert "classes: 0, 1" in said
     assert "PCC" not in said
     record = json.loads((tmp_path / "cv" / "evaluation.json").read_text())
+    assert "majority class 0.500" in record["facts"]["each fold"]
+    assert "each fold: " in said
     folds = [str(tmp_path / "cv" / f"fold{fold}") for fold in (0, 1)]
     assert main(["evaluate", "--run", *folds]) == 0
     assert json.loads((Path(folds[0]) / "evaluation.json").read_text())["predictors"] == record["predictors"]

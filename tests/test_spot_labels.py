@@ -171,6 +171,13 @@ def test_folds_have_scores_of_labels_too(
     (tmp_path / "own.yaml").write_text(json.dumps(recipe(tmp_path / "cv", {"data": data, "optim": {"epochs": 1}})))
     assert main(["cv", "--config", "own.yaml"]) == 0
     assert "labels of spots, tissue" in capsys.readouterr().out
+    told = json.loads((tmp_path / "cv" / "labels.json").read_text())
+    joined = told["predictors"]["majority class"]["auc"]
+    assert joined < 0.49
+    assert (
+        f"majority class 0.500 (AUC, mean over folds; joined, what knows shares of classes alone has {joined:.3f}"
+        in (told["facts"]["each fold"])
+    )
     assert main(["evaluate", "--run", "cv/fold0", "cv/fold1", "--out", "apart"]) == 0
     for name in ("labels.json", "labels.csv", "evaluation.json"):
         assert (tmp_path / "cv" / name).read_text() == (tmp_path / "apart" / name).read_text()

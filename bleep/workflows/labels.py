@@ -212,6 +212,9 @@ def joined(told: Sequence[LabelPrediction], seen: Sequence[Run], leaks: Sequence
         else "likeliest class",
         "intervals": f"95 %, bootstrap over patients, of the first seed; none of fewer than {scoring.LEAST} patients",
     }
+    parts = {name: [(one.probability, one.truth) for one in told if one.predictor == name] for name in map(str, table.index)}
+    if alone := scoring.by_folds({name: row["auc"] for name, row in rows.items()}, parts):
+        facts["each fold"] = alone
     name = config.data.protocol or f"(unnamed: {config.data.source}, split by {config.data.split})"
     return LabelTable(
         name, worst_leak(seen), facts, classes, table, pd.DataFrame(patients), confusions, tuple(told), tuple(leaks)
