@@ -12,7 +12,7 @@ import bleep
 from bleep.config import Config
 from bleep.data.section import Section
 from bleep.data.slides import ArraySlide, MosaicSlide, save_png
-from bleep.data.stain import HED, MEASURES, StainMatch, brought, jittered, map_of, measured, source_of, target_of
+from bleep.data.stain import HED, LAB, LMS, MEASURES, StainMatch, brought, jittered, map_of, measured, source_of, target_of
 from bleep.data.tiles import Tiles, TileSpec, cut
 from bleep.features import FeatureReader, trunk_digest
 from bleep.features.cache import FeatureCache
@@ -81,6 +81,28 @@ def test_reinhard_gives_the_targets_mean_and_spread(pair: tuple[Tiles, Tiles]) -
     )
     np.testing.assert_allclose(got, wanted, atol=0.01)
     assert np.abs(before - wanted).max() > 0.03
+
+
+def test_reinhards_axes_are_those_of_his_article() -> None:
+    # Its equation 9, from the cones' responses back to red, green and blue, is printed to two digits in its last row.
+    back = [[4.4679, -3.5873, 0.1193], [-1.2186, 2.3809, -0.1624], [0.0497, -0.2439, 1.2045]]
+    np.testing.assert_allclose(LMS @ np.array(back), np.eye(3), atol=0.015)
+    np.testing.assert_allclose(LAB @ LAB.T, np.eye(3), atol=1e-12)
+    grey = np.geomspace(0.05, 1, 600)[:, None] * np.ones(3)
+    numbers = MEASURES["reinhard"](grey)
+    scale = np.sqrt(3) * np.log10(grey[:, 0])
+    np.testing.assert_allclose(numbers, [scale.mean(), 0, 0, scale.std(), 0, 0], atol=3e-3)
+    blue, yellow, red, green = ([0.2, 0.2, 0.9], [0.9, 0.9, 0.2], [0.9, 0.2, 0.2], [0.2, 0.9, 0.2])
+    hues = [MEASURES["reinhard"](np.array([colour] * 2))[1:3] for colour in (blue, yellow, red, green)]
+    assert hues[0][0] < -0.1 < 0.1 < hues[1][0]
+    assert hues[3][1] < -0.03 < 0.03 < hues[2][1]
+
+
+def test_a_stretch_goes_from_the_first_to_the_last_percentile_of_each_stain() -> None:
+    amounts = np.stack([np.linspace(0, 1, 2001), np.linspace(0.1, 0.5, 2001)], axis=1)
+    np.random.default_rng(0).permuted(amounts, axis=0, out=amounts)
+    numbers = MEASURES["stretch"](10 ** -(amounts @ HED[:2]))
+    np.testing.assert_allclose(numbers, [0.01, 0.104, 0.99, 0.496], atol=1e-6)
 
 
 def test_macenko_finds_the_stains_that_a_picture_was_mixed_of() -> None:
