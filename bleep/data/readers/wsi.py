@@ -113,16 +113,22 @@ def read_mask(path: Path, size: tuple[int, int], limit: int) -> Mask:
     What is transparent in it, as where an editor erased, is no tissue.
 
     Raises:
-        DataError: it cannot be read, or is of another shape than the slide.
+        DataError: it cannot be read, is of another shape than the slide, or has dark pixels and no white one.
 
     """
-    mask = pixels_of(path, limit, ground=0).mean(axis=2) > 127
+    brightness = pixels_of(path, limit, ground=0).mean(axis=2)
+    mask = brightness > 127
     (high, wide), (width, height) = mask.shape, size
     expected = wide * height / width
     if abs(high - expected) > max(1.5, 0.01 * expected):
         raise DataError(
             f"{path}: the mask has {wide} x {high} pixels, another shape than the slide's {width} x {height}; "
             "it must cover the whole slide, at any size"
+        )
+    if 0 < brightness.max() <= 127:
+        raise DataError(
+            f"{path}: the brightest pixel of the mask is {brightness.max():g} of 255, so none is white; "
+            "save it with 255 where tissue is and 0 elsewhere"
         )
     return mask
 

@@ -206,6 +206,17 @@ def test_a_mask_that_contradicts_the_slide_is_refused(pixels: np.ndarray, tmp_pa
         read(path, mask=mask_of(tmp_path / "turned.png", (100, 130), (0, 0, 100, 130)))
 
 
+def test_a_mask_of_zeros_and_ones_is_refused_by_what_it_lacks(pixels: np.ndarray, tmp_path: Path) -> None:
+    path, ones = FILES.svs(tmp_path / "a.svs", pixels, mpp=1.0), np.zeros((100, 130), np.uint8)
+    ones[20:80, 30:100] = 1
+    Image.fromarray(ones).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"mask\.png: the brightest pixel of the mask is 1 of 255, .* save it with 255"):
+        read(path, mask=tmp_path / "mask.png")
+    Image.fromarray(ones * 255).save(tmp_path / "mask.png")
+    (found,) = read(path, mask=tmp_path / "mask.png")
+    assert found.counts.uns["mask"].sum() == 60 * 70
+
+
 def test_a_step_larger_than_the_slide_names_the_slide(pixels: np.ndarray, tmp_path: Path) -> None:
     path = FILES.svs(tmp_path / "a.svs", pixels, mpp=1.0)
     with pytest.raises(DataError, match=r"a\.svs: the slide of 1300 x 1000 pixels is smaller than half a step"):
