@@ -2,7 +2,7 @@
 # In GlassCut a tile at 20x of a common Aperio slide is one at 10x, and a tile at 10x one at 2.5x.
 #
 # One would expect: `Slide.magnifications` lists the magnifications that a slide has, and `extract_tile` at one of them gives a tile of it. A
-# slide of 40x whose levels are 1, 4 and 16 times smaller, as most Aperio slides are, has 40x, 10x and 2.5x. Squares of 64 pixels of
+# slide of 40x whose levels are 1, 4 and 16 times smaller, as many Aperio slides are, has 40x, 10x and 2.5x. Squares of 64 pixels of
 # level 0 are 32 pixels wide at 20x and 16 at 10x, and a request for 20x, which the slide does not have, is an error, as documented.
 # What happens: level n is taken for one that is 2**n times smaller, whatever the file says. The slide has "40x, 20x, 10x"; the squares are 16
 # pixels wide at "20x" and 4 at "10x". `GridTiler` steps by the same rule, so tiles at "20x" overlap by half on each side and each pixel

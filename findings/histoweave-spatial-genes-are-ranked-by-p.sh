@@ -5,7 +5,7 @@
 # and the ratio of variances of the same package have about the same precision, .75 to .79 where tissue has compartments.
 # What happens: the score of a gene is taken from the last numeric column that the method wrote. The package's `morans_i` writes the statistic, its z, p and
 # adjusted p in this order, so the adjusted p is taken for a score, and the least significant genes come first. Moran's I has an area of .10 instead of .77
-# and a precision of 0 among the first 48 genes, below chance (.19), in every scenario, and is the worst of the three in each.
+# and a precision of 0 among the first 48 genes; in all four scenarios it is below chance (.19) and the worst of the three.
 # Way out: drop the columns of p before the evaluation (checked below).
 # Versions: histoweave-spatial 0.1.1, the newest in November 2026; seen on 2026-12-01. No report of it was found upstream.
 # Why it matters: a benchmark that is to choose methods ranks one last because it also gives p-values.
